@@ -1,0 +1,1 @@
+//! The contract between the worker and its plugins.

@@ -1,0 +1,1 @@
+//! Watched folders of legacy lab servers.

@@ -1,0 +1,1 @@
+//! JSON text to and from Connect values, without a tree in between.

@@ -1,0 +1,1 @@
+//! The laws every plugin must keep, with the fakes and builders to test them.

@@ -1,0 +1,1 @@
+//! Apache Connect's transformations and predicates.

@@ -1,0 +1,19 @@
+//! Connect's data: schemas and values. Read `value.rs` first, then `schema.rs`.
+
+pub mod blob;
+pub mod build;
+pub mod cache;
+pub mod decimal;
+pub mod payload;
+pub mod record_struct;
+pub mod schema;
+pub mod value;
+
+pub use blob::{Blob, Text};
+pub use build::SchemaBuilder;
+pub use cache::SchemaCache;
+pub use decimal::Decimal;
+pub use payload::{Payload, PayloadReader};
+pub use record_struct::Struct;
+pub use schema::{Field, Kind, Schema, logical};
+pub use value::{Datum, Map, Value};

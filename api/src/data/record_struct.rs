@@ -1,0 +1,156 @@
+//! Structs: values in the order of their schema's fields.
+
+use std::sync::Arc;
+
+use super::schema::{Kind, Schema, logical};
+use super::value::Value;
+use crate::error::{ConnectError, Result};
+
+/// A struct value.
+#[derive(Debug, Clone)]
+pub struct Struct {
+    schema: Arc<Schema>,
+    values: Box<[Value]>,
+}
+
+impl Struct {
+    /// A struct with every field null.
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let values = vec![Value::Null; schema.fields().len()].into();
+        Self { schema, values }
+    }
+
+    /// A struct of values that are known to fit, one per field in order. Parsers and transformations use it; only the
+    /// number of values is looked at, and only in debug builds.
+    pub fn from_parts(schema: Arc<Schema>, values: Box<[Value]>) -> Self {
+        debug_assert_eq!(schema.fields().len(), values.len(), "one value per field");
+        Self { schema, values }
+    }
+
+    /// Its schema.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The values in field order.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The values in field order, to change them; the caller keeps them fitting.
+    pub fn values_mut(&mut self) -> &mut [Value] {
+        &mut self.values
+    }
+
+    /// The parts, to build another struct from them.
+    pub fn into_parts(self) -> (Arc<Schema>, Box<[Value]>) {
+        (self.schema, self.values)
+    }
+
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.schema.field(name).map(|index| &self.values[index])
+    }
+
+    /// Sets a field; a data error when there is no such field or the value does not fit its schema.
+    pub fn set(&mut self, name: &str, value: Value) -> Result<&mut Self> {
+        let index =
+            self.schema.field(name).ok_or_else(|| ConnectError::data(format!("{name} is not a valid field name")))?;
+        fits(&value, &self.schema.fields()[index].schema).map_err(|error| error.within(format!("field \"{name}\"")))?;
+        self.values[index] = value;
+        Ok(self)
+    }
+}
+
+impl PartialEq for Struct {
+    fn eq(&self, other: &Self) -> bool {
+        Schema::same(&self.schema, &other.schema) && self.values == other.values
+    }
+}
+
+/// A data error when the value is not one of the schema.
+pub fn fits(value: &Value, schema: &Schema) -> Result<()> {
+    if value.is_null() {
+        let allowed = schema.is_optional() || schema.default().is_some();
+        return if allowed { Ok(()) } else { Err(ConnectError::data("null is used for a required field")) };
+    }
+    let right = match schema.name() {
+        Some(logical::DECIMAL) => matches!(value, Value::Decimal(_)),
+        Some(logical::DATE) => matches!(value, Value::Date(_)),
+        Some(logical::TIME) => matches!(value, Value::Time(_)),
+        Some(logical::TIMESTAMP) => matches!(value, Value::Timestamp(_)),
+        _ => plain_fits(value, schema)?,
+    };
+    if right {
+        return Ok(());
+    }
+    Err(ConnectError::data(format!(
+        "a {} does not fit schema type {}{}",
+        value.type_name(),
+        schema.kind().name(),
+        schema.name().map(|name| format!(" ({name})")).unwrap_or_default()
+    )))
+}
+
+fn plain_fits(value: &Value, schema: &Schema) -> Result<bool> {
+    Ok(match (schema.kind(), value) {
+        (Kind::Int8, Value::I8(_))
+        | (Kind::Int16, Value::I16(_))
+        | (Kind::Int32, Value::I32(_))
+        | (Kind::Int64, Value::I64(_))
+        | (Kind::Float32, Value::F32(_))
+        | (Kind::Float64, Value::F64(_))
+        | (Kind::Boolean, Value::Bool(_))
+        | (Kind::String, Value::String(_))
+        | (Kind::Bytes, Value::Bytes(_) | Value::Payload(_)) => true,
+        (Kind::Array, Value::Array(values)) => {
+            all_fit(values.iter(), schema.value_schema())?;
+            true
+        }
+        (Kind::Map, Value::Map(map)) => {
+            all_fit(map.0.iter().map(|(key, _)| key), schema.key_schema())?;
+            all_fit(map.0.iter().map(|(_, value)| value), schema.value_schema())?;
+            true
+        }
+        // Java compares the whole schemas, pointers first.
+        (Kind::Struct, Value::Struct(inner)) => **inner.schema() == *schema,
+        _ => false,
+    })
+}
+
+fn all_fit<'a>(mut values: impl Iterator<Item = &'a Value>, schema: Option<&Arc<Schema>>) -> Result<()> {
+    match schema {
+        Some(schema) => values.try_for_each(|value| fits(value, schema)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::SchemaBuilder;
+    use super::*;
+
+    #[test]
+    fn setting_checks_the_type_and_names_the_field() {
+        let schema = SchemaBuilder::record()
+            .field("id", Schema::of(Kind::Int64))
+            .field("tags", SchemaBuilder::array(Schema::of(Kind::String)).optional().build().unwrap())
+            .field("day", SchemaBuilder::date().build().unwrap())
+            .build()
+            .unwrap();
+        let mut record = Struct::new(schema);
+        record.set("id", Value::I64(7)).unwrap().set("day", Value::Date(1)).unwrap();
+        record.set("tags", Value::Array(Box::new([Value::text("a")]))).unwrap();
+        assert_eq!(record.get("id"), Some(&Value::I64(7)));
+        for (name, value) in [
+            ("id", Value::I32(7)),
+            ("id", Value::Null),
+            ("day", Value::I32(1)),
+            ("tags", Value::Array(Box::new([Value::I8(1)]))),
+        ] {
+            let error = record.set(name, value).unwrap_err().to_string();
+            assert!(error.contains(&format!("field \"{name}\"")), "{error}");
+        }
+        assert!(record.set("nope", Value::Null).is_err());
+    }
+}

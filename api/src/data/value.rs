@@ -1,0 +1,200 @@
+//! The value: 24 bytes, nothing boxed that is small, text and bytes as spans of the batch's buffer.
+
+use std::sync::Arc;
+
+use super::blob::{Blob, Text};
+use super::decimal::Decimal;
+use super::payload::Payload;
+use super::record_struct::Struct;
+use super::schema::Schema;
+
+/// Connect's value.
+///
+/// Logical types are variants of their own, so that Date, Time and Timestamp never mix (Java uses one class for all
+/// three) and schemaless transformations have something to return.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// Java's `null`.
+    Null,
+    /// `BOOLEAN`.
+    Bool(bool),
+    /// `INT8`.
+    I8(i8),
+    /// `INT16`.
+    I16(i16),
+    /// `INT32`.
+    I32(i32),
+    /// `INT64`.
+    I64(i64),
+    /// `FLOAT32`.
+    F32(f32),
+    /// `FLOAT64`.
+    F64(f64),
+    /// Days since 1970.
+    Date(i32),
+    /// Milliseconds since midnight.
+    Time(i32),
+    /// Milliseconds since 1970, UTC.
+    Timestamp(i64),
+    /// Decimal.
+    Decimal(Box<Decimal>),
+    /// `STRING`.
+    String(Text),
+    /// `BYTES` in memory.
+    Bytes(Blob),
+    /// `BYTES` elsewhere, of any size.
+    Payload(Arc<dyn Payload>),
+    /// `ARRAY`.
+    Array(Box<[Value]>),
+    /// `MAP`, and every schemaless object.
+    Map(Box<Map>),
+    /// `STRUCT`.
+    Struct(Box<Struct>),
+}
+
+// A guarded promise: batches of values stay small and moves stay cheap.
+const _: () = assert!(size_of::<Value>() == 24 && size_of::<Option<Value>>() == 24 && size_of::<Text>() == 16);
+
+impl Value {
+    /// Text of its own (two allocations; parsers use spans instead).
+    pub fn text(text: impl Into<Text>) -> Self {
+        Self::String(text.into())
+    }
+
+    /// True for [`Value::Null`].
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The text, if it is a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// What it is, in Connect's words, for error texts.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::I8(_) => "int8",
+            Self::I16(_) => "int16",
+            Self::I32(_) => "int32",
+            Self::I64(_) => "int64",
+            Self::F32(_) => "float32",
+            Self::F64(_) => "float64",
+            Self::Date(_) => "date",
+            Self::Time(_) => "time",
+            Self::Timestamp(_) => "timestamp",
+            Self::Decimal(_) => "decimal",
+            Self::String(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::Payload(_) => "payload",
+            Self::Array(_) => "array",
+            Self::Map(_) => "map",
+            Self::Struct(_) => "struct",
+        }
+    }
+}
+
+/// As in Java: floats by their bits, text and bytes by content, a payload by identity.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::I8(a), Self::I8(b)) => a == b,
+            (Self::I16(a), Self::I16(b)) => a == b,
+            (Self::I32(a), Self::I32(b)) | (Self::Date(a), Self::Date(b)) | (Self::Time(a), Self::Time(b)) => a == b,
+            (Self::I64(a), Self::I64(b)) | (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
+            (Self::F32(a), Self::F32(b)) => a.to_bits() == b.to_bits(),
+            (Self::F64(a), Self::F64(b)) => a.to_bits() == b.to_bits(),
+            (Self::Decimal(a), Self::Decimal(b)) => a == b,
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            (Self::Payload(a), Self::Payload(b)) => Arc::ptr_eq(a, b),
+            (Self::Array(a), Self::Array(b)) => a == b,
+            (Self::Map(a), Self::Map(b)) => a == b,
+            (Self::Struct(a), Self::Struct(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// A map in the order it was made; keys are unique by contract of whoever makes it.
+#[derive(Debug, Clone, Default)]
+pub struct Map(pub Vec<(Value, Value)>);
+
+impl Map {
+    /// The value under a string key.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.position(name).map(|index| &self.0[index].1)
+    }
+
+    /// Where a string key stands.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|(key, _)| matches!(key, Value::String(text) if text.as_bytes() == name.as_bytes()))
+    }
+
+    /// Sets the value of a string key, in place when the key is there, at the end otherwise.
+    pub fn set(&mut self, name: &str, value: Value) {
+        match self.position(name) {
+            Some(index) => self.0[index].1 = value,
+            None => self.0.push((Value::text(name), value)),
+        }
+    }
+}
+
+/// As in Java: order does not matter.
+impl PartialEq for Map {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().all(|(key, value)| other.0.iter().any(|(k, v)| k == key && v == value))
+    }
+}
+
+/// A value with its schema; schemaless when there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Datum {
+    /// The schema, shared by all records that have it.
+    pub schema: Option<Arc<Schema>>,
+    /// The value.
+    pub value: Value,
+}
+
+impl Datum {
+    /// Java's `null` with a null schema.
+    pub const NULL: Self = Self { schema: None, value: Value::Null };
+
+    /// A value without a schema.
+    pub const fn schemaless(value: Value) -> Self {
+        Self { schema: None, value }
+    }
+
+    /// A value with a schema.
+    pub const fn new(schema: Arc<Schema>, value: Value) -> Self {
+        Self { schema: Some(schema), value }
+    }
+
+    /// True for null without a schema, which converters write as a Kafka null.
+    pub fn is_null(&self) -> bool {
+        self.schema.is_none() && self.value.is_null()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equality_is_javas() {
+        assert_eq!(Value::F64(f64::NAN), Value::F64(f64::NAN));
+        assert_ne!(Value::F64(0.0), Value::F64(-0.0));
+        assert_ne!(Value::I32(1), Value::Date(1));
+        let pair = |a: &str, b: &str| Map(vec![(Value::text(a), Value::I32(1)), (Value::text(b), Value::I32(1))]);
+        assert_eq!(pair("a", "b"), pair("b", "a"));
+        assert_ne!(pair("a", "b"), pair("a", "c"));
+    }
+}

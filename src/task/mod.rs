@@ -1,0 +1,52 @@
+//! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
+//!
+//! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
+//! what happens to a bad record.
+
+pub mod handle;
+pub mod spec;
+
+use std::sync::Arc;
+
+use pipette_api::{Metrics, TaskId};
+use tokio::runtime::Handle;
+
+use crate::store::OffsetStore;
+
+/// What tasks share with the rest of the worker.
+#[derive(Clone)]
+pub struct TaskEnvironment {
+    /// The runtime for shared clients, handed to plugins as `io`.
+    pub io: Handle,
+    /// Where source offsets are kept.
+    pub offsets: Arc<dyn OffsetStore>,
+    /// The worker's metrics, as plugins and tasks publish them.
+    pub metrics: Metrics,
+}
+
+/// News of a task for the herder.
+#[derive(Debug)]
+pub struct TaskReport {
+    /// Which task.
+    pub id: TaskId,
+    /// Which start of it: reports of an earlier start are old news.
+    pub start: u64,
+    /// What happened.
+    pub news: TaskNews,
+}
+
+/// What happened to a task.
+#[derive(Debug)]
+pub enum TaskNews {
+    /// It polls or puts.
+    Running,
+    /// It is paused; its batches have run their hooks.
+    Paused,
+    /// It has ended with an error; `trace` is what `GET …/status` shows: one sentence first, causes behind.
+    Failed {
+        /// The text for people.
+        trace: String,
+    },
+    /// It has ended because it was asked to.
+    Stopped,
+}

@@ -1,1 +1,6 @@
 //! metrics
+
+/// The metrics page in Prometheus' text format.
+pub fn render() -> String {
+    String::new()
+}

@@ -28,5 +28,5 @@ pub(crate) fn tail(path: &Path, lines: usize) -> String {
 
 /// `key=value` lines for the end of a properties file, where a later line wins over an earlier one.
 pub(crate) fn lines_of(pairs: &[(&str, &str)]) -> String {
-    pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<Vec<_>>().concat()
 }

@@ -245,8 +245,8 @@ impl Followed {
             return Ok(Look::Truncated);
         }
         // Without a file under the name the open one is all there is, and it may still grow.
-        let replaced = std::fs::metadata(&self.path)
-            .is_ok_and(|named| (named.dev(), named.ino()) != (ours.dev(), ours.ino()));
+        let replaced =
+            std::fs::metadata(&self.path).is_ok_and(|named| (named.dev(), named.ino()) != (ours.dev(), ours.ino()));
         if !replaced {
             self.quiet_since = None;
             return Ok(Look::Nothing);

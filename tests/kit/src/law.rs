@@ -54,7 +54,13 @@ pub(crate) fn judge(plugin: &str, rulings: &[(&str, &str, Judgement)]) {
         table.push_str(&format!("  {id:<4} {law}: {verdict}\n"));
     }
     show(&table);
-    assert!(broken.is_empty(), "{plugin} breaks {} of {} laws:\n  {}", broken.len(), rulings.len(), broken.join("\n  "));
+    assert!(
+        broken.is_empty(),
+        "{plugin} breaks {} of {} laws:\n  {}",
+        broken.len(),
+        rulings.len(),
+        broken.join("\n  ")
+    );
 }
 
 // The table is the point of a law run: a law that does not apply is never passed over in silence.

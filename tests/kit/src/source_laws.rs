@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipette_api::{
-    ConfigMap, ErrorKind, ExactlyOnce, Partition, Record, Result, Settings, SourceEntry, SourcePlugin,
-};
+use pipette_api::{ConfigMap, ErrorKind, ExactlyOnce, Partition, Record, Result, Settings, SourceEntry, SourcePlugin};
 
 use crate::bench::{Bench, DEADLINE};
 use crate::fakes::MapOffsets;

@@ -1,4 +1,5 @@
 //! What a user of the sink would notice: lines, restarts, full disks, wrong paths.
+#![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
 use std::fs;
 use std::os::unix::fs::symlink;

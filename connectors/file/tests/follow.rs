@@ -1,4 +1,5 @@
 //! What a user of the source would notice: waiting, following, rotation, resuming, odd bytes.
+#![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -194,7 +195,8 @@ fn lines_above_the_limit_are_skipped_and_named() {
     }
     file.write_all(b"\nnext\n").unwrap();
     let entries = rig.harness.poll_until(|seen| seen.len() == 2).unwrap();
-    let [SourceEntry::Bad { error, raw: None, position: Some(position) }, SourceEntry::Record(next)] = &entries[..] else {
+    let [SourceEntry::Bad { error, raw: None, position: Some(position) }, SourceEntry::Record(next)] = &entries[..]
+    else {
         panic!("{entries:?}")
     };
     assert!(error.to_string().contains("from byte 0 to byte 17825793"), "{error}");

@@ -167,8 +167,9 @@ fn k7_survives_an_outage(driver: &mut dyn SinkDriver) -> Judgement {
     let mut waiting = Waiting { batch: None, put: false };
     let outcome = harness.start().and_then(|()| waiting.step(&mut harness, &tp, &values));
     let outcome = outcome.and_then(|()| harness.flush());
-    let error = outcome.err().ok_or_else(|| Broken("put and flush succeed though the outside system is away".into()))?;
-    retriable(error)?;
+    let error =
+        outcome.err().ok_or_else(|| Broken("put and flush succeed though the outside system is away".into()))?;
+    retriable(&error)?;
     driver.outage(false);
     let deadline = Instant::now() + DEADLINE;
     while !harness.committed.contains_key(&tp) {
@@ -177,7 +178,7 @@ fn k7_survives_an_outage(driver: &mut dyn SinkDriver) -> Judgement {
         match outcome.and_then(|()| harness.flush()) {
             Ok(_) => {}
             Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(error) => retriable(error)?,
+            Err(error) => retriable(&error)?,
         }
         ensure(Instant::now() < deadline, || "flush succeeds but commits nothing after an outage".into())?;
     }
@@ -326,7 +327,7 @@ fn write(
     Ok(texts)
 }
 
-fn retriable(error: ConnectError) -> Lawful {
+fn retriable(error: &ConnectError) -> Lawful {
     let kind = error.kind();
     ensure(kind == ErrorKind::Retriable, || format!("an outage is a {kind:?} error: {}", error.chain()))
 }

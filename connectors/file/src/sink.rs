@@ -45,13 +45,12 @@ impl FileStreamSink {
     /// Writes what has gathered. What a failed write did write is not written again.
     fn write_out(&mut self) -> Result<()> {
         self.open()?;
-        let (written, outcome) = match &mut self.handle {
-            Some(file) => write(file, &self.pending),
-            None => {
-                let mut stdout = std::io::stdout().lock();
-                let (written, outcome) = write(&mut stdout, &self.pending);
-                (written, outcome.and_then(|()| stdout.flush()))
-            }
+        let (written, outcome) = if let Some(file) = &mut self.handle {
+            write(file, &self.pending)
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            let (written, outcome) = write(&mut stdout, &self.pending);
+            (written, outcome.and_then(|()| stdout.flush()))
         };
         self.pending.drain(..written);
         outcome.map_err(|error| {

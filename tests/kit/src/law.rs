@@ -1,5 +1,7 @@
 //! What the law tables of sources and sinks have in common: a ruling per law, and the table that is printed.
 
+use std::fmt::Write;
+
 use pipette_api::ConnectError;
 
 /// Whether a plugin claims to be able to do something. A law that needs it is printed with the reason when it does not.
@@ -51,7 +53,7 @@ pub(crate) fn judge(plugin: &str, rulings: &[(&str, &str, Judgement)]) {
                 format!("BROKEN: {reason}")
             }
         };
-        table.push_str(&format!("  {id:<4} {law}: {verdict}\n"));
+        let _ = writeln!(table, "  {id:<4} {law}: {verdict}");
     }
     show(&table);
     assert!(

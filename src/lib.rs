@@ -1,1 +1,3 @@
 //! The Pipette worker.
+
+pub mod convert;

@@ -1,8 +1,8 @@
 //! The bytes of a document, checked once. Made by every caller first; [`Reader`] walks it.
 
-use pipette_api::{Blob, ConnectError, Result, Text};
+use pipette_api::{Blob, Result, Text};
 
-use crate::read::Reader;
+use crate::read::{Reader, SyntaxError};
 
 /// A document as text. UTF-8 costs no copy; UTF-16 and UTF-32 of either byte order, with or without a mark, are
 /// recognised by their zero bytes as Java does, and recoded.
@@ -59,14 +59,16 @@ fn recoded(bytes: &[u8]) -> Option<Result<String>> {
 fn utf32(bytes: &[u8], unit: Unit<4>) -> Result<String> {
     let (units, rest) = bytes.as_chunks();
     let text: Option<String> = units.iter().map(|bytes| char::from_u32(unit(*bytes))).collect();
-    text.filter(|_| rest.is_empty()).ok_or_else(|| ConnectError::data("invalid JSON: the text is not valid UTF-32"))
+    text.filter(|_| rest.is_empty())
+        .ok_or_else(|| SyntaxError::data("invalid JSON: the text is not valid UTF-32".into()))
 }
 
 fn utf16(bytes: &[u8], unit: Unit<2>) -> Result<String> {
     let (units, rest) = bytes.as_chunks();
     let units = units.iter().map(|bytes| unit(*bytes) as u16);
     let text = char::decode_utf16(units).collect::<std::result::Result<String, _>>().ok();
-    text.filter(|_| rest.is_empty()).ok_or_else(|| ConnectError::data("invalid JSON: the text is not valid UTF-16"))
+    text.filter(|_| rest.is_empty())
+        .ok_or_else(|| SyntaxError::data("invalid JSON: the text is not valid UTF-16".into()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! A number as it stands in the text, read as what the caller needs.
 
-use num_bigint::BigInt;
 use pipette_api::data::Decimal;
 use pipette_api::{ConnectError, Result, Value};
+
+use crate::decimal::decimal_from_text;
 
 /// The text of a JSON number, already checked. Every reading costs time linear in the text, which is at most
 /// [`MAX_NUMBER`] long.
@@ -23,14 +24,14 @@ impl<'a> Number<'a> {
         Self { text, negative: text.starts_with('-'), integer, low }
     }
 
-    /// True without point and exponent.
+    /// True without point and exponent, whatever its size.
     pub fn is_integer(&self) -> bool {
         self.integer
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &'a str {
-        self.text
+    /// The number, if it is an integer of 64 bits.
+    pub fn exact(&self) -> Option<i64> {
+        self.text.parse().ok().filter(|_| self.integer)
     }
 
     /// The schemaless value: integers are 64 bits wide, everything else is a double.
@@ -59,15 +60,8 @@ impl<'a> Number<'a> {
     /// The decimal with the scale as written: `1.50` has scale 2, `1E+5` scale -5. A data error when the exponent leaves
     /// 32 bits.
     pub fn as_decimal(&self) -> Result<Decimal> {
-        let parts = self.parts();
-        let scale = parts.exponent.and_then(|exponent| i32::try_from(parts.fraction.len() as i64 - exponent).ok());
-        let scale = scale.ok_or_else(|| ConnectError::data("the exponent of a decimal number leaves 32 bits"))?;
-        let mut digits = String::with_capacity(self.text.len());
-        digits.extend(self.negative.then_some('-'));
-        digits.push_str(parts.whole);
-        digits.push_str(parts.fraction);
-        let unscaled: BigInt = digits.parse().unwrap_or_else(|_| unreachable!("digits only"));
-        Ok(Decimal::new(unscaled, scale))
+        decimal_from_text(self.text)
+            .ok_or_else(|| ConnectError::data("the exponent of a decimal number leaves 32 bits"))
     }
 
     fn is_zero(&self) -> bool {

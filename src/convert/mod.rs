@@ -88,8 +88,9 @@ pub static PLUGINS: &[Plugin] = &[
 
 /// Small payloads are read into memory before a converter sees them; this one is not small.
 fn payload_refused(converter: &str, payload: &dyn Payload) -> ConnectError {
+    let size = payload.len().map_or("unknown size".to_owned(), |len| format!("{len} bytes"));
     ConnectError::data(format!(
-        "{converter} cannot write {payload:?}: it is too large to be held in memory. Put the ClaimCheck or Chunk \
+        "{converter} cannot write a payload of {size}: it does not fit in memory. Put the ClaimCheck or Chunk \
          transformation last in the connector's chain, or make the source hand over smaller values"
     ))
 }

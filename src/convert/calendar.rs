@@ -39,9 +39,10 @@ impl Moment {
     pub(super) fn java_text(&self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        let (weekday, month) = (self.days.rem_euclid(7) as usize, self.month as usize - 1);
+        let name = |names: &[&'static str], index: i64| usize::try_from(index).map_or("", |index| names[index]);
+        let (weekday, month) = (name(&DAYS, self.days.rem_euclid(7)), name(&MONTHS, self.month - 1));
         let (day, clock, year) = (self.day, self.clock(), self.shown_year());
-        format!("{} {} {day:02} {clock} UTC {year}", DAYS[weekday], MONTHS[month])
+        format!("{weekday} {month} {day:02} {clock} UTC {year}")
     }
 
     fn clock(&self) -> String {

@@ -81,16 +81,16 @@ fn append(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
             return Err(ConnectError::data(format!("a header value nested deeper than {depth} levels has no text")));
         }
         Value::Array(elements) => {
-            java::parts(out, b"[", b",", b"]", elements.iter(), |element, out| append(element, out, depth + 1))?;
+            java::parts(out, ["[", ",", "]"], elements.iter(), |element, out| append(element, out, depth + 1))?;
         }
-        Value::Map(map) => java::parts(out, b"{", b",", b"}", map.0.iter(), |(key, value), out| {
+        Value::Map(map) => java::parts(out, ["{", ",", "}"], map.0.iter(), |(key, value), out| {
             append(key, out, depth + 1)?;
             out.push(b':');
             append(value, out, depth + 1)
         })?,
         Value::Struct(record) => {
             let fields = record.schema().fields().iter().zip(record.values());
-            java::parts(out, b"{", b",", b"}", fields, |(field, value), out| {
+            java::parts(out, ["{", ",", "}"], fields, |(field, value), out| {
                 quoted(field.name.as_bytes(), out);
                 out.push(b':');
                 append(value, out, depth + 1)

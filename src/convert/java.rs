@@ -84,16 +84,16 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
             )));
         }
         Value::Array(elements) => {
-            parts(out, b"[", b", ", b"]", elements.iter(), |element, out| nested(element, out, depth + 1))?
+            parts(out, ["[", ", ", "]"], elements.iter(), |element, out| nested(element, out, depth + 1))?;
         }
-        Value::Map(map) => parts(out, b"{", b", ", b"}", map.0.iter(), |(key, value), out| {
+        Value::Map(map) => parts(out, ["{", ", ", "}"], map.0.iter(), |(key, value), out| {
             nested(key, out, depth + 1)?;
             out.push(b'=');
             nested(value, out, depth + 1)
         })?,
         Value::Struct(record) => {
             let fields = record.schema().fields().iter().zip(record.values()).filter(|(_, value)| !value.is_null());
-            parts(out, b"Struct{", b",", b"}", fields, |(field, value), out| {
+            parts(out, ["Struct{", ",", "}"], fields, |(field, value), out| {
                 out.extend_from_slice(field.name.as_bytes());
                 out.push(b'=');
                 nested(value, out, depth + 1)
@@ -104,22 +104,20 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Appends parts between brackets.
+/// Appends parts between brackets; the marks are the opening one, what separates parts, and the closing one.
 pub(super) fn parts<T>(
     out: &mut Vec<u8>,
-    open: &[u8],
-    comma: &[u8],
-    close: &[u8],
+    [open, comma, close]: [&str; 3],
     items: impl Iterator<Item = T>,
     mut append: impl FnMut(T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    out.extend_from_slice(open);
+    out.extend_from_slice(open.as_bytes());
     for (index, item) in items.enumerate() {
         if index > 0 {
-            out.extend_from_slice(comma);
+            out.extend_from_slice(comma.as_bytes());
         }
         append(item, out)?;
     }
-    out.extend_from_slice(close);
+    out.extend_from_slice(close.as_bytes());
     Ok(())
 }

@@ -10,7 +10,6 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use pipette_api::config::checks::one_of_any_case;
@@ -146,7 +145,7 @@ impl JsonConverter {
         let Some(bytes) = bytes else { return Ok(Datum::NULL) };
         let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
         read.map_err(|error| {
-            if error.source().is_some_and(|cause| cause.is::<SyntaxError>()) {
+            if SyntaxError::is_cause_of(&error) {
                 let message = "Converting byte[] to Kafka Connect data failed due to serialization error: ";
                 return ConnectError::data(message).because(error);
             }
@@ -178,6 +177,10 @@ impl JsonConverter {
         Ok(datum)
     }
 
+    fn decoder(&mut self) -> Decoder<'_> {
+        Decoder { parser: &mut self.parser, replace_null: self.replace_null }
+    }
+
     /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice.
     fn envelope(&mut self, reader: &mut Reader<'_>) -> Result<Datum> {
         let mut schema = None;
@@ -196,9 +199,8 @@ impl JsonConverter {
                 }
                 b"payload" => {
                     let start = reader.clone();
-                    let mut decoder = Decoder { parser: &mut self.parser, replace_null: self.replace_null };
                     let value = match &schema {
-                        Some(schema) => Some(decoder.value(schema.as_ref(), reader)?),
+                        Some(schema) => Some(self.decoder().value(schema.as_ref(), reader)?),
                         None => reader.skip().map(|()| None)?,
                     };
                     payload = Some((start, value));
@@ -212,13 +214,7 @@ impl JsonConverter {
         let (Some(schema), Some((mut start, value)), false) = (schema, payload, strangers) else {
             return Err(ConnectError::data(NO_ENVELOPE));
         };
-        let value = match value {
-            Some(value) => value,
-            None => {
-                let mut decoder = Decoder { parser: &mut self.parser, replace_null: self.replace_null };
-                decoder.value(schema.as_ref(), &mut start)?
-            }
-        };
+        let value = if let Some(value) = value { value } else { self.decoder().value(schema.as_ref(), &mut start)? };
         Ok(Datum { schema, value })
     }
 }
@@ -229,7 +225,7 @@ fn fixed_schema(text: &str, parser: &mut Parser) -> Result<Option<Arc<Schema>>> 
     }
     let document = Document::new(Text::from(text).blob())?;
     schema::read(&mut document.reader(), parser).map_err(|error| {
-        let message = if error.source().is_some_and(|cause| cause.is::<SyntaxError>()) {
+        let message = if SyntaxError::is_cause_of(&error) {
             format!("Failed to parse schema in converter config due to serialization error: {error}")
         } else {
             format!("{}: {error}", SCHEMA_CONTENT.info.name)

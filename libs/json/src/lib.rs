@@ -14,6 +14,8 @@ mod float;
 mod number;
 mod read;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod write;
 

@@ -1,6 +1,7 @@
 //! The token reader. [`crate::Parser`] and the worker's JSON converter pull from it; read `tree.rs` next.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt::Display;
 
 use pipette_api::{ConnectError, Result, Text};
@@ -24,9 +25,14 @@ impl Display for SyntaxError {
     }
 }
 
-impl std::error::Error for SyntaxError {}
+impl Error for SyntaxError {}
 
 impl SyntaxError {
+    /// True when the error is about text that is no JSON.
+    pub fn is_cause_of(error: &ConnectError) -> bool {
+        error.source().is_some_and(<dyn Error>::is::<Self>)
+    }
+
     pub(crate) fn data(message: String) -> ConnectError {
         ConnectError::data(message.clone()).because(Self(message))
     }
@@ -343,7 +349,7 @@ impl<'a> Reader<'a> {
             return self.escaped(start, end, limit);
         }
         self.pos = end + 1;
-        self.check_length(start, &self.bytes[start..end], limit)?;
+        Self::check_length(start, &self.bytes[start..end], limit)?;
         Ok(Name::Span(narrow(start), narrow(end - start)))
     }
 
@@ -369,7 +375,7 @@ impl<'a> Reader<'a> {
             self.pos = end;
         }
         self.pos += 1;
-        self.check_length(start, &made, limit)?;
+        Self::check_length(start, &made, limit)?;
         Ok(Name::Made(String::from_utf8(made).unwrap_or_else(|_| unreachable!("pieces of checked text"))))
     }
 
@@ -415,7 +421,7 @@ impl<'a> Reader<'a> {
         value.ok_or_else(|| Self::refuse(at, "\\u must be followed by four hexadecimal digits"))
     }
 
-    fn check_length(&self, start: usize, string: &[u8], limit: usize) -> Result<()> {
+    fn check_length(start: usize, string: &[u8], limit: usize) -> Result<()> {
         // UTF-16 units are never more than bytes.
         if string.len() <= limit {
             return Ok(());

@@ -271,11 +271,12 @@ fn as_decimal(decimal: Decimal) -> Parsed {
 fn whole_number(token: &str, decimal: &Decimal) -> Option<Datum> {
     let digits = decimal.unscaled.magnitude().to_string();
     let significant = digits.trim_end_matches('0');
-    let point = digits.len() as i64 - i64::from(decimal.scale);
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let point = length(&digits) - i64::from(decimal.scale);
     if significant.is_empty() {
         return Some(Datum::new(Schema::of(Kind::Int8), Value::I8(0)));
     }
-    if !(1..=19).contains(&point) || significant.len() as i64 > point {
+    if !(1..=19).contains(&point) || length(significant) > point {
         return None;
     }
     let sign = if token.starts_with('-') { "-" } else { "" };

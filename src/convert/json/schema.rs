@@ -105,19 +105,19 @@ impl<'a> Members<'a> {
                 let value = part(self.values, "Map schema did not specify the value type", parser, depth)?;
                 builder = builder.key(Some(key)).element(Some(value));
             }
-            Kind::Struct => builder = fields(builder, self.fields, parser, depth)?,
+            Kind::Struct => builder = fields(builder, self.fields.as_ref(), parser, depth)?,
             _ => {}
         }
         if let Some(name) = text(self.name.as_ref())? {
             builder = builder.name(name);
         }
-        if let Some(version) = version(self.version)? {
+        if let Some(version) = version(self.version.as_ref())? {
             builder = builder.version(version);
         }
         if let Some(doc) = text(self.doc.as_ref())? {
             builder = builder.doc(doc);
         }
-        builder = parameters(builder, self.parameters)?;
+        builder = parameters(builder, self.parameters.as_ref())?;
         match self.default {
             Some(reader) => with_default(builder, reader, parser),
             None => builder.build(),
@@ -141,11 +141,11 @@ fn part(member: Option<Reader<'_>>, missing: &str, parser: &mut Parser, depth: u
 
 fn fields(
     mut builder: SchemaBuilder,
-    member: Option<Reader<'_>>,
+    member: Option<&Reader<'_>>,
     parser: &mut Parser,
     depth: usize,
 ) -> Result<SchemaBuilder> {
-    let mut reader = of_shape(member.as_ref(), Shape::Array)?
+    let mut reader = of_shape(member, Shape::Array)?
         .ok_or_else(|| ConnectError::data("Struct schema's \"fields\" argument is not an array."))?;
     reader.open_array()?;
     let mut first = true;
@@ -176,15 +176,15 @@ fn of_shape<'a>(member: Option<&Reader<'a>>, shape: Shape) -> Result<Option<Read
     }
 }
 
-fn version(member: Option<Reader<'_>>) -> Result<Option<i32>> {
-    let Some(mut reader) = of_shape(member.as_ref(), Shape::Number)? else { return Ok(None) };
+fn version(member: Option<&Reader<'_>>) -> Result<Option<i32>> {
+    let Some(mut reader) = of_shape(member, Shape::Number)? else { return Ok(None) };
     let number = reader.number()?;
     // Java keeps the low bits.
-    Ok(number.is_integer().then(|| number.as_i64() as i32))
+    Ok(number.is_integer().then(|| number.as_i32()))
 }
 
-fn parameters(mut builder: SchemaBuilder, member: Option<Reader<'_>>) -> Result<SchemaBuilder> {
-    let Some(mut reader) = of_shape(member.as_ref(), Shape::Object)? else { return Ok(builder) };
+fn parameters(mut builder: SchemaBuilder, member: Option<&Reader<'_>>) -> Result<SchemaBuilder> {
+    let Some(mut reader) = of_shape(member, Shape::Object)? else { return Ok(builder) };
     reader.open_object()?;
     let mut first = true;
     while let Some(name) = reader.member(first)? {
@@ -233,12 +233,12 @@ fn schema_text(schema: &Schema, field: Option<&str>, encoder: Encoder, out: &mut
     if depth == MAX_NESTING {
         return Err(too_deep());
     }
-    let inner = |part: Option<&Arc<Schema>>, out: &mut Vec<u8>| match part {
-        Some(part) => schema_text(part, None, encoder, out, depth + 1),
-        None => {
+    let inner = |part: Option<&Arc<Schema>>, out: &mut Vec<u8>| {
+        let Some(part) = part else {
             out.extend_from_slice(b"null");
-            Ok(())
-        }
+            return Ok(());
+        };
+        schema_text(part, None, encoder, out, depth + 1)
     };
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(json_name(schema.kind()).as_bytes());

@@ -1,1 +1,5 @@
 //! herder
+
+pub mod state;
+#[cfg(test)]
+mod state_tests;

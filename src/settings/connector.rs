@@ -23,9 +23,8 @@ pub static CLASS: Key<String> =
         .width(Width::Long)
         .display("Connector class");
 /// `connector.plugin.version`.
-pub static VERSION: Key<String> = version("connector.plugin.version", "Connector version")
-    .importance(Importance::Medium)
-    .width(Width::Medium);
+pub static VERSION: Key<String> =
+    version("connector.plugin.version", "Connector version").importance(Importance::Medium).width(Width::Medium);
 /// `tasks.max`.
 pub static TASKS_MAX: Key<i32> = Key::new("tasks.max", "How many tasks the connector may have at most.")
     .default("1")
@@ -270,7 +269,8 @@ static ALL: ConfigDef = ConfigDef::new(&[
 /// `transforms.<name>.type` and `predicates.<name>.type`.
 static TYPE: Key<ClassName> = Key::new("type", "The plugin.");
 /// `transforms.<name>.predicate`.
-static PREDICATE: Key<String> = Key::new("predicate", "The predicate that decides whether the step applies.").optional();
+static PREDICATE: Key<String> =
+    Key::new("predicate", "The predicate that decides whether the step applies.").optional();
 
 fn given(text: Option<&str>) -> std::result::Result<(), String> {
     text.map(drop).ok_or_else(|| "Value must be non-null".into())
@@ -286,14 +286,12 @@ fn name(text: Option<&str>) -> std::result::Result<(), String> {
     if text.is_empty() {
         return Err("String may not be empty".into());
     }
-    let controls: Vec<String> = text.chars().filter(|char| char.is_control()).map(|c| u32::from(c).to_string()).collect();
+    let controls: Vec<String> =
+        text.chars().filter(|char| char.is_control()).map(|c| u32::from(c).to_string()).collect();
     if controls.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "String may not contain control sequences but had the following ASCII chars: {}",
-        controls.join(", ")
-    ))
+    Err(format!("String may not contain control sequences but had the following ASCII chars: {}", controls.join(", ")))
 }
 
 /// The keys of every connector, read.

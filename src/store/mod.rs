@@ -1,0 +1,67 @@
+//! What survives a restart, behind two traits: files under `state.dir` (`files/`) now, Kafka topics later.
+//!
+//! The herder uses [`ConnectorStore`], tasks and REST use [`OffsetStore`].
+
+pub mod files;
+pub mod offset_json;
+
+use std::sync::Arc;
+
+use pipette_api::{ConfigMap, OffsetMap, Partition, Result, async_trait};
+
+/// Connector configurations and what is wanted of each connector. Replaced atomically (Law 6).
+#[async_trait]
+pub trait ConnectorStore: Send + Sync {
+    /// Every connector, by name.
+    async fn load(&self) -> Result<Vec<StoredConnector>>;
+
+    /// Creates or replaces one. Durable when it returns.
+    async fn put(&self, connector: &StoredConnector) -> Result<()>;
+
+    /// Takes one away, its offsets stay (as in Java). Durable when it returns.
+    async fn delete(&self, name: &str) -> Result<()>;
+}
+
+/// A connector as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredConnector {
+    /// The name.
+    pub name: Arc<str>,
+    /// The configuration as given, `name` included; providers unresolved.
+    pub config: ConfigMap,
+    /// What is wanted of it.
+    pub target: TargetState,
+}
+
+/// What is wanted of a connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetState {
+    /// Tasks run.
+    Started,
+    /// Tasks exist and wait.
+    Paused,
+    /// No tasks; offsets may be altered.
+    Stopped,
+}
+
+/// Offsets of source connectors.
+#[async_trait]
+pub trait OffsetStore: Send + Sync {
+    /// The committed offset of a partition.
+    async fn get(&self, connector: &str, partition: &Partition) -> Result<Option<OffsetMap>>;
+
+    /// Every committed offset of a connector.
+    async fn scan(&self, connector: &str) -> Result<Vec<(Partition, OffsetMap)>>;
+
+    /// Stores offsets; `None` takes one away. All are durable when it returns.
+    async fn put(&self, connector: &str, offsets: Vec<OffsetEntry>) -> Result<()>;
+}
+
+/// One offset to store.
+#[derive(Debug, Clone)]
+pub struct OffsetEntry {
+    /// The source partition.
+    pub partition: Arc<Partition>,
+    /// The offset, `None` to take it away.
+    pub offset: Option<OffsetMap>,
+}

@@ -1,0 +1,66 @@
+//! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
+//!
+//! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
+//! what happens to a bad record.
+
+pub mod chain;
+pub mod codec;
+pub mod commits;
+pub mod door;
+pub mod guard;
+pub mod ledger;
+pub mod outbox;
+pub mod payload;
+pub mod progress;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod spec;
+pub mod thread;
+pub mod topics;
+
+use std::sync::Arc;
+
+use pipette_api::TaskId;
+use tokio::runtime::Handle;
+
+use crate::metrics::WorkerMetrics;
+use crate::store::OffsetStore;
+
+/// What tasks share with the rest of the worker.
+#[derive(Clone)]
+pub struct TaskEnvironment {
+    /// The runtime for shared clients, handed to plugins as `io`.
+    pub io: Handle,
+    /// Where source offsets are kept.
+    pub offsets: Arc<dyn OffsetStore>,
+    /// The worker's metrics.
+    pub metrics: Arc<WorkerMetrics>,
+}
+
+/// News of a task for the herder.
+#[derive(Debug)]
+pub struct TaskReport {
+    /// Which task.
+    pub id: TaskId,
+    /// Which start of it: reports of an earlier start are old news.
+    pub start: u64,
+    /// What happened.
+    pub news: TaskNews,
+}
+
+/// What happened to a task.
+#[derive(Debug)]
+pub enum TaskNews {
+    /// It polls or puts.
+    Running,
+    /// It is paused; its batches have run their hooks.
+    Paused,
+    /// It has ended with an error; `trace` is what `GET …/status` shows: one sentence first, causes behind.
+    Failed {
+        /// The text for people.
+        trace: String,
+    },
+    /// It has ended because it was asked to.
+    Stopped,
+}

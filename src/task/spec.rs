@@ -1,0 +1,141 @@
+//! Everything a task is started with, worked out by the herder: plain data, nothing connects here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{
+    ConverterPlugin, HeaderConverterPlugin, PredicatePlugin, Settings, Shared, SinkPlugin, SourcePlugin, TaskId,
+    TransformPlugin,
+};
+
+/// One task of one connector.
+#[derive(Debug, Clone)]
+pub struct TaskSpec {
+    /// Which task.
+    pub id: TaskId,
+    /// The plugin and what only its direction has.
+    pub role: Role,
+    /// The task's configuration, providers resolved, read by the plugin's definition.
+    pub settings: Settings,
+    /// Keys, values and headers.
+    pub converters: Converters,
+    /// The chain, in order.
+    pub transforms: Vec<TransformSpec>,
+    /// What happens to bad records.
+    pub errors: ErrorPolicy,
+    /// How often offsets are committed (`offset.flush.interval.ms`).
+    pub flush_interval: Duration,
+    /// How long one commit may take (`offset.flush.timeout.ms`).
+    pub flush_timeout: Duration,
+    /// Values shared by the connector, its tasks and its questions.
+    pub shared: Shared,
+}
+
+/// The direction of a task.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Into Kafka.
+    Source {
+        /// The plugin.
+        plugin: &'static SourcePlugin,
+        /// librdkafka properties of the producer.
+        producer: ClientProperties,
+        /// How topics that do not exist are made; `None` leaves it to the broker (`topic.creation.enable=false`).
+        topics: Option<NewTopics>,
+    },
+    /// Out of Kafka.
+    Sink {
+        /// The plugin.
+        plugin: &'static SinkPlugin,
+        /// librdkafka properties of the consumer, `group.id` included.
+        consumer: ClientProperties,
+        /// What is read.
+        subscription: Subscription,
+    },
+}
+
+/// librdkafka properties, made from Java's by `src/kafka/properties.rs`.
+pub type ClientProperties = BTreeMap<String, String>;
+
+/// What a sink reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subscription {
+    /// `topics`.
+    Topics(Vec<String>),
+    /// `topics.regex`, in librdkafka's form (begins with `^`).
+    Pattern(String),
+}
+
+/// How a missing topic is made. Groups (KIP-158) come with the delivery work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopics {
+    /// `topic.creation.default.partitions`; -1 is the broker's default.
+    pub partitions: i32,
+    /// `topic.creation.default.replication.factor`; -1 is the broker's default.
+    pub replication_factor: i32,
+    /// Other `topic.creation.default.*` keys.
+    pub config: BTreeMap<String, String>,
+}
+
+/// The three converters of a task.
+#[derive(Debug, Clone)]
+pub struct Converters {
+    /// For keys.
+    pub key: (&'static ConverterPlugin, Settings),
+    /// For values.
+    pub value: (&'static ConverterPlugin, Settings),
+    /// For header values.
+    pub header: (&'static HeaderConverterPlugin, Settings),
+}
+
+/// One step of the chain.
+#[derive(Debug, Clone)]
+pub struct TransformSpec {
+    /// The name in `transforms`.
+    pub alias: Arc<str>,
+    /// The plugin.
+    pub plugin: &'static TransformPlugin,
+    /// Its settings.
+    pub settings: Settings,
+    /// When it applies; always when `None`.
+    pub predicate: Option<PredicateSpec>,
+}
+
+/// When a step applies.
+#[derive(Debug, Clone)]
+pub struct PredicateSpec {
+    /// The plugin.
+    pub plugin: &'static PredicatePlugin,
+    /// Its settings.
+    pub settings: Settings,
+    /// Turns the answer round.
+    pub negate: bool,
+}
+
+/// `errors.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPolicy {
+    /// `errors.tolerance=all`.
+    pub tolerate: bool,
+    /// `errors.retry.timeout`; zero does not retry, `None` retries for ever (-1).
+    pub retry_timeout: Option<Duration>,
+    /// `errors.retry.delay.max.ms`.
+    pub retry_delay_max: Duration,
+    /// `errors.log.enable`.
+    pub log: bool,
+    /// `errors.log.include.messages`.
+    pub log_messages: bool,
+}
+
+impl Default for ErrorPolicy {
+    fn default() -> Self {
+        Self {
+            tolerate: false,
+            retry_timeout: Some(Duration::ZERO),
+            retry_delay_max: Duration::from_mins(1),
+            log: false,
+            log_messages: false,
+        }
+    }
+}

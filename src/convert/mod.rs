@@ -1,1 +1,6 @@
 //! convert
+
+use pipette_api::Plugin;
+
+/// The built-in converters.
+pub static PLUGINS: &[Plugin] = &[];

@@ -3,8 +3,21 @@
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
 //! what happens to a bad record.
 
-pub mod handle;
+pub mod chain;
+pub mod codec;
+pub mod commits;
+pub mod door;
+pub mod guard;
+pub mod ledger;
+pub mod outbox;
+pub mod payload;
+pub mod progress;
+pub mod report;
+pub mod sink;
+pub mod source;
 pub mod spec;
+pub mod thread;
+pub mod topics;
 
 use std::sync::Arc;
 

@@ -1,5 +1,9 @@
 //! Ready-made checks, in Java's wording, which tools show.
 
+use std::collections::HashSet;
+
+use super::key::FromText;
+
 /// A whole number of at least `MIN`.
 pub fn at_least<const MIN: i64>(text: Option<&str>) -> Result<(), String> {
     in_range::<MIN, { i64::MAX }>(text)
@@ -26,6 +30,19 @@ pub fn not_empty(text: Option<&str>) -> Result<(), String> {
         Some("") => Err("String must be non-empty".into()),
         _ => Ok(()),
     }
+}
+
+/// A list without empty elements and without an element twice; it may be empty.
+pub fn distinct(text: Option<&str>) -> Result<(), String> {
+    let elements = Vec::<String>::from_text(text.unwrap_or_default())?;
+    let mut seen = HashSet::with_capacity(elements.len());
+    if !elements.iter().all(|element| seen.insert(element)) {
+        return Err("values must not be duplicated".into());
+    }
+    if elements.iter().any(String::is_empty) {
+        return Err("values must not be empty".into());
+    }
+    Ok(())
 }
 
 /// One of the values, in exactly this case. Called by a check of the plugin:

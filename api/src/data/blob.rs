@@ -115,6 +115,15 @@ impl Text {
         &self.0
     }
 
+    /// A span of this text, without another look at its bytes: parsers check a document once and cut it. Panics when it
+    /// does not lie inside or cuts a character, as slicing does.
+    #[must_use]
+    pub fn slice(&self, start: u32, len: u32) -> Self {
+        let whole = |index: usize| self.as_bytes().get(index).is_none_or(|byte| byte & 0xC0 != 0x80);
+        assert!(whole(start as usize) && whole(start as usize + len as usize), "span cuts a character");
+        Self(self.0.slice(start, len))
+    }
+
     /// A copy with a buffer of its own, for what outlives its batch.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -153,6 +162,14 @@ mod tests {
         assert_eq!(first, last);
         assert_eq!(first.as_bytes().as_ptr(), line.as_bytes().as_ptr(), "a span copies nothing");
         assert_ne!(first.detach().as_bytes().as_ptr(), first.as_bytes().as_ptr());
+    }
+
+    #[test]
+    #[should_panic(expected = "span cuts a character")]
+    fn a_slice_of_text_cuts_no_character() {
+        let text = Text::from("aé");
+        assert_eq!(text.slice(1, 2), Text::from("é"));
+        let _ = text.slice(0, 2);
     }
 
     #[test]

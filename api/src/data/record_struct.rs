@@ -47,6 +47,14 @@ impl Struct {
         (self.schema, self.values)
     }
 
+    /// Moves it to another schema in place: `change` turns its values into those of the new schema, one per field in
+    /// order, known to fit as in [`Struct::from_parts`].
+    pub fn reshape(&mut self, schema: Arc<Schema>, change: impl FnOnce(&mut Vec<Value>)) {
+        let mut values = std::mem::take(&mut self.values).into_vec();
+        change(&mut values);
+        *self = Self::from_parts(schema, values.into());
+    }
+
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.schema.field(name).map(|index| &self.values[index])

@@ -1,0 +1,466 @@
+//! The keys every connector has besides its plugin's own, in the order and groups of Apache's validate answer.
+//!
+//! `herder/validate.rs` answers with them, `herder/spec.rs` makes tasks of a [`ConnectorConfig`].
+
+use std::time::Duration;
+
+use pipette_api::config::checks::{at_least, one_of, one_of_any_case};
+use pipette_api::config::key::{ClassName, FromText, Importance, Width};
+use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
+
+/// `name`.
+pub static NAME: Key<String> = Key::new("name", "The connector's name, unique on this worker.")
+    .importance(Importance::High)
+    .group("Common")
+    .width(Width::Medium)
+    .display("Connector name")
+    .check(name);
+/// `connector.class`.
+pub static CLASS: Key<String> =
+    Key::new("connector.class", "The plugin: its class, its simple name, or that name without `Connector`.")
+        .importance(Importance::High)
+        .group("Common")
+        .width(Width::Long)
+        .display("Connector class");
+/// `connector.plugin.version`.
+pub static VERSION: Key<String> = version("connector.plugin.version", "Connector version")
+    .importance(Importance::Medium)
+    .width(Width::Medium);
+/// `tasks.max`.
+pub static TASKS_MAX: Key<i32> = Key::new("tasks.max", "How many tasks the connector may have at most.")
+    .default("1")
+    .importance(Importance::High)
+    .group("Common")
+    .width(Width::Short)
+    .display("Tasks max")
+    .check(at_least::<1>);
+/// `tasks.max.enforce`.
+pub static ENFORCE: Key<bool> =
+    Key::new("tasks.max.enforce", "Whether a connector that plans more tasks than `tasks.max` fails.")
+        .default("true")
+        .importance(Importance::Low)
+        .group("Common")
+        .width(Width::Short)
+        .display("Enforce tasks max");
+/// `key.converter`.
+pub static KEY_CONVERTER: Key<ClassName> = converter("key.converter", "Key converter class");
+/// `key.converter.plugin.version`.
+pub static KEY_CONVERTER_VERSION: Key<String> = version("key.converter.plugin.version", "Key converter version");
+/// `value.converter`.
+pub static VALUE_CONVERTER: Key<ClassName> = converter("value.converter", "Value converter class");
+/// `value.converter.plugin.version`.
+pub static VALUE_CONVERTER_VERSION: Key<String> = version("value.converter.plugin.version", "Value converter version");
+/// `header.converter`.
+pub static HEADER_CONVERTER: Key<ClassName> = converter("header.converter", "Header converter class");
+/// `header.converter.plugin.version`.
+pub static HEADER_CONVERTER_VERSION: Key<String> =
+    version("header.converter.plugin.version", "Header converter version");
+/// `transforms`.
+pub static TRANSFORMS: Key<Vec<String>> =
+    Key::new("transforms", "Names of the transformations, in order; each is set up by `transforms.<name>.…`.")
+        .default("")
+        .importance(Importance::Low)
+        .group("Transforms")
+        .width(Width::Long)
+        .display("Transforms");
+/// `predicates`.
+pub static PREDICATES: Key<Vec<String>> =
+    Key::new("predicates", "Names of the predicates; each is set up by `predicates.<name>.…`.")
+        .default("")
+        .importance(Importance::Low)
+        .group("Predicates")
+        .width(Width::Long)
+        .display("Predicates");
+static RELOAD: Key<String> =
+    Key::new("config.action.reload", "What happens when a secret of a config provider changes: none or restart.")
+        .default("restart")
+        .importance(Importance::Low)
+        .group("Common")
+        .width(Width::Medium)
+        .display("Reload Action")
+        .check(|text| given_one_of(text, &["none", "restart"]));
+static RETRY_TIMEOUT: Key<i64> =
+    Key::new("errors.retry.timeout", "How long a failed step is tried again, in milliseconds; -1 without end.")
+        .default("0")
+        .group("Error Handling")
+        .width(Width::Medium)
+        .display("Retry Timeout for Errors");
+static RETRY_DELAY: Key<i64> =
+    Key::new("errors.retry.delay.max.ms", "The longest wait between two tries, in milliseconds.")
+        .default("60000")
+        .group("Error Handling")
+        .width(Width::Medium)
+        .display("Maximum Delay Between Retries for Errors");
+static TOLERANCE: Key<String> =
+    Key::new("errors.tolerance", "`none`: a bad record fails the task. `all`: it is skipped and counted.")
+        .default("none")
+        .group("Error Handling")
+        .width(Width::Short)
+        .display("Error Tolerance")
+        .check(|text| given_one_of(text, &["none", "all"]));
+static LOG: Key<bool> = Key::new("errors.log.enable", "Whether each error is logged with what was being done.")
+    .default("false")
+    .group("Error Handling")
+    .width(Width::Short)
+    .display("Log Errors");
+static LOG_MESSAGES: Key<bool> =
+    Key::new("errors.log.include.messages", "Whether the log of an error says which record it was.")
+        .default("false")
+        .group("Error Handling")
+        .width(Width::Short)
+        .display("Log Error Details");
+/// `topic.creation.groups`.
+pub static TOPIC_GROUPS: Key<Vec<String>> =
+    Key::new("topic.creation.groups", "Names of groups of topics that are created alike.")
+        .default("")
+        .importance(Importance::Low)
+        .group("Topic Creation")
+        .width(Width::Long)
+        .display("Topic Creation Groups");
+/// `exactly.once.support`.
+pub static EXACTLY_ONCE: Key<String> =
+    Key::new("exactly.once.support", "`required` refuses a connector that cannot deliver exactly once.")
+        .default("requested")
+        .group("Exactly Once Support")
+        .width(Width::Short)
+        .display("Exactly once support")
+        .check(|text| given(text).and_then(|()| one_of_any_case(text, &["requested", "required"])));
+/// `transaction.boundary`.
+pub static BOUNDARY: Key<String> =
+    Key::new("transaction.boundary", "What ends a transaction: each poll, an interval, or the connector.")
+        .default("poll")
+        .group("Exactly Once Support")
+        .width(Width::Short)
+        .display("Transaction Boundary")
+        .check(|text| given(text).and_then(|()| one_of_any_case(text, &["poll", "interval", "connector"])));
+static BOUNDARY_INTERVAL: Key<i64> =
+    Key::new("transaction.boundary.interval.ms", "The length of a transaction with `transaction.boundary=interval`.")
+        .optional()
+        .importance(Importance::Low)
+        .group("Exactly Once Support")
+        .width(Width::Short)
+        .display("Transaction boundary interval")
+        .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
+static OFFSETS_TOPIC: Key<String> =
+    Key::new("offsets.storage.topic", "A topic of the connector's own for its offsets; without effect here.")
+        .optional()
+        .importance(Importance::Low)
+        .group("offsets.topic")
+        .width(Width::Long)
+        .display("Offsets topic")
+        .check(pipette_api::config::checks::not_empty);
+/// `topics`.
+pub static TOPICS: Key<Vec<String>> = Key::new("topics", "The topics to read, separated by commas.")
+    .default("")
+    .importance(Importance::High)
+    .group("Common")
+    .width(Width::Long)
+    .display("Topics");
+/// `topics.regex`.
+pub static TOPICS_REGEX: Key<String> =
+    Key::new("topics.regex", "A pattern; topics whose whole name matches are read. Instead of `topics`.")
+        .default("")
+        .importance(Importance::High)
+        .group("Common")
+        .width(Width::Long)
+        .display("Topics regex");
+/// `errors.deadletterqueue.topic.name`.
+pub static DEAD_LETTERS: Key<String> =
+    Key::new("errors.deadletterqueue.topic.name", "The topic that takes records which were bad; empty for none.")
+        .default("")
+        .group("Error Handling")
+        .width(Width::Medium)
+        .display("Dead Letter Queue Topic Name");
+static DEAD_LETTER_COPIES: Key<i16> = Key::new(
+    "errors.deadletterqueue.topic.replication.factor",
+    "The replication factor of that topic, should it have to be created.",
+)
+.default("3")
+.group("Error Handling")
+.width(Width::Medium)
+.display("Dead Letter Queue Topic Replication Factor");
+static DEAD_LETTER_CONTEXT: Key<bool> = Key::new(
+    "errors.deadletterqueue.context.headers.enable",
+    "Whether headers tell what went wrong; their names begin with `__connect.errors.`.",
+)
+.default("false")
+.group("Error Handling")
+.width(Width::Medium)
+.display("Enable Error Context Headers");
+
+const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
+    Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")
+        .optional()
+        .importance(Importance::Low)
+        .group("Common")
+        .width(Width::Short)
+        .display(display)
+}
+
+const fn version(name: &'static str, display: &'static str) -> Key<String> {
+    Key::new(name, "The version the plugin must have: one version, a range such as `[1.0,2.0)`, or `latest`.")
+        .optional()
+        .importance(Importance::Low)
+        .group("Common")
+        .width(Width::Short)
+        .display(display)
+}
+
+/// The keys of sources and sinks.
+pub static COMMON: ConfigDef = ConfigDef::new(&[
+    &NAME.info,
+    &CLASS.info,
+    &VERSION.info,
+    &TASKS_MAX.info,
+    &ENFORCE.info,
+    &KEY_CONVERTER.info,
+    &KEY_CONVERTER_VERSION.info,
+    &VALUE_CONVERTER.info,
+    &VALUE_CONVERTER_VERSION.info,
+    &HEADER_CONVERTER.info,
+    &HEADER_CONVERTER_VERSION.info,
+    &TRANSFORMS.info,
+    &PREDICATES.info,
+    &RELOAD.info,
+    &RETRY_TIMEOUT.info,
+    &RETRY_DELAY.info,
+    &TOLERANCE.info,
+    &LOG.info,
+    &LOG_MESSAGES.info,
+]);
+
+/// The further keys of sources.
+pub static SOURCE: ConfigDef = ConfigDef::new(&[
+    &TOPIC_GROUPS.info,
+    &EXACTLY_ONCE.info,
+    &BOUNDARY.info,
+    &BOUNDARY_INTERVAL.info,
+    &OFFSETS_TOPIC.info,
+]);
+
+/// The further keys of sinks.
+pub static SINK: ConfigDef = ConfigDef::new(&[
+    &TOPICS.info,
+    &TOPICS_REGEX.info,
+    &DEAD_LETTERS.info,
+    &DEAD_LETTER_COPIES.info,
+    &DEAD_LETTER_CONTEXT.info,
+]);
+
+/// What is read here needs a definition that knows all of it.
+static ALL: ConfigDef = ConfigDef::new(&[
+    &TASKS_MAX.info,
+    &ENFORCE.info,
+    &KEY_CONVERTER.info,
+    &VALUE_CONVERTER.info,
+    &HEADER_CONVERTER.info,
+    &TRANSFORMS.info,
+    &PREDICATES.info,
+    &RETRY_TIMEOUT.info,
+    &RETRY_DELAY.info,
+    &TOLERANCE.info,
+    &LOG.info,
+    &LOG_MESSAGES.info,
+    &TOPICS.info,
+    &TOPICS_REGEX.info,
+    &TYPE.info,
+    &PREDICATE.info,
+]);
+
+/// `transforms.<name>.type` and `predicates.<name>.type`.
+static TYPE: Key<ClassName> = Key::new("type", "The plugin.");
+/// `transforms.<name>.predicate`.
+static PREDICATE: Key<String> = Key::new("predicate", "The predicate that decides whether the step applies.").optional();
+
+fn given(text: Option<&str>) -> std::result::Result<(), String> {
+    text.map(drop).ok_or_else(|| "Value must be non-null".into())
+}
+
+/// One of the values; Java's check refuses null as well.
+fn given_one_of(text: Option<&str>, allowed: &[&str]) -> std::result::Result<(), String> {
+    one_of(Some(text.unwrap_or_default()), allowed)
+}
+
+fn name(text: Option<&str>) -> std::result::Result<(), String> {
+    let text = text.unwrap_or_default().trim();
+    if text.is_empty() {
+        return Err("String may not be empty".into());
+    }
+    let controls: Vec<String> = text.chars().filter(|char| char.is_control()).map(|c| u32::from(c).to_string()).collect();
+    if controls.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "String may not contain control sequences but had the following ASCII chars: {}",
+        controls.join(", ")
+    ))
+}
+
+/// The keys of every connector, read.
+#[derive(Debug, Clone)]
+pub struct ConnectorConfig {
+    /// `tasks.max`.
+    pub tasks_max: usize,
+    /// `tasks.max.enforce`.
+    pub enforce: bool,
+    /// The connector's own converters: class and settings.
+    pub key_converter: Option<Part>,
+    /// For values.
+    pub value_converter: Option<Part>,
+    /// For headers.
+    pub header_converter: Option<Part>,
+    /// `transforms`, in order.
+    pub transforms: Vec<Step>,
+    /// `errors.tolerance=all`.
+    pub tolerate: bool,
+    /// `errors.retry.timeout`; `None` is without end.
+    pub retry_timeout: Option<Duration>,
+    /// `errors.retry.delay.max.ms`.
+    pub retry_delay_max: Duration,
+    /// `errors.log.enable`.
+    pub log: bool,
+    /// `errors.log.include.messages`.
+    pub log_messages: bool,
+    /// `topics`.
+    pub topics: Vec<String>,
+    /// `topics.regex`.
+    pub topics_regex: String,
+}
+
+/// A plugin a connector uses: its class and its settings, prefix taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The class or another name for it.
+    pub class: String,
+    /// Its settings.
+    pub settings: ConfigMap,
+}
+
+/// One transformation of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its name in `transforms`.
+    pub alias: String,
+    /// The transformation.
+    pub part: Part,
+    /// The predicate and whether its answer is turned round.
+    pub predicate: Option<(Part, bool)>,
+}
+
+impl ConnectorConfig {
+    /// Reads the keys every connector has. The error names the key to mend.
+    pub fn read(config: &ConfigMap) -> Result<Self> {
+        let settings = Settings::new(config.clone(), &ALL);
+        let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
+        let retry = settings.get(&RETRY_TIMEOUT)?;
+        Ok(Self {
+            tasks_max: usize::try_from(settings.get(&TASKS_MAX)?).unwrap_or(1),
+            enforce: settings.get(&ENFORCE)?,
+            key_converter: part_of(&settings, &KEY_CONVERTER)?,
+            value_converter: part_of(&settings, &VALUE_CONVERTER)?,
+            header_converter: part_of(&settings, &HEADER_CONVERTER)?,
+            transforms: unique(settings.get(&TRANSFORMS)?)
+                .into_iter()
+                .map(|alias| step(&settings, alias))
+                .collect::<Result<_>>()?,
+            tolerate: settings.get(&TOLERANCE)?.eq_ignore_ascii_case("all"),
+            retry_timeout: (retry >= 0).then(|| millis(retry)),
+            retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),
+            log: settings.get(&LOG)?,
+            log_messages: settings.get(&LOG_MESSAGES)?,
+            topics: unique(settings.get(&TOPICS)?),
+            topics_regex: settings.get(&TOPICS_REGEX)?,
+        })
+    }
+}
+
+/// Elements once each, in order, empty ones left out: what Java does when a list is loaded.
+fn unique(list: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    list.into_iter().filter(|element| !element.is_empty() && seen.insert(element.clone())).collect()
+}
+
+fn part_of(settings: &Settings, key: &Key<ClassName>) -> Result<Option<Part>> {
+    let below = || settings.below(&format!("{}.", key.info.name));
+    Ok(settings.find(key)?.map(|class| Part { class: class.0, settings: below() }))
+}
+
+fn step(settings: &Settings, alias: String) -> Result<Step> {
+    let part = named(settings, "transforms", &alias)?;
+    let own = Settings::new(part.settings.clone(), &ALL);
+    let Some(predicate) = own.find(&PREDICATE)? else {
+        return Ok(Step { alias, part, predicate: None });
+    };
+    let known = settings.get(&PREDICATES)?;
+    if !known.contains(&predicate) {
+        return Err(ConnectError::config(format!(
+            "transforms.{alias}.predicate is \"{predicate}\", which is not among predicates={}; add it there and set \
+             predicates.{predicate}.type",
+            known.join(",")
+        )));
+    }
+    // Anything but true is false, as in Java.
+    let negate = own.raw("negate").and_then(|text| bool::from_text(text.trim()).ok()).unwrap_or(false);
+    let predicate = named(settings, "predicates", &predicate)?;
+    Ok(Step { alias, part, predicate: Some((predicate, negate)) })
+}
+
+fn named(settings: &Settings, list: &str, alias: &str) -> Result<Part> {
+    let own = settings.below(&format!("{list}.{alias}."));
+    let class = Settings::new(own.clone(), &ALL)
+        .get(&TYPE)
+        .map_err(|_| ConnectError::config(format!("{list}.{alias}.type is missing: it names the plugin")))?;
+    Ok(Part { class: class.0, settings: own })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<ConnectorConfig> {
+        ConnectorConfig::read(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_chain_is_read_with_its_predicates() {
+        let config = read(&[
+            ("transforms", "a,b,a"),
+            ("transforms.a.type", "Mask"),
+            ("transforms.a.fields", "x"),
+            ("transforms.b.type", "Filter"),
+            ("transforms.b.predicate", "p"),
+            ("transforms.b.negate", "TRUE"),
+            ("predicates", "p"),
+            ("predicates.p.type", "Tombstone"),
+        ])
+        .unwrap();
+        assert_eq!(config.transforms.len(), 2, "an alias given twice counts once");
+        assert_eq!(config.transforms[0].part.settings["fields"], "x");
+        let (predicate, negate) = config.transforms[1].predicate.clone().unwrap();
+        assert_eq!((predicate.class.as_str(), negate), ("Tombstone", true));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = read(&[("transforms", "a"), ("transforms.a.type", "F"), ("transforms.a.predicate", "q")]);
+        assert!(error.unwrap_err().to_string().starts_with("transforms.a.predicate is \"q\", which is not among"));
+        let error = read(&[("transforms", "a")]).unwrap_err().to_string();
+        assert_eq!(error, "transforms.a.type is missing: it names the plugin");
+    }
+
+    #[test]
+    fn retries_without_end_and_defaults() {
+        let config = read(&[("errors.retry.timeout", "-1"), ("key.converter", "K"), ("key.converter.x", "1")]).unwrap();
+        assert_eq!(config.retry_timeout, None);
+        assert_eq!(config.key_converter.unwrap().settings["x"], "1");
+        assert_eq!((config.tasks_max, config.enforce, config.tolerate), (1, true, false));
+        assert_eq!(read(&[]).unwrap().retry_timeout, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn names_have_javas_rules() {
+        assert_eq!(name(Some("ok")), Ok(()));
+        assert_eq!(name(Some("  ")), Err("String may not be empty".into()));
+        assert!(name(Some("a\u{1}b\u{7}")).unwrap_err().ends_with("ASCII chars: 1, 7"));
+    }
+}

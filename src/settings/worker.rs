@@ -1,0 +1,358 @@
+//! The worker's own configuration.
+//!
+//! Read once at start by the command line. A key we do not know is a warning, as in Apache's worker; a key that
+//! protects and that we cannot honour stops the worker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pipette_api::config::checks::{at_least, one_of_any_case};
+use pipette_api::config::key::ClassName;
+use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
+
+static BOOTSTRAP: Key<Vec<String>> =
+    Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
+static LISTENERS: Key<Vec<String>> = Key::new(
+    "listeners",
+    "Where REST listens, `http://host:port`. Loopback unless said otherwise; an empty host means every interface, \
+     port 0 any free port.",
+)
+.default("http://127.0.0.1:8083");
+static ADVERTISED_HOST: Key<String> =
+    Key::new("rest.advertised.host.name", "The host others reach this worker by; part of `worker_id`.").optional();
+static ADVERTISED_PORT: Key<u16> =
+    Key::new("rest.advertised.port", "The port others reach this worker by; part of `worker_id`.").optional();
+static KEY_CONVERTER: Key<ClassName> =
+    Key::new("key.converter", "Converter of record keys; its settings follow as `key.converter.…`.");
+static VALUE_CONVERTER: Key<ClassName> =
+    Key::new("value.converter", "Converter of record values; its settings follow as `value.converter.…`.");
+static HEADER_CONVERTER: Key<ClassName> =
+    Key::new("header.converter", "Converter of header values; its settings follow as `header.converter.…`.")
+        .default("org.apache.kafka.connect.storage.SimpleHeaderConverter");
+static FLUSH_INTERVAL: Key<Duration> =
+    Key::new("offset.flush.interval.ms", "How often offsets are committed, in milliseconds.").default("60000");
+static FLUSH_TIMEOUT: Key<Duration> =
+    Key::new("offset.flush.timeout.ms", "How long one commit of offsets may take, in milliseconds.").default("5000");
+static GRACE: Key<Duration> = Key::new(
+    "task.shutdown.graceful.timeout.ms",
+    "How long a connector or task that is asked to stop may take, in milliseconds. Then it is abandoned and commits \
+     nothing more.",
+)
+.default("5000");
+static STATE_DIR: Key<String> = Key::new(
+    "state.dir",
+    "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
+)
+.default("pipette-state");
+static OFFSETS_FILE: Key<String> = Key::new(
+    "offset.storage.file.filename",
+    "Apache's offsets file. If it exists and `state.dir` has no offsets yet, it is read once at start.",
+)
+.optional();
+static TOPIC_CREATION: Key<bool> =
+    Key::new("topic.creation.enable", "Whether sources may create topics by their `topic.creation.*` keys.")
+        .default("true");
+static MEMORY: Key<u64> = Key::new(
+    "memory.budget.bytes",
+    "How many bytes of records may be on their way inside the worker; every other size is a cap within it.",
+)
+.default("134217728")
+.check(at_least::<16_777_216>);
+static PLUGIN_PATH: Key<Vec<String>> =
+    Key::new("plugin.path", "Accepted for old files, without effect: plugins are built in.").optional();
+static OVERRIDES: Key<String> = Key::new(
+    "connector.client.config.override.policy",
+    "Which client settings a connector may override: All, None, Principal or Allowlist.",
+)
+.default("All")
+.check(policy);
+static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
+    "connector.client.config.override.allowlist",
+    "The client settings the policy `Allowlist` lets connectors override.",
+)
+.default("");
+static EXTENSIONS: Key<Vec<String>> =
+    Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
+        .default("")
+        .check(no_extensions);
+
+fn policy(text: Option<&str>) -> std::result::Result<(), String> {
+    let name = text.map(|text| {
+        let simple = text.rsplit('.').next().unwrap_or_default();
+        simple.strip_suffix("ConnectorClientConfigOverridePolicy").unwrap_or(simple)
+    });
+    one_of_any_case(name, &["All", "None", "Principal", "Allowlist"])
+}
+
+fn no_extensions(text: Option<&str>) -> std::result::Result<(), String> {
+    match text {
+        None | Some("") => Ok(()),
+        Some(_) => Err("REST extensions are not supported; an extension that checks log-ins would be missing \
+                        unnoticed. Put a proxy in front, or leave the key out"
+            .into()),
+    }
+}
+
+/// The keys, in the order of the page.
+pub static CONFIG: ConfigDef = ConfigDef::new(&[
+    &BOOTSTRAP.info,
+    &KEY_CONVERTER.info,
+    &VALUE_CONVERTER.info,
+    &HEADER_CONVERTER.info,
+    &LISTENERS.info,
+    &ADVERTISED_HOST.info,
+    &ADVERTISED_PORT.info,
+    &STATE_DIR.info,
+    &OFFSETS_FILE.info,
+    &FLUSH_INTERVAL.info,
+    &FLUSH_TIMEOUT.info,
+    &GRACE.info,
+    &TOPIC_CREATION.info,
+    &MEMORY.info,
+    &OVERRIDES.info,
+    &ALLOWED_OVERRIDES.info,
+    &EXTENSIONS.info,
+    &PLUGIN_PATH.info,
+]);
+
+/// Keys with these beginnings belong to clients, converters and the like, which read them themselves.
+const PREFIXES: &[&str] = &[
+    "producer.",
+    "consumer.",
+    "admin.",
+    "key.converter.",
+    "value.converter.",
+    "header.converter.",
+    "ssl.",
+    "sasl.",
+    "security.",
+];
+
+/// The worker's configuration, read.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Everything that was given; clients and converters take their parts from it.
+    pub values: ConfigMap,
+    /// Where REST listens.
+    pub listeners: Vec<Listener>,
+    /// The host and port that others reach this worker by, if given.
+    pub advertised: (Option<String>, Option<u16>),
+    /// `key.converter`.
+    pub key_converter: String,
+    /// `value.converter`.
+    pub value_converter: String,
+    /// `header.converter`.
+    pub header_converter: String,
+    /// `offset.flush.interval.ms`.
+    pub flush_interval: Duration,
+    /// `offset.flush.timeout.ms`.
+    pub flush_timeout: Duration,
+    /// `task.shutdown.graceful.timeout.ms`.
+    pub grace: Duration,
+    /// `state.dir`.
+    pub state_dir: PathBuf,
+    /// `offset.storage.file.filename`.
+    pub offsets_file: Option<PathBuf>,
+    /// `topic.creation.enable`.
+    pub topic_creation: bool,
+    /// `memory.budget.bytes`.
+    pub memory_budget: u64,
+    /// Which client settings connectors may override.
+    pub overrides: Overrides,
+    /// What the user should know about keys without effect; logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// `connector.client.config.override.policy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overrides {
+    /// Everything may be overridden.
+    All,
+    /// Only these settings may; the text is the policy's name in errors.
+    Only(&'static str, Vec<String>),
+}
+
+/// One entry of `listeners`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// A host name or address; `0.0.0.0` for every interface.
+    pub host: String,
+    /// The port; 0 for any free one.
+    pub port: u16,
+}
+
+impl WorkerConfig {
+    /// Reads a worker's configuration. The error names the key to mend.
+    pub fn read(values: ConfigMap) -> Result<Self> {
+        let settings = Settings::new(values, &CONFIG);
+        if settings.get(&BOOTSTRAP)?.is_empty() {
+            return Err(ConnectError::config("bootstrap.servers must not be empty"));
+        }
+        let listeners: Vec<Listener> =
+            settings.get(&LISTENERS)?.iter().map(|text| Listener::read(text)).collect::<Result<_>>()?;
+        if listeners.is_empty() {
+            return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
+        }
+        settings.get(&EXTENSIONS)?;
+        Ok(Self {
+            listeners,
+            advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
+            key_converter: settings.get(&KEY_CONVERTER)?.0,
+            value_converter: settings.get(&VALUE_CONVERTER)?.0,
+            header_converter: settings.get(&HEADER_CONVERTER)?.0,
+            flush_interval: settings.get(&FLUSH_INTERVAL)?,
+            flush_timeout: settings.get(&FLUSH_TIMEOUT)?,
+            grace: settings.get(&GRACE)?,
+            state_dir: settings.get(&STATE_DIR)?.into(),
+            offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
+            topic_creation: settings.get(&TOPIC_CREATION)?,
+            memory_budget: settings.get(&MEMORY)?,
+            overrides: Overrides::read(&settings)?,
+            warnings: warnings(settings.values()),
+            values: settings.values().clone(),
+        })
+    }
+
+    /// `host:port` as statuses show it, given the address REST was bound to.
+    pub fn worker_id(&self, bound: std::net::SocketAddr) -> String {
+        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.first() {
+            Some(listener) if listener.host != "0.0.0.0" => listener.host.clone(),
+            _ => bound.ip().to_string(),
+        });
+        format!("{host}:{}", self.advertised.1.unwrap_or(bound.port()))
+    }
+}
+
+impl Overrides {
+    fn read(settings: &Settings) -> Result<Self> {
+        let policy = settings.get(&OVERRIDES)?.to_lowercase();
+        let named = |part| policy.rsplit('.').next().unwrap_or_default().starts_with(part);
+        Ok(if named("none") {
+            Self::Only("None", Vec::new())
+        } else if named("principal") {
+            let keys = ["sasl.jaas.config", "sasl.mechanism", "security.protocol"];
+            Self::Only("Principal", keys.map(str::to_owned).to_vec())
+        } else if named("allowlist") {
+            Self::Only("Allowlist", settings.get(&ALLOWED_OVERRIDES)?)
+        } else {
+            Self::All
+        })
+    }
+
+    /// Says why a connector may not override a client setting.
+    pub fn refusal(&self, key: &str) -> Option<String> {
+        match self {
+            Self::Only(policy, keys) if !keys.iter().any(|allowed| allowed == key) => Some(format!(
+                "The '{policy}' policy does not allow '{key}' to be overridden in the connector configuration."
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl Listener {
+    fn read(text: &str) -> Result<Self> {
+        let refuse = |reason: &str| Err(ConnectError::config(format!("listeners: \"{text}\" {reason}")));
+        let Some((scheme, address)) = text.split_once("://") else {
+            return refuse("is not `http://host:port`");
+        };
+        if scheme.eq_ignore_ascii_case("https") {
+            return refuse("asks for TLS, which REST does not speak yet; put a proxy in front of an http listener");
+        }
+        let Some((host, port)) = address.trim_end_matches('/').rsplit_once(':') else {
+            return refuse("has no port");
+        };
+        let Ok(port) = port.parse() else {
+            return refuse("has a port that is no number from 0 to 65535");
+        };
+        if !scheme.eq_ignore_ascii_case("http") {
+            return refuse("is not `http://host:port`");
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self { host: if host.is_empty() { "0.0.0.0".into() } else { host.to_owned() }, port })
+    }
+}
+
+fn warnings(values: &ConfigMap) -> Vec<String> {
+    let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
+    if values.contains_key(PLUGIN_PATH.info.name) {
+        warnings.push("plugin.path has no effect: plugins are built into the binary".into());
+    }
+    warnings
+}
+
+fn without_effect(key: &str) -> String {
+    match key {
+        "group.id" | "offset.storage.topic" | "config.storage.topic" | "status.storage.topic" => {
+            format!("{key} has no effect yet: state is kept in files under state.dir, not in Kafka topics")
+        }
+        "config.providers" => {
+            "config.providers has no effect yet: ${…} in configurations stays as it is written".to_owned()
+        }
+        _ => format!("{key} is unknown to this worker and has no effect"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<WorkerConfig> {
+        let least = [("bootstrap.servers", "b:9092"), ("key.converter", "K"), ("value.converter", "V")];
+        let pairs = least.iter().chain(pairs);
+        WorkerConfig::read(pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_smallest_file_listens_on_loopback() {
+        let worker = read(&[]).unwrap();
+        assert_eq!(worker.listeners, [Listener { host: "127.0.0.1".into(), port: 8083 }]);
+        assert_eq!(worker.header_converter, "org.apache.kafka.connect.storage.SimpleHeaderConverter");
+        assert_eq!(worker.warnings, [""; 0]);
+        assert_eq!(worker.worker_id("127.0.0.1:1234".parse().unwrap()), "127.0.0.1:1234");
+        let error = WorkerConfig::read(ConfigMap::new()).unwrap_err().to_string();
+        assert_eq!(error, "Missing required configuration \"bootstrap.servers\" which has no default value.");
+    }
+
+    #[test]
+    fn listeners_are_read_as_java_reads_them() {
+        let check = |text| read(&[("listeners", text)]).map(|worker| worker.listeners[0].clone());
+        assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80 });
+        assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0 });
+        for (text, part) in [("x", "not `http"), ("https://:1", "TLS"), ("http://a", "port"), ("http://a:b", "port")] {
+            assert!(check(text).unwrap_err().to_string().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_without_effect_are_warnings_and_missing_protection_is_an_error() {
+        let worker = read(&[
+            ("plugin.path", "/x"),
+            ("group.id", "g"),
+            ("producer.linger.ms", "5"),
+            ("key.converter.schemas.enable", "false"),
+            ("no.such.key", "1"),
+        ]);
+        let warnings = worker.unwrap().warnings;
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[0].starts_with("group.id has no effect yet: state is kept in files"));
+        assert!(warnings[1].starts_with("no.such.key is unknown"));
+        assert!(read(&[("rest.extension.classes", "org.x.Auth")]).unwrap_err().to_string().contains("log-ins"));
+    }
+
+    #[test]
+    fn the_override_policy_decides() {
+        let refusal = |policy, key| {
+            let pairs =
+                [("connector.client.config.override.policy", policy), (ALLOWED_OVERRIDES.info.name, "linger.ms")];
+            read(&pairs).unwrap().overrides.refusal(key)
+        };
+        assert_eq!(refusal("All", "acks"), None);
+        assert!(refusal("none", "acks").unwrap().starts_with("The 'None' policy does not allow 'acks'"));
+        assert_eq!(refusal("Principal", "sasl.mechanism"), None);
+        assert_eq!(refusal("Allowlist", "linger.ms"), None);
+        assert!(refusal("Allowlist", "acks").is_some());
+        assert!(read(&[("connector.client.config.override.policy", "Nobody")]).is_err());
+    }
+}

@@ -3,12 +3,16 @@
 //! Arrows inside: `rest → herder → task → {convert, kafka, store}`; `settings` and `metrics` serve all; nothing points
 //! back (`tests/it/tidy.rs` checks it).
 
+pub mod cli;
 pub mod convert;
 pub mod herder;
 pub mod kafka;
 pub mod metrics;
 pub mod plugins;
+pub mod quickstart;
 pub mod rest;
 pub mod settings;
 pub mod store;
 pub mod task;
+pub mod telemetry;
+pub mod worker;

@@ -23,9 +23,8 @@ pub static CLASS: Key<String> =
         .width(Width::Long)
         .display("Connector class");
 /// `connector.plugin.version`.
-pub static VERSION: Key<String> = version("connector.plugin.version", "Connector version")
-    .importance(Importance::Medium)
-    .width(Width::Medium);
+pub static VERSION: Key<String> =
+    version("connector.plugin.version", "Connector version").importance(Importance::Medium).width(Width::Medium);
 /// `tasks.max`.
 pub static TASKS_MAX: Key<i32> = Key::new("tasks.max", "How many tasks the connector may have at most.")
     .default("1")
@@ -268,9 +267,17 @@ static ALL: ConfigDef = ConfigDef::new(&[
 ]);
 
 /// `transforms.<name>.type` and `predicates.<name>.type`.
-static TYPE: Key<ClassName> = Key::new("type", "The plugin.");
+pub static TYPE: Key<ClassName> = Key::new("type", "The plugin: its class or a short name that means it alone.")
+    .importance(Importance::High)
+    .width(Width::Long);
+/// `transforms.<name>.plugin.version` and `predicates.<name>.plugin.version`.
+pub static LINK_VERSION: Key<String> =
+    version("plugin.version", "").importance(Importance::High).width(Width::Long);
 /// `transforms.<name>.predicate`.
-static PREDICATE: Key<String> = Key::new("predicate", "The predicate that decides whether the step applies.").optional();
+pub static PREDICATE: Key<String> =
+    Key::new("predicate", "The predicate that decides whether the transformation applies.").optional();
+/// `transforms.<name>.negate`.
+pub static NEGATE: Key<bool> = Key::new("negate", "Whether the predicate's answer is turned round.").default("false");
 
 fn given(text: Option<&str>) -> std::result::Result<(), String> {
     text.map(drop).ok_or_else(|| "Value must be non-null".into())
@@ -286,14 +293,12 @@ fn name(text: Option<&str>) -> std::result::Result<(), String> {
     if text.is_empty() {
         return Err("String may not be empty".into());
     }
-    let controls: Vec<String> = text.chars().filter(|char| char.is_control()).map(|c| u32::from(c).to_string()).collect();
+    let controls: Vec<String> =
+        text.chars().filter(|char| char.is_control()).map(|c| u32::from(c).to_string()).collect();
     if controls.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "String may not contain control sequences but had the following ASCII chars: {}",
-        controls.join(", ")
-    ))
+    Err(format!("String may not contain control sequences but had the following ASCII chars: {}", controls.join(", ")))
 }
 
 /// The keys of every connector, read.

@@ -1,0 +1,151 @@
+//! Definitions and answers as forms show them: what `GET …/config` and `PUT …/config/validate` are made of.
+//!
+//! `validate.rs` fills them in, `rest/model.rs` writes them as JSON.
+
+use pipette_api::config::{Importance, KeyType, Row, Width};
+use pipette_api::{ConfigDef, ConfigMap, Plugin};
+
+use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::connector;
+
+/// A key as a form shows it.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// The whole key.
+    pub name: String,
+    /// Its type.
+    pub kind: KeyType,
+    /// True when it must be given.
+    pub required: bool,
+    /// The default in effect.
+    pub default: Option<String>,
+    /// How much a user should care.
+    pub importance: Importance,
+    /// For people.
+    pub doc: &'static str,
+    /// The heading.
+    pub group: Option<String>,
+    /// The place under the heading; -1 without heading.
+    pub order: i32,
+    /// How wide its field is.
+    pub width: Width,
+    /// Its name in forms.
+    pub display: String,
+    /// The keys that make sense only with this one.
+    pub dependents: &'static [&'static str],
+}
+
+/// A key with its value and what is wrong with it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The whole key.
+    pub name: String,
+    /// `None` for a key nobody defined.
+    pub definition: Option<Definition>,
+    /// The value in effect.
+    pub value: Option<String>,
+    /// Values to offer.
+    pub recommended: Vec<String>,
+    /// Complete sentences.
+    pub errors: Vec<String>,
+    /// False when other values make the key pointless.
+    pub visible: bool,
+}
+
+impl Definition {
+    /// The definition of a row.
+    pub fn of(row: &Row) -> Self {
+        Self {
+            name: row.name.clone(),
+            kind: row.info.kind,
+            required: row.required,
+            default: row.default.clone(),
+            importance: row.info.importance,
+            doc: row.info.doc,
+            group: row.group.clone(),
+            order: row.order,
+            width: row.info.width,
+            display: row.info.display.unwrap_or(row.info.name).to_owned(),
+            dependents: row.info.dependents,
+        }
+    }
+}
+
+impl Entry {
+    /// A row checked against a configuration.
+    pub fn checked(row: &Row, config: &ConfigMap) -> Self {
+        let checked = row.check(config);
+        Self {
+            name: row.name.clone(),
+            definition: Some(Definition::of(row)),
+            value: checked.value,
+            recommended: checked.recommended,
+            errors: checked.errors,
+            visible: checked.visible,
+        }
+    }
+
+    /// A key nobody defined.
+    pub fn undefined(name: &str, value: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            definition: None,
+            value,
+            recommended: Vec::new(),
+            errors: Vec::new(),
+            visible: true,
+        }
+    }
+}
+
+/// The keys of every connector of a kind, numbered as Apache's worker numbers them.
+pub fn framework_rows(plugin: ConnectorPlugin) -> Vec<Row> {
+    // `transforms` and `predicates` are counted among the common keys, the errors anew.
+    let common = connector::COMMON.keys().iter().zip((1..=14).chain(1..));
+    let (keys, orders) = match plugin {
+        ConnectorPlugin::Source(_) => (&connector::SOURCE, [1, 2, 3, 4, 1]),
+        ConnectorPlugin::Sink(_) => (&connector::SINK, [4, 4, 6, 7, 8]),
+    };
+    let rows = common.chain(keys.keys().iter().zip(orders));
+    rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
+}
+
+/// A plugin's own keys, counted from `first` under each heading.
+pub fn own_rows(def: &ConfigDef, first: i32) -> Vec<Row> {
+    let mut counts = std::collections::BTreeMap::new();
+    let row = |key: &&'static pipette_api::config::KeyInfo| {
+        let row = Row::new(**key);
+        let order = match &row.group {
+            None => -1,
+            Some(group) => {
+                let count = counts.entry(group.clone()).or_insert(first - 1);
+                *count += 1;
+                *count
+            }
+        };
+        Row { order, ..row }
+    };
+    def.keys().iter().map(row).collect()
+}
+
+/// The rows of a plugin as `GET /connector-plugins/{plugin}/config` lists them: its own, then the framework's that it
+/// does not define anew.
+pub fn definitions(plugin: &'static Plugin) -> Vec<Definition> {
+    let connector = match plugin {
+        Plugin::Source(source) => Some(ConnectorPlugin::Source(source)),
+        Plugin::Sink(sink) => Some(ConnectorPlugin::Sink(sink)),
+        _ => None,
+    };
+    let first = i32::from(!matches!(Family::of(plugin), Family::Converter | Family::HeaderConverter));
+    let mut rows = own_rows(plugin.info().config, first);
+    for mut row in connector.map(framework_rows).unwrap_or_default() {
+        if rows.iter().any(|own| own.name == row.name) {
+            continue;
+        }
+        if row.name == connector::VERSION.info.name {
+            row.default = Some(plugin.info().version.to_owned());
+        }
+        rows.push(row);
+    }
+    rows.iter().map(Definition::of).collect()
+}

@@ -1,0 +1,505 @@
+//! The pure core of the herder: what is wanted, what exists, and what to do about the difference.
+//!
+//! `mod.rs` feeds events in and `lifecycle.rs` carries effects out; no clock, no threads, no runtime here. Connectors
+//! say what is wanted; `instances` and `runs` are what exists on threads. After each event both are compared, so any
+//! order of events converges: something new starts only when its predecessor has gone.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use pipette_api::{ConfigMap, Shared, TaskId, Wish};
+
+use crate::plugins::ConnectorPlugin;
+use crate::store::TargetState;
+use crate::task::{TaskNews, TaskReport};
+
+/// Everything the herder knows. Cheap to clone: readers get a copy after each event.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    connectors: BTreeMap<Arc<str>, Arc<Connector>>,
+    instances: BTreeMap<Arc<str>, Instance>,
+    runs: BTreeMap<TaskId, Run>,
+    last_number: u64,
+    closing: bool,
+}
+
+/// A connector as it is wanted, with what is known of it.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    /// As given, `name` included.
+    pub config: Arc<ConfigMap>,
+    /// The plugin, `None` when its class is unknown to this worker.
+    pub plugin: Option<ConnectorPlugin>,
+    /// What is wanted of it.
+    pub target: TargetState,
+    /// Values shared by the connector, its tasks and its questions.
+    pub shared: Shared,
+    /// How the connector itself is.
+    pub status: Status,
+    /// Its tasks, from 0.
+    pub tasks: Vec<Task>,
+    wanted: u64,
+}
+
+/// A task as it is wanted.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its whole configuration.
+    pub config: Arc<ConfigMap>,
+    /// How it is.
+    pub status: Status,
+    wanted: u64,
+}
+
+/// What REST says of a connector or task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The word.
+    pub condition: Condition,
+    /// Why it failed.
+    pub trace: Option<Arc<str>>,
+}
+
+/// Java's states; clients know no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Condition {
+    Unassigned,
+    Running,
+    Paused,
+    Stopped,
+    Failed,
+    Restarting,
+}
+
+/// A connector on its thread.
+#[derive(Debug, Clone)]
+struct Instance {
+    number: u64,
+    stopping: bool,
+}
+
+/// A task on its thread.
+#[derive(Debug, Clone)]
+struct Run {
+    number: u64,
+    wish: Wish,
+    stopping: bool,
+}
+
+/// What happened, or what somebody asked for.
+#[derive(Debug)]
+pub enum Event {
+    /// Creates or replaces a connector; validated and stored already.
+    Put {
+        /// The name.
+        name: Arc<str>,
+        /// As given.
+        config: ConfigMap,
+        /// The plugin, or why there is none.
+        plugin: Result<ConnectorPlugin, String>,
+        /// What is wanted of it.
+        target: TargetState,
+    },
+    /// Takes a connector away.
+    Delete(Arc<str>),
+    /// Wants something else of a connector.
+    Target(Arc<str>, TargetState),
+    /// Restarts a connector, its tasks, or what of them has failed.
+    Restart {
+        /// Which connector.
+        name: Arc<str>,
+        /// Tasks as well.
+        tasks: bool,
+        /// Only what has failed.
+        only_failed: bool,
+    },
+    /// Restarts one task.
+    RestartTask(TaskId),
+    /// A connector's thread says something.
+    Instance {
+        /// Which connector.
+        name: Arc<str>,
+        /// Which start of it.
+        number: u64,
+        /// What it says.
+        news: InstanceNews,
+    },
+    /// A task says something.
+    Task(TaskReport),
+    /// A task did not stop in time and is left to itself.
+    Abandoned(TaskId, u64),
+    /// The worker ends: everything stops.
+    Close,
+}
+
+/// News of a connector's thread.
+#[derive(Debug)]
+pub enum InstanceNews {
+    /// `start` has returned.
+    Started,
+    /// It could not be made or started; the thread has ended.
+    Failed(String),
+    /// It runs, but a call failed or does not return.
+    Troubled(String),
+    /// Whole task configurations.
+    Planned(Vec<ConfigMap>),
+    /// It wants to plan again.
+    Changed,
+    /// It has stopped, or was left to itself.
+    Gone,
+}
+
+/// What is to be done. Connector and task are found in the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Make and start a connector on a thread of its own.
+    StartConnector(Arc<str>, u64),
+    /// Ask it for task configurations.
+    Plan(Arc<str>, u64),
+    /// Stop it, or leave it to itself after a while; answer with `Gone`.
+    StopConnector(Arc<str>, u64),
+    /// Start a task.
+    StartTask(TaskId, u64, Wish),
+    /// Tell it what is wanted.
+    Wish(TaskId, u64, Wish),
+    /// Stop it, or answer with `Abandoned` after a while.
+    StopTask(TaskId, u64),
+}
+
+impl Status {
+    fn of(condition: Condition) -> Self {
+        Self { condition, trace: None }
+    }
+
+    fn failed(trace: impl Into<Arc<str>>) -> Self {
+        Self { condition: Condition::Failed, trace: Some(trace.into()) }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.condition == Condition::Failed
+    }
+}
+
+impl State {
+    /// The connectors by name.
+    pub fn connectors(&self) -> &BTreeMap<Arc<str>, Arc<Connector>> {
+        &self.connectors
+    }
+
+    /// One connector.
+    pub fn get(&self, name: &str) -> Option<&Arc<Connector>> {
+        self.connectors.get(name)
+    }
+
+    /// One task.
+    pub fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.connectors.get(&id.connector)?.tasks.get(id.task)
+    }
+
+    /// True when neither an instance nor a task is left on any thread.
+    pub fn is_quiet(&self) -> bool {
+        self.instances.is_empty() && self.runs.is_empty()
+    }
+
+    /// Takes an event in and says what is to be done.
+    pub fn apply(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Put { name, config, plugin, target } => self.put(name, config, plugin, target),
+            Event::Delete(name) => {
+                self.connectors.remove(&name);
+                self.settle(&name)
+            }
+            Event::Target(name, target) => self.aim(&name, target),
+            Event::Restart { name, tasks, only_failed } => self.restart(&name, tasks, only_failed),
+            Event::RestartTask(id) => self.restart_task(&id),
+            Event::Instance { name, number, news } => self.instance_news(&name, number, news),
+            Event::Task(TaskReport { id, start, news }) => self.task_news(&id, start, news),
+            Event::Abandoned(id, start) => self.run_ended(&id, start, None),
+            Event::Close => {
+                self.closing = true;
+                let names: Vec<_> = self.instances.keys().chain(self.runs.keys().map(|id| &id.connector)).collect();
+                let names: std::collections::BTreeSet<_> = names.into_iter().map(Arc::clone).collect();
+                names.iter().flat_map(|name| self.settle(name)).collect()
+            }
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn edit(&mut self, name: &str) -> Option<&mut Connector> {
+        self.connectors.get_mut(name).map(Arc::make_mut)
+    }
+
+    fn put(
+        &mut self,
+        name: Arc<str>,
+        config: ConfigMap,
+        plugin: Result<ConnectorPlugin, String>,
+        target: TargetState,
+    ) -> Vec<Effect> {
+        let wanted = self.next();
+        let old = self.connectors.get(&name);
+        let fresh = if old.is_some() { Condition::Restarting } else { Condition::Unassigned };
+        let status = match &plugin {
+            Err(error) => Status::failed(error.as_str()),
+            Ok(_) => Status::of(resting(target).unwrap_or(fresh)),
+        };
+        let connector = Connector {
+            config: Arc::new(config),
+            plugin: plugin.ok(),
+            target,
+            shared: old.map(|old| old.shared.clone()).unwrap_or_default(),
+            status,
+            tasks: old.map(|old| old.tasks.clone()).unwrap_or_default(),
+            wanted,
+        };
+        self.connectors.insert(Arc::clone(&name), Arc::new(connector));
+        self.settle(&name)
+    }
+
+    fn aim(&mut self, name: &Arc<str>, target: TargetState) -> Vec<Effect> {
+        let wanted = self.next();
+        let Some(connector) = self.edit(name) else { return Vec::new() };
+        if target == TargetState::Started && connector.target != target {
+            // Late news of the instance that pause or stop takes down must not count for the new one.
+            connector.wanted = wanted;
+        }
+        connector.target = target;
+        if target == TargetState::Stopped {
+            connector.tasks.clear();
+        }
+        if let Some(condition) = resting(target)
+            && (condition == Condition::Stopped || !connector.status.has_failed())
+        {
+            connector.status = Status::of(condition);
+        }
+        self.settle(name)
+    }
+
+    fn restart(&mut self, name: &Arc<str>, tasks: bool, only_failed: bool) -> Vec<Effect> {
+        let Some(connector) = self.connectors.get(name).map(Arc::clone) else { return Vec::new() };
+        if connector.plugin.is_some() && (!only_failed || connector.status.has_failed()) {
+            let wanted = self.next();
+            let Some(connector) = self.edit(name) else { return Vec::new() };
+            connector.wanted = wanted;
+            match resting(connector.target) {
+                Some(condition) => connector.status = Status::of(condition),
+                None => connector.status.condition = Condition::Restarting,
+            }
+        }
+        let again = |task: &Task| tasks && (!only_failed || task.status.has_failed());
+        let again = connector.tasks.iter().enumerate().filter(|(_, task)| again(task)).map(|(task, _)| task);
+        for task in again {
+            self.mark_for_restart(&TaskId { connector: Arc::clone(name), task });
+        }
+        self.settle(name)
+    }
+
+    fn restart_task(&mut self, id: &TaskId) -> Vec<Effect> {
+        self.mark_for_restart(id);
+        self.settle(&id.connector)
+    }
+
+    fn mark_for_restart(&mut self, id: &TaskId) {
+        let wanted = self.next();
+        if let Some(task) = self.edit(&id.connector).and_then(|connector| connector.tasks.get_mut(id.task)) {
+            task.wanted = wanted;
+            task.status.condition = Condition::Restarting;
+        }
+    }
+
+    fn instance_news(&mut self, name: &Arc<str>, number: u64, news: InstanceNews) -> Vec<Effect> {
+        let Some(instance) = self.instances.get(name).filter(|instance| instance.number == number).cloned() else {
+            return Vec::new();
+        };
+        let ended = matches!(news, InstanceNews::Failed(_) | InstanceNews::Gone);
+        if ended {
+            self.instances.remove(name);
+        }
+        let wanted = self.connectors.get(name).is_some_and(|connector| connector.wanted == number);
+        if wanted && !instance.stopping && !self.closing {
+            let effects = self.wanted_news(name, number, news);
+            if !effects.is_empty() {
+                return effects;
+            }
+        }
+        self.settle(name)
+    }
+
+    /// News of the instance that is wanted.
+    fn wanted_news(&mut self, name: &Arc<str>, number: u64, news: InstanceNews) -> Vec<Effect> {
+        match news {
+            InstanceNews::Started => {
+                self.set_status(name, Status::of(Condition::Running));
+                vec![Effect::Plan(Arc::clone(name), number)]
+            }
+            InstanceNews::Changed => vec![Effect::Plan(Arc::clone(name), number)],
+            InstanceNews::Planned(configs) => {
+                self.set_status(name, Status::of(Condition::Running));
+                self.plan(name, configs);
+                Vec::new()
+            }
+            InstanceNews::Failed(trace) | InstanceNews::Troubled(trace) => {
+                self.set_status(name, Status::failed(trace));
+                Vec::new()
+            }
+            InstanceNews::Gone => {
+                self.set_status(name, Status::failed("The connector ended without being asked to."));
+                Vec::new()
+            }
+        }
+    }
+
+    fn set_status(&mut self, name: &str, status: Status) {
+        if let Some(connector) = self.edit(name) {
+            connector.status = status;
+        }
+    }
+
+    /// New task configurations: if they differ, all tasks start anew, because work may have moved from one to another.
+    fn plan(&mut self, name: &str, configs: Vec<ConfigMap>) {
+        let Some(connector) = self.connectors.get(name) else { return };
+        if connector.tasks.iter().map(|task| &*task.config).eq(configs.iter()) {
+            return;
+        }
+        let tasks = configs
+            .into_iter()
+            .map(|config| Task {
+                config: Arc::new(config),
+                status: Status::of(Condition::Unassigned),
+                wanted: self.next(),
+            })
+            .collect();
+        if let Some(connector) = self.edit(name) {
+            connector.tasks = tasks;
+        }
+    }
+
+    fn task_news(&mut self, id: &TaskId, start: u64, news: TaskNews) -> Vec<Effect> {
+        match news {
+            TaskNews::Running => self.set_task_status(id, start, Status::of(Condition::Running)),
+            TaskNews::Paused => self.set_task_status(id, start, Status::of(Condition::Paused)),
+            TaskNews::Failed { trace } => return self.run_ended(id, start, Some(trace)),
+            TaskNews::Stopped => return self.run_ended(id, start, None),
+        }
+        Vec::new()
+    }
+
+    fn set_task_status(&mut self, id: &TaskId, start: u64, status: Status) {
+        let current = self.runs.get(id).is_some_and(|run| run.number == start);
+        let task = self.edit(&id.connector).and_then(|connector| connector.tasks.get_mut(id.task));
+        if let Some(task) = task.filter(|task| current && task.wanted == start) {
+            task.status = status;
+        }
+    }
+
+    fn run_ended(&mut self, id: &TaskId, start: u64, trace: Option<String>) -> Vec<Effect> {
+        let Some(run) = self.runs.get(id).filter(|run| run.number == start).cloned() else { return Vec::new() };
+        let trace = match trace {
+            None if run.stopping => None,
+            None => Some("The task ended without being asked to.".to_owned()),
+            some => some,
+        };
+        if let Some(trace) = trace {
+            self.set_task_status(id, start, Status::failed(trace));
+        }
+        self.runs.remove(id);
+        self.settle(&id.connector)
+    }
+
+    /// Compares what is wanted with what exists.
+    fn settle(&mut self, name: &Arc<str>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.settle_instance(name, &mut effects);
+        self.settle_tasks(name, &mut effects);
+        effects
+    }
+
+    fn settle_instance(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
+        let wanted = self.wanted_instance(name);
+        match self.instances.get_mut(name) {
+            None => {
+                if let Some(number) = wanted {
+                    self.instances.insert(Arc::clone(name), Instance { number, stopping: false });
+                    effects.push(Effect::StartConnector(Arc::clone(name), number));
+                }
+            }
+            Some(instance) if Some(instance.number) != wanted && !instance.stopping => {
+                instance.stopping = true;
+                effects.push(Effect::StopConnector(Arc::clone(name), instance.number));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A failed connector is not started again by itself, but one that lives on is left alone.
+    fn wanted_instance(&self, name: &str) -> Option<u64> {
+        let connector = self.connectors.get(name)?;
+        let alive = self.instances.get(name).is_some_and(|instance| instance.number == connector.wanted);
+        let wanted = !self.closing
+            && connector.target == TargetState::Started
+            && connector.plugin.is_some()
+            && (alive || !connector.status.has_failed());
+        wanted.then_some(connector.wanted)
+    }
+
+    fn settle_tasks(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
+        let wanted = self.wanted_tasks(name);
+        for (id, run) in self.runs.range_mut(tasks_of(name)) {
+            match wanted.get(&id.task) {
+                Some((number, wish)) if *number == run.number => {
+                    if run.wish != *wish && !run.stopping {
+                        run.wish = *wish;
+                        effects.push(Effect::Wish(id.clone(), run.number, *wish));
+                    }
+                }
+                _ if run.stopping => {}
+                _ => {
+                    run.stopping = true;
+                    effects.push(Effect::StopTask(id.clone(), run.number));
+                }
+            }
+        }
+        // Work may move between tasks: nothing new begins beside something old that still ends.
+        if self.runs.range(tasks_of(name)).any(|(_, run)| run.stopping) {
+            return;
+        }
+        for (task, (number, wish)) in wanted {
+            let id = TaskId { connector: Arc::clone(name), task };
+            if !self.runs.contains_key(&id) {
+                self.runs.insert(id.clone(), Run { number, wish, stopping: false });
+                effects.push(Effect::StartTask(id, number, wish));
+            }
+        }
+    }
+
+    fn wanted_tasks(&self, name: &str) -> BTreeMap<usize, (u64, Wish)> {
+        let Some(connector) = self.connectors.get(name).filter(|_| !self.closing) else { return BTreeMap::new() };
+        let wish = match connector.target {
+            TargetState::Started => Wish::Run,
+            TargetState::Paused => Wish::Pause,
+            TargetState::Stopped => return BTreeMap::new(),
+        };
+        let tasks = connector.tasks.iter().enumerate();
+        tasks.filter(|(_, task)| !task.status.has_failed()).map(|(at, task)| (at, (task.wanted, wish))).collect()
+    }
+}
+
+/// What a connector shows that is not to run.
+fn resting(target: TargetState) -> Option<Condition> {
+    match target {
+        TargetState::Started => None,
+        TargetState::Paused => Some(Condition::Paused),
+        TargetState::Stopped => Some(Condition::Stopped),
+    }
+}
+
+fn tasks_of(name: &Arc<str>) -> RangeInclusive<TaskId> {
+    let task = |task| TaskId { connector: Arc::clone(name), task };
+    task(0)..=task(usize::MAX)
+}

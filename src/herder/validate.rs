@@ -1,0 +1,438 @@
+//! The whole validate answer: the connector's keys, the framework's, those of transformations, predicates, converters
+//! and client overrides, with groups and counts as Apache's worker gives them.
+//!
+//! Runs plugin code (checks and rules), so `handle.rs` calls it on a thread of its own with a deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pipette_api::config::{FromText, Importance, Row};
+use pipette_api::{ConfigMap, Info, Plugin, Settings};
+
+use super::form::{Entry, framework_rows, own_rows};
+use super::version;
+use crate::plugins::{ConnectorPlugin, Family, Plugins};
+use crate::settings::connector;
+use crate::settings::worker::WorkerConfig;
+
+/// A configuration as it came in: JSON null is allowed and reported.
+pub type Draft = BTreeMap<String, Option<String>>;
+
+/// What validation says.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// `connector.class` as given.
+    pub class: String,
+    /// How many errors there are, counted as Java counts.
+    pub error_count: usize,
+    /// The keys in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Validation {
+    /// The headings in the order they first appear.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = Vec::new();
+        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// Every error text, in order.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| entry.errors.iter().map(String::as_str))
+    }
+}
+
+/// Validates a configuration. The error is a failure that leaves nothing to answer: no class, or an unknown one.
+pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Result<Validation, String> {
+    let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let class = config.get(connector::CLASS.info.name).cloned().unwrap_or_default();
+    if class.trim().is_empty() {
+        return Err("The connector config contains no connector type: set connector.class".into());
+    }
+    let plugin = plugins.connector(&class)?;
+    let mut sheet = Sheet { plugins, worker, plugin, config, entries: Vec::new(), clients: Vec::new() };
+    if sheet.common()? {
+        sheet.chain();
+        sheet.own();
+        sheet.cross_checks();
+        sheet.nulls(draft);
+        sheet.overrides();
+        sheet.converters();
+    }
+    let strict: usize = sheet.entries.iter().map(|entry| entry.errors.len()).sum();
+    let lenient = sheet.clients.iter().filter(|entry| !entry.errors.is_empty()).count();
+    // Keys without definition come first.
+    sheet.entries.sort_by_key(|entry| entry.definition.is_some());
+    sheet.entries.append(&mut sheet.clients);
+    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
+}
+
+/// The answer while it is written.
+struct Sheet<'a> {
+    plugins: &'a Plugins,
+    worker: &'a WorkerConfig,
+    plugin: ConnectorPlugin,
+    config: ConfigMap,
+    entries: Vec<Entry>,
+    /// Converters' and clients' keys, which Java counts differently.
+    clients: Vec<Entry>,
+}
+
+impl Sheet<'_> {
+    fn entry(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.name == name)
+    }
+
+    fn blame(&mut self, name: &str, error: String) {
+        match self.entry(name) {
+            Some(entry) => entry.errors.push(error),
+            None => {
+                let mut entry = Entry::undefined(name, self.config.get(name).cloned());
+                entry.errors.push(error);
+                self.entries.push(entry);
+            }
+        }
+    }
+
+    fn is_fine(&mut self, name: &str) -> bool {
+        self.entry(name).is_none_or(|entry| entry.errors.is_empty())
+    }
+
+    /// The keys of every connector. False when the plugin's version does not fit: then nothing else is looked at.
+    fn common(&mut self) -> Result<bool, String> {
+        let info = self.plugin.info();
+        let wanted = self.config.get(connector::VERSION.info.name).cloned();
+        let misfit = match &wanted {
+            Some(wanted) => version::misfit(info, wanted)?,
+            None => None,
+        };
+        let mut rows = framework_rows(self.plugin);
+        if misfit.is_some() {
+            rows.truncate(connector::COMMON.keys().len());
+        }
+        for mut row in rows {
+            if row.name == connector::VERSION.info.name {
+                row.default = Some(info.version.to_owned());
+            }
+            self.entries.push(Entry::checked(&row, &self.config));
+        }
+        self.offer(connector::VERSION.info.name, vec![info.version.to_owned()]);
+        for (key, own) in [
+            (connector::KEY_CONVERTER.info.name, &self.worker.key_converter),
+            (connector::VALUE_CONVERTER.info.name, &self.worker.value_converter),
+            (connector::HEADER_CONVERTER.info.name, &self.worker.header_converter),
+        ] {
+            self.converter_choice(key, own, misfit.is_none());
+        }
+        self.duplicate_aliases(connector::TRANSFORMS.info.name);
+        self.duplicate_aliases(connector::PREDICATES.info.name);
+        let fits = misfit.is_none();
+        if let Some(error) = misfit {
+            self.blame(connector::CLASS.info.name, error.clone());
+            self.blame(connector::VERSION.info.name, error);
+        }
+        Ok(fits)
+    }
+
+    fn offer(&mut self, name: &str, values: Vec<String>) {
+        if let Some(entry) = self.entry(name) {
+            entry.recommended = values;
+        }
+    }
+
+    /// Defaults, offers and errors of a converter key and of its version.
+    fn converter_choice(&mut self, key: &str, own: &str, usable: bool) {
+        let family = family_of(key);
+        let version_key = format!("{key}.plugin.version");
+        let given = self.config.get(key).cloned();
+        let error = given.as_deref().and_then(|class| self.class_error(key, class, family));
+        let found = self.plugins.find(family, given.as_deref().unwrap_or(own)).filter(|_| usable);
+        let class = found.map(|plugin| plugin.info().class.to_owned());
+        let version = found.map(|plugin| plugin.info().version.to_owned());
+        let default = self.plugins.find(family, own).map_or(own, |plugin| plugin.info().class).to_owned();
+        let classes = self.plugins.classes(family).into_iter().map(str::to_owned).collect();
+        if let Some(entry) = self.entry(key) {
+            if usable {
+                entry.value = if given.is_some() { class } else { Some(default.clone()) };
+                entry.recommended = classes;
+            }
+            if let Some(definition) = &mut entry.definition {
+                definition.default = Some(default).filter(|_| usable);
+            }
+            entry.errors.extend(error);
+        }
+        let wanted = self.config.get(&version_key).cloned();
+        if let Some(entry) = self.entry(&version_key) {
+            entry.visible = version.is_some();
+            entry.recommended = version.iter().cloned().collect();
+            entry.value = wanted.clone().or_else(|| version.clone());
+            if let Some(definition) = &mut entry.definition {
+                definition.default = version;
+            }
+        }
+        if let (Some(wanted), Some(plugin)) = (wanted, found.filter(|_| given.is_some())) {
+            self.blame_version(plugin.info(), &wanted, key, &version_key);
+        }
+    }
+
+    fn blame_version(&mut self, info: &Info, wanted: &str, key: &str, version_key: &str) {
+        match version::misfit(info, wanted) {
+            Ok(None) => {}
+            Ok(Some(error)) => {
+                self.blame(key, error.clone());
+                self.blame(version_key, error);
+            }
+            Err(error) => self.blame(version_key, error),
+        }
+    }
+
+    fn class_error(&self, key: &str, class: &str, family: Family) -> Option<String> {
+        if self.plugins.find(family, class).is_some() {
+            return None;
+        }
+        Some(match self.plugins.find_any(class) {
+            Some(other) => format!(
+                "Invalid value {class} for configuration {key}: Class class {} does not implement the {} interface",
+                other.info().class,
+                family.interface()
+            ),
+            None => format!(
+                "Invalid value {class} for configuration {key}: Class {class} could not be found.{}",
+                self.plugins.did_you_mean(family, class)
+            ),
+        })
+    }
+
+    fn list(&self, key: &str) -> Vec<String> {
+        let text = self.config.get(key).map(|text| text.trim()).unwrap_or_default();
+        Vec::<String>::from_text(text).unwrap_or_default()
+    }
+
+    fn duplicate_aliases(&mut self, key: &str) {
+        let list = self.list(key);
+        if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
+            let shown = list.join(", ");
+            self.blame(key, format!("Invalid value [{shown}] for configuration {key}: Duplicate alias provided."));
+        }
+    }
+
+    /// Transformations, then predicates.
+    fn chain(&mut self) {
+        for (key, family, noun) in [
+            (connector::TRANSFORMS.info.name, Family::Transform, "Transformation"),
+            (connector::PREDICATES.info.name, Family::Predicate, "Predicate"),
+        ] {
+            let mut seen = BTreeSet::new();
+            for alias in self.list(key).into_iter().filter(|alias| seen.insert(alias.clone())) {
+                self.link(key, &alias, family, noun);
+            }
+        }
+    }
+
+    /// The keys of one transformation or predicate.
+    fn link(&mut self, list: &str, alias: &str, family: Family, noun: &str) {
+        let prefix = format!("{list}.{alias}.");
+        let group = format!("{noun}s: {alias}").replace("Transformations", "Transforms");
+        let type_key = format!("{prefix}type");
+        let version_key = format!("{prefix}plugin.version");
+        let given = self.config.get(&type_key).cloned();
+        let found = given.as_deref().and_then(|class| self.plugins.find(family, class));
+        let version = found.map(|plugin| plugin.info().version.to_owned());
+        let mut named = |info, name: &str, order, display: String, default: Option<String>| {
+            let row = Row { name: name.to_owned(), group: Some(group.clone()), order, ..Row::new(info) };
+            let mut entry = Entry::checked(&Row { default, ..row }, &self.config);
+            if let Some(definition) = &mut entry.definition {
+                definition.display = display;
+            }
+            self.entries.push(entry);
+        };
+        named(connector::TYPE.info, &type_key, 0, format!("{noun} type for {alias}"), None);
+        let display = format!("{noun} version for {alias}");
+        named(connector::LINK_VERSION.info, &version_key, 1, display, version.clone());
+        self.offer(&type_key, self.plugins.classes(family).into_iter().map(str::to_owned).collect());
+        self.offer(&version_key, version.into_iter().collect());
+        if let Some(class) = &given {
+            let error = self.class_error(&type_key, class, family);
+            let shown = found.map(|plugin| plugin.info().class.to_owned());
+            if let Some(entry) = self.entry(&type_key) {
+                entry.value = shown;
+                entry.errors.extend(error);
+            }
+        }
+        let Some(plugin) = found else { return };
+        if let Some(wanted) = self.config.get(&version_key).cloned() {
+            self.blame_version(plugin.info(), &wanted, &type_key, &version_key);
+        }
+        if family == Family::Transform
+            && self.config.contains_key(&format!("{prefix}negate"))
+            && !self.config.contains_key(&format!("{prefix}predicate"))
+        {
+            self.blame(
+                &type_key,
+                format!(
+                    "Config '{prefix}negate' was provided but there is no config '{prefix}predicate' defining a \
+                     predicate to be negated."
+                ),
+            );
+        }
+        self.link_keys(&prefix, &group, plugin);
+        self.rules(&prefix, plugin.info());
+    }
+
+    /// A plugin's own keys and the implicit ones, in Java's order, counted on from 2.
+    fn link_keys(&mut self, prefix: &str, group: &str, plugin: &'static Plugin) {
+        let mut rows = own_rows(plugin.info().config, 1);
+        if matches!(plugin, Plugin::Transform(_)) {
+            rows.retain(|row| row.name != "predicate" && row.name != "negate");
+            rows.push(Row::new(connector::PREDICATE.info));
+            rows.push(Row::new(connector::NEGATE.info));
+        }
+        let rank = |importance: Importance| importance as u8;
+        rows.sort_by_key(|row| {
+            (row.group.clone(), row.order, !row.required, rank(row.info.importance), row.name.clone())
+        });
+        for (row, order) in rows.into_iter().zip(2..) {
+            let group = row.group.as_ref().map_or(group.to_owned(), |own| format!("{group}: {own}"));
+            let row = Row { name: format!("{prefix}{}", row.name), group: Some(group), order, ..row };
+            self.entries.push(Entry::checked(&row, &self.config));
+        }
+    }
+
+    /// The connector's own keys; they take the place of framework keys of the same name.
+    fn own(&mut self) {
+        let info = self.plugin.info();
+        for row in own_rows(info.config, 1) {
+            let entry = Entry::checked(&row, &self.config);
+            match self.entry(&row.name) {
+                Some(place) => *place = entry,
+                None => self.entries.push(entry),
+            }
+        }
+        self.rules("", info);
+    }
+
+    /// The rule between a plugin's keys, once each key by itself is fine.
+    fn rules(&mut self, prefix: &str, info: &Info) {
+        if !info.config.keys().iter().all(|key| self.is_fine(&format!("{prefix}{}", key.name))) {
+            return;
+        }
+        let part = Settings::new(self.config.clone(), info.config).below(prefix);
+        for (key, error) in info.config.broken_rules(&part) {
+            self.blame(&format!("{prefix}{key}"), error.replace(key, &format!("{prefix}{key}")));
+        }
+    }
+
+    fn cross_checks(&mut self) {
+        match self.plugin {
+            ConnectorPlugin::Source(source) => {
+                let text = |key: &str| self.config.get(key).map(|text| text.trim().to_lowercase());
+                let (once, boundary) = (text(connector::EXACTLY_ONCE.info.name), text(connector::BOUNDARY.info.name));
+                if once.as_deref() == Some("required") {
+                    let error = "This worker does not have exactly-once source support enabled.";
+                    self.blame(connector::EXACTLY_ONCE.info.name, error.into());
+                }
+                let settings = Settings::new(self.config.clone(), source.info.config);
+                if boundary.as_deref() == Some("connector") && !(source.own_boundaries)(&settings) {
+                    let error = "The connector does not define transaction boundaries of its own; use poll or interval.";
+                    self.blame(connector::BOUNDARY.info.name, error.into());
+                }
+            }
+            ConnectorPlugin::Sink(_) => self.subscription(),
+        }
+    }
+
+    /// Exactly one of `topics` and `topics.regex`, and no dead letters back in.
+    fn subscription(&mut self) {
+        let (topics, regex) = (connector::TOPICS.info.name, connector::TOPICS_REGEX.info.name);
+        let list = self.list(topics);
+        let has_regex = self.config.get(regex).is_some_and(|text| !text.trim().is_empty());
+        if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
+            self.blame(topics, "Configuration 'topics' values must not be duplicated.".into());
+        } else if list.iter().any(String::is_empty) {
+            self.blame(topics, "Configuration 'topics' values must not be empty.".into());
+        }
+        let error = match (list.is_empty(), has_regex) {
+            (false, true) => "topics and topics.regex are mutually exclusive options, but both are set.",
+            (true, false) => "Must configure one of topics or topics.regex",
+            _ => "",
+        };
+        if !error.is_empty() {
+            self.blame(topics, error.into());
+            self.blame(regex, error.into());
+        }
+        let dead = self.config.get(connector::DEAD_LETTERS.info.name).map(|name| name.trim().to_owned());
+        if let Some(dead) = dead.filter(|dead| list.contains(dead)) {
+            let shown = list.join(", ");
+            self.blame(
+                topics,
+                format!(
+                    "The DLQ topic '{dead}' may not be included in the list of topics ('topics=[{shown}]') consumed \
+                     by the connector"
+                ),
+            );
+        }
+    }
+
+    fn nulls(&mut self, draft: &Draft) {
+        for name in draft.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name) {
+            let own = self.plugin.info().config.key(name);
+            let known = framework_rows(self.plugin).into_iter().find(|row| row.name == *name);
+            if own.is_some() {
+                continue;
+            }
+            if let (Some(row), Some(entry)) = (known.filter(|row| !row.required), self.entry(name)) {
+                entry.value = None;
+                if let Err(reason) = (row.info.check)(None) {
+                    entry.errors.push(format!("Invalid value null for configuration {name}: {reason}"));
+                }
+            }
+            self.blame(name, "Null value can not be supplied as the configuration value.".into());
+        }
+    }
+
+    /// `producer.override.…` and the like, for the clients this connector uses.
+    fn overrides(&mut self) {
+        let dead_letters = self.config.get(connector::DEAD_LETTERS.info.name).is_some_and(|name| !name.trim().is_empty());
+        let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
+        let (producer, consumer, admin) = match self.plugin {
+            ConnectorPlugin::Source(_) => (true, false, creates_topics),
+            ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
+        };
+        for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
+            let prefix = format!("{client}.override.");
+            for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
+                let mut entry = Entry::undefined(key, Some(value.clone()));
+                entry.errors.extend(self.worker.overrides.refusal(&key[prefix.len()..]));
+                self.clients.push(entry);
+            }
+        }
+    }
+
+    /// The keys of the converters that the connector names itself.
+    fn converters(&mut self) {
+        for (key, side) in [
+            (connector::HEADER_CONVERTER.info.name, "header"),
+            (connector::KEY_CONVERTER.info.name, "key"),
+            (connector::VALUE_CONVERTER.info.name, "value"),
+        ] {
+            let version_key = format!("{key}.plugin.version");
+            let given = self.config.get(key).cloned();
+            let found = given.and_then(|class| self.plugins.find(family_of(key), &class));
+            let Some(plugin) = found.filter(|_| self.is_fine(key) && self.is_fine(&version_key)) else { continue };
+            let mut config = self.config.clone();
+            config.insert(format!("{key}.converter.type"), side.into());
+            for row in own_rows(plugin.info().config, 0) {
+                let row = Row { name: format!("{key}.{}", row.name), ..row };
+                self.clients.push(Entry::checked(&row, &config));
+            }
+        }
+    }
+}
+
+fn family_of(key: &str) -> Family {
+    if key == connector::HEADER_CONVERTER.info.name { Family::HeaderConverter } else { Family::Converter }
+}

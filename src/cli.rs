@@ -3,7 +3,10 @@
 //! Called by `main.rs`. `run` takes what Apache's `connect-standalone` takes, and its exit codes are Java's: see
 //! [`Failure`].
 
+pub(crate) mod http;
+
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,10 +15,10 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use pipette_api::{ConnectError, Result};
+use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 
-use crate::herder::validate_stub as validate;
+use crate::herder::validate::{Draft, validate};
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart};
 use crate::settings::file;
@@ -92,10 +95,8 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     let config = WorkerConfig::read(values).map_err(Failure::setup)?;
     let files = matches.get_many::<PathBuf>("CONNECTOR").unwrap_or_default();
     let connectors: Vec<_> = files.map(|path| file::connector(path)).collect::<Result<_>>().map_err(Failure::start)?;
-    let broker = match matches.get_flag("embedded") {
-        true => Some(worker::embedded_broker(&config).map_err(Failure::setup)?),
-        false => None,
-    };
+    let broker =
+        matches.get_flag("embedded").then(|| worker::embedded_broker(&config)).transpose().map_err(Failure::setup)?;
     let worker = Worker::start(config, levels)?;
     let signals = worker.signals().map_err(Failure::start)?;
     let created = worker.create(connectors).map_err(Failure::start);
@@ -136,22 +137,49 @@ fn plugins() -> Result<()> {
     let mut text = String::new();
     for plugin in Plugins::built_in().all() {
         let info = plugin.info();
-        text.push_str(&format!("{:<16} {} ({})\n", plugin.kind(), info.class, info.version));
-        text.push_str(&format!("{:<16}   {}\n", "", info.about));
+        let _ = writeln!(text, "{:<16} {} ({})", plugin.kind(), info.class, info.version);
+        let _ = writeln!(text, "{:<16}   {}", "", info.about);
     }
     say(&text)
 }
 
 /// Says what is wrong with a connector file, key by key; nothing connects.
-fn validate_file(path: &Path) -> Result<()> {
+fn validate_file(matches: &ArgMatches) -> Result<()> {
+    let path = path(matches, "FILE");
     let connector = file::connector(path)?;
-    let errors = validate::file(&connector.config)?;
+    let worker = match matches.get_one::<PathBuf>("worker") {
+        Some(worker) => file::worker(worker)?,
+        None => any_worker(),
+    };
+    let errors =
+        errors_of(&WorkerConfig::read(worker)?, connector.config).map_err(|error| error.within(path.display()))?;
     if errors.is_empty() {
         return say(&format!("{}: connector {} is valid\n", path.display(), connector.name));
     }
-    let lines: String = errors.iter().map(|(key, error)| format!("\n  {key}: {error}")).collect();
     let count = errors.len();
-    Err(ConnectError::config(format!("{}: {count} error{}{lines}", path.display(), if count == 1 { "" } else { "s" })))
+    let noun = if count == 1 { "error" } else { "errors" };
+    Err(ConnectError::config(format!("{}: {count} {noun}\n  {}", path.display(), errors.join("\n  "))))
+}
+
+/// What Apache's example worker file says, for configurations that are looked at without a worker.
+fn any_worker() -> ConfigMap {
+    let json = "org.apache.kafka.connect.json.JsonConverter";
+    let keys = [("bootstrap.servers", "localhost:9092"), ("key.converter", json), ("value.converter", json)];
+    keys.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Every error of a connector's configuration, as REST would tell it.
+fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
+    let draft: Draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    let validation = validate(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
+    Ok(validation.errors().map(str::to_owned).collect())
+}
+
+/// Asks `GET /health` of a worker.
+fn health(matches: &ArgMatches) -> Result<()> {
+    let url = matches.get_one::<String>("URL").map(String::as_str).unwrap_or_default();
+    let answer = http::get(&format!("{}/health", url.trim_end_matches('/')))?;
+    say(&format!("{answer}\n"))
 }
 
 fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
@@ -182,6 +210,7 @@ pub fn command() -> Command {
                 .long("log")
                 .value_name("LEVELS")
                 .global(true)
+                .display_order(100)
                 .value_parser(NonEmptyStringValueParser::new())
                 .help("Log levels, such as `debug` or `info,pipette::herder=debug` [env: PIPETTE_LOG]"),
         )
@@ -208,7 +237,10 @@ fn run_command() -> Command {
     Command::new("run")
         .visible_aliases(["standalone", "distributed"])
         .about("Run a worker, with the files of Apache's connect-standalone")
-        .arg(file_argument("WORKER", "Worker file: bootstrap.servers, converters, listeners, state.dir, …").required(true))
+        .arg(
+            file_argument("WORKER", "Worker file: bootstrap.servers, converters, listeners, state.dir, …")
+                .required(true),
+        )
         .arg(
             file_argument("CONNECTOR", "Connector files, JSON or properties: created, or updated if they exist")
                 .num_args(0..),
@@ -266,12 +298,7 @@ While it runs, copy a CSV file into DIR/inbox and watch DIR/out/rows.jsonl grow.
 fn broker_command() -> Command {
     Command::new("broker")
         .about("Run the embedded broker alone: one node for one machine, Kafka's protocol")
-        .arg(
-            file_argument("dir", "Folder for its data")
-                .long("dir")
-                .value_name("DIR")
-                .required(true),
-        )
+        .arg(file_argument("dir", "Folder for its data").long("dir").value_name("DIR").required(true))
         .arg(
             Arg::new("listen")
                 .long("listen")

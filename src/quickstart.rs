@@ -16,7 +16,7 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 use serde_json::json;
 
-use crate::cli::{Failure, say};
+use crate::cli::{Failure, http, say};
 use crate::settings::worker::WorkerConfig;
 use crate::telemetry::Levels;
 use crate::worker::{Worker, speaks_kafka};
@@ -31,7 +31,7 @@ const TOPIC: &str = "lab.readings";
 /// How often the folders are looked at for the progress line.
 const LOOK: Duration = Duration::from_millis(200);
 /// `--once` gives up after this long; the samples take seconds.
-const ONCE_WITHIN: Duration = Duration::from_secs(120);
+const ONCE_WITHIN: Duration = Duration::from_mins(2);
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker) -> Result<(
             return progress.end(&format!("All {expected} sample rows are in {}\n", places.rows.display()));
         }
         if asked.once && began.elapsed() > ONCE_WITHIN {
-            let status = get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
+            let status = http::get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
             return Err(ConnectError::fatal(format!(
                 "Only {rows} of {expected} sample rows arrived within {} s; the connectors say: {status}",
                 ONCE_WITHIN.as_secs()
@@ -192,42 +192,14 @@ fn free_port(usual: u16, user: &str) -> Result<u16> {
 }
 
 fn put_connector(url: &str, name: &str, config: &ConfigMap) -> Result<()> {
-    let url = format!("{url}/connectors/{name}/config");
-    answer(&url, agent().put(&url).content_type("application/json").send(json!(config).to_string())).map(drop)
-}
-
-fn get(url: &str) -> Result<String> {
-    answer(url, agent().get(url).call())
-}
-
-/// Answers are read whatever their status: the body says what is wrong.
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30)));
-    config.build().into()
-}
-
-fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
-    let failed = |error: ureq::Error| ConnectError::fatal(format!("The worker does not answer at {url}")).because(error);
-    let mut response = response.map_err(failed)?;
-    let body = response.body_mut().read_to_string().map_err(failed)?;
-    if response.status().is_success() {
-        return Ok(body);
-    }
-    Err(ConnectError::fatal(format!("{url} answers {}: {body}", response.status())))
+    http::put(&format!("{url}/connectors/{name}/config"), &json!(config).to_string()).map(drop)
 }
 
 fn welcome(places: &Places, url: &str, once: bool) -> String {
-    let mut text = format!(
-        "\
-Lab files dropped into  {inbox}
-become rows in topic    {TOPIC}
-and lines in            {rows}
-",
-        inbox = places.inbox.display(),
-        rows = places.rows.display(),
-    );
-    if !once {
-        text.push_str(&format!(
+    let next = if once {
+        String::new()
+    } else {
+        format!(
             "
 Try next:
   curl -s '{url}/connectors?expand=status'
@@ -236,9 +208,17 @@ Try next:
 or copy a CSV file of your own into the inbox. Ctrl-C stops.
 
 "
-        ));
-    }
-    text
+        )
+    };
+    format!(
+        "\
+Lab files dropped into  {inbox}
+become rows in topic    {TOPIC}
+and lines in            {rows}
+{next}",
+        inbox = places.inbox.display(),
+        rows = places.rows.display(),
+    )
 }
 
 #[cfg(test)]

@@ -125,7 +125,8 @@ pub fn embedded_broker(config: &WorkerConfig) -> Result<Broker> {
              as localhost:9092"
         ))
     };
-    let mut addresses = servers.trim().to_socket_addrs().map_err(|error| wrong("not a host and port").because(error))?;
+    let mut addresses =
+        servers.trim().to_socket_addrs().map_err(|error| wrong("not a host and port").because(error))?;
     // The broker listens on IPv4; `localhost` may come as both.
     let listen = addresses.find(SocketAddr::is_ipv4).ok_or_else(|| wrong("no IPv4 address"))?;
     if speaks_kafka(listen) {

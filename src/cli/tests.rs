@@ -19,6 +19,7 @@ fn help_teaches() {
     expect_test::expect_file!["snapshots/broker.txt"].assert_eq(&help("broker"));
     expect_test::expect_file!["snapshots/plugins.txt"].assert_eq(&help("plugins"));
     expect_test::expect_file!["snapshots/validate.txt"].assert_eq(&help("validate"));
+    expect_test::expect_file!["snapshots/health.txt"].assert_eq(&help("health"));
 }
 
 #[test]
@@ -46,4 +47,16 @@ fn wrong_command_lines_exit_with_1_and_say_why() {
     assert_eq!(exit(&["run", "/no/such/worker.properties"]), code(2));
     assert_eq!(exit(&["validate", "/no/such/connector.json"]), code(1));
     assert!(command_error(["pipette", "rum", "x"]).to_string().contains("similar subcommand exists: 'run'"));
+}
+
+#[test]
+fn a_bad_connector_file_is_told_key_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.properties");
+    std::fs::write(&path, "name=bad\nconnector.class=FileStreamSource\ntasks.max=none\n").unwrap();
+    let arguments = ["pipette", "validate", path.to_str().unwrap()];
+    let matches = command().try_get_matches_from(arguments).unwrap();
+    let error = validate_file(matches.subcommand().unwrap().1).unwrap_err().to_string();
+    assert!(error.contains("bad.properties: 3 errors\n"), "{error}");
+    assert!(error.contains("tasks.max") && error.contains("\"topic\""), "{error}");
 }

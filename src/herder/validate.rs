@@ -337,7 +337,8 @@ impl Sheet<'_> {
                 }
                 let settings = Settings::new(self.config.clone(), source.info.config);
                 if boundary.as_deref() == Some("connector") && !(source.own_boundaries)(&settings) {
-                    let error = "The connector does not define transaction boundaries of its own; use poll or interval.";
+                    let error =
+                        "The connector does not define transaction boundaries of its own; use poll or interval.";
                     self.blame(connector::BOUNDARY.info.name, error.into());
                 }
             }
@@ -396,7 +397,8 @@ impl Sheet<'_> {
 
     /// `producer.override.…` and the like, for the clients this connector uses.
     fn overrides(&mut self) {
-        let dead_letters = self.config.get(connector::DEAD_LETTERS.info.name).is_some_and(|name| !name.trim().is_empty());
+        let dead_letters =
+            self.config.get(connector::DEAD_LETTERS.info.name).is_some_and(|name| !name.trim().is_empty());
         let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
         let (producer, consumer, admin) = match self.plugin {
             ConnectorPlugin::Source(_) => (true, false, creates_topics),

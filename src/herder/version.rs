@@ -34,7 +34,8 @@ fn fits(range: &str, version: &str) -> Result<bool, String> {
 /// Numbers by value, everything else as text; missing parts are zero.
 fn compare(left: &str, right: &str) -> std::cmp::Ordering {
     let parts = |text: &str| -> Vec<(u64, String)> {
-        let part = |part: &str| (part.parse().unwrap_or(0), part.trim_start_matches(|c: char| c.is_ascii_digit()).into());
+        let part =
+            |part: &str| (part.parse().unwrap_or(0), part.trim_start_matches(|c: char| c.is_ascii_digit()).into());
         let mut parts: Vec<(u64, String)> = text.split(['.', '-']).map(part).collect();
         while parts.last().is_some_and(|(number, rest)| *number == 0 && rest.is_empty()) {
             parts.pop();

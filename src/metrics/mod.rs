@@ -161,12 +161,8 @@ fn braces(labels: &Labels) -> String {
 mod tests {
     use super::*;
 
-    static FILES: MetricInfo = MetricInfo {
-        name: "lab_files_waiting",
-        kind: MetricKind::Gauge,
-        help: "Files that\nwait.",
-        labels: &["root"],
-    };
+    static FILES: MetricInfo =
+        MetricInfo { name: "lab_files_waiting", kind: MetricKind::Gauge, help: "Files that\nwait.", labels: &["root"] };
 
     /// Without the lines of the process, which differ from run to run.
     fn rendered(metrics: &WorkerMetrics) -> String {

@@ -1,7 +1,7 @@
 //! The quick start's live line: what lies where. Read from the folders, so that it shows what a user would see there.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use pipette_api::{ConnectError, Result};
@@ -29,9 +29,8 @@ impl Progress {
 
     /// Shows the state if it has changed; returns how many rows have arrived.
     pub(super) fn look(&mut self) -> Result<usize> {
-        self.count().map_err(|error| {
-            ConnectError::fatal(format!("Cannot read {}", self.rows.display())).because(error)
-        })?;
+        self.count()
+            .map_err(|error| ConnectError::fatal(format!("Cannot read {}", self.rows.display())).because(error))?;
         let state = format!(
             "{} in inbox, {} finished, {} rows in {}",
             files(&self.inbox),
@@ -60,15 +59,17 @@ impl Progress {
             Err(error) => return Err(error),
         };
         file.seek(SeekFrom::Start(self.counted))?;
-        let mut chunk = [0; 8192];
-        loop {
-            let read = file.read(&mut chunk)?;
-            if read == 0 {
-                return Ok(());
+        let mut file = BufReader::new(file);
+        let mut line = Vec::new();
+        while file.read_until(b'\n', &mut line)? > 0 {
+            // The sink may be in the middle of the last line: it is read again.
+            if line.ends_with(b"\n") {
+                self.lines += 1;
+                self.counted += line.len() as u64;
             }
-            self.lines += chunk[..read].iter().filter(|byte| **byte == b'\n').count();
-            self.counted += read as u64;
+            line.clear();
         }
+        Ok(())
     }
 }
 

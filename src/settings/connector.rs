@@ -271,8 +271,7 @@ pub static TYPE: Key<ClassName> = Key::new("type", "The plugin: its class or a s
     .importance(Importance::High)
     .width(Width::Long);
 /// `transforms.<name>.plugin.version` and `predicates.<name>.plugin.version`.
-pub static LINK_VERSION: Key<String> =
-    version("plugin.version", "").importance(Importance::High).width(Width::Long);
+pub static LINK_VERSION: Key<String> = version("plugin.version", "").importance(Importance::High).width(Width::Long);
 /// `transforms.<name>.predicate`.
 pub static PREDICATE: Key<String> =
     Key::new("predicate", "The predicate that decides whether the transformation applies.").optional();

@@ -73,7 +73,8 @@ impl FileOffsets {
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let file = file.map_err(|error| failed(&path, "open", error))?;
         let state = Committed { file: Arc::new(file), connectors: HashMap::new(), live: 0 };
-        let view = Arc::new(View { path, hashers: [RandomState::new(), RandomState::new()], state: RwLock::new(state) });
+        let view =
+            Arc::new(View { path, hashers: [RandomState::new(), RandomState::new()], state: RwLock::new(state) });
         let size = view.load()?;
         let (puts, waiting) = mpsc::channel();
         let mut log = Log { view: Arc::clone(&view), size, suspect: false };
@@ -322,7 +323,10 @@ impl Log {
             }
         }
         drop(state);
-        group.into_iter().for_each(|(put, _)| drop(put.done.send(Ok(()))));
+        for (put, _) in group {
+            // The task that asked may have been abandoned meanwhile.
+            let _ = put.done.send(Ok(()));
+        }
     }
 
     /// The old log stays in use when a rewrite fails: it is larger than need be, and whole.

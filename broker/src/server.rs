@@ -232,10 +232,9 @@ impl Shell {
     }
 
     async fn sync(&self, request: SyncGroupRequest) -> Result<ResponseKind, Closed> {
-        let (protocol_type, protocol) = (request.protocol_type.clone(), request.protocol_name.clone());
-        let reply = self.node.borrow_mut().sync_group(request, Instant::now());
+        let reply = self.node.borrow_mut().sync_group(&request, Instant::now());
         let answer = self.settled(reply).await?;
-        Ok(ResponseKind::SyncGroup(api::group::sync_response(answer, protocol_type, protocol)))
+        Ok(ResponseKind::SyncGroup(api::group::sync_response(answer, request)))
     }
 
     /// Waits for the rest of the group. A client that has meanwhile asked again elsewhere gets no answer here.

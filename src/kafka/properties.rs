@@ -201,10 +201,9 @@ fn assignors(value: &str, key: &str) -> Result<String> {
     for class in value.split(',').map(str::trim).filter(|class| !class.is_empty()) {
         names.push(match class.rsplit('.').next().unwrap_or(class) {
             "RangeAssignor" | "range" => "range",
-            "RoundRobinAssignor" | "roundrobin" => "roundrobin",
-            "CooperativeStickyAssignor" | "cooperative-sticky" => "cooperative-sticky",
             // librdkafka has no eager sticky assignor; round robin spreads the same way.
-            "StickyAssignor" => "roundrobin",
+            "RoundRobinAssignor" | "roundrobin" | "StickyAssignor" => "roundrobin",
+            "CooperativeStickyAssignor" | "cooperative-sticky" => "cooperative-sticky",
             _ => {
                 return Err(ConnectError::config(format!(
                     "Invalid value {class} for configuration {key}: only RangeAssignor, RoundRobinAssignor, StickyAssignor \

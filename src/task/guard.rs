@@ -1,4 +1,4 @@
-//! What happens to a record that cannot be handled: skip it, or fail the task.
+//! What happens to a record that cannot be handled: try again, skip it, or fail the task.
 //!
 //! The two loops ask; `report.rs` tells the world what was decided.
 
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{ConnectError, ErrorKind};
 
+use super::report::{self, Failure};
 use super::spec::ErrorPolicy;
+use crate::metrics::meters::ErrorMeters;
 
 /// Where a record was when it failed; Java's names go into headers and log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,21 +44,11 @@ impl Stage {
     }
 }
 
-/// What to do about an error.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Try the same again after this wait.
-    Retry(Duration),
-    /// Go on without the record.
-    Skip,
-    /// The task ends.
-    Fail,
-}
-
-/// Decides by `errors.*` (KIP-298). Pure: the loop keeps the time.
+/// Decides by `errors.*` (KIP-298), counts, and has bad records told.
 #[derive(Debug)]
 pub struct Guard {
     policy: ErrorPolicy,
+    meters: ErrorMeters,
 }
 
 /// Java's first wait between two tries of one operation.
@@ -64,29 +56,34 @@ const FIRST_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 impl Guard {
     /// A guard with that policy.
-    pub fn new(policy: ErrorPolicy) -> Self {
-        Self { policy }
+    pub fn new(policy: ErrorPolicy, meters: ErrorMeters) -> Self {
+        Self { policy, meters }
     }
 
-    /// The policy.
-    pub fn policy(&self) -> &ErrorPolicy {
-        &self.policy
-    }
-
-    /// What to do about an error of one record; `attempt` counts from 1, `began` is when the first try was made.
-    pub fn decide(&self, error: &ConnectError, attempt: u32, began: Instant) -> Outcome {
-        if error.kind() == ErrorKind::Retriable && self.may_retry(began) {
-            return Outcome::Retry(error.wait().unwrap_or_else(|| self.delay(attempt)));
+    /// A record that failed for good: logged and counted, then tolerated, or handed back as the end of the task.
+    pub fn judge(&self, failure: Failure) -> Result<(), Failure> {
+        report::log_record_error(&self.policy, &failure);
+        self.meters.failures.add(1);
+        if self.policy.log {
+            self.meters.logged.add(1);
         }
-        if self.policy.tolerate { Outcome::Skip } else { Outcome::Fail }
+        if self.policy.tolerate {
+            self.meters.skipped.add(1);
+            return Ok(());
+        }
+        self.meters.errors.add(1);
+        Err(failure)
     }
 
-    fn may_retry(&self, began: Instant) -> bool {
-        self.policy.retry_timeout.is_none_or(|timeout| began.elapsed() < timeout)
-    }
-
-    fn delay(&self, attempt: u32) -> Duration {
-        backoff(FIRST_RETRY_DELAY, self.policy.retry_delay_max, attempt)
+    /// The wait before the same is tried again, `None` when it has failed for good; `attempt` counts from 1, `began` is
+    /// when the first try was made.
+    pub fn retry(&self, error: &ConnectError, attempt: u32, began: Instant) -> Option<Duration> {
+        let in_time = self.policy.retry_timeout.is_none_or(|timeout| began.elapsed() < timeout);
+        if error.kind() != ErrorKind::Retriable || !in_time {
+            return None;
+        }
+        self.meters.retries.add(1);
+        Some(error.wait().unwrap_or_else(|| backoff(FIRST_RETRY_DELAY, self.policy.retry_delay_max, attempt)))
     }
 }
 
@@ -98,18 +95,30 @@ pub fn backoff(first: Duration, max: Duration, attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::WorkerMetrics;
 
     fn guard(tolerate: bool, retry_timeout: Option<Duration>) -> Guard {
-        Guard::new(ErrorPolicy { tolerate, retry_timeout, ..ErrorPolicy::default() })
+        let meters = ErrorMeters::new(&WorkerMetrics::new().connector("c"), 0);
+        Guard::new(ErrorPolicy { tolerate, retry_timeout, ..ErrorPolicy::default() }, meters)
     }
 
     #[test]
     fn only_retriable_errors_are_tried_again_and_only_in_time() {
         let (now, away, bad) = (Instant::now(), ConnectError::retriable("away"), ConnectError::data("bad"));
-        assert!(matches!(guard(false, None).decide(&away, 1, now), Outcome::Retry(_)));
-        assert!(matches!(guard(false, None).decide(&bad, 1, now), Outcome::Fail));
-        assert!(matches!(guard(false, Some(Duration::ZERO)).decide(&away, 1, now), Outcome::Fail));
-        assert!(matches!(guard(true, Some(Duration::ZERO)).decide(&away, 1, now), Outcome::Skip));
+        assert!(guard(false, None).retry(&away, 1, now).is_some());
+        assert!(guard(false, None).retry(&bad, 1, now).is_none());
+        assert!(guard(true, Some(Duration::ZERO)).retry(&away, 1, now).is_none());
+    }
+
+    #[test]
+    fn a_tolerated_record_is_counted_and_another_ends_the_task() {
+        let failure = || Failure::new("transformation", ConnectError::data("bad"));
+        let lenient = guard(true, None);
+        assert!(lenient.judge(failure()).is_ok());
+        assert_eq!((lenient.meters.failures.get(), lenient.meters.skipped.get()), (1, 1));
+        let strict = guard(false, None);
+        assert!(strict.judge(failure()).is_err());
+        assert_eq!((strict.meters.errors.get(), strict.meters.skipped.get()), (1, 0));
     }
 
     #[test]

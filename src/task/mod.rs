@@ -21,9 +21,10 @@ pub mod topics;
 
 use std::sync::Arc;
 
-use pipette_api::{Metrics, TaskId};
+use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
+use crate::metrics::WorkerMetrics;
 use crate::store::OffsetStore;
 
 /// What tasks share with the rest of the worker.
@@ -33,8 +34,8 @@ pub struct TaskEnvironment {
     pub io: Handle,
     /// Where source offsets are kept.
     pub offsets: Arc<dyn OffsetStore>,
-    /// The worker's metrics, as plugins and tasks publish them.
-    pub metrics: Metrics,
+    /// The worker's metrics.
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 /// News of a task for the herder.

@@ -10,11 +10,12 @@ use pipette_api::{ConnectError, Hook, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::guard::{Guard, Outcome, Stage};
+use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
-use super::report::{self, Failure, Place};
+use super::report::{Failure, Place};
 use super::spec::ClientProperties;
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::metrics::meters::SourceMeters;
 
 /// The sending half of a source task.
 pub struct Outbox {
@@ -27,6 +28,8 @@ pub struct Outbox {
     /// Entries that will never be delivered: given up on a recall, or refused by Kafka.
     given_up: usize,
     signal: Signal,
+    /// Tells the dashboards.
+    pub meters: SourceMeters,
 }
 
 /// Why a record was not handed over.
@@ -45,9 +48,9 @@ impl From<Failure> for Unsent {
 
 impl Outbox {
     /// An outbox whose producer has these properties.
-    pub fn new(properties: ClientProperties, commits: Commits, signal: Signal) -> Self {
+    pub fn new(properties: ClientProperties, commits: Commits, signal: Signal, meters: SourceMeters) -> Self {
         let (producer, delivered, ledger) = (None, Delivered::default(), Ledger::default());
-        Self { properties, producer, delivered, ledger, commits, given_up: 0, signal }
+        Self { properties, producer, delivered, ledger, commits, given_up: 0, signal, meters }
     }
 
     /// A batch begins.
@@ -104,6 +107,7 @@ impl Outbox {
         let Some(producer) = &self.producer else { return Ok(()) };
         let mut delivered = std::mem::take(&mut self.delivered);
         producer.take(&mut delivered);
+        self.meters.written.count(delivered.done.len());
         for number in &delivered.done {
             self.ledger.settle(*number);
         }
@@ -121,7 +125,10 @@ impl Outbox {
 
     /// Stores what may be stored.
     pub async fn commit(&mut self) {
+        let began = std::time::Instant::now();
+        self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
         self.commits.commit(&mut self.ledger).await;
+        self.meters.commit_ms.record_time(began, std::time::Instant::now());
     }
 
     /// Waits until Kafka has everything, for `timeout` at most, then stores what may be stored.
@@ -155,19 +162,14 @@ impl Outbox {
         error: ConnectError,
         guard: &Guard,
     ) -> Result<(), Failure> {
-        let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
-        report::log_record_error(guard.policy(), &failure);
-        match guard.decide(&failure.error, 1, std::time::Instant::now()) {
-            Outcome::Skip => {
-                self.ledger.settle(number);
-                Ok(())
-            }
-            // librdkafka has retried for as long as it was told to.
-            Outcome::Retry(_) | Outcome::Fail => {
+        match guard.judge(Failure::at(Stage::Produce, Place::Source { topic, from: None }, error)) {
+            Ok(()) => self.ledger.settle(number),
+            Err(failure) => {
                 self.given_up += 1;
-                Err(failure)
+                return Err(failure);
             }
         }
+        Ok(())
     }
 
     fn after_settling(&mut self) {

@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::chain::Chain;
 use super::codec::Codec;
 use super::door::Request;
-use super::guard::{Guard, Outcome, Stage, backoff};
+use super::guard::{Guard, Stage, backoff};
 use super::progress::Progress;
-use super::report::{self, Failure, Place};
+use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::metrics::meters::SinkMeters;
 
 /// The first wait after a retriable error of `put` or `start`, doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -44,6 +45,8 @@ pub struct SinkLoop {
     pub flush_timeout: Duration,
     /// Tells the herder.
     pub reporter: Reporter,
+    /// Tells the dashboards.
+    pub meters: SinkMeters,
     /// What the task owns and how far it is.
     pub progress: Progress,
 }
@@ -160,7 +163,7 @@ impl SinkLoop {
     }
 
     async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
-        self.reporter.counts.polled.count(raw.len());
+        self.meters.read.count(raw.len());
         let mut next = Offsets::new();
         let mut records = Vec::with_capacity(raw.len());
         let mut last: Option<(TopicPartition, i64)> = None;
@@ -189,8 +192,12 @@ impl SinkLoop {
     /// took it: it is read again next time.
     async fn put(&mut self, task: &mut dyn SinkTask, batch: Arc<SinkBatch>) -> Result<bool, Failure> {
         let mut attempt = 1;
+        self.meters.batch_size.record(i64::try_from(batch.records.len()).unwrap_or(i64::MAX), Instant::now());
         loop {
-            match task.put(Arc::clone(&batch)).await {
+            let began = Instant::now();
+            let put = task.put(Arc::clone(&batch)).await;
+            self.meters.put_ms.record_time(began, Instant::now());
+            match put {
                 Ok(()) => break,
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     if attempt == 1 {
@@ -212,7 +219,7 @@ impl SinkLoop {
         while let Ok(request) = self.requests.try_recv() {
             self.grant(request)?;
         }
-        self.reporter.counts.done.count(batch.records.len());
+        self.meters.sent.count(batch.records.len());
         Ok(true)
     }
 
@@ -255,9 +262,15 @@ impl SinkLoop {
             return;
         }
         let (reply, answer) = oneshot::channel();
+        let began = Instant::now();
+        self.meters.commit_sequence.add(1);
         self.tell(ConsumerCommand::Commit(offsets.clone(), None, reply));
         match tokio::time::timeout(self.flush_timeout, answer).await {
-            Ok(Ok(Ok(()))) => self.progress.committed(&offsets),
+            Ok(Ok(Ok(()))) => {
+                self.meters.commits.add(1);
+                self.meters.commit_ms.record_time(began, Instant::now());
+                self.progress.committed(&offsets);
+            }
             Ok(Ok(Err(error))) => tracing::warn!(error = %error.chain(), "Offsets are not committed; trying again"),
             Ok(Err(_)) => tracing::warn!("Offsets are not committed: the consumer thread has ended"),
             Err(_) => tracing::warn!("Offsets are not committed yet: Kafka does not answer"),
@@ -289,8 +302,8 @@ impl SinkLoop {
             match self.chain.apply(&mut record, &mut at) {
                 Ok(Verdict::Keep) => return Ok(Some(SinkRecord { record, origin })),
                 Ok(Verdict::Drop) => return Ok(None),
-                Err(error) => match self.guard.decide(&error, attempt, began) {
-                    Outcome::Retry(wait) if self.signal.wish() != Wish::Stop => {
+                Err(error) => match self.guard.retry(&error, attempt, began) {
+                    Some(wait) if self.signal.wish() != Wish::Stop => {
                         tokio::time::sleep(wait).await;
                         attempt += 1;
                     }
@@ -300,15 +313,8 @@ impl SinkLoop {
         }
     }
 
-    fn bad<T>(&mut self, stage: Stage, origin: &RawRecord, error: ConnectError) -> Result<Option<T>, Failure> {
+    fn bad<T>(&self, stage: Stage, origin: &RawRecord, error: ConnectError) -> Result<Option<T>, Failure> {
         let place = Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
-        let failure = Failure::at(stage, place, error);
-        report::log_record_error(self.guard.policy(), &failure);
-        self.reporter.counts.failed.add(1);
-        if !self.guard.policy().tolerate {
-            return Err(failure);
-        }
-        self.reporter.counts.skipped.add(1);
-        Ok(None)
+        self.guard.judge(Failure::at(stage, place, error)).map(|()| None)
     }
 }

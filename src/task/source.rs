@@ -13,11 +13,11 @@ use pipette_api::{
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::guard::{Guard, Outcome, Stage, backoff};
+use super::guard::{Guard, Stage, backoff};
 use super::ledger::Mark;
 use super::outbox::{Outbox, Unsent};
 use super::payload;
-use super::report::{self, Failure, Place};
+use super::report::{Failure, Place};
 use super::thread::Reporter;
 use super::topics::Topics;
 use crate::kafka::producer::Outgoing;
@@ -149,7 +149,9 @@ impl SourceLoop {
         if batch.is_empty() {
             return Ok(());
         }
-        self.reporter.counts.polled.count(batch.entries.len());
+        self.outbox.meters.polled.count(batch.entries.len());
+        let size = i64::try_from(batch.entries.len()).unwrap_or(i64::MAX);
+        self.outbox.meters.batch_size.record(size, Instant::now());
         let id = self.outbox.open(batch.acked, batch.committed);
         for entry in batch.entries {
             match entry {
@@ -177,8 +179,8 @@ impl SourceLoop {
                         self.outbox.settled(batch, position.into());
                         return Ok(());
                     }
-                    Err(error) => match self.guard.decide(&error, attempt, began) {
-                        Outcome::Retry(wait) if self.signal.wish() != Wish::Stop => {
+                    Err(error) => match self.guard.retry(&error, attempt, began) {
+                        Some(wait) if self.signal.wish() != Wish::Stop => {
                             tokio::time::sleep(wait).await;
                             attempt += 1;
                         }
@@ -239,13 +241,7 @@ impl SourceLoop {
         error: ConnectError,
     ) -> Result<(), Unsent> {
         let from = position.as_ref().map(|position| Arc::clone(&position.partition));
-        let failure = Failure::at(stage, Place::Source { topic: topic.cloned(), from }, error);
-        report::log_record_error(self.guard.policy(), &failure);
-        self.reporter.counts.failed.add(1);
-        if !self.guard.policy().tolerate {
-            return Err(failure.into());
-        }
-        self.reporter.counts.skipped.add(1);
+        self.guard.judge(Failure::at(stage, Place::Source { topic: topic.cloned(), from }, error))?;
         self.outbox.settled(batch, position.into());
         Ok(())
     }

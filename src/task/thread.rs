@@ -4,8 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use pipette_api::{
-    ConnectError, Context, Metric, OffsetMap, OffsetReader, Partition, Result, Signal, SinkContext, SourceContext,
-    TaskId, Wish, async_trait,
+    ConnectError, Context, OffsetMap, OffsetReader, Partition, Result, Signal, SinkContext, SourceContext, TaskId,
+    Wish, async_trait,
 };
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
@@ -24,6 +24,7 @@ use super::spec::{Role, TaskSpec};
 use super::topics::Topics;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::kafka::consumer::TaskConsumer;
+use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
 use crate::store::OffsetStore;
 
 /// Says to a task what is wanted. Dropping it asks the task to stop.
@@ -56,7 +57,7 @@ pub fn spawn(
     reports: mpsc::UnboundedSender<TaskReport>,
 ) -> TaskHandle {
     let (sender, receiver) = watch::channel(wish);
-    let reporter = Reporter { id: spec.id.clone(), start, reports, counts: Counts::default() };
+    let reporter = Reporter { id: spec.id.clone(), start, reports };
     let name = spec.id.to_string();
     let told = reporter.clone();
     let thread =
@@ -68,27 +69,12 @@ pub fn spawn(
     TaskHandle { wish: sender }
 }
 
-/// Tells the herder what happens to one start of one task, and counts.
+/// Tells the herder what happens to one start of one task.
 #[derive(Debug, Clone)]
 pub struct Reporter {
     id: TaskId,
     start: u64,
     reports: mpsc::UnboundedSender<TaskReport>,
-    /// The task's numbers.
-    pub counts: Counts,
-}
-
-/// What a task counts, per batch.
-#[derive(Debug, Clone, Default)]
-pub struct Counts {
-    /// Entries polled by a source, records consumed for a sink.
-    pub polled: Metric,
-    /// Records in Kafka, records put.
-    pub done: Metric,
-    /// Records that failed at some stage.
-    pub failed: Metric,
-    /// Failed records that were tolerated.
-    pub skipped: Metric,
 }
 
 impl Reporter {
@@ -164,7 +150,7 @@ async fn start(
         io: environment.io.clone(),
         signal: signal.clone(),
         shared: spec.shared.clone(),
-        metrics: environment.metrics.clone(),
+        metrics: environment.metrics.connector(&spec.id.connector),
     };
     let parts = Parts { spec, signal, environment, reporter, common };
     match parts.spec.role.clone() {
@@ -189,7 +175,8 @@ impl Parts {
     fn pipeline(&self) -> Result<(Chain, Codec, Guard), Failure> {
         let chain = Chain::new(&self.spec.transforms).map_err(at_start)?;
         let codec = Codec::new(&self.spec.converters).map_err(at_start)?;
-        Ok((chain, codec, Guard::new(self.spec.errors.clone())))
+        let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
+        Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
     }
 
     async fn run_source(self) -> Result<(), Failure> {
@@ -198,6 +185,7 @@ impl Parts {
         let offsets = &self.environment.offsets;
         let connector = Arc::clone(&self.spec.id.connector);
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
+        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
         let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
@@ -206,7 +194,7 @@ impl Parts {
             codec,
             guard,
             topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone()),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters),
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
@@ -221,6 +209,7 @@ impl Parts {
         let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string()).map_err(at_start)?;
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
+        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {
             chain,
@@ -233,6 +222,7 @@ impl Parts {
             flush_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
             progress: Progress::default(),
+            meters,
         };
         sink.run(task, context).await
     }

@@ -13,6 +13,7 @@
 mod checker;
 mod crash;
 mod examples;
+mod flows;
 mod on_apache_kafka;
 mod support;
 mod tidy;

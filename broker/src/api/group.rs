@@ -58,7 +58,7 @@ impl Node {
         self.group(&request.group_id, now).join(join, now)
     }
 
-    pub(crate) fn sync_group(&mut self, request: SyncGroupRequest, now: Instant) -> Reply<SyncAnswer> {
+    pub(crate) fn sync_group(&mut self, request: &SyncGroupRequest, now: Instant) -> Reply<SyncAnswer> {
         let Some(group) = self.groups.get_mut(request.group_id.as_str()) else {
             return Reply::Now(Err(ResponseError::UnknownMemberId));
         };
@@ -134,12 +134,10 @@ pub(crate) fn join_response(answer: JoinAnswer) -> JoinGroupResponse {
         .with_members(joined.members.into_iter().map(member).collect())
 }
 
-pub(crate) fn sync_response(
-    answer: SyncAnswer,
-    protocol_type: Option<StrBytes>,
-    protocol: Option<StrBytes>,
-) -> SyncGroupResponse {
-    let response = SyncGroupResponse::default().with_protocol_type(protocol_type).with_protocol_name(protocol);
+pub(crate) fn sync_response(answer: SyncAnswer, request: SyncGroupRequest) -> SyncGroupResponse {
+    let response = SyncGroupResponse::default()
+        .with_protocol_type(request.protocol_type)
+        .with_protocol_name(request.protocol_name);
     match answer {
         Ok(share) => response.with_assignment(share),
         Err(error) => response.with_error_code(error.code()),

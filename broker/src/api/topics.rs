@@ -41,7 +41,7 @@ impl Node {
         let validate_only = request.validate_only;
         let results = request.topics.into_iter().map(|topic| {
             let name = topic.name.clone();
-            let created = self.plan_topic(topic).and_then(|plan| {
+            let created = self.plan_topic(&topic).and_then(|plan| {
                 let (partitions, configs) = plan.clone();
                 if !validate_only {
                     self.create_topic(&name, partitions, configs)?;
@@ -70,7 +70,7 @@ impl Node {
         CreateTopicsResponse::default().with_topics(results.collect())
     }
 
-    fn plan_topic(&self, topic: CreatableTopic) -> Result<(i32, BTreeMap<String, String>), Refused> {
+    fn plan_topic(&self, topic: &CreatableTopic) -> Result<(i32, BTreeMap<String, String>), Refused> {
         let name = topic.name.as_str();
         check_name(name)?;
         if self.catalogue.topics.contains_key(name) {

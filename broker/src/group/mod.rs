@@ -153,26 +153,22 @@ impl Group {
         Reply::Later(receiver)
     }
 
-    /// A static member came back without its id: it is the same one, restarted.
+    /// A static member came back without its id: it is the same one, restarted. While the group's protocol stays, it
+    /// takes its old share over and nobody else notices.
     fn replace(&mut self, old: &str, fresh_id: String, join: Join, now: Instant) -> Reply<JoinAnswer> {
         let Some(mut member) = self.members.remove(old) else { unreachable!("the id comes from the members") };
         member.release((ResponseError::FencedInstanceId, old.to_owned()));
-        let unchanged = member.protocols == join.protocols;
-        let was_leader = self.leader == old;
         let (sender, receiver) = oneshot::channel();
         let assignment = member.assignment;
         self.members.insert(fresh_id.clone(), Member { assignment, ..Member::new(join, sender, now) });
-        if self.state == State::Stable && unchanged {
-            // Nothing to share out anew. The leader's old id in the answer keeps a restarted leader from doing so.
-            let leader = self.leader.clone();
-            if was_leader {
-                self.leader.clone_from(&fresh_id);
-            }
+        // The leader's old id in the answer keeps a restarted leader from sharing out anew.
+        let leader = self.leader.clone();
+        if leader == old {
+            self.leader.clone_from(&fresh_id);
+        }
+        if self.state == State::Stable && self.elected_protocol() == self.protocol {
             self.settle(&fresh_id);
             return Reply::Now(Ok(Joined { leader, members: Vec::new(), ..self.joined(&fresh_id) }));
-        }
-        if was_leader {
-            self.leader = fresh_id;
         }
         self.gather(now);
         Reply::Later(receiver)

@@ -181,15 +181,16 @@ fn a_restarted_static_member_keeps_its_share_and_its_old_self_is_fenced() {
     let shares = [(old.member_id.clone(), Bytes::from_static(b"p0"))].into();
     table.group.check(&old.member_id, Some("i"), 1, table.now).unwrap();
     let Reply::Later(_) = table.group.sync(&old.member_id, shares, table.now) else { panic!("answered at once") };
-    let new = table.join_now(fixed("i", "1")).unwrap();
+    let new = table.join_now(fixed("i", "restarted")).unwrap();
     assert_eq!((new.generation, table.group.state()), (1, State::Stable));
     assert_ne!(new.member_id, old.member_id);
     let Reply::Now(share) = table.group.sync(&new.member_id, BTreeMap::new(), table.now) else { panic!("waits") };
     assert_eq!(share.unwrap(), "p0");
     let beat = table.group.heartbeat(&old.member_id, Some("i"), 1, table.now);
     assert_eq!(beat, Err(ResponseError::FencedInstanceId));
-    // With other wishes than before it does start a round, which it is alone in.
-    assert_eq!(table.join(fixed("i", "2")).try_recv().unwrap().unwrap().generation, 2);
+    // With another protocol it does start a round, which it is alone in.
+    let other = Join { protocols: vec![("sticky".into(), Bytes::new())], ..fixed("i", "1") };
+    assert_eq!(table.join(other).try_recv().unwrap().unwrap().generation, 2);
 }
 
 #[test]

@@ -70,13 +70,12 @@ impl Lines {
     pub(crate) fn appended(&mut self) -> Result<()> {
         debug_assert!(self.at as usize == self.ready.len(), "lines are taken before more is read");
         if let OverLong::Inside { begin } = self.over_long {
-            match first_end(&self.tail) {
-                Some(end) => {
-                    self.drop_front(end);
-                    self.over_long = OverLong::Ended { begin };
-                }
-                None => return Ok(self.drop_front(without_open_end(&self.tail))),
+            let end = first_end(&self.tail);
+            self.drop_front(end.unwrap_or_else(|| without_open_end(&self.tail)));
+            if end.is_none() {
+                return Ok(());
             }
+            self.over_long = OverLong::Ended { begin };
         }
         let Some(end) = last_end(&self.tail[self.searched..]) else {
             self.searched = without_open_end(&self.tail);

@@ -1,8 +1,8 @@
 //! The sink task: each record becomes a line at the end of a file or of standard output.
 //!
-//! Lines gather in memory and are written when there are enough of them, and at each flush. At least once: when the
-//! worker delivers records again, their lines are there again. A write that failed half-way goes on at the byte where
-//! it stopped, so the same batch put again after an error doubles nothing.
+//! The lines of a batch are written in one piece before `put` returns, so that a reader of the file sees them at once.
+//! At least once: when the worker delivers records again, their lines are there again. A write that failed half-way
+//! goes on at the byte where it stopped, so the same batch put again after an error doubles nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -21,9 +21,6 @@ pub(crate) static FILE: Key<String> =
     Key::new("file", "The file to append lines to. Without it, or with an empty value, standard output is written.")
         .optional()
         .importance(Importance::High);
-
-/// Lines are written out when this many bytes have gathered.
-const ENOUGH: usize = 1 << 20;
 
 /// Appends lines.
 pub(crate) struct FileStreamSink {
@@ -45,13 +42,12 @@ impl FileStreamSink {
     /// Writes what has gathered. What a failed write did write is not written again.
     fn write_out(&mut self) -> Result<()> {
         self.open()?;
-        let (written, outcome) = match &mut self.handle {
-            Some(file) => write(file, &self.pending),
-            None => {
-                let mut stdout = std::io::stdout().lock();
-                let (written, outcome) = write(&mut stdout, &self.pending);
-                (written, outcome.and_then(|()| stdout.flush()))
-            }
+        let (written, outcome) = if let Some(file) = &mut self.handle {
+            write(file, &self.pending)
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            let (written, outcome) = write(&mut stdout, &self.pending);
+            (written, outcome.and_then(|()| stdout.flush()))
         };
         self.pending.drain(..written);
         outcome.map_err(|error| {
@@ -97,17 +93,13 @@ impl SinkTask for FileStreamSink {
     }
 
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
-        if self.pending.len() >= ENOUGH {
-            // Before more is taken: memory stays within one batch of the limit, however long the disk is full.
-            self.write_out()?;
-        }
         if self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &batch)) {
             self.taken = None;
         } else {
+            // What an earlier batch left unwritten goes first: memory stays within one batch, however long the disk is
+            // full.
+            self.write_out()?;
             self.gather(&batch);
-        }
-        if self.pending.len() < ENOUGH {
-            return Ok(());
         }
         self.write_out().inspect_err(|_| self.taken = Some(batch))
     }

@@ -127,15 +127,15 @@ impl FileStreamSource {
         while entries.len() < self.batch_size {
             let Some(found) = self.lines.next() else { break };
             entries.push(match found {
-                Found::Line(line, end) => self.record(line, &schema, now, end),
+                Found::Line(line, end) => self.record(&line, &schema, now, end),
                 Found::TooLong(begin, end) => self.too_long(begin, end),
             });
         }
         entries
     }
 
-    fn record(&self, line: Blob, schema: &Arc<Schema>, now: i64, end: u64) -> SourceEntry {
-        let text = Text::new(line.clone()).unwrap_or_else(|_| repaired(&line));
+    fn record(&self, line: &Blob, schema: &Arc<Schema>, now: i64, end: u64) -> SourceEntry {
+        let text = Text::new(line.clone()).unwrap_or_else(|_| repaired(line));
         let value = Datum::new(Arc::clone(schema), Value::String(text));
         let record = Record { timestamp: Some(now), ..Record::new(Arc::clone(&self.topic), value) };
         SourceEntry::Record(SourceRecord { record, position: self.position(end) })
@@ -156,7 +156,7 @@ impl FileStreamSource {
     fn begin_anew(&mut self, look: &Look) -> Result<Vec<SourceEntry>> {
         let unfinished = if *look == Look::Replaced { self.lines.unfinished()? } else { None };
         self.lines = Lines::from(0);
-        Ok(unfinished.map(|line| self.record(line, &Schema::of(Kind::String), now(), 0)).into_iter().collect())
+        Ok(unfinished.map(|line| self.record(&line, &Schema::of(Kind::String), now(), 0)).into_iter().collect())
     }
 }
 
@@ -245,8 +245,8 @@ impl Followed {
             return Ok(Look::Truncated);
         }
         // Without a file under the name the open one is all there is, and it may still grow.
-        let replaced = std::fs::metadata(&self.path)
-            .is_ok_and(|named| (named.dev(), named.ino()) != (ours.dev(), ours.ino()));
+        let replaced =
+            std::fs::metadata(&self.path).is_ok_and(|named| (named.dev(), named.ino()) != (ours.dev(), ours.ino()));
         if !replaced {
             self.quiet_since = None;
             return Ok(Look::Nothing);

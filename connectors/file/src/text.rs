@@ -30,7 +30,7 @@ pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
         Value::Payload(payload) => return Err(no_text(payload.len())),
         Value::Array(values) => {
             out.push(b'[');
-            list(out, values, b", ", |value, out| write(value, out))?;
+            list(out, values, b", ", write)?;
             out.push(b']');
         }
         Value::Map(map) => {
@@ -105,7 +105,8 @@ fn float(out: &mut Vec<u8>, magnitude: f64, plain: &str, scientific: &str) {
 /// `BigDecimal.toString`: plain, unless the exponent is positive or far below zero.
 fn decimal(out: &mut Vec<u8>, value: &Decimal) {
     let digits = value.unscaled.magnitude().to_string();
-    let exponent = digits.len() as i64 - 1 - i64::from(value.scale);
+    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let exponent = length - 1 - i64::from(value.scale);
     if value.scale >= 0 && exponent >= -6 {
         return put(out, format_args!("{value}"));
     }

@@ -1,4 +1,5 @@
 //! The laws, with drivers that read and write the file themselves.
+#![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -32,7 +32,8 @@ impl Bench {
     /// A bench whose signal says run.
     pub fn new() -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime for the test").because(error))?;
+        let runtime =
+            runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime for the test").because(error))?;
         Ok(Self {
             runtime,
             wish: watch::Sender::new(Wish::Run),

@@ -1,5 +1,7 @@
 //! What the law tables of sources and sinks have in common: a ruling per law, and the table that is printed.
 
+use std::fmt::Write;
+
 use pipette_api::ConnectError;
 
 /// Whether a plugin claims to be able to do something. A law that needs it is printed with the reason when it does not.
@@ -51,10 +53,16 @@ pub(crate) fn judge(plugin: &str, rulings: &[(&str, &str, Judgement)]) {
                 format!("BROKEN: {reason}")
             }
         };
-        table.push_str(&format!("  {id:<4} {law}: {verdict}\n"));
+        let _ = writeln!(table, "  {id:<4} {law}: {verdict}");
     }
     show(&table);
-    assert!(broken.is_empty(), "{plugin} breaks {} of {} laws:\n  {}", broken.len(), rulings.len(), broken.join("\n  "));
+    assert!(
+        broken.is_empty(),
+        "{plugin} breaks {} of {} laws:\n  {}",
+        broken.len(),
+        rulings.len(),
+        broken.join("\n  ")
+    );
 }
 
 // The table is the point of a law run: a law that does not apply is never passed over in silence.

@@ -5,17 +5,20 @@
 //! * [`SourceHarness`] and [`SinkHarness`] drive one task as the worker does: start, poll or put, settle, stop, again.
 //! * [`source_laws`] and [`sink_laws`] hold the laws; a connector's `tests/acceptance.rs` implements a driver that talks
 //!   to the outside system directly and calls `check`.
+//! * [`config_laws`] and [`transform_laws`] hold those of definitions and transformations.
 //!
 //! Read next: `connectors/file/tests/acceptance.rs`, the shortest complete example.
 
 pub mod bench;
 pub mod build;
+pub mod config_laws;
 pub mod fakes;
 pub mod law;
 pub mod sink_harness;
 pub mod sink_laws;
 pub mod source_harness;
 pub mod source_laws;
+pub mod transform_laws;
 
 pub use bench::Bench;
 pub use fakes::{MapOffsets, Numbers, RecordingRuntime};

@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConfigMap, ConnectError, Hook, Partition, Position, Record, Result, Settings, SourceBatch, SourceEntry, SourcePlugin,
-    SourceTask, Wish,
+    ConfigMap, ConnectError, Hook, Partition, Position, Record, Result, Settings, SourceBatch, SourceEntry,
+    SourcePlugin, SourceTask, Wish,
 };
 
 use crate::bench::{Bench, DEADLINE};
@@ -102,7 +102,8 @@ impl SourceHarness {
 
     /// Polls until at least that many records were handed over.
     pub fn records(&mut self, count: usize) -> Result<Vec<Record>> {
-        let entries = self.poll_until(|entries| entries.iter().filter(|entry| record(entry).is_some()).count() >= count)?;
+        let entries =
+            self.poll_until(|entries| entries.iter().filter(|entry| record(entry).is_some()).count() >= count)?;
         Ok(entries.iter().filter_map(record).cloned().collect())
     }
 

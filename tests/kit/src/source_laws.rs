@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipette_api::{
-    ConfigMap, ErrorKind, ExactlyOnce, Partition, Record, Result, Settings, SourceEntry, SourcePlugin,
-};
+use pipette_api::{ConfigMap, ErrorKind, ExactlyOnce, Partition, Record, Result, Settings, SourceEntry, SourcePlugin};
 
 use crate::bench::{Bench, DEADLINE};
 use crate::fakes::MapOffsets;
@@ -17,6 +15,9 @@ use crate::source_harness::{SourceHarness, bad, position, record};
 
 /// How long a waiting poll may take to return when the task is stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a source may hand over nothing although something was written. Waited for in full only when a law fails.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a source claims; the laws hold it to that, and print the reason of what it does not claim.
 #[derive(Debug, Clone, Copy)]
@@ -136,10 +137,10 @@ fn s5_tasks_share_the_work(driver: &mut dyn SourceDriver) -> Judgement {
 fn s6_delivers_what_was_written(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     let mut written = write(driver, "s6a", 30);
-    let mut seen = texts(driver, &harness.poll_until(at_least(30))?);
+    let mut seen = texts(driver, &gather(&mut harness, at_least(30))?);
     harness.settle();
     written.extend(write(driver, "s6b", 5));
-    seen.extend(texts(driver, &harness.poll_until(at_least(5))?));
+    seen.extend(texts(driver, &gather(&mut harness, at_least(5))?));
     seen.extend(texts(driver, &harness.poll()?));
     exactly_once(&written, &seen)
 }
@@ -149,7 +150,7 @@ fn s6_keeps_the_order(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     let written = write(driver, "s6o", 50);
     let mut last: BTreeMap<Option<Arc<Partition>>, usize> = BTreeMap::new();
-    for entry in harness.poll_until(at_least(50))? {
+    for entry in gather(&mut harness, at_least(50))? {
         let Some(text) = record(&entry).map(|record| driver.text(record)) else { continue };
         let Some(index) = written.iter().position(|known| *known == text) else { continue };
         let partition = position(&entry).map(|position| Arc::clone(&position.partition));
@@ -167,13 +168,13 @@ fn s7_goes_on_at_the_commit(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     for committed in [1, 7, 19, 20] {
         let written = write(driver, &format!("s7-{committed}"), 20);
-        let entries = harness.poll_until(at_least(20))?;
+        let entries = gather(&mut harness, at_least(20))?;
         let upto = end_of_record(&entries, committed);
         harness.settle_entries(upto);
         let mut seen = texts(driver, &entries[..upto]);
         harness.stop()?;
         harness.start()?;
-        seen.extend(texts(driver, &harness.poll_until(at_least(20 - committed))?));
+        seen.extend(texts(driver, &gather(&mut harness, at_least(20 - committed))?));
         seen.extend(texts(driver, &harness.poll()?));
         harness.settle();
         let kept = if exact { exactly_once(&written, &seen) } else { nothing_missing(&written, &seen) };
@@ -188,11 +189,11 @@ fn s8_unsettled_comes_again(driver: &mut dyn SourceDriver) -> Judgement {
     applies!(driver.traits().resumable);
     let mut harness = started(driver)?;
     let written = write(driver, "s8", 12);
-    let first = texts(driver, &harness.poll_until(at_least(12))?);
+    let first = texts(driver, &gather(&mut harness, at_least(12))?);
     nothing_missing(&written, &first)?;
     harness.kill()?;
     harness.start()?;
-    let again = texts(driver, &harness.poll_until(at_least(12))?);
+    let again = texts(driver, &gather(&mut harness, at_least(12))?);
     nothing_missing(&written, &again)
         .map_err(|Broken(reason)| Broken(format!("killed before its batches were settled: {reason}")))?;
     harness.settle();
@@ -203,7 +204,7 @@ fn s8_unsettled_comes_again(driver: &mut dyn SourceDriver) -> Judgement {
     harness.stop()?;
     harness.start()?;
     let fresh = write(driver, "s8-fresh", 1);
-    let after = texts(driver, &harness.poll_until(at_least(1))?);
+    let after = texts(driver, &gather(&mut harness, at_least(1))?);
     ensure(after == fresh, || format!("settled records come again: {after:?} instead of {fresh:?}"))?;
     Ok(Ruling::Kept)
 }
@@ -211,7 +212,7 @@ fn s8_unsettled_comes_again(driver: &mut dyn SourceDriver) -> Judgement {
 fn s9_stops_while_waiting(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     write(driver, "s9", 1);
-    harness.poll_until(at_least(1))?;
+    gather(&mut harness, at_least(1))?;
     harness.settle();
     let (_, took) = harness.stop_while_waiting()?;
     ensure(took <= STOP_LIMIT, || format!("a waiting poll took {took:?} to return after stop (limit {STOP_LIMIT:?})"))?;
@@ -222,13 +223,13 @@ fn s9_stops_while_busy(driver: &mut dyn SourceDriver) -> Judgement {
     applies!(driver.traits().resumable);
     let mut harness = started(driver)?;
     let written = write(driver, "s9b", 200);
-    let mut seen = texts(driver, &harness.poll_until(at_least(1))?);
+    let mut seen = texts(driver, &gather(&mut harness, at_least(1))?);
     harness.settle();
     let (entries, _) = harness.stop_while_waiting()?;
     seen.extend(texts(driver, &entries));
     harness.start()?;
     let missing = written.len().saturating_sub(seen.len());
-    seen.extend(texts(driver, &harness.poll_until(at_least(missing))?));
+    seen.extend(texts(driver, &gather(&mut harness, at_least(missing))?));
     nothing_missing(&written, &seen)
 }
 
@@ -236,9 +237,8 @@ fn s10_survives_an_outage(driver: &mut dyn SourceDriver) -> Judgement {
     applies!(driver.traits().outage);
     driver.outage(true);
     let mut harness = new_harness(driver)?;
-    let error = match harness.start().and_then(|()| harness.poll()) {
-        Err(error) => error,
-        Ok(_) => return Err(Broken("start and poll succeed though the outside system is away".into())),
+    let Err(error) = harness.start().and_then(|()| harness.poll()) else {
+        return Err(Broken("start and poll succeed though the outside system is away".into()));
     };
     ensure(error.kind() == ErrorKind::Retriable, || {
         format!("an outage is a {:?} error: {}", error.kind(), error.chain())
@@ -264,7 +264,7 @@ fn s11_names_bad_input(driver: &mut dyn SourceDriver) -> Judgement {
     let mut written = write(driver, "s11a", 2);
     let names = driver.write_bad();
     written.extend(write(driver, "s11b", 2));
-    let entries = harness.poll_until(|seen| at_least(4)(seen) && seen.iter().any(|entry| bad(entry).is_some()))?;
+    let entries = gather(&mut harness, |seen| at_least(4)(seen) && seen.iter().any(|entry| bad(entry).is_some()))?;
     nothing_missing(&written, &texts(driver, &entries))?;
     let errors: Vec<_> = entries.iter().filter_map(bad).collect();
     ensure(errors.len() == 1, || format!("one bad input makes {} errors", errors.len()))?;
@@ -283,7 +283,7 @@ fn s11_names_bad_input(driver: &mut dyn SourceDriver) -> Judgement {
 fn s12_leaves_nothing(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     write(driver, "s12", 3);
-    harness.poll_until(at_least(3))?;
+    gather(&mut harness, at_least(3))?;
     harness.settle();
     harness.stop_while_waiting()?;
     let spawned = harness.bench.spawned();
@@ -311,14 +311,14 @@ fn s13_polls_are_bounded(driver: &mut dyn SourceDriver) -> Judgement {
 fn s14_empty_batches_are_harmless(driver: &mut dyn SourceDriver) -> Judgement {
     let mut harness = started(driver)?;
     let mut written = write(driver, "s14a", 2);
-    let mut seen = texts(driver, &harness.poll_until(at_least(2))?);
+    let mut seen = texts(driver, &gather(&mut harness, at_least(2))?);
     harness.settle();
     for _ in 0..2 {
         seen.extend(texts(driver, &harness.poll()?));
         harness.pause_and_resume()?;
     }
     written.extend(write(driver, "s14b", 2));
-    seen.extend(texts(driver, &harness.poll_until(at_least(2))?));
+    seen.extend(texts(driver, &gather(&mut harness, at_least(2))?));
     exactly_once(&written, &seen)
 }
 
@@ -361,6 +361,19 @@ fn write(driver: &mut dyn SourceDriver, prefix: &str, count: usize) -> Vec<Strin
 
 fn texts(driver: &dyn SourceDriver, entries: &[SourceEntry]) -> Vec<String> {
     entries.iter().filter_map(record).map(|record| driver.text(record)).collect()
+}
+
+/// Polls until there is enough, or until nothing has come for a while: what is missing then is for the law to say.
+fn gather(harness: &mut SourceHarness, enough: impl Fn(&[SourceEntry]) -> bool) -> Result<Vec<SourceEntry>> {
+    let (mut seen, mut last) = (Vec::new(), Instant::now());
+    while !enough(&seen) && last.elapsed() < PATIENCE {
+        let entries = harness.poll()?;
+        if !entries.is_empty() {
+            last = Instant::now();
+        }
+        seen.extend(entries);
+    }
+    Ok(seen)
 }
 
 fn at_least(count: usize) -> impl Fn(&[SourceEntry]) -> bool {

@@ -240,3 +240,26 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::{ConfigMap, Datum};
+
+    use super::*;
+
+    #[test]
+    fn records_share_what_is_inserted() {
+        let config = ConfigMap::from([("topic.field".to_owned(), "t".to_owned())]);
+        let mut insert = make(&Settings::new(config, &CONFIG), Side::Value).unwrap();
+        let mut texts = |topic: &str| {
+            let mut record = Record::new(topic.into(), Datum::schemaless(Value::Map(Box::default())));
+            insert.apply(&mut record).unwrap();
+            let Value::Map(map) = record.value.value else { panic!("still a map") };
+            let [(Value::String(key), Value::String(value))] = &map.0[..] else { panic!("one member: {map:?}") };
+            (key.as_bytes().as_ptr(), value.as_bytes().as_ptr(), value.as_str().to_owned())
+        };
+        let (first, other, second) = (texts("labs"), texts("other"), texts("labs"));
+        assert_eq!(first, second, "no text of its own per record");
+        assert_eq!((first.2.as_str(), other.2.as_str()), ("labs", "other"));
+    }
+}

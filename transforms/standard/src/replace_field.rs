@@ -1,6 +1,5 @@
 //! ReplaceField: leaves fields out and gives others new names.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use pipette_api::config::{FromText, checks};
@@ -39,7 +38,7 @@ fn old_and_new(pair: &str) -> std::result::Result<(&str, &str), String> {
 }
 
 pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>> {
-    let mut names = Names { rules: HashMap::new(), keep_others: true, new: Vec::new() };
+    let mut names = Names { rules: Vec::new(), keep_others: true, new: Vec::new() };
     for name in settings.get(&EXCLUDE)? {
         names.rule(&name).excluded = true;
     }
@@ -62,9 +61,10 @@ struct ReplaceField {
     schemas: SchemaCache<Plan>,
 }
 
-/// What the configuration says of names. By bytes: the names in a map need no second UTF-8 check.
+/// What the configuration says of names. By bytes, because the names in a map need no second UTF-8 check, and sorted by
+/// length first, because most members differ from every name in that already.
 struct Names {
-    rules: HashMap<Box<[u8]>, Rule>,
+    rules: Vec<(Box<[u8]>, Rule)>,
     keep_others: bool,
     /// The new names, which may meet a member of the same name.
     new: Vec<Text>,
@@ -79,8 +79,16 @@ struct Rule {
 }
 
 impl Names {
+    fn find(&self, name: &[u8]) -> std::result::Result<usize, usize> {
+        self.rules.binary_search_by(|(known, _)| known.len().cmp(&name.len()).then_with(|| (**known).cmp(name)))
+    }
+
     fn rule(&mut self, name: &str) -> &mut Rule {
-        self.rules.entry(name.as_bytes().into()).or_default()
+        let index = self.find(name.as_bytes()).unwrap_or_else(|index| {
+            self.rules.insert(index, (name.as_bytes().into(), Rule::default()));
+            index
+        });
+        &mut self.rules[index].1
     }
 
     fn rename(&mut self, old: &str, new: &str) {
@@ -91,9 +99,12 @@ impl Names {
 
     /// Whether a field is kept, and its new name.
     fn fate(&self, name: &[u8]) -> (bool, Option<&(Arc<str>, Text)>) {
-        match self.rules.get(name) {
-            None => (self.keep_others, None),
-            Some(rule) => (!rule.excluded && (self.keep_others || rule.included), rule.new_name.as_ref()),
+        match self.find(name) {
+            Err(_) => (self.keep_others, None),
+            Ok(index) => {
+                let rule = &self.rules[index].1;
+                (!rule.excluded && (self.keep_others || rule.included), rule.new_name.as_ref())
+            }
         }
     }
 }

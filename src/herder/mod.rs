@@ -1,8 +1,257 @@
-//! herder
+//! The herder: keeps the connectors of this worker running as they are wanted.
+//!
+//! An actor on the front runtime. `handle.rs` is its door, `state.rs` decides, `lifecycle.rs` carries out; plugin code
+//! runs on threads of its own (`instance.rs`, tasks, `aside.rs`) and never here, so nothing a plugin does holds it up.
 
+pub mod aside;
 pub mod form;
+pub mod handle;
+mod instance;
+mod lifecycle;
+mod spec;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
 pub mod validate;
-pub mod version;
+mod version;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{ConfigMap, Offsets, Result, Wish, async_trait};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::handle::{Act, Command, HerderError, HerderHandle, Stage, View};
+use self::lifecycle::{Inbox, Lifecycle};
+use self::state::{Event, State};
+use crate::metrics::WorkerMetrics;
+use crate::plugins::Plugins;
+use crate::settings::worker::WorkerConfig;
+use crate::store::{ConnectorStore, OffsetStore, StoredConnector, TargetState};
+use crate::task::spec::{ClientProperties, TaskSpec};
+use crate::task::{TaskEnvironment, TaskReport, thread};
+
+/// What the herder is made of.
+pub struct Parts {
+    /// The worker's configuration.
+    pub worker: Arc<WorkerConfig>,
+    /// `host:port`, shown in statuses.
+    pub worker_id: Arc<str>,
+    /// The plugins.
+    pub plugins: Plugins,
+    /// Where connectors are kept.
+    pub connectors: Arc<dyn ConnectorStore>,
+    /// Where source offsets are kept.
+    pub offsets: Arc<dyn OffsetStore>,
+    /// Where sinks' offsets are asked for.
+    pub sink_offsets: Arc<dyn SinkOffsets>,
+    /// Starts tasks.
+    pub tasks: TaskStarter,
+    /// Where connectors publish their metrics.
+    pub metrics: Arc<WorkerMetrics>,
+    /// The runtime for shared clients, handed to connectors.
+    pub io: Handle,
+    /// How long plugins may take.
+    pub deadlines: Deadlines,
+}
+
+/// Asks Kafka what a sink's consumer group has committed. Implemented by `src/kafka/`, and by fakes in tests.
+#[async_trait]
+pub trait SinkOffsets: Send + Sync {
+    /// The committed offsets of the group in these librdkafka properties: every partition of the group.
+    async fn committed(&self, consumer: ClientProperties) -> Result<Offsets>;
+}
+
+/// Tells a task what is wanted. Dropping it asks the task to stop.
+pub type TaskDoor = Box<dyn Fn(Wish) + Send>;
+
+/// Starts a task; returns at once. A test seam: production uses [`real_tasks`].
+pub type TaskStarter = Arc<dyn Fn(TaskSpec, u64, Wish, mpsc::UnboundedSender<TaskReport>) -> TaskDoor + Send + Sync>;
+
+/// Tasks on threads of their own.
+pub fn real_tasks(environment: TaskEnvironment) -> TaskStarter {
+    Arc::new(move |spec, start, wish, reports| {
+        let handle = thread::spawn(spec, start, wish, environment.clone(), reports);
+        Box::new(move |wish| handle.wish(wish))
+    })
+}
+
+/// How long plugin code may take before it is reported as hung. Stopping has `task.shutdown.graceful.timeout.ms`.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// A validation or a question.
+    pub aside: Duration,
+    /// `start` or `task_configs` of a connector.
+    pub call: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { aside: Duration::from_secs(10), call: Duration::from_secs(60) }
+    }
+}
+
+/// `initial_state` of a new connector, in any case.
+pub fn initial_state(text: &str) -> std::result::Result<TargetState, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "RUNNING" => Ok(TargetState::Started),
+        "PAUSED" => Ok(TargetState::Paused),
+        "STOPPED" => Ok(TargetState::Stopped),
+        _ => Err(format!("initial_state is \"{text}\"; it can be RUNNING, PAUSED or STOPPED")),
+    }
+}
+
+/// Starts the herder on the runtime this is called on. Connectors kept in the store are started as they are wanted.
+pub fn start(parts: Parts) -> HerderHandle {
+    let parts = Arc::new(parts);
+    let (commands, asked) = mpsc::channel(256);
+    let (view, viewed) = watch::channel(View { state: State::default(), stage: Stage::Starting });
+    let (inbox, news) = mpsc::unbounded_channel();
+    let (reports, reported) = mpsc::unbounded_channel();
+    let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
+    let actor = Actor { parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
+    tokio::spawn(actor.run(asked, news, reported));
+    HerderHandle::new(parts, commands, viewed)
+}
+
+struct Actor {
+    parts: Arc<Parts>,
+    state: State,
+    lifecycle: Lifecycle,
+    view: watch::Sender<View>,
+    closers: Vec<oneshot::Sender<std::result::Result<bool, HerderError>>>,
+}
+
+impl Actor {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut news: mpsc::UnboundedReceiver<Inbox>,
+        mut reports: mpsc::UnboundedReceiver<TaskReport>,
+    ) {
+        if let Err(error) = self.load().await {
+            tracing::error!(error = error.chain(), "Cannot load the connectors");
+            let stage = Stage::Broken(format!("The worker could not load its connectors: {}", error.chain()).into());
+            self.view.send_modify(|view| view.stage = stage);
+            return;
+        }
+        self.view.send_modify(|view| view.stage = Stage::Ready);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => break,
+                },
+                Some(inbox) = news.recv() => {
+                    if let Some(event) = self.lifecycle.receive(inbox) {
+                        self.apply(event);
+                    }
+                }
+                Some(report) = reports.recv() => {
+                    self.lifecycle.note_report(&report);
+                    self.apply(Event::Task(report));
+                }
+            }
+            if !self.closers.is_empty() && self.state.is_quiet() {
+                self.closers.drain(..).for_each(|reply| drop(reply.send(Ok(false))));
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<()> {
+        for StoredConnector { name, config, target } in self.parts.connectors.load().await? {
+            let event = self.put_event(name, config, target);
+            self.apply(event);
+        }
+        Ok(())
+    }
+
+    fn put_event(&self, name: Arc<str>, config: ConfigMap, target: TargetState) -> Event {
+        let class = config.get("connector.class").map_or("", String::as_str);
+        let plugin = self.parts.plugins.connector(class);
+        Event::Put { name, config, plugin, target }
+    }
+
+    /// Takes an event in, lets readers see it, and carries out what follows.
+    fn apply(&mut self, event: Event) {
+        let effects = self.state.apply(event);
+        self.view.send_modify(|view| view.state = self.state.clone());
+        for effect in effects {
+            self.lifecycle.carry_out(&self.state, effect);
+        }
+    }
+
+    async fn command(&mut self, Command { act, reply }: Command) {
+        if let Act::Close = act {
+            self.view.send_modify(|view| view.stage = Stage::Closing);
+            self.apply(Event::Close);
+            self.closers.push(reply);
+            return;
+        }
+        let answer = self.act(act).await;
+        // The client may have gone away meanwhile.
+        let _ = reply.send(answer);
+    }
+
+    /// True when a connector was created.
+    async fn act(&mut self, act: Act) -> std::result::Result<bool, HerderError> {
+        match act {
+            Act::Create(name, ..) if self.state.get(&name).is_some() => {
+                Err(HerderError::Conflict(format!("Connector {name} already exists")))
+            }
+            Act::Create(name, config, target) => self.store(name, config, target).await.map(|()| true),
+            Act::Put(name, config) => {
+                let target = self.state.get(&name).map(|connector| connector.target);
+                self.store(name, config, target.unwrap_or(TargetState::Started)).await.map(|()| target.is_none())
+            }
+            Act::Delete(name) => {
+                self.known(&name, "Connector {} not found")?;
+                self.parts.connectors.delete(&name).await?;
+                self.apply(Event::Delete(name));
+                Ok(false)
+            }
+            Act::Target(name, target) => {
+                let config = self.known(&name, "Unknown connector {}")?;
+                self.parts.connectors.put(&StoredConnector { name: Arc::clone(&name), config, target }).await?;
+                self.apply(Event::Target(name, target));
+                Ok(false)
+            }
+            Act::Restart { name, tasks, only_failed } => {
+                self.known(&name, "Unknown connector: {}")?;
+                self.apply(Event::Restart { name, tasks, only_failed });
+                Ok(false)
+            }
+            Act::RestartTask(id) => {
+                self.known(&id.connector, "Unknown connector: {}")?;
+                if self.state.task(&id).is_none() {
+                    return Err(HerderError::NotFound(format!("Unknown task: {id}")));
+                }
+                self.apply(Event::RestartTask(id));
+                Ok(false)
+            }
+            Act::Ping | Act::Close => Ok(false),
+        }
+    }
+
+    async fn store(
+        &mut self,
+        name: Arc<str>,
+        config: ConfigMap,
+        target: TargetState,
+    ) -> std::result::Result<(), HerderError> {
+        let stored = StoredConnector { name, config, target };
+        self.parts.connectors.put(&stored).await?;
+        let event = self.put_event(stored.name, stored.config, target);
+        self.apply(event);
+        Ok(())
+    }
+
+    /// The configuration of a connector, or "not found" in the words Java has for the request.
+    fn known(&self, name: &str, words: &str) -> std::result::Result<ConfigMap, HerderError> {
+        match self.state.get(name) {
+            Some(connector) => Ok(ConfigMap::clone(&connector.config)),
+            None => Err(HerderError::NotFound(words.replace("{}", name))),
+        }
+    }
+}

@@ -1,1 +1,122 @@
-//! rest
+//! The REST API, the only place that names axum.
+//!
+//! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs` or
+//! `plugins.rs` from the herder, and written in the shapes of `model.rs`; `error.rs` is the one form of failure.
+
+mod connectors;
+mod error;
+mod model;
+mod plugins;
+mod request;
+mod route;
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use self::error::ApiError;
+use self::request::Parts;
+use self::route::Route;
+use crate::herder::handle::{HerderHandle, Stage};
+use crate::metrics::WorkerMetrics;
+use crate::settings::worker::Listener;
+
+/// The Kafka release whose API this is; clients parse it.
+const KAFKA_VERSION: &str = "4.3.1";
+/// How long the herder may take to prove that it is well, as in Apache's worker.
+const HEALTH: Duration = Duration::from_secs(10);
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Rest {
+    /// The herder.
+    pub herder: HerderHandle,
+    /// What `GET /metrics` shows.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Kafka's cluster id, once a broker has said it.
+    pub cluster_id: Arc<OnceLock<String>>,
+}
+
+/// Binds a listener of the worker file.
+pub fn bind(listener: &Listener) -> std::io::Result<std::net::TcpListener> {
+    std::net::TcpListener::bind((listener.host.as_str(), listener.port))
+}
+
+/// Serves requests on a bound socket until `stop` resolves and the requests under way are answered.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    rest: Rest,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let router = Router::new().fallback(answer).with_state(rest);
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
+    let head = request.method() == Method::HEAD;
+    let response = dispatch(&rest, request).await.unwrap_or_else(IntoResponse::into_response);
+    if head { without_body(response) } else { response }
+}
+
+async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
+    let route = Route::of(request.uri().path())?;
+    let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    let allowed = route.methods();
+    if method == Method::OPTIONS {
+        return Ok(([(header::ALLOW, allowed.join(","))], allowed.join(", ")).into_response());
+    }
+    if !allowed.contains(&method.as_str()) {
+        return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if route != Route::Metrics {
+        request::check_accept(request.headers())?;
+    }
+    let parts = Parts::read(request, method).await?;
+    match route {
+        Route::Root => Ok(request::json(StatusCode::OK, &model::root(rest.cluster_id.get().map(String::as_str)))),
+        Route::Health => Ok(health(&rest.herder).await),
+        Route::Metrics => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            Ok((kind, rest.metrics.render()).into_response())
+        }
+        Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
+            plugins::answer(&rest.herder, route, &parts).await
+        }
+        _ => connectors::answer(&rest.herder, route, &parts).await,
+    }
+}
+
+async fn health(herder: &HerderHandle) -> Response {
+    let starting = herder.stage() == Stage::Starting;
+    let pinged = tokio::time::timeout(HEALTH, herder.ping()).await;
+    let (status, word, message) = match pinged {
+        Ok(Ok(())) => {
+            (StatusCode::OK, "healthy", "Worker has completed startup and is ready to handle requests.".to_owned())
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy", error.to_string()),
+        Err(_) if starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "Worker is still starting up.".to_owned()),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unhealthy",
+            "Worker was unable to handle this request and may be unable to handle other requests.".to_owned(),
+        ),
+    };
+    request::json(status, &model::Health { status: word, message })
+}
+
+/// The answer to HEAD: that of GET with its length, without its body.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = axum::body::HttpBody::size_hint(&body).exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, Body::empty())
+}

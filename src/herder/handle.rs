@@ -1,0 +1,343 @@
+//! The typed door to the herder. REST and the command line come in here.
+//!
+//! Reads look at the latest published view and wait for nobody; writes are commands with one reply.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{ConfigMap, ConnectError, OffsetMap, Offsets, Partition, Plugin, TaskId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::aside::Aside;
+use super::form::{self, Definition};
+use super::state::{Connector, State};
+use super::validate::{Draft, Validation, validate};
+use super::{Parts, spec, version};
+use crate::plugins::{ConnectorPlugin, Family};
+use crate::store::TargetState;
+
+/// How long a request may wait for the herder, as in Apache's worker.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Why a request fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HerderError {
+    /// The request is wrong: 400.
+    #[error("{0}")]
+    Bad(String),
+    /// There is no such thing: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// It stands against what exists: 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// The worker or a plugin failed: 500.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A store or a client failed.
+impl From<ConnectError> for HerderError {
+    fn from(error: ConnectError) -> Self {
+        Self::Internal(error.chain())
+    }
+}
+
+/// What readers see.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The state after the last event.
+    pub state: State,
+    /// Where the worker is.
+    pub stage: Stage,
+}
+
+/// Where the worker is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// Connectors are being loaded.
+    Starting,
+    /// Everything works.
+    Ready,
+    /// The connectors could not be loaded, and why.
+    Broken(Arc<str>),
+    /// The worker ends.
+    Closing,
+}
+
+/// What the herder is asked to do.
+#[derive(Debug)]
+pub(super) enum Act {
+    Create(Arc<str>, ConfigMap, TargetState),
+    Put(Arc<str>, ConfigMap),
+    Delete(Arc<str>),
+    Target(Arc<str>, TargetState),
+    Restart { name: Arc<str>, tasks: bool, only_failed: bool },
+    RestartTask(TaskId),
+    Ping,
+    Close,
+}
+
+/// An act and who waits for it.
+pub(super) struct Command {
+    pub(super) act: Act,
+    pub(super) reply: oneshot::Sender<Result<bool, HerderError>>,
+}
+
+/// Committed offsets of a connector.
+#[derive(Debug, Clone)]
+pub enum ConnectorOffsets {
+    /// Of a source.
+    Source(Vec<(Partition, OffsetMap)>),
+    /// Of a sink's consumer group.
+    Sink(Offsets),
+}
+
+/// The door.
+#[derive(Clone)]
+pub struct HerderHandle {
+    parts: Arc<Parts>,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+    aside: Aside,
+}
+
+impl HerderHandle {
+    pub(super) fn new(parts: Arc<Parts>, commands: mpsc::Sender<Command>, view: watch::Receiver<View>) -> Self {
+        let aside = Aside::new(parts.deadlines.aside);
+        Self { parts, commands, view, aside }
+    }
+
+    /// What the herder is made of.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Where the worker is.
+    pub fn stage(&self) -> Stage {
+        self.view.borrow().stage.clone()
+    }
+
+    /// The connectors as they are now; waits until they have been loaded.
+    pub async fn state(&self) -> Result<State, HerderError> {
+        let mut view = self.view.clone();
+        let loaded = view.wait_for(|view| view.stage != Stage::Starting);
+        match tokio::time::timeout(PATIENCE, loaded).await {
+            Err(_) => Err(timed_out()),
+            Ok(Err(_)) => Err(ended()),
+            Ok(Ok(view)) => match &view.stage {
+                Stage::Broken(why) => Err(HerderError::Internal(why.to_string())),
+                _ => Ok(view.state.clone()),
+            },
+        }
+    }
+
+    /// One connector.
+    pub async fn connector(&self, name: &str) -> Result<Arc<Connector>, HerderError> {
+        let state = self.state().await?;
+        state.get(name).map(Arc::clone).ok_or_else(|| HerderError::NotFound(format!("Connector {name} not found")))
+    }
+
+    /// Creates a connector; its configuration is validated first.
+    pub async fn create(&self, name: &str, draft: Draft, target: TargetState) -> Result<(), HerderError> {
+        let config = self.checked(name, draft).await?;
+        self.ask(Act::Create(name.into(), config, target)).await.map(drop)
+    }
+
+    /// Creates or replaces a connector; true when it was created.
+    pub async fn put(&self, name: &str, draft: Draft) -> Result<bool, HerderError> {
+        let config = self.checked(name, draft).await?;
+        self.ask(Act::Put(name.into(), config)).await
+    }
+
+    /// Changes some keys of a connector, takes away those that are null.
+    pub async fn patch(&self, name: &str, changes: Draft) -> Result<(), HerderError> {
+        let connector = self.connector(name).await?;
+        let mut draft: Draft = connector.config.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        for (key, value) in changes {
+            match value {
+                Some(_) => draft.insert(key, value),
+                None => draft.remove(&key),
+            };
+        }
+        self.put(name, draft).await.map(drop)
+    }
+
+    /// Takes a connector away; its offsets stay.
+    pub async fn delete(&self, name: &str) -> Result<(), HerderError> {
+        self.ask(Act::Delete(name.into())).await.map(drop)
+    }
+
+    /// Pauses, resumes or stops.
+    pub async fn target(&self, name: &str, target: TargetState) -> Result<(), HerderError> {
+        self.ask(Act::Target(name.into(), target)).await.map(drop)
+    }
+
+    /// Restarts a connector, with its tasks, or only what has failed.
+    pub async fn restart(&self, name: &str, tasks: bool, only_failed: bool) -> Result<(), HerderError> {
+        self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await.map(drop)
+    }
+
+    /// Restarts one task.
+    pub async fn restart_task(&self, connector: &str, task: usize) -> Result<(), HerderError> {
+        self.ask(Act::RestartTask(TaskId { connector: connector.into(), task })).await.map(drop)
+    }
+
+    /// Returns when the herder has got round to it: the proof that it answers.
+    pub async fn ping(&self) -> Result<(), HerderError> {
+        self.ask(Act::Ping).await.map(drop)
+    }
+
+    /// Stops every connector and task; returns when all have ended or were left to themselves.
+    pub async fn close(&self) -> Result<(), HerderError> {
+        self.ask(Act::Close).await.map(drop)
+    }
+
+    /// Validates a configuration; the plugin's live check runs when everything else is fine.
+    pub async fn validate(&self, draft: Draft) -> Result<Validation, HerderError> {
+        self.validation(draft, true).await
+    }
+
+    /// The keys of a plugin.
+    pub fn definitions(&self, plugin: &str, wanted_version: Option<&str>) -> Result<Vec<Definition>, HerderError> {
+        let Some(plugin) = self.parts.plugins.find_any(plugin) else {
+            let hint = self.parts.plugins.did_you_mean(Family::Connector, plugin);
+            return Err(HerderError::NotFound(format!("Unknown plugin {plugin}.{hint}")));
+        };
+        match wanted_version.map(|wanted| version::misfit(plugin.info(), wanted)) {
+            Some(Ok(Some(misfit))) => Err(HerderError::Bad(misfit)),
+            Some(Err(_)) => {
+                let wanted = wanted_version.unwrap_or_default();
+                Err(HerderError::Bad(format!("Invalid version specification: {wanted}")))
+            }
+            None | Some(Ok(None)) => Ok(form::definitions(plugin)),
+        }
+    }
+
+    /// The plugins, in order.
+    pub fn plugins(&self) -> &[&'static Plugin] {
+        self.parts.plugins.all()
+    }
+
+    /// The committed offsets of a connector.
+    pub async fn offsets(&self, name: &str) -> Result<ConnectorOffsets, HerderError> {
+        let connector = self.connector(name).await?;
+        let read = async {
+            match connector.plugin {
+                Some(ConnectorPlugin::Source(_)) => Ok(ConnectorOffsets::Source(self.parts.offsets.scan(name).await?)),
+                Some(ConnectorPlugin::Sink(_)) => {
+                    let group = spec::consumer(&self.parts, name, &connector.config, 0)?;
+                    let offsets = self.parts.sink_offsets.committed(group).await.map_err(|error| {
+                        error.within(format!("Failed to retrieve consumer group offsets for sink connector {name}"))
+                    });
+                    Ok(ConnectorOffsets::Sink(offsets?))
+                }
+                None => Err(HerderError::Internal(format!(
+                    "The offsets of {name} cannot be read: its connector.class is unknown to this worker"
+                ))),
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.map_err(|_| timed_out())?
+    }
+
+    /// The answer of a plugin to a question under `/connectors/{name}/`; `None` when it has no such question.
+    pub async fn question(
+        &self,
+        name: &str,
+        path: &str,
+        query: BTreeMap<String, String>,
+    ) -> Result<Option<String>, HerderError> {
+        let connector = self.connector(name).await?;
+        let questions = connector.plugin.map(ConnectorPlugin::questions).unwrap_or_default();
+        let Some(question) = questions.iter().find(|question| question.path == path) else { return Ok(None) };
+        let (shared, answer) = (connector.shared.clone(), question.answer);
+        let what = format!("The answer of {name} to {path}");
+        let answer = self.aside.call(&what, move || answer(&shared, &query)).await?;
+        answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
+    }
+
+    async fn validation(&self, draft: Draft, live: bool) -> Result<Validation, HerderError> {
+        let parts = Arc::clone(&self.parts);
+        let class = draft.get("connector.class").cloned().flatten().unwrap_or_default();
+        let what = format!("The validation of a {class} configuration");
+        let code = move || {
+            let mut validation = validate(&parts.plugins, &parts.worker, &draft)?;
+            if live && validation.error_count == 0 {
+                probe(&parts, &draft, &mut validation);
+            }
+            Ok(validation)
+        };
+        self.aside.call(&what, code).await?.map_err(HerderError::Bad)
+    }
+
+    /// A configuration that is valid and names its connector.
+    async fn checked(&self, name: &str, mut draft: Draft) -> Result<ConfigMap, HerderError> {
+        match draft.get("name") {
+            Some(Some(other)) if other != name => {
+                return Err(HerderError::Bad(format!(
+                    "Connector name configuration ({other}) doesn't match connector name in the URL ({name})"
+                )));
+            }
+            Some(_) => {}
+            None => {
+                draft.insert("name".into(), Some(name.to_owned()));
+            }
+        }
+        let validation = self.validation(draft.clone(), false).await?;
+        if validation.error_count > 0 {
+            let errors: Vec<&str> = validation.errors().collect();
+            return Err(HerderError::Bad(format!(
+                "Connector configuration is invalid and contains the following {} error(s):\n{}\nYou can also find \
+                 the above list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
+                validation.error_count,
+                errors.join("\n")
+            )));
+        }
+        Ok(draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    async fn ask(&self, act: Act) -> Result<bool, HerderError> {
+        let (reply, answer) = oneshot::channel();
+        let asking = async {
+            self.commands.send(Command { act, reply }).await.map_err(|_| self.gone())?;
+            answer.await.map_err(|_| self.gone())?
+        };
+        tokio::time::timeout(PATIENCE, asking).await.map_err(|_| timed_out())?
+    }
+
+    fn gone(&self) -> HerderError {
+        match self.stage() {
+            Stage::Broken(why) => HerderError::Internal(why.to_string()),
+            _ => ended(),
+        }
+    }
+}
+
+/// The plugin's live check, on the thread that validates.
+fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
+    let plugin = parts.plugins.connector(&validation.class);
+    let (probe, info) = match plugin {
+        Ok(ConnectorPlugin::Source(plugin)) => (plugin.probe, &plugin.info),
+        Ok(ConnectorPlugin::Sink(plugin)) => (plugin.probe, &plugin.info),
+        Err(_) => return,
+    };
+    let (Some(probe), Ok(runtime)) = (probe, tokio::runtime::Builder::new_current_thread().enable_all().build()) else {
+        return;
+    };
+    let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    for (key, reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
+        validation.error_count += 1;
+        if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
+            entry.errors.push(format!("{key}: {reason}"));
+        }
+    }
+}
+
+fn timed_out() -> HerderError {
+    HerderError::Internal("Request timed out".into())
+}
+
+fn ended() -> HerderError {
+    HerderError::Internal("The worker is shutting down".into())
+}

@@ -1,0 +1,149 @@
+//! A connector on a thread of its own: made, started, asked for plans, stopped.
+//!
+//! `lifecycle.rs` starts the thread and watches the time; a call that never returns costs this thread and nothing else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use pipette_api::{
+    ConfigMap, Connector, ConnectorContext, Context, OffsetMap, OffsetReader, Partition, Result, Settings, Signal,
+    Wish, async_trait,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::Parts;
+use super::aside::panic_text;
+use super::spec::lay_over;
+use super::state::InstanceNews;
+use crate::plugins::ConnectorPlugin;
+use crate::store::OffsetStore;
+
+/// What a connector's thread is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Plan,
+    Stop,
+}
+
+/// What a connector is started with.
+pub(super) struct Start {
+    pub(super) name: Arc<str>,
+    pub(super) config: Arc<ConfigMap>,
+    pub(super) plugin: ConnectorPlugin,
+    pub(super) shared: pipette_api::Shared,
+    pub(super) wish: watch::Receiver<Wish>,
+}
+
+/// Says what happens to a connector.
+pub(super) type Say = Box<dyn Fn(InstanceNews) + Send>;
+
+/// Starts the thread. `Gone` or `Failed` is the last thing it says.
+pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> std::io::Result<()> {
+    let context = ConnectorContext {
+        offsets: match start.plugin {
+            ConnectorPlugin::Source(_) => {
+                Arc::new(OwnOffsets { store: Arc::clone(&parts.offsets), connector: Arc::clone(&start.name) })
+            }
+            ConnectorPlugin::Sink(_) => Arc::new(NoOffsets),
+        },
+        common: Context {
+            connector: Arc::clone(&start.name),
+            io: parts.io.clone(),
+            signal: Signal::new(start.wish.clone()),
+            shared: start.shared.clone(),
+            metrics: parts.metrics.connector(&start.name),
+        },
+    };
+    let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));
+    thread.spawn(move || {
+        let live = AssertUnwindSafe(|| live(&start, context, asks, &say));
+        match catch_unwind(live) {
+            Ok(Ok(())) => say(InstanceNews::Gone),
+            Ok(Err(error)) => say(InstanceNews::Failed(error.chain())),
+            Err(panic) => say(InstanceNews::Failed(format!("The connector panicked: {}", panic_text(&*panic)))),
+        }
+    })?;
+    Ok(())
+}
+
+fn live(start: &Start, context: ConnectorContext, mut asks: mpsc::UnboundedReceiver<Ask>, say: &Say) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| pipette_api::ConnectError::fatal("Cannot make a runtime for the connector").because(error))?;
+    runtime.block_on(async {
+        let settings = Settings::new(Arc::clone(&start.config), start.plugin.info().config);
+        let mut connector = match start.plugin {
+            ConnectorPlugin::Source(plugin) => (plugin.connector)(settings),
+            ConnectorPlugin::Sink(plugin) => (plugin.connector)(settings),
+        }?;
+        connector.start(context).await?;
+        say(InstanceNews::Started);
+        serve(start, connector.as_mut(), &mut asks, say).await;
+        Ok(())
+    })
+}
+
+/// Answers asks, and watches for a change of plan in between. Ends when asked to, or when nobody can ask any more.
+async fn serve(start: &Start, connector: &mut dyn Connector, asks: &mut mpsc::UnboundedReceiver<Ask>, say: &Say) {
+    let mut planned = false;
+    loop {
+        tokio::select! {
+            ask = asks.recv() => match ask {
+                Some(Ask::Plan) => {
+                    say(plan(start, connector).await);
+                    planned = true;
+                }
+                Some(Ask::Stop) | None => return connector.stop().await,
+            },
+            // Not asked again before the plan it announced has been made.
+            changed = connector.changed(), if planned => {
+                planned = false;
+                say(match changed {
+                    Ok(()) => InstanceNews::Changed,
+                    Err(error) => InstanceNews::Troubled(error.chain()),
+                });
+            }
+        }
+    }
+}
+
+async fn plan(start: &Start, connector: &mut dyn Connector) -> InstanceNews {
+    let max = start.config.get("tasks.max").and_then(|max| max.trim().parse().ok()).unwrap_or(1);
+    let plans = connector.task_configs(max).await;
+    match plans.and_then(|plans| lay_over(&start.name, &start.config, plans)) {
+        Ok(configs) => InstanceNews::Planned(configs),
+        Err(error) => InstanceNews::Troubled(error.chain()),
+    }
+}
+
+/// A source's own committed offsets.
+struct OwnOffsets {
+    store: Arc<dyn OffsetStore>,
+    connector: Arc<str>,
+}
+
+#[async_trait]
+impl OffsetReader for OwnOffsets {
+    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
+        self.store.get(&self.connector, partition).await
+    }
+
+    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
+        self.store.scan(&self.connector).await
+    }
+}
+
+/// A sink has none: its offsets are Kafka's.
+struct NoOffsets;
+
+#[async_trait]
+impl OffsetReader for NoOffsets {
+    async fn get(&self, _partition: &Partition) -> Result<Option<OffsetMap>> {
+        Ok(None)
+    }
+
+    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
+        Ok(Vec::new())
+    }
+}

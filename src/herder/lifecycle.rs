@@ -1,0 +1,224 @@
+//! Carries out what the pure core decides: threads of connectors, tasks, and the clocks that watch them.
+//!
+//! Nothing here waits. A thread that does not answer in time is reported; one that does not stop in time is left to
+//! itself, which costs its thread and nothing else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{TaskId, Wish};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::instance::{self, Ask, Start};
+use super::state::{Effect, Event, InstanceNews, State};
+use super::{Parts, TaskDoor, spec};
+use crate::task::{TaskNews, TaskReport};
+
+/// What comes back to the actor.
+#[derive(Debug)]
+pub(super) enum Inbox {
+    /// A connector's thread says something.
+    Said { name: Arc<str>, number: u64, news: InstanceNews },
+    /// A call into a connector takes too long.
+    Overdue { name: Arc<str>, number: u64, call: &'static str },
+    /// A connector did not stop in time.
+    ConnectorLate { name: Arc<str>, number: u64 },
+    /// A task did not stop in time.
+    TaskLate { id: TaskId, start: u64 },
+}
+
+pub(super) struct Lifecycle {
+    parts: Arc<Parts>,
+    inbox: mpsc::UnboundedSender<Inbox>,
+    reports: mpsc::UnboundedSender<TaskReport>,
+    connectors: HashMap<Arc<str>, Instance>,
+    tasks: HashMap<TaskId, (u64, TaskDoor)>,
+}
+
+/// A connector's thread as seen from here. Dropping it leaves the thread to itself.
+struct Instance {
+    number: u64,
+    asks: mpsc::UnboundedSender<Ask>,
+    wish: watch::Sender<Wish>,
+    clock: Option<AbortHandle>,
+    hung: bool,
+}
+
+impl Lifecycle {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        inbox: mpsc::UnboundedSender<Inbox>,
+        reports: mpsc::UnboundedSender<TaskReport>,
+    ) -> Self {
+        Self { parts, inbox, reports, connectors: HashMap::new(), tasks: HashMap::new() }
+    }
+
+    pub(super) fn carry_out(&mut self, state: &State, effect: Effect) {
+        match effect {
+            Effect::StartConnector(name, number) => self.start_connector(state, &name, number),
+            Effect::Plan(name, number) => self.plan(&name, number),
+            Effect::StopConnector(name, number) => self.stop_connector(&name, number),
+            Effect::StartTask(id, start, wish) => self.start_task(state, &id, start, wish),
+            Effect::Wish(id, start, wish) => {
+                if let Some((_, door)) = self.tasks.get(&id).filter(|task| task.0 == start) {
+                    door(wish);
+                }
+            }
+            Effect::StopTask(id, start) => self.stop_task(id, start),
+        }
+    }
+
+    /// What an entry of the inbox means for the core; `None` when it has been overtaken.
+    pub(super) fn receive(&mut self, inbox: Inbox) -> Option<Event> {
+        match inbox {
+            Inbox::Said { name, number, news } => {
+                self.said(&name, number, &news);
+                Some(Event::Instance { name, number, news })
+            }
+            Inbox::Overdue { name, number, call } => {
+                let instance = self.connectors.get_mut(&name).filter(|instance| instance.number == number)?;
+                instance.hung = true;
+                let text = format!(
+                    "The connector has not returned from {call} within {:?}. It is left alone; it can be restarted or \
+                     deleted.",
+                    self.parts.deadlines.call
+                );
+                tracing::error!(connector = &*name, call, "Connector hangs");
+                Some(Event::Instance { name, number, news: InstanceNews::Troubled(text) })
+            }
+            Inbox::ConnectorLate { name, number } => {
+                if self.connectors.get(&name).is_some_and(|instance| instance.number == number) {
+                    tracing::warn!(connector = &*name, "Connector did not stop in time and is left to itself");
+                    self.connectors.remove(&name);
+                }
+                Some(Event::Instance { name, number, news: InstanceNews::Gone })
+            }
+            Inbox::TaskLate { id, start } => {
+                if self.tasks.get(&id).is_some_and(|task| task.0 == start) {
+                    tracing::warn!(task = %id, "Task did not stop in time and is left to itself");
+                    self.tasks.remove(&id);
+                }
+                Some(Event::Abandoned(id, start))
+            }
+        }
+    }
+
+    /// Forgets a task that has ended.
+    pub(super) fn note_report(&mut self, report: &TaskReport) {
+        let ended = matches!(report.news, TaskNews::Failed { .. } | TaskNews::Stopped);
+        if ended && self.tasks.get(&report.id).is_some_and(|task| task.0 == report.start) {
+            self.tasks.remove(&report.id);
+        }
+        if let TaskNews::Failed { trace } = &report.news {
+            tracing::error!(task = %report.id, error = trace.as_str(), "Task failed");
+        }
+    }
+
+    fn start_connector(&mut self, state: &State, name: &Arc<str>, number: u64) {
+        let Some(connector) = state.get(name) else { return };
+        let Some(plugin) = connector.plugin else { return };
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (wish, wished) = watch::channel(Wish::Run);
+        let start = Start {
+            name: Arc::clone(name),
+            config: Arc::clone(&connector.config),
+            plugin,
+            shared: connector.shared.clone(),
+            wish: wished,
+        };
+        let (inbox, of) = (self.inbox.clone(), Arc::clone(name));
+        let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
+        tracing::info!(connector = &**name, "Connector starts");
+        if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
+            let news = InstanceNews::Failed(format!("No thread could be started for the connector: {error}"));
+            self.send(Inbox::Said { name: Arc::clone(name), number, news });
+        }
+        let clock = self.watch_call(name, number, "start");
+        self.connectors.insert(Arc::clone(name), Instance { number, asks, wish, clock: Some(clock), hung: false });
+    }
+
+    fn plan(&mut self, name: &Arc<str>, number: u64) {
+        let clock = self.watch_call(name, number, "task_configs");
+        if let Some(instance) = self.connectors.get_mut(name).filter(|instance| instance.number == number) {
+            // A thread that has ended says so itself.
+            let _ = instance.asks.send(Ask::Plan);
+            instance.clock.replace(clock).inspect(AbortHandle::abort);
+        }
+    }
+
+    fn stop_connector(&mut self, name: &Arc<str>, number: u64) {
+        let Some(instance) = self.connectors.get_mut(name).filter(|instance| instance.number == number) else {
+            return;
+        };
+        instance.wish.send_replace(Wish::Stop);
+        let _ = instance.asks.send(Ask::Stop);
+        instance.clock.take().inspect(AbortHandle::abort);
+        let grace = if instance.hung { Duration::ZERO } else { self.parts.worker.grace };
+        self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number });
+    }
+
+    fn said(&mut self, name: &Arc<str>, number: u64, news: &InstanceNews) {
+        let Some(instance) = self.connectors.get_mut(name).filter(|instance| instance.number == number) else {
+            return;
+        };
+        if !matches!(news, InstanceNews::Changed) {
+            instance.clock.take().inspect(AbortHandle::abort);
+            instance.hung = false;
+        }
+        match news {
+            InstanceNews::Failed(error) | InstanceNews::Troubled(error) => {
+                tracing::error!(connector = &**name, error = error.as_str(), "Connector failed");
+            }
+            InstanceNews::Gone => tracing::info!(connector = &**name, "Connector stopped"),
+            InstanceNews::Started | InstanceNews::Planned(_) | InstanceNews::Changed => {}
+        }
+        if matches!(news, InstanceNews::Failed(_) | InstanceNews::Gone) {
+            self.connectors.remove(name);
+        }
+    }
+
+    fn start_task(&mut self, state: &State, id: &TaskId, start: u64, wish: Wish) {
+        let (Some(connector), Some(task)) = (state.get(&id.connector), state.task(id)) else { return };
+        let Some(plugin) = connector.plugin else { return };
+        match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone()) {
+            Ok(spec) => {
+                tracing::info!(task = %id, "Task starts");
+                let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());
+                self.tasks.insert(id.clone(), (start, door));
+            }
+            Err(error) => {
+                let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace: error.chain() } };
+                // The actor holds the other end as long as this runs.
+                let _ = self.reports.send(report);
+            }
+        }
+    }
+
+    fn stop_task(&mut self, id: TaskId, start: u64) {
+        if let Some((_, door)) = self.tasks.get(&id).filter(|task| task.0 == start) {
+            door(Wish::Stop);
+        }
+        self.after(self.parts.worker.grace, Inbox::TaskLate { id, start });
+    }
+
+    fn watch_call(&self, name: &Arc<str>, number: u64, call: &'static str) -> AbortHandle {
+        self.after(self.parts.deadlines.call, Inbox::Overdue { name: Arc::clone(name), number, call })
+    }
+
+    fn after(&self, wait: Duration, message: Inbox) -> AbortHandle {
+        let inbox = self.inbox.clone();
+        let clock = tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            // The actor may have ended meanwhile.
+            let _ = inbox.send(message);
+        });
+        clock.abort_handle()
+    }
+
+    fn send(&self, message: Inbox) {
+        // The actor holds the other end as long as this runs.
+        let _ = self.inbox.send(message);
+    }
+}

@@ -1,0 +1,196 @@
+//! Makes a task's specification from its configuration. Plain data; no plugin code runs here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pipette_api::{
+    ConfigMap, ConnectError, ConverterPlugin, HeaderConverterPlugin, Info, PredicatePlugin, Result, Settings, Shared,
+    TaskId, TransformPlugin,
+};
+
+use super::Parts;
+use crate::kafka::properties;
+use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::connector::{ConnectorConfig, Part, Step};
+use crate::task::spec::{
+    ClientProperties, Converters, ErrorPolicy, NewTopics, PredicateSpec, Role, Subscription, TaskSpec, TransformSpec,
+};
+
+const CREATION: &str = "topic.creation.";
+const DEFAULT_CREATION: &str = "topic.creation.default.";
+
+/// The specification of a task. The error names the key to mend.
+pub(super) fn task(
+    parts: &Parts,
+    id: &TaskId,
+    plugin: ConnectorPlugin,
+    config: &Arc<ConfigMap>,
+    shared: Shared,
+) -> Result<TaskSpec> {
+    let own = ConnectorConfig::read(config)?;
+    let transforms = own.transforms.iter().map(|step| transform(parts, step)).collect::<Result<_>>()?;
+    Ok(TaskSpec {
+        role: role(parts, id, plugin, config, &own)?,
+        settings: Settings::new(Arc::clone(config), plugin.info().config),
+        converters: converters(parts, &own)?,
+        transforms,
+        errors: ErrorPolicy {
+            tolerate: own.tolerate,
+            retry_timeout: own.retry_timeout,
+            retry_delay_max: own.retry_delay_max,
+            log: own.log,
+            log_messages: own.log_messages,
+        },
+        flush_interval: parts.worker.flush_interval,
+        flush_timeout: parts.worker.flush_timeout,
+        id: id.clone(),
+        shared,
+    })
+}
+
+/// The consumer properties of a sink's task.
+pub(super) fn consumer(parts: &Parts, name: &str, config: &ConfigMap, task: usize) -> Result<ClientProperties> {
+    let client_id = format!("connector-consumer-{name}-{task}");
+    properties::consumer(&parts.worker.values, config, &client_id, &format!("connect-{name}"))
+}
+
+fn role(
+    parts: &Parts,
+    id: &TaskId,
+    plugin: ConnectorPlugin,
+    config: &ConfigMap,
+    own: &ConnectorConfig,
+) -> Result<Role> {
+    Ok(match plugin {
+        ConnectorPlugin::Source(plugin) => Role::Source {
+            plugin,
+            producer: properties::producer(&parts.worker.values, config, &format!("connector-producer-{id}"))?,
+            topics: if parts.worker.topic_creation { new_topics(config)? } else { None },
+        },
+        ConnectorPlugin::Sink(plugin) => Role::Sink {
+            plugin,
+            consumer: consumer(parts, &id.connector, config, id.task)?,
+            subscription: if own.topics_regex.is_empty() {
+                Subscription::Topics(own.topics.clone())
+            } else {
+                // Java asks for a match of the whole name; librdkafka searches.
+                Subscription::Pattern(format!("^({})$", own.topics_regex))
+            },
+        },
+    })
+}
+
+/// How topics are made; `None` when the connector says nothing about it.
+fn new_topics(config: &ConfigMap) -> Result<Option<NewTopics>> {
+    if !config.keys().any(|key| key.starts_with(CREATION)) {
+        return Ok(None);
+    }
+    let partitions = number(config, "partitions")?;
+    let replication_factor = number(config, "replication.factor")?;
+    let others = |(key, value): (&String, &String)| {
+        let key = key.strip_prefix(DEFAULT_CREATION)?;
+        let taken = ["partitions", "replication.factor", "include", "exclude"].contains(&key);
+        (!taken).then(|| (key.to_owned(), value.clone()))
+    };
+    Ok(Some(NewTopics { partitions, replication_factor, config: config.iter().filter_map(others).collect() }))
+}
+
+fn number(config: &ConfigMap, name: &str) -> Result<i32> {
+    let key = format!("{DEFAULT_CREATION}{name}");
+    let text = config.get(&key).ok_or_else(|| {
+        ConnectError::config(format!("Missing required configuration \"{key}\" which has no default value."))
+    })?;
+    let number = text.trim().parse().ok().filter(|number| *number == -1 || *number >= 1);
+    number.ok_or_else(|| {
+        ConnectError::config(format!(
+            "Invalid value {text} for configuration {key}: it must be at least 1, or -1 for the broker's default"
+        ))
+    })
+}
+
+fn converters(parts: &Parts, own: &ConnectorConfig) -> Result<Converters> {
+    Ok(Converters {
+        key: converter(parts, own.key_converter.as_ref(), "key")?,
+        value: converter(parts, own.value_converter.as_ref(), "value")?,
+        header: header_converter(parts, own.header_converter.as_ref())?,
+    })
+}
+
+/// The connector's converter, or the worker's with the worker's settings.
+fn choice(parts: &Parts, own: Option<&Part>, side: &str) -> Part {
+    let worker = &parts.worker;
+    let mut part = own.cloned().unwrap_or_else(|| {
+        let prefix = format!("{side}.converter.");
+        let class = match side {
+            "key" => &worker.key_converter,
+            "value" => &worker.value_converter,
+            _ => &worker.header_converter,
+        };
+        let below = |(key, value): (&String, &String)| Some((key.strip_prefix(&prefix)?.to_owned(), value.clone()));
+        Part { class: class.clone(), settings: worker.values.iter().filter_map(below).collect() }
+    });
+    part.settings.insert("converter.type".into(), side.into());
+    part
+}
+
+fn converter(parts: &Parts, own: Option<&Part>, side: &str) -> Result<(&'static ConverterPlugin, Settings)> {
+    let part = choice(parts, own, side);
+    let plugin = parts.plugins.converter(&part.class);
+    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Converter, &format!("{side}.converter"), &part.class))?;
+    Ok((plugin, settings(part, &plugin.info)))
+}
+
+fn header_converter(parts: &Parts, own: Option<&Part>) -> Result<(&'static HeaderConverterPlugin, Settings)> {
+    let part = choice(parts, own, "header");
+    let plugin = parts.plugins.header_converter(&part.class);
+    let plugin = plugin.ok_or_else(|| unknown(parts, Family::HeaderConverter, "header.converter", &part.class))?;
+    Ok((plugin, settings(part, &plugin.info)))
+}
+
+fn transform(parts: &Parts, step: &Step) -> Result<TransformSpec> {
+    let key = format!("transforms.{}.type", step.alias);
+    let plugin: Option<&'static TransformPlugin> = parts.plugins.transform(&step.part.class);
+    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Transform, &key, &step.part.class))?;
+    let predicate = step.predicate.as_ref().map(|(part, negate)| {
+        let key = format!("transforms.{}.predicate", step.alias);
+        let plugin: Option<&'static PredicatePlugin> = parts.plugins.predicate(&part.class);
+        let plugin = plugin.ok_or_else(|| unknown(parts, Family::Predicate, &key, &part.class))?;
+        Ok::<_, ConnectError>(PredicateSpec { plugin, settings: settings(part.clone(), &plugin.info), negate: *negate })
+    });
+    Ok(TransformSpec {
+        alias: step.alias.as_str().into(),
+        plugin,
+        settings: settings(step.part.clone(), &plugin.info),
+        predicate: predicate.transpose()?,
+    })
+}
+
+fn settings(part: Part, info: &Info) -> Settings {
+    Settings::new(part.settings, info.config)
+}
+
+fn unknown(parts: &Parts, family: Family, key: &str, class: &str) -> ConnectError {
+    let hint = parts.plugins.did_you_mean(family, class);
+    ConnectError::config(format!(
+        "Invalid value {class} for configuration {key}: Class {class} could not be found.{hint}"
+    ))
+}
+
+/// Task configurations laid over the connector's, or why there are too many.
+pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>) -> Result<Vec<ConfigMap>> {
+    let own = ConnectorConfig::read(connector)?;
+    if plans.len() > own.tasks_max {
+        let text = format!(
+            "Connector {name} planned {} tasks, more than tasks.max={} allows. Raise tasks.max, or set \
+             tasks.max.enforce=false",
+            plans.len(),
+            own.tasks_max
+        );
+        if own.enforce {
+            return Err(ConnectError::config(text));
+        }
+        tracing::warn!(connector = name, planned = plans.len(), max = own.tasks_max, "More tasks than tasks.max");
+    }
+    let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
+    Ok(plans.into_iter().map(over).collect())
+}

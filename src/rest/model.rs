@@ -1,0 +1,277 @@
+//! The JSON shapes of answers, field for field in Java's order.
+
+use std::collections::BTreeMap;
+
+use pipette_api::config::KeyType;
+use pipette_api::{ConfigMap, OffsetMap, Plugin, Primitive};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::herder::form::{Definition, Entry};
+use crate::herder::handle::ConnectorOffsets;
+use crate::herder::state::{Condition, Connector, Status};
+use crate::herder::validate::Validation;
+
+#[derive(Serialize)]
+pub(super) struct Root<'a> {
+    version: &'static str,
+    commit: &'static str,
+    kafka_cluster_id: Option<&'a str>,
+    pipette_version: &'static str,
+}
+
+pub(super) fn root(cluster_id: Option<&str>) -> Root<'_> {
+    Root {
+        version: super::KAFKA_VERSION,
+        commit: "unknown",
+        kafka_cluster_id: cluster_id,
+        pipette_version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Health {
+    pub(super) status: &'static str,
+    pub(super) message: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct TaskName<'a> {
+    connector: &'a str,
+    task: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Info<'a> {
+    name: &'a str,
+    config: &'a ConfigMap,
+    tasks: Vec<TaskName<'a>>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+pub(super) fn info<'a>(name: &'a str, connector: &'a Connector) -> Info<'a> {
+    let tasks = (0..connector.tasks.len()).map(|task| TaskName { connector: name, task }).collect();
+    Info { name, config: &connector.config, tasks, kind: kind(connector) }
+}
+
+#[derive(Serialize)]
+pub(super) struct TaskInfo<'a> {
+    id: TaskName<'a>,
+    config: &'a ConfigMap,
+}
+
+pub(super) fn tasks<'a>(name: &'a str, connector: &'a Connector) -> Vec<TaskInfo<'a>> {
+    let task = |(task, found): (usize, &'a crate::herder::state::Task)| TaskInfo {
+        id: TaskName { connector: name, task },
+        config: &found.config,
+    };
+    connector.tasks.iter().enumerate().map(task).collect()
+}
+
+#[derive(Serialize)]
+pub(super) struct StateInfo<'a> {
+    name: &'a str,
+    connector: StateOf<'a>,
+    tasks: Vec<TaskState<'a>>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// Everything in here is text: two client libraries read it into maps of strings.
+#[derive(Serialize)]
+pub(super) struct StateOf<'a> {
+    state: &'static str,
+    worker_id: &'a str,
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct TaskState<'a> {
+    id: usize,
+    #[serde(flatten)]
+    state: StateOf<'a>,
+}
+
+pub(super) fn status<'a>(name: &'a str, connector: &'a Connector, worker_id: &'a str) -> StateInfo<'a> {
+    StateInfo {
+        name,
+        connector: state_of(connector, &connector.status, worker_id),
+        tasks: (0..connector.tasks.len()).filter_map(|task| task_status(connector, task, worker_id)).collect(),
+        kind: kind(connector),
+    }
+}
+
+pub(super) fn task_status<'a>(connector: &'a Connector, id: usize, worker_id: &'a str) -> Option<TaskState<'a>> {
+    let task = connector.tasks.get(id)?;
+    Some(TaskState { id, state: state_of(connector, &task.status, worker_id) })
+}
+
+fn state_of<'a>(connector: &Connector, status: &'a Status, worker_id: &'a str) -> StateOf<'a> {
+    let (state, has_instance) = match status.condition {
+        Condition::Unassigned => ("UNASSIGNED", false),
+        Condition::Running => ("RUNNING", true),
+        Condition::Paused => ("PAUSED", true),
+        Condition::Stopped => ("STOPPED", true),
+        Condition::Failed => ("FAILED", true),
+        Condition::Restarting => ("RESTARTING", false),
+    };
+    // Java writes null when nothing was there to ask for a version.
+    let version = connector.plugin.filter(|_| has_instance).map(|plugin| plugin.info().version);
+    StateOf { state, worker_id, version, trace: status.trace.as_deref() }
+}
+
+fn kind(connector: &Connector) -> &'static str {
+    connector.plugin.map_or("unknown", |plugin| plugin.kind())
+}
+
+/// One connector of `GET /connectors?expand=…`.
+#[derive(Serialize)]
+pub(super) struct Expanded<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<StateInfo<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) info: Option<Info<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PluginInfo {
+    class: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: &'static str,
+}
+
+pub(super) fn plugin(plugin: &'static Plugin) -> PluginInfo {
+    PluginInfo { class: plugin.info().class, kind: plugin.kind(), version: plugin.info().version }
+}
+
+#[derive(Serialize)]
+pub(super) struct KeyShape<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    required: bool,
+    default_value: Option<&'a str>,
+    importance: &'static str,
+    documentation: &'static str,
+    group: Option<&'a str>,
+    order_in_group: i32,
+    width: &'static str,
+    display_name: &'a str,
+    dependents: &'static [&'static str],
+    /// What `order_in_group` was called before Kafka 4.2; older clients look for it.
+    order: i32,
+}
+
+pub(super) fn definition(definition: &Definition) -> KeyShape<'_> {
+    KeyShape {
+        name: &definition.name,
+        kind: definition.kind.name(),
+        required: definition.required,
+        default_value: hidden(definition.kind, definition.default.as_deref()),
+        importance: definition.importance.name(),
+        documentation: definition.doc,
+        group: definition.group.as_deref(),
+        order_in_group: definition.order,
+        width: definition.width.name(),
+        display_name: &definition.display,
+        dependents: definition.dependents,
+        order: definition.order,
+    }
+}
+
+#[derive(Serialize)]
+struct ValueShape<'a> {
+    name: &'a str,
+    value: Option<&'a str>,
+    recommended_values: &'a [String],
+    errors: &'a [String],
+    visible: bool,
+}
+
+#[derive(Serialize)]
+struct EntryShape<'a> {
+    definition: Option<KeyShape<'a>>,
+    value: ValueShape<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ValidationShape<'a> {
+    name: &'a str,
+    error_count: usize,
+    groups: Vec<String>,
+    configs: Vec<EntryShape<'a>>,
+}
+
+pub(super) fn validation(validation: &Validation) -> ValidationShape<'_> {
+    ValidationShape {
+        name: &validation.class,
+        error_count: validation.error_count,
+        groups: validation.groups(),
+        configs: validation.entries.iter().map(entry).collect(),
+    }
+}
+
+fn entry(entry: &Entry) -> EntryShape<'_> {
+    let kind = entry.definition.as_ref().map_or(KeyType::String, |definition| definition.kind);
+    EntryShape {
+        definition: entry.definition.as_ref().map(definition),
+        value: ValueShape {
+            name: &entry.name,
+            value: hidden(kind, entry.value.as_deref()),
+            recommended_values: &entry.recommended,
+            errors: &entry.errors,
+            visible: entry.visible,
+        },
+    }
+}
+
+/// Law 8: a password never leaves.
+fn hidden(kind: KeyType, value: Option<&str>) -> Option<&str> {
+    if kind == KeyType::Password { value.map(|_| "[hidden]") } else { value }
+}
+
+#[derive(Serialize)]
+struct OffsetShape {
+    partition: BTreeMap<String, Value>,
+    offset: BTreeMap<String, Value>,
+}
+
+#[derive(Serialize)]
+pub(super) struct OffsetsShape {
+    offsets: Vec<OffsetShape>,
+}
+
+pub(super) fn offsets(offsets: &ConnectorOffsets) -> OffsetsShape {
+    let offsets = match offsets {
+        ConnectorOffsets::Source(offsets) => offsets
+            .iter()
+            .map(|(partition, offset)| OffsetShape { partition: object(&partition.0), offset: object(offset) })
+            .collect(),
+        ConnectorOffsets::Sink(offsets) => offsets
+            .iter()
+            .map(|(tp, offset)| OffsetShape {
+                partition: BTreeMap::from([
+                    ("kafka_partition".into(), tp.partition.into()),
+                    ("kafka_topic".into(), (*tp.topic).into()),
+                ]),
+                offset: BTreeMap::from([("kafka_offset".into(), (*offset).into())]),
+            })
+            .collect(),
+    };
+    OffsetsShape { offsets }
+}
+
+fn object(map: &OffsetMap) -> BTreeMap<String, Value> {
+    let value = |value: &Primitive| match value {
+        Primitive::Null => Value::Null,
+        Primitive::Bool(value) => (*value).into(),
+        Primitive::Int(value) => (*value).into(),
+        Primitive::Float(bits) => f64::from_bits(*bits).into(),
+        Primitive::Text(text) => (**text).into(),
+    };
+    map.iter().map(|(key, found)| (key.to_string(), value(found))).collect()
+}

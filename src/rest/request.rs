@@ -1,0 +1,148 @@
+//! Reading requests and writing answers: content types, sizes, queries, bodies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Query;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+use crate::herder::validate::Draft;
+
+/// The largest body taken; the largest configurations seen are some hundred KiB.
+const BODY_LIMIT: usize = 10 * 1024 * 1024;
+/// How long a client may take to send its body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A request, read.
+pub(super) struct Parts {
+    pub(super) method: Method,
+    /// `host:port` as the client knows this worker.
+    pub(super) host: String,
+    query: Vec<(String, String)>,
+    body: Bytes,
+}
+
+/// The body of `POST /connectors`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewConnector {
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    config: Option<BTreeMap<String, Box<RawValue>>>,
+    #[serde(default)]
+    pub(super) initial_state: Option<String>,
+}
+
+impl Parts {
+    pub(super) async fn read(request: Request<Body>, method: Method) -> Result<Self, ApiError> {
+        let (head, body) = request.into_parts();
+        let body = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                let text = format!("The body could not be read, or is longer than {BODY_LIMIT} bytes");
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
+            Err(_) => return Err(ApiError::plain(StatusCode::REQUEST_TIMEOUT)),
+        };
+        check_content_type(&head.headers, &body)?;
+        let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+        let query = Query::try_from_uri(&head.uri).map(|Query(query)| query).unwrap_or_default();
+        Ok(Self { method, host, query, body })
+    }
+
+    /// The values of a query parameter.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A boolean query parameter: only `true`, in any case, is true.
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        self.values(name).next().map(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// The query as a map, the last of equal names.
+    pub(super) fn query(&self) -> BTreeMap<String, String> {
+        self.query.iter().cloned().collect()
+    }
+
+    /// The body as a configuration: text, numbers and booleans as they are written, null as null.
+    pub(super) fn draft(&self) -> Result<Draft, ApiError> {
+        draft(self.json::<BTreeMap<String, Box<RawValue>>>()?)
+    }
+
+    /// The body of `POST /connectors` and its configuration.
+    pub(super) fn new_connector(&self) -> Result<(NewConnector, Draft), ApiError> {
+        let mut new: NewConnector = self.json()?;
+        let config = new
+            .config
+            .take()
+            .ok_or_else(|| ApiError::bad("The body has no \"config\": send {\"name\": …, \"config\": {…}}"))?;
+        Ok((new, draft(config)?))
+    }
+
+    fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
+        if self.body.is_empty() {
+            return Err(ApiError::bad("The request needs a body in JSON, and has none"));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|error| ApiError::bad(format!("The body is not as expected: {error}")))
+    }
+}
+
+fn draft(raw: BTreeMap<String, Box<RawValue>>) -> Result<Draft, ApiError> {
+    let text = |(key, value): (String, Box<RawValue>)| {
+        let raw = value.get();
+        let value = match raw.as_bytes().first() {
+            Some(b'"') => Some(serde_json::from_str(raw).map_err(|error| ApiError::bad(format!("{key}: {error}")))?),
+            Some(b'n') => None,
+            Some(b'{' | b'[') => {
+                return Err(ApiError::bad(format!("The value of {key} must be text, a number or a boolean")));
+            }
+            _ => Some(raw.to_owned()),
+        };
+        Ok((key, value))
+    };
+    raw.into_iter().map(text).collect()
+}
+
+/// A body must say that it is JSON. Some clients put the type of forms on requests without body; that is let through.
+fn check_content_type(headers: &HeaderMap, body: &Bytes) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match kind.as_deref() {
+        Some("application/json") => Ok(()),
+        None | Some("application/x-www-form-urlencoded") if body.is_empty() => Ok(()),
+        _ => Err(ApiError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
+    }
+}
+
+/// The client must take JSON.
+pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut accepted = headers.get_all(header::ACCEPT).iter().peekable();
+    let takes_json = |range: &str| {
+        let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        ["*/*", "application/*", "application/json"].contains(&range.as_str())
+    };
+    let fits = accepted.peek().is_none()
+        || accepted.any(|value| value.to_str().unwrap_or_default().split(',').any(takes_json));
+    if fits { Ok(()) } else { Err(ApiError::plain(StatusCode::NOT_ACCEPTABLE)) }
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => text(status, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
+    }
+}
+
+/// An answer that is JSON already.
+pub(super) fn text(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -3,6 +3,9 @@
 //! Arrows inside: `rest → herder → task → {convert, kafka, store}`; `settings` and `metrics` serve all; nothing points
 //! back (`tests/it/tidy.rs` checks it).
 
+pub mod cli;
+pub mod quickstart;
+pub mod worker;
 pub mod settings;
 pub mod plugins;
 pub mod rest;
@@ -12,3 +15,4 @@ pub mod convert;
 pub mod kafka;
 pub mod store;
 pub mod metrics;
+pub mod telemetry;

@@ -18,18 +18,19 @@ mod version;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, Metrics, Offsets, Result, Wish, async_trait};
+use pipette_api::{ConfigMap, Offsets, Result, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::handle::{Act, Command, HerderError, HerderHandle, Stage, View};
 use self::lifecycle::{Inbox, Lifecycle};
 use self::state::{Event, State};
+use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
 use crate::store::{ConnectorStore, OffsetStore, StoredConnector, TargetState};
 use crate::task::spec::{ClientProperties, TaskSpec};
-use crate::task::{TaskEnvironment, TaskReport, handle as task_handle};
+use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.
 pub struct Parts {
@@ -48,7 +49,7 @@ pub struct Parts {
     /// Starts tasks.
     pub tasks: TaskStarter,
     /// Where connectors publish their metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<WorkerMetrics>,
     /// The runtime for shared clients, handed to connectors.
     pub io: Handle,
     /// How long plugins may take.
@@ -71,7 +72,7 @@ pub type TaskStarter = Arc<dyn Fn(TaskSpec, u64, Wish, mpsc::UnboundedSender<Tas
 /// Tasks on threads of their own.
 pub fn real_tasks(environment: TaskEnvironment) -> TaskStarter {
     Arc::new(move |spec, start, wish, reports| {
-        let handle = task_handle::spawn(spec, start, wish, environment.clone(), reports);
+        let handle = thread::spawn(spec, start, wish, environment.clone(), reports);
         Box::new(move |wish| handle.wish(wish))
     })
 }

@@ -12,6 +12,7 @@
 
 mod checker;
 mod crash;
+mod examples;
 mod flows;
 mod on_apache_kafka;
 mod support;

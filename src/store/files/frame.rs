@@ -158,7 +158,9 @@ pub(super) fn scan<F: Read + Seek>(log: &mut F, size: u64, mut each: impl FnMut(
         let Some(parsed) = split_frame(&entries, first) else {
             return Ok(if end == size { End::Torn(at) } else { End::Damaged(at) });
         };
-        parsed.into_iter().for_each(|(entry, place)| each(entry, place));
+        for (entry, place) in parsed {
+            each(entry, place);
+        }
         at = end;
     }
     Ok(End::Whole)

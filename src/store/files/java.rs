@@ -46,8 +46,8 @@ impl Stream<'_> {
         let mut pairs = Vec::new();
         for _ in 0..size {
             let key = self.array()?;
-            let value = self.array()?;
-            pairs.extend(key.map(|key| (key, value)));
+            let value = if self.expect(&[NULL]).is_some() { None } else { Some(self.array()?) };
+            pairs.push((key, value));
         }
         self.expect(&[END])?;
         (self.at == self.bytes.len()).then_some(pairs)
@@ -67,19 +67,15 @@ impl Stream<'_> {
         self.expect(&[END, NULL])
     }
 
-    /// A byte array or null. Java describes the class once and then refers back to it.
-    fn array(&mut self) -> Option<Option<Vec<u8>>> {
-        match self.take(1)?[0] {
-            NULL => return Some(None),
-            ARRAY => {}
-            _ => return None,
-        }
+    /// A byte array. Java describes the class once and then refers back to it.
+    fn array(&mut self) -> Option<Vec<u8>> {
+        self.expect(&[ARRAY])?;
         match self.bytes.get(self.at)? {
             &REFERENCE => drop(self.take(5)?),
             _ => self.class("[B")?,
         }
         let length = self.number()?;
-        Some(Some(self.take(length)?.to_vec()))
+        Some(self.take(length)?.to_vec())
     }
 
     fn expect(&mut self, wanted: &[u8]) -> Option<()> {

@@ -323,7 +323,10 @@ impl Log {
             }
         }
         drop(state);
-        group.into_iter().for_each(|(put, _)| drop(put.done.send(Ok(()))));
+        for (put, _) in group {
+            // The task that asked may have been abandoned meanwhile.
+            let _ = put.done.send(Ok(()));
+        }
     }
 
     /// The old log stays in use when a rewrite fails: it is larger than need be, and whole.

@@ -196,7 +196,9 @@ fn many_writers_share_one_log() {
             })
         })
         .collect();
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    for writer in writers {
+        writer.join().unwrap();
+    }
     drop(offsets);
     let found = run(FileOffsets::open(dir.path()).unwrap().scan("lab")).unwrap();
     assert_eq!(found.len(), 8);

@@ -45,8 +45,8 @@ fn main() {
 
 /// The best of several runs: this machine does other things too.
 fn time(what: &str, mut run: impl FnMut()) {
-    const RUNS: u32 = 20_000;
-    let best = (0..9)
+    const RUNS: u32 = 1_000;
+    let best = (0..300)
         .map(|_| {
             let start = Instant::now();
             (0..RUNS).for_each(|_| run());

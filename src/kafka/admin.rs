@@ -101,19 +101,20 @@ pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<Strin
     consumer.client().fetch_cluster_id(wait)
 }
 
-/// What a consumer group has committed for its topics; blocks for as long as the broker takes, at most 10 s per
-/// request. `properties` are those of the sink's consumer, `group.id` included.
-pub fn committed(properties: &ClientProperties, topics: &[String]) -> Result<Offsets> {
+/// What a consumer group has committed, for every topic there is; blocks for as long as the broker takes, at most 10 s
+/// per request. `properties` are those of the sink's consumer, `group.id` included.
+pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
     let mut config = ClientConfig::new();
     config.extend(properties.clone());
     let away =
         |error: &KafkaError| ConnectError::retriable(format!("Kafka does not tell the group's offsets: {error}"));
     let consumer: BaseConsumer = config.create().map_err(|error| away(&error))?;
     let mut list = TopicPartitionList::new();
-    for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), REQUEST).map_err(|error| away(&error))?;
-        for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-            list.add_partition(topic, partition.id());
+    // A group may hold offsets of topics its connector no longer names: all are asked for, as Java does.
+    let metadata = consumer.fetch_metadata(None, REQUEST).map_err(|error| away(&error))?;
+    for topic in metadata.topics() {
+        for partition in topic.partitions() {
+            list.add_partition(topic.name(), partition.id());
         }
     }
     let committed = consumer.committed_offsets(list, REQUEST).map_err(|error| away(&error))?;

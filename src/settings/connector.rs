@@ -273,15 +273,10 @@ pub static TYPE: Key<ClassName> = Key::new("type", "The plugin: its class or a s
 /// `transforms.<name>.plugin.version` and `predicates.<name>.plugin.version`.
 pub static LINK_VERSION: Key<String> = version("plugin.version", "").importance(Importance::High).width(Width::Long);
 /// `transforms.<name>.predicate`.
-<<<<<<< HEAD
 pub static PREDICATE: Key<String> =
     Key::new("predicate", "The predicate that decides whether the transformation applies.").optional();
 /// `transforms.<name>.negate`.
 pub static NEGATE: Key<bool> = Key::new("negate", "Whether the predicate's answer is turned round.").default("false");
-=======
-static PREDICATE: Key<String> =
-    Key::new("predicate", "The predicate that decides whether the step applies.").optional();
->>>>>>> main
 
 fn given(text: Option<&str>) -> std::result::Result<(), String> {
     text.map(drop).ok_or_else(|| "Value must be non-null".into())

@@ -4,15 +4,15 @@
 //! back (`tests/it/tidy.rs` checks it).
 
 pub mod cli;
-pub mod convert;
-pub mod herder;
-pub mod kafka;
-pub mod metrics;
-pub mod plugins;
 pub mod quickstart;
-pub mod rest;
-pub mod settings;
-pub mod store;
-pub mod task;
-pub mod telemetry;
 pub mod worker;
+pub mod settings;
+pub mod plugins;
+pub mod rest;
+pub mod herder;
+pub mod task;
+pub mod convert;
+pub mod kafka;
+pub mod store;
+pub mod metrics;
+pub mod telemetry;

@@ -63,3 +63,22 @@ pub fn one_of_any_case(text: Option<&str>, allowed: &[&str]) -> Result<(), Strin
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distinct_list_has_no_element_twice_and_none_empty() {
+        for (text, expected) in [
+            (None, Ok(())),
+            (Some(""), Ok(())),
+            (Some("a, b"), Ok(())),
+            (Some("a,b, a"), Err("values must not be duplicated".to_owned())),
+            (Some("a,,"), Err("values must not be duplicated".to_owned())),
+            (Some("a,"), Err("values must not be empty".to_owned())),
+        ] {
+            assert_eq!(distinct(text), expected, "{text:?}");
+        }
+    }
+}

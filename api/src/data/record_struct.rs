@@ -161,4 +161,23 @@ mod tests {
         }
         assert!(record.set("nope", Value::Null).is_err());
     }
+
+    #[test]
+    fn reshaping_moves_the_values_to_another_schema() {
+        let schema = |names: &[&str]| {
+            let fields = names
+                .iter()
+                .fold(SchemaBuilder::record(), |builder, name| builder.field(*name, Schema::of(Kind::Int8)));
+            fields.build().unwrap()
+        };
+        let mut record = Struct::from_parts(schema(&["a", "b"]), Box::new([Value::I8(1), Value::I8(2)]));
+        record.reshape(schema(&["b", "c"]), |values| {
+            values.remove(0);
+            values.push(Value::I8(3));
+        });
+        assert_eq!(
+            (record.get("a"), record.get("b"), record.get("c")),
+            (None, Some(&Value::I8(2)), Some(&Value::I8(3)))
+        );
+    }
 }

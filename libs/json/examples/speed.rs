@@ -36,7 +36,9 @@ fn main() {
     let floats: Vec<f64> = (0..100).map(|number| f64::from(number) * 1.37 + 0.01).collect();
     time("100 doubles written", || {
         out.clear();
-        floats.iter().for_each(|number| pipette_json::write_f64(*number, &mut out));
+        for number in &floats {
+            pipette_json::write_f64(*number, &mut out);
+        }
         black_box(&out);
     });
 }

@@ -3,9 +3,29 @@
 use num_bigint::{BigInt, Sign};
 use pipette_api::data::Decimal;
 
+use crate::number::MAX_NUMBER;
+
 /// The decimal of two's complement, most significant byte first; `None` without a byte.
 pub fn decimal_from_bytes(bytes: &[u8], scale: i32) -> Option<Decimal> {
     (!bytes.is_empty()).then(|| Decimal::new(BigInt::from_signed_bytes_be(bytes), scale))
+}
+
+/// The decimal of text as Java's `BigDecimal` reads it, which allows more than JSON: a plus sign, `.5`, `5.`. `None` when it
+/// is none, or when its scale leaves 32 bits.
+pub fn decimal_from_text(text: &str) -> Option<Decimal> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(&digits);
+    if unsigned.is_empty() || digits.len() > MAX_NUMBER || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let places = i64::try_from(fraction.len()).ok()?;
+    let scale = i32::try_from(places - i64::from(exponent)).ok()?;
+    Some(Decimal::new(digits.parse::<BigInt>().ok()?, scale))
 }
 
 /// Appends Java's `BigDecimal.toString`: the scale is kept, an exponent where the plain form would need padding.
@@ -67,6 +87,18 @@ mod tests {
             let mut out = Vec::new();
             write_decimal(&Decimal::new(unscaled, scale), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn text_is_read_as_java_reads_it() {
+        let read = |text: &str| decimal_from_text(text);
+        for (text, unscaled, scale) in [("+5", 5, 0), ("-.5", -5, 1), ("5.", 5, 0), ("1e3", 1, -3), ("1.50E-2", 150, 4)]
+        {
+            assert_eq!(read(text), Some(Decimal::new(unscaled, scale)), "{text}");
+        }
+        for text in ["", "-", ".", "e5", "1e", "1e99999999999", "1_0", "+-5", "5.-1", "0x1"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

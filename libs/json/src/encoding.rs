@@ -1,8 +1,8 @@
 //! The bytes of a document, checked once. Made by every caller first; [`Reader`] walks it.
 
-use pipette_api::{Blob, ConnectError, Result, Text};
+use pipette_api::{Blob, Result, Text};
 
-use crate::read::Reader;
+use crate::read::{Reader, SyntaxError};
 
 /// A document as text. UTF-8 costs no copy; UTF-16 and UTF-32 of either byte order, with or without a mark, are
 /// recognised by their zero bytes as Java does, and recoded.
@@ -36,11 +36,6 @@ impl Document {
     }
 }
 
-type Unit<const N: usize> = fn([u8; N]) -> u32;
-
-const BE16: Unit<2> = |bytes| u32::from(u16::from_be_bytes(bytes));
-const LE16: Unit<2> = |bytes| u32::from(u16::from_le_bytes(bytes));
-
 fn recoded(bytes: &[u8]) -> Option<Result<String>> {
     // Any ASCII character, as JSON begins with one, shows width and order by its zero bytes.
     match bytes {
@@ -48,25 +43,27 @@ fn recoded(bytes: &[u8]) -> Option<Result<String>> {
         [0xFF, 0xFE, 0, 0, rest @ ..] => Some(utf32(rest, u32::from_le_bytes)),
         [0, 0, 0, 1..=255, ..] => Some(utf32(bytes, u32::from_be_bytes)),
         [1..=255, 0, 0, 0, ..] => Some(utf32(bytes, u32::from_le_bytes)),
-        [0xFE, 0xFF, rest @ ..] => Some(utf16(rest, BE16)),
-        [0xFF, 0xFE, rest @ ..] => Some(utf16(rest, LE16)),
-        [0, 1..=255, ..] => Some(utf16(bytes, BE16)),
-        [1..=255, 0, ..] => Some(utf16(bytes, LE16)),
+        [0xFE, 0xFF, rest @ ..] => Some(utf16(rest, u16::from_be_bytes)),
+        [0xFF, 0xFE, rest @ ..] => Some(utf16(rest, u16::from_le_bytes)),
+        [0, 1..=255, ..] => Some(utf16(bytes, u16::from_be_bytes)),
+        [1..=255, 0, ..] => Some(utf16(bytes, u16::from_le_bytes)),
         _ => None,
     }
 }
 
-fn utf32(bytes: &[u8], unit: Unit<4>) -> Result<String> {
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Result<String> {
     let (units, rest) = bytes.as_chunks();
     let text: Option<String> = units.iter().map(|bytes| char::from_u32(unit(*bytes))).collect();
-    text.filter(|_| rest.is_empty()).ok_or_else(|| ConnectError::data("invalid JSON: the text is not valid UTF-32"))
+    text.filter(|_| rest.is_empty())
+        .ok_or_else(|| SyntaxError::data("invalid JSON: the text is not valid UTF-32".into()))
 }
 
-fn utf16(bytes: &[u8], unit: Unit<2>) -> Result<String> {
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String> {
     let (units, rest) = bytes.as_chunks();
-    let units = units.iter().map(|bytes| unit(*bytes) as u16);
+    let units = units.iter().map(|bytes| unit(*bytes));
     let text = char::decode_utf16(units).collect::<std::result::Result<String, _>>().ok();
-    text.filter(|_| rest.is_empty()).ok_or_else(|| ConnectError::data("invalid JSON: the text is not valid UTF-16"))
+    text.filter(|_| rest.is_empty())
+        .ok_or_else(|| SyntaxError::data("invalid JSON: the text is not valid UTF-16".into()))
 }
 
 #[cfg(test)]

@@ -14,14 +14,16 @@ mod float;
 mod number;
 mod read;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod write;
 
 pub use base64::{decode_base64, write_base64};
-pub use decimal::{decimal_from_bytes, write_decimal};
+pub use decimal::{decimal_from_bytes, decimal_from_text, write_decimal};
 pub use encoding::Document;
 pub use float::{write_f32, write_f64};
 pub use number::Number;
-pub use read::{MAX_DEPTH, Name, Reader, Shape};
-pub use tree::{Parser, parse};
+pub use read::{MAX_DEPTH, Name, Reader, Shape, SyntaxError};
+pub use tree::{Parser, parse, unique};
 pub use write::{write, write_i64, write_string};

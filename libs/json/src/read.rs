@@ -1,6 +1,7 @@
 //! The token reader. [`crate::Parser`] and the worker's JSON converter pull from it; read `tree.rs` next.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt::Display;
 
 use pipette_api::{ConnectError, Result, Text};
@@ -13,6 +14,29 @@ pub const MAX_DEPTH: usize = 1000;
 /// Java's limits on the UTF-16 units of a string and of a member name.
 const MAX_STRING: usize = 20_000_000;
 const MAX_NAME: usize = 50_000;
+
+/// The cause of every error about text that is no JSON, so that callers can tell it from JSON that does not fit.
+#[derive(Debug)]
+pub struct SyntaxError(String);
+
+impl Display for SyntaxError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for SyntaxError {}
+
+impl SyntaxError {
+    /// True when the error is about text that is no JSON.
+    pub fn is_cause_of(error: &ConnectError) -> bool {
+        error.source().is_some_and(<dyn Error>::is::<Self>)
+    }
+
+    pub(crate) fn data(message: String) -> ConnectError {
+        ConnectError::data(message.clone()).because(Self(message))
+    }
+}
 
 /// What a value is, told from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +139,7 @@ impl<'a> Reader<'a> {
             self.digits()?;
         }
         if self.pos - start > MAX_NUMBER {
-            return Err(self.refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
+            return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
         }
         let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
         Ok(Number::new(text, integer, low))
@@ -239,9 +263,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A data error for a value that is read but not liked, naming the place.
-    pub fn refuse(&self, at: usize, reason: impl Display) -> ConnectError {
-        ConnectError::data(format!("invalid JSON at byte {at}: {reason}"))
+    fn refuse(at: usize, reason: impl Display) -> ConnectError {
+        SyntaxError::data(format!("invalid JSON at byte {at}: {reason}"))
     }
 
     #[inline]
@@ -290,7 +313,7 @@ impl<'a> Reader<'a> {
             return Err(self.fail(if byte == b'{' { "an object" } else { "an array" }));
         }
         if self.depth == MAX_DEPTH {
-            return Err(self.refuse(self.pos, format_args!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(Self::refuse(self.pos, format_args!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.pos += 1;
         self.depth += 1;
@@ -326,7 +349,7 @@ impl<'a> Reader<'a> {
             return self.escaped(start, end, limit);
         }
         self.pos = end + 1;
-        self.check_length(start, &self.bytes[start..end], limit)?;
+        Self::check_length(start, &self.bytes[start..end], limit)?;
         Ok(Name::Span(narrow(start), narrow(end - start)))
     }
 
@@ -343,7 +366,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(_) => {
                     let reason = "control characters inside strings must be escaped";
-                    return Err(self.refuse(self.pos, reason));
+                    return Err(Self::refuse(self.pos, reason));
                 }
                 None => return Err(self.fail("the closing quote of a string")),
             }
@@ -352,7 +375,7 @@ impl<'a> Reader<'a> {
             self.pos = end;
         }
         self.pos += 1;
-        self.check_length(start, &made, limit)?;
+        Self::check_length(start, &made, limit)?;
         Ok(Name::Made(String::from_utf8(made).unwrap_or_else(|_| unreachable!("pieces of checked text"))))
     }
 
@@ -395,10 +418,10 @@ impl<'a> Reader<'a> {
         let digits = self.bytes.get(at + 2..at + 6).unwrap_or_default();
         let value = digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?));
         let value = value.filter(|_| digits.len() == 4);
-        value.ok_or_else(|| self.refuse(at, "\\u must be followed by four hexadecimal digits"))
+        value.ok_or_else(|| Self::refuse(at, "\\u must be followed by four hexadecimal digits"))
     }
 
-    fn check_length(&self, start: usize, string: &[u8], limit: usize) -> Result<()> {
+    fn check_length(start: usize, string: &[u8], limit: usize) -> Result<()> {
         // UTF-16 units are never more than bytes.
         if string.len() <= limit {
             return Ok(());
@@ -407,7 +430,7 @@ impl<'a> Reader<'a> {
         if units <= limit {
             return Ok(());
         }
-        Err(self.refuse(start, format_args!("a string of {units} characters is longer than {limit}")))
+        Err(Self::refuse(start, format_args!("a string of {units} characters is longer than {limit}")))
     }
 
     /// What went wrong at the current byte. Cold on purpose.
@@ -420,12 +443,12 @@ impl<'a> Reader<'a> {
                     b' ' => Cow::Borrowed("a blank"),
                     byte => Cow::Owned(format!("byte 0x{byte:02X}")),
                 };
-                self.refuse(self.pos, format_args!("expected {expected}, found {found}"))
+                Self::refuse(self.pos, format_args!("expected {expected}, found {found}"))
             }
             None if self.cut => {
-                ConnectError::data(format!("invalid JSON: the text is not valid UTF-8 at byte {}", self.bytes.len()))
+                SyntaxError::data(format!("invalid JSON: the text is not valid UTF-8 at byte {}", self.bytes.len()))
             }
-            None => self.refuse(self.pos, format_args!("the text ends where {expected} should be")),
+            None => Self::refuse(self.pos, format_args!("the text ends where {expected} should be")),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Schemaless values from tokens: integers are 64 bits wide, other numbers doubles, objects maps.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use pipette_api::{Blob, Map, Result, Text, Value};
+use pipette_api::{Blob, Map, Result, Value};
 
 use crate::encoding::Document;
 use crate::read::{Reader, Shape};
+use crate::write::write;
 
 /// Builds values. Keep one per task: it remembers its stacks, so that each array and object is one allocation.
 #[derive(Debug, Default)]
@@ -105,11 +107,7 @@ impl Parser {
     /// The innermost object or array, complete.
     fn close(&mut self) -> Value {
         match self.frames.pop() {
-            Some(Frame::Object(start)) => {
-                let mut members: Vec<_> = self.members.drain(start..).collect();
-                keep_last(&mut members);
-                Value::Map(Box::new(Map(members)))
-            }
+            Some(Frame::Object(start)) => Value::Map(Box::new(unique(self.members.drain(start..).collect()))),
             Some(Frame::Array(start)) => Value::Array(self.elements.drain(start..).collect()),
             None => unreachable!("called with an open frame"),
         }
@@ -119,56 +117,71 @@ impl Parser {
 /// Up to this many members, names are compared with each other; above, they are hashed.
 const FEW: usize = 32;
 
-/// Of equal names the last value wins and takes the place of the first, as in Java.
-fn keep_last(members: &mut Vec<(Value, Value)>) {
-    let mut firsts: Vec<(usize, usize)> = Vec::new();
-    if members.len() <= FEW {
-        // One bit per name: most documents pass without a single comparison.
-        let mut seen = 0u64;
-        for index in 0..members.len() {
-            let name = text(&members[index].0);
-            let bit = 1 << (digest(name) & 63);
-            if seen & bit != 0
-                && let Some(first) = members[..index].iter().position(|(other, _)| text(other) == name)
-            {
-                firsts.push((index, first));
-            }
-            seen |= bit;
-        }
-    } else {
-        let mut places = HashMap::with_capacity(members.len());
-        for (index, (name, _)) in members.iter().enumerate() {
-            let first = *places.entry(text(name)).or_insert(index);
-            if first != index {
-                firsts.push((index, first));
-            }
-        }
+/// The map of entries in the order they were read. Of equal keys the last value wins and takes the place of the first,
+/// as in Java.
+pub fn unique(mut entries: Vec<(Value, Value)>) -> Map {
+    let again = if entries.len() <= FEW { few_again(&entries) } else { many_again(&entries) };
+    for (index, first) in &again {
+        entries[*first].1 = std::mem::replace(&mut entries[*index].1, Value::Null);
     }
-    if firsts.is_empty() {
-        return;
+    if !again.is_empty() {
+        let mut again = again.iter().map(|(index, _)| *index).peekable();
+        let mut index = 0;
+        entries.retain(|_| {
+            let drop = again.next_if_eq(&index).is_some();
+            index += 1;
+            !drop
+        });
     }
-    for (index, first) in &firsts {
-        members[*first].1 = std::mem::replace(&mut members[*index].1, Value::Null);
-    }
-    let mut again = firsts.iter().map(|(index, _)| *index).peekable();
-    let mut index = 0;
-    members.retain(|_| {
-        let drop = again.next_if_eq(&index).is_some();
-        index += 1;
-        !drop
-    });
+    Map(entries)
 }
 
-fn text(name: &Value) -> &[u8] {
-    match name {
-        Value::String(text) => Text::as_bytes(text),
-        _ => unreachable!("member names are strings"),
+/// The entries whose key was there before, each with the index of the first one.
+fn few_again(entries: &[(Value, Value)]) -> Vec<(usize, usize)> {
+    let mut again = Vec::new();
+    // One bit per key: most documents pass without a single comparison.
+    let mut seen = 0u64;
+    for (index, (key, _)) in entries.iter().enumerate() {
+        let bit = match key {
+            Value::String(name) => 1 << digest(name.as_bytes()),
+            _ => u64::MAX,
+        };
+        if seen & bit != 0
+            && let Some(first) = entries[..index].iter().position(|(other, _)| other == key)
+        {
+            again.push((index, first));
+        }
+        seen |= bit;
     }
+    again
 }
 
+/// The same with hashing. Keys of one map have one type, so that equal texts mean equal keys.
+fn many_again(entries: &[(Value, Value)]) -> Vec<(usize, usize)> {
+    let mut places = HashMap::with_capacity(entries.len());
+    let mut again = Vec::new();
+    for (index, (key, _)) in entries.iter().enumerate() {
+        let text = match key {
+            Value::String(name) => Cow::Borrowed(name.as_bytes()),
+            other => {
+                let mut text = Vec::new();
+                // What cannot be written is no key that was read.
+                let _ = write(other, &mut text);
+                Cow::Owned(text)
+            }
+        };
+        let first = *places.entry(text).or_insert(index);
+        if first != index {
+            again.push((index, first));
+        }
+    }
+    again
+}
+
+/// A number below 64 that few names of an object share.
 fn digest(name: &[u8]) -> u32 {
     let (first, last) = (name.first().copied().unwrap_or(0), name.last().copied().unwrap_or(0));
     let middle = name.get(name.len() / 2).copied().unwrap_or(0);
-    let mixed = u32::from_le_bytes([first, middle, last, name.len() as u8]);
+    let mixed = u32::from_le_bytes([first, middle, last, name.len().to_le_bytes()[0]]);
     mixed.wrapping_mul(0x9E37_79B1) >> 26
 }

@@ -35,11 +35,13 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         Value::Array(_) | Value::Map(_) | Value::Struct(_) if depth == MAX_DEPTH => {
             return Err(ConnectError::data(format!("a value nested deeper than {MAX_DEPTH} levels cannot be JSON")));
         }
-        Value::Array(elements) => return list(elements.iter(), out, b"[]", |value, out| nested(value, out, depth + 1)),
+        Value::Array(elements) => {
+            return list(elements.iter(), out, *b"[]", |value, out| nested(value, out, depth + 1));
+        }
         Value::Map(map) => return self::map(map, out, depth + 1),
         Value::Struct(record) => {
             let fields = record.schema().fields().iter().zip(record.values());
-            return list(fields, out, b"{}", |(field, value), out| {
+            return list(fields, out, *b"{}", |(field, value), out| {
                 write_string(field.name.as_bytes(), out);
                 out.push(b':');
                 nested(value, out, depth + 1)
@@ -51,21 +53,21 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
 
 fn map(map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
     if map.0.iter().all(|(key, _)| matches!(key, Value::String(_))) {
-        return list(map.0.iter(), out, b"{}", |(key, value), out| {
+        return list(map.0.iter(), out, *b"{}", |(key, value), out| {
             nested(key, out, depth)?;
             out.push(b':');
             nested(value, out, depth)
         });
     }
-    list(map.0.iter(), out, b"[]", |(key, value), out| {
-        list([key, value].into_iter(), out, b"[]", |value, out| nested(value, out, depth))
+    list(map.0.iter(), out, *b"[]", |(key, value), out| {
+        list([key, value].into_iter(), out, *b"[]", |value, out| nested(value, out, depth))
     })
 }
 
 fn list<T>(
     items: impl Iterator<Item = T>,
     out: &mut Vec<u8>,
-    brackets: &[u8; 2],
+    brackets: [u8; 2],
     mut item: impl FnMut(T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     out.push(brackets[0]);

@@ -3,6 +3,8 @@
 //! RegexRouter and TopicNameMatches read their patterns with it. The two languages agree on most; what is written
 //! differently is translated, what linear time cannot do (lookaround, back references, possessive quantifiers, atomic
 //! groups) is refused with the reason. Names have no line breaks, so the rules about those are left to the crate.
+//! One difference stays: a group that is repeated and can match nothing, `(a*?)+`, may have held something else in its
+//! last round (7 of 7,548 random patterns gave another name than Java, all of that kind).
 //! Classes, with their own grammar, are in `java_regex/class.rs`, escapes in `java_regex/escape.rs`.
 
 mod class;

@@ -90,14 +90,14 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
 
 /// The worker, until it is told to stop.
 fn run(matches: &ArgMatches, levels: &str) -> Outcome {
-    let levels = telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
     let values = file::worker(path(matches, "WORKER")).map_err(Failure::setup)?;
     let config = WorkerConfig::read(values).map_err(Failure::setup)?;
     let files = matches.get_many::<PathBuf>("CONNECTOR").unwrap_or_default();
     let connectors: Vec<_> = files.map(|path| file::connector(path)).collect::<Result<_>>().map_err(Failure::start)?;
     let broker =
         matches.get_flag("embedded").then(|| worker::embedded_broker(&config)).transpose().map_err(Failure::setup)?;
-    let worker = Worker::start(config, levels)?;
+    let worker = Worker::start(config)?;
     let signals = worker.signals().map_err(Failure::start)?;
     let created = worker.create(connectors).map_err(Failure::start);
     if created.is_ok() {
@@ -110,13 +110,13 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
 }
 
 fn quickstart(matches: &ArgMatches, levels: &str) -> Outcome {
-    let levels = telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
     let asked = Quickstart {
         dir: path(matches, "dir").to_owned(),
         listen: matches.get_one::<String>("listen").cloned(),
         once: matches.get_flag("once"),
     };
-    quickstart::run(&asked, levels)
+    quickstart::run(&asked)
 }
 
 /// The embedded broker alone, until it is told to stop.

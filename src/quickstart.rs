@@ -18,7 +18,6 @@ use serde_json::json;
 
 use crate::cli::{Failure, http, say};
 use crate::settings::worker::WorkerConfig;
-use crate::telemetry::Levels;
 use crate::worker::{Worker, speaks_kafka};
 
 use self::progress::Progress;
@@ -56,7 +55,7 @@ struct Places {
 }
 
 /// Runs until Ctrl-C, or with `once` until the samples have arrived.
-pub fn run(asked: &Quickstart, levels: Levels) -> std::result::Result<(), Failure> {
+pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
     let places = Places::make(&asked.dir).map_err(Failure::setup)?;
     let broker = start_broker(&places.kafka).map_err(Failure::setup)?;
     let listen = match &asked.listen {
@@ -64,7 +63,7 @@ pub fn run(asked: &Quickstart, levels: Levels) -> std::result::Result<(), Failur
         None => format!("http://127.0.0.1:{}", free_port(REST_PORT, "REST").map_err(Failure::setup)?),
     };
     let config = worker_config(&places, broker.address(), &listen).map_err(Failure::setup)?;
-    let worker = Worker::start(config, levels)?;
+    let worker = Worker::start(config)?;
     let ended = demonstrate(asked, &places, &worker).map_err(Failure::start);
     worker.stop();
     broker.stop();

@@ -3,33 +3,51 @@
 //! Called by the command line and the quick start. Three kinds of threads: *front* (REST and herder, never plugin
 //! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Result};
+use pipette_api::{ConnectError, Offsets, Result, async_trait};
 use pipette_broker::{Broker, BrokerConfig};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::cli::Failure;
+use crate::herder::handle::HerderHandle;
+use crate::herder::{self, Deadlines, Parts, SinkOffsets};
+use crate::kafka::{admin, properties};
+use crate::metrics::WorkerMetrics;
+use crate::plugins::Plugins;
+use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
-use crate::settings::worker::WorkerConfig;
+use crate::settings::worker::{Listener, WorkerConfig};
 use crate::store::files::FileStore;
-use crate::telemetry::Levels;
+use crate::task::TaskEnvironment;
+use crate::task::spec::ClientProperties;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
 /// How long an address is asked whether it speaks Kafka.
 const PROBE: Duration = Duration::from_millis(500);
+/// How long a broker is asked for the cluster's id, and how long until the next time.
+const CLUSTER_WAIT: Duration = Duration::from_secs(5);
+/// What answers under way may take once everything has stopped.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// What a shell reports of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
 
 /// A running worker.
 pub struct Worker {
     address: SocketAddr,
+    herder: HerderHandle,
+    /// Ends REST.
+    closing: oneshot::Sender<()>,
+    rest: JoinHandle<io::Result<()>>,
     front: Runtime,
     io: Runtime,
     store: FileStore,
@@ -37,19 +55,39 @@ pub struct Worker {
 
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
-    pub fn start(config: WorkerConfig, levels: Levels) -> std::result::Result<Self, Failure> {
+    pub fn start(config: WorkerConfig) -> std::result::Result<Self, Failure> {
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
-        let _ = levels;
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Ok(Self { address, front, io, store })
+        let listener = listen(&config).map_err(Failure::setup)?;
+        let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let admin = properties::admin(&config.values).map_err(Failure::setup)?;
+        let parts = parts(config, address, &store, io.handle().clone());
+        let metrics = Arc::clone(&parts.metrics);
+        let entered = front.enter();
+        let herder = herder::start(parts);
+        let (closing, closed) = oneshot::channel();
+        let rest = Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin) };
+        let rest = front.spawn(rest::serve(listener, rest, async { drop(closed.await) }));
+        drop(entered);
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
+        Ok(Self { address, herder, closing, rest, front, io, store })
     }
 
     /// Creates the connectors of the command line, or updates those that exist.
     pub fn create(&self, connectors: Vec<ConnectorFile>) -> Result<()> {
-        let _ = connectors;
-        Ok(())
+        self.front.block_on(async {
+            for ConnectorFile { name, config, target } in connectors {
+                let draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
+                let made = match self.herder.connector(&name).await {
+                    Ok(_) => self.herder.put(&name, draft).await.map(drop),
+                    Err(_) => self.herder.create(&name, draft, target).await,
+                };
+                made.map_err(|error| ConnectError::config(format!("Connector {name}: {error}")))?;
+            }
+            Ok(())
+        })
     }
 
     /// Where REST listens.
@@ -72,12 +110,91 @@ impl Worker {
         Ok(receiver)
     }
 
-    /// REST takes no more requests; tasks stop and commit; then the store closes.
+    /// REST takes no more requests; tasks stop and commit, or are abandoned by the herder; then the store closes.
     pub fn stop(self) {
+        let _ = self.closing.send(());
+        self.front.block_on(async {
+            if let Err(error) = self.herder.close().await {
+                tracing::warn!(%error, "Not every connector has stopped");
+            }
+            // Requests under way are answered by now; a client that keeps its connection open is not waited for.
+            let _ = timeout(LAST_ANSWERS, self.rest).await;
+        });
         self.io.shutdown_background();
         self.front.shutdown_background();
         drop(self.store);
+        tracing::info!("Worker stopped");
     }
+}
+
+/// What the herder is made of.
+fn parts(config: WorkerConfig, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
+    let metrics = WorkerMetrics::new();
+    let environment =
+        TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
+    Parts {
+        worker_id: config.worker_id(address).into(),
+        worker: Arc::new(config),
+        plugins: Plugins::built_in(),
+        connectors: store.connector_store(),
+        offsets: store.offset_store(),
+        sink_offsets: Arc::new(GroupOffsets),
+        tasks: herder::real_tasks(environment),
+        metrics,
+        io,
+        deadlines: Deadlines::default(),
+    }
+}
+
+/// Asks the broker, which may block, on a thread made for it.
+struct GroupOffsets;
+
+#[async_trait]
+impl SinkOffsets for GroupOffsets {
+    async fn committed(&self, consumer: ClientProperties) -> Result<Offsets> {
+        let asked = tokio::task::spawn_blocking(move || admin::committed(&consumer)).await;
+        asked.unwrap_or_else(|error| Err(ConnectError::fatal("Asking for offsets was cut short").because(error)))
+    }
+}
+
+/// Asks for the cluster's id until a broker answers; nothing waits for it.
+fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
+    let known = Arc::new(OnceLock::new());
+    let answer = Arc::clone(&known);
+    tokio::spawn(async move {
+        while answer.get().is_none() {
+            let properties = properties.clone();
+            let asked = tokio::task::spawn_blocking(move || admin::cluster_id(&properties, CLUSTER_WAIT)).await;
+            match asked {
+                Ok(Some(id)) => drop(answer.set(id)),
+                _ => tokio::time::sleep(CLUSTER_WAIT).await,
+            }
+        }
+    });
+    known
+}
+
+/// Binds the first listener; the others of an old file are said to be without effect.
+fn listen(config: &WorkerConfig) -> Result<TcpListener> {
+    let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
+    if !others.is_empty() {
+        tracing::warn!("Only the first of `listeners` is used");
+    }
+    rest::bind(listener).map_err(|error| {
+        let Listener { host, port } = listener;
+        let message = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
+                 port with `listeners`"
+            ),
+            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `listeners`"),
+        };
+        ConnectError::config(message).because(error)
+    })
+}
+
+fn unbound(error: &io::Error) -> ConnectError {
+    ConnectError::fatal(format!("The REST socket has no address: {error}"))
 }
 
 /// Opens `state.dir` and takes over what Apache's worker left, once.

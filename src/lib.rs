@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod quickstart;
+pub mod bench;
 pub mod worker;
 pub mod settings;
 pub mod plugins;

@@ -51,8 +51,9 @@ pub fn bare_producer_loop<'a>(
 ) -> Result<()> {
     let reports = Arc::new(Reports::default());
     let config: ClientConfig = properties.clone().into_iter().collect();
-    let producer: BaseProducer<Counting> =
-        config.create_with_context(Counting(Arc::clone(&reports))).context("librdkafka refuses the producer settings")?;
+    let producer: BaseProducer<Counting> = config
+        .create_with_context(Counting(Arc::clone(&reports)))
+        .context("librdkafka refuses the producer settings")?;
     for (sent, line) in lines.enumerate() {
         let mut record = BaseRecord::<(), [u8]>::to(topic).payload(line);
         while let Err((error, back)) = producer.send(record) {
@@ -98,7 +99,8 @@ impl TopicSize {
     /// When the broker does not answer within ten seconds.
     pub fn records(&self) -> Result<u64> {
         let patience = Duration::from_secs(10);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience).context("the broker does not answer")?;
+        let metadata =
+            self.consumer.fetch_metadata(Some(&self.topic), patience).context("the broker does not answer")?;
         let mut records = 0;
         for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
             let (low, high) = self

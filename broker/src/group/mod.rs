@@ -106,7 +106,7 @@ impl Group {
         if let Some(instance) = &join.instance_id {
             let fresh_id = format!("{instance}-{}", Uuid::new_v4());
             return match self.id_of_instance(instance) {
-                Some(old) => self.replace(&old, fresh_id, join, now),
+                Some(old) => self.replace(&old, &fresh_id, join, now),
                 None => self.admit(fresh_id, join, now),
             };
         }
@@ -119,14 +119,17 @@ impl Group {
     }
 
     fn accepts_protocols(&self, join: &Join) -> bool {
+        let is_self = |id: &String, member: &Member| {
+            *id == join.member_id || (join.instance_id.is_some() && member.instance_id == join.instance_id)
+        };
         let others: Vec<&Member> =
-            self.members.iter().filter(|(id, _)| **id != join.member_id).map(|(_, member)| member).collect();
+            self.members.iter().filter(|(id, member)| !is_self(id, member)).map(|(_, member)| member).collect();
         if join.protocols.is_empty() || join.protocol_type.is_empty() {
             return false;
         }
         let shared = |name: &String| others.iter().all(|member| member.supports(name));
-        others.is_empty()
-            || (join.protocol_type == self.protocol_type && join.protocols.iter().any(|(name, _)| shared(name)))
+        let same_type = self.members.is_empty() || join.protocol_type == self.protocol_type;
+        same_type && join.protocols.iter().any(|(name, _)| shared(name))
     }
 
     fn id_of_instance(&self, instance: &str) -> Option<String> {
@@ -155,20 +158,20 @@ impl Group {
 
     /// A static member came back without its id: it is the same one, restarted. While the group's protocol stays, it
     /// takes its old share over and nobody else notices.
-    fn replace(&mut self, old: &str, fresh_id: String, join: Join, now: Instant) -> Reply<JoinAnswer> {
+    fn replace(&mut self, old: &str, fresh_id: &str, join: Join, now: Instant) -> Reply<JoinAnswer> {
         let Some(mut member) = self.members.remove(old) else { unreachable!("the id comes from the members") };
         member.release((ResponseError::FencedInstanceId, old.to_owned()));
         let (sender, receiver) = oneshot::channel();
         let assignment = member.assignment;
-        self.members.insert(fresh_id.clone(), Member { assignment, ..Member::new(join, sender, now) });
+        self.members.insert(fresh_id.to_owned(), Member { assignment, ..Member::new(join, sender, now) });
         // The leader's old id in the answer keeps a restarted leader from sharing out anew.
         let leader = self.leader.clone();
         if leader == old {
-            self.leader.clone_from(&fresh_id);
+            fresh_id.clone_into(&mut self.leader);
         }
         if self.state == State::Stable && self.elected_protocol() == self.protocol {
-            self.settle(&fresh_id);
-            return Reply::Now(Ok(Joined { leader, members: Vec::new(), ..self.joined(&fresh_id) }));
+            self.settle(fresh_id);
+            return Reply::Now(Ok(Joined { leader, members: Vec::new(), ..self.joined(fresh_id) }));
         }
         self.gather(now);
         Reply::Later(receiver)

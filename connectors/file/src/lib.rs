@@ -3,6 +3,7 @@
 //! The connectors that ship with Apache Kafka, under their Java names. The worker lists [`PLUGINS`].
 //! Read next: `source.rs`, then `lines.rs` (the splitter); `sink.rs`, then `text.rs` (Java's text of a value).
 
+mod buffers;
 mod io;
 mod lines;
 mod plan;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use memchr::{memchr2, memrchr2};
 use pipette_api::{Blob, Result};
 
+use crate::buffers::Buffers;
+
 /// The longest line that becomes a record. Far above what a Kafka broker takes; without a limit a file that is not
 /// text would be read into memory as one line.
 pub(crate) const LINE_LIMIT: usize = 16 << 20;
@@ -33,6 +35,7 @@ pub(crate) struct Lines {
     searched: usize,
     over_long: OverLong,
     limit: usize,
+    buffers: Buffers,
 }
 
 /// A line above the limit is thrown away as it comes in.
@@ -47,7 +50,16 @@ impl Lines {
     /// Nothing read yet, the next byte is at that position.
     pub(crate) fn from(position: u64) -> Self {
         let (ready, tail) = (Blob::from(&b""[..]), Vec::new());
-        Self { ready, at: 0, position, tail, searched: 0, over_long: OverLong::No, limit: LINE_LIMIT }
+        Self {
+            ready,
+            at: 0,
+            position,
+            tail,
+            searched: 0,
+            over_long: OverLong::No,
+            limit: LINE_LIMIT,
+            buffers: Buffers::default(),
+        }
     }
 
     /// Where the next byte is read.
@@ -64,6 +76,13 @@ impl Lines {
     /// The buffer to append to, once there are no complete lines left. Follow with [`Lines::appended`].
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.tail
+    }
+
+    /// There is nothing to read: gives memory back to the system.
+    pub(crate) fn idle(&mut self) {
+        self.ready = Blob::from(&b""[..]);
+        self.at = 0;
+        self.buffers.release();
     }
 
     /// Looks at what was appended and makes complete lines ready to be taken.
@@ -99,10 +118,11 @@ impl Lines {
             self.tail.drain(..count);
             return front;
         }
-        let rest = self.tail[count..].to_vec();
+        let mut rest = self.buffers.take();
+        rest.extend_from_slice(&self.tail[count..]);
         let mut front = std::mem::replace(&mut self.tail, rest);
         front.truncate(count);
-        Bytes::from(front)
+        self.buffers.share(front)
     }
 
     /// Throws away bytes of an over-long line.

@@ -73,7 +73,7 @@ pub(crate) struct FileStreamSource {
 
 enum Input {
     Followed(Followed),
-    Stdin(Feed),
+    Stream(Feed),
 }
 
 /// A file that is read to its end and then watched.
@@ -101,10 +101,16 @@ impl FileStreamSource {
     pub(crate) fn new(settings: SourceSettings) -> Self {
         let input = match settings.file {
             Some(path) => Input::Followed(Followed::new(path)),
-            None => Input::Stdin(Feed::stdin()),
+            None => Input::Stream(Feed::stdin()),
         };
         let SourceSettings { topic, batch_size, .. } = settings;
         Self { topic, batch_size, input, lines: Lines::from(0), signal: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_stream(topic: &str, feed: Feed) -> Self {
+        let (topic, input) = (Arc::from(topic), Input::Stream(feed));
+        Self { topic, batch_size: 2000, input, lines: Lines::from(0), signal: None }
     }
 
     fn position(&self, end: u64) -> Option<Position> {
@@ -116,7 +122,7 @@ impl FileStreamSource {
     fn name(&self) -> String {
         match &self.input {
             Input::Followed(file) => file.path.display().to_string(),
-            Input::Stdin(_) => "standard input".to_owned(),
+            Input::Stream(_) => "standard input".to_owned(),
         }
     }
 
@@ -182,13 +188,16 @@ impl SourceTask for FileStreamSource {
                 Input::Followed(file) => match file.look(&mut self.lines)? {
                     Look::Bytes => self.lines.appended()?,
                     Look::Nothing if Instant::now() >= enough => return Ok(SourceBatch::empty()),
-                    Look::Nothing => tokio::select! {
-                        () = signal.recalled() => return Ok(SourceBatch::empty()),
-                        () = sleep(LOOK_AGAIN) => {}
-                    },
+                    Look::Nothing => {
+                        self.lines.idle();
+                        tokio::select! {
+                            () = signal.recalled() => return Ok(SourceBatch::empty()),
+                            () = sleep(LOOK_AGAIN) => {}
+                        }
+                    }
                     anew => return self.begin_anew(&anew).map(SourceBatch::of),
                 },
-                Input::Stdin(feed) => tokio::select! {
+                Input::Stream(feed) => tokio::select! {
                     () = signal.recalled() => return Ok(SourceBatch::empty()),
                     bytes = feed.next() => {
                         self.lines.buffer().extend_from_slice(&bytes);

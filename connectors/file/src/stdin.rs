@@ -49,3 +49,44 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use pipette_api::{SourceEntry, SourceTask, Wish};
+    use pipette_kit::{Bench, MapOffsets};
+
+    use super::*;
+    use crate::source::FileStreamSource;
+
+    #[test]
+    fn lines_of_a_pipe_have_no_offsets_and_do_not_hold_up_a_stop() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let feed = Feed::of(reader);
+        let bench = Bench::new().unwrap();
+        let started = || {
+            let mut task = FileStreamSource::of_stream("lines", feed.clone());
+            bench.run("start", task.start(bench.source(0, Arc::new(MapOffsets::default())))).unwrap().unwrap();
+            task
+        };
+        let mut task = started();
+        writer.write_all(b"one\n").unwrap();
+        let batch = bench.run("poll", task.poll()).unwrap().unwrap();
+        let [SourceEntry::Record(record)] = &batch.entries[..] else { panic!("{batch:?}") };
+        assert!(record.position.is_none());
+        assert_eq!(record.record.value.value.as_str(), Some("one"));
+
+        bench.wish(Wish::Stop);
+        let batch =
+            bench.run_within(Duration::from_secs(1), "poll, while nothing comes,", task.poll()).unwrap().unwrap();
+        assert!(batch.is_empty());
+
+        bench.wish(Wish::Run);
+        let mut next = started();
+        writer.write_all(b"two\n").unwrap();
+        let batch = bench.run("poll", next.poll()).unwrap().unwrap();
+        assert_eq!(batch.entries.len(), 1, "the next task goes on with the same stream");
+    }
+}

@@ -148,6 +148,8 @@ fn identity(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use pipette_api::data::build::SchemaBuilder;
     use pipette_api::{Blob, Kind, Map, Schema};
 
@@ -212,7 +214,7 @@ mod tests {
         let optional = Schema::optional(Kind::String);
         let schema = SchemaBuilder::record()
             .field("a", Schema::of(Kind::Int32))
-            .field("gone", optional.clone())
+            .field("gone", Arc::clone(&optional))
             .field("b", optional)
             .build()
             .unwrap();

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use connector_file::SOURCE;
-use pipette_api::{Kind, OffsetMap, Partition, Primitive, Record, Schema, SourceEntry};
+use pipette_api::{ExactlyOnce, Kind, OffsetMap, Partition, Primitive, Record, Schema, Settings, SourceEntry};
 use pipette_kit::{SourceHarness, build};
 use tempfile::TempDir;
 
@@ -72,6 +72,16 @@ fn a_record_is_what_java_makes_of_a_line() {
     assert_eq!(&*record.topic, "lines");
     assert!(record.timestamp.unwrap() > 1_700_000_000_000, "now");
     assert_eq!(rig.committed(), Some(13));
+}
+
+#[test]
+fn exactly_once_needs_a_file() {
+    let supported = |pairs: &[(&str, &str)]| {
+        let settings = Settings::new(build::config(pairs), SOURCE.info.config);
+        (SOURCE.exactly_once)(&settings) == ExactlyOnce::Supported
+    };
+    assert!(supported(&[("file", "in.txt")]));
+    assert!(!supported(&[]) && !supported(&[("file", "")]));
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::plugins::Plugins;
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::worker::{Listener, WorkerConfig};
+use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::task::TaskEnvironment;
 use crate::task::spec::ClientProperties;
@@ -78,13 +79,16 @@ impl Worker {
     /// Creates the connectors of the command line, or updates those that exist.
     pub fn create(&self, connectors: Vec<ConnectorFile>) -> Result<()> {
         self.front.block_on(async {
-            for ConnectorFile { name, config, target } in connectors {
+            for ConnectorFile { name, config, initial_state } in connectors {
+                let named = |error: String| ConnectError::config(format!("Connector {name}: {error}"));
+                let target = initial_state.as_deref().map_or(Ok(TargetState::Started), herder::initial_state);
+                let target = target.map_err(named)?;
                 let draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
                 let made = match self.herder.connector(&name).await {
                     Ok(_) => self.herder.put(&name, draft).await.map(drop),
                     Err(_) => self.herder.create(&name, draft, target).await,
                 };
-                made.map_err(|error| ConnectError::config(format!("Connector {name}: {error}")))?;
+                made.map_err(|error| named(error.to_string()))?;
             }
             Ok(())
         })

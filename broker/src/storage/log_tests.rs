@@ -189,7 +189,8 @@ fn times_are_found_across_index_blocks_and_never_below_the_start() {
 fn an_append_the_disk_refuses_changes_nothing_and_the_next_one_works() {
     let mut fixture = Fixture::new(false);
     fixture.append(sized(1, 10));
-    let writable = std::mem::replace(&mut fixture.log.file, Arc::new(File::open(fixture.path()).unwrap()));
+    let read_only = Arc::new(File::open(fixture.path()).unwrap());
+    let writable = std::mem::replace(&mut fixture.log.file, read_only);
     let sent = Sample { producer_id: 7, epoch: 0, sequence: 0, ..Sample::default() };
     let refused = fixture.log.append(&sent.bytes(), LARGE).unwrap_err();
     assert_eq!(refused.code, kafka_protocol::ResponseError::KafkaStorageError);

@@ -22,7 +22,7 @@ use pipette_api::{ConfigMap, Metrics, Offsets, Result, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::handle::{Act, Command, HerderError, HerderHandle, Stage, View};
+use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
 use self::lifecycle::{Inbox, Lifecycle};
 use self::state::{Event, State};
 use crate::plugins::Plugins;
@@ -119,7 +119,7 @@ struct Actor {
     state: State,
     lifecycle: Lifecycle,
     view: watch::Sender<View>,
-    closers: Vec<oneshot::Sender<std::result::Result<bool, HerderError>>>,
+    closers: Vec<oneshot::Sender<std::result::Result<Done, HerderError>>>,
 }
 
 impl Actor {
@@ -153,7 +153,9 @@ impl Actor {
                 }
             }
             if !self.closers.is_empty() && self.state.is_quiet() {
-                self.closers.drain(..).for_each(|reply| drop(reply.send(Ok(false))));
+                for reply in self.closers.drain(..) {
+                    let _ = reply.send(Ok(Done { created: false, state: self.state.clone() }));
+                }
             }
         }
     }
@@ -188,7 +190,7 @@ impl Actor {
             self.closers.push(reply);
             return;
         }
-        let answer = self.act(act).await;
+        let answer = self.act(act).await.map(|created| Done { created, state: self.state.clone() });
         // The client may have gone away meanwhile.
         let _ = reply.send(answer);
     }

@@ -122,11 +122,10 @@ async fn task_status(herder: &HerderHandle, name: &str, task: usize) -> Answer {
 async fn restart(herder: &HerderHandle, name: &str, request: &Parts) -> Answer {
     let tasks = request.flag("includeTasks").unwrap_or(false);
     let only_failed = request.flag("onlyFailed").unwrap_or(false);
-    herder.restart(name, tasks, only_failed).await?;
+    let connector = herder.restart(name, tasks, only_failed).await?;
     if !tasks && !only_failed {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let connector = herder.connector(name).await?;
     Ok(json(StatusCode::ACCEPTED, &model::status(name, &connector, &herder.parts().worker_id)))
 }
 

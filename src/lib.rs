@@ -3,12 +3,17 @@
 //! Arrows inside: `rest → herder → task → {convert, kafka, store}`; `settings` and `metrics` serve all; nothing points
 //! back (`tests/it/tidy.rs` checks it).
 
-pub mod convert;
-pub mod herder;
-pub mod kafka;
-pub mod metrics;
+pub mod cli;
+pub mod quickstart;
+pub mod bench;
+pub mod worker;
+pub mod settings;
 pub mod plugins;
 pub mod rest;
-pub mod settings;
-pub mod store;
+pub mod herder;
 pub mod task;
+pub mod convert;
+pub mod kafka;
+pub mod store;
+pub mod metrics;
+pub mod telemetry;

@@ -122,6 +122,11 @@ impl Metric {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// Adds a number of things, such as the length of a batch.
+    pub fn count(&self, things: usize) {
+        self.add(i64::try_from(things).unwrap_or(i64::MAX));
+    }
+
     /// Sets a gauge.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);

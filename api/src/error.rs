@@ -21,7 +21,7 @@ pub enum ErrorKind {
 }
 
 /// The result of every fallible call in the contract.
-pub type Result<T> = std::result::Result<T, ConnectError>;
+pub type Result<T, E = ConnectError> = std::result::Result<T, E>;
 
 /// An error that explains itself: what happened, and what to do about it.
 ///

@@ -1,6 +1,156 @@
-//! convert
+//! Converters: Kafka's bytes to Connect's data and back. One instance per task and side; `src/task/` calls them once per
+//! record, so schemas are read and rendered once and strings stay spans of the batch's buffer.
+//!
+//! Coercions and error texts that look odd are Java's and documented in `docs/deviations.md` where they are not. Reading
+//! order: `bytes.rs` (the smallest), `text.rs`, `json.rs` with its folder, `header.rs` with its folder.
 
-use pipette_api::Plugin;
+mod bytes;
+mod calendar;
+mod header;
+mod java;
+mod json;
+mod text;
 
-/// The built-in converters.
-pub static PLUGINS: &[Plugin] = &[];
+use pipette_api::config::{Importance, Width};
+use pipette_api::{
+    ConnectError, Converter, ConverterPlugin, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload, Plugin,
+};
+
+/// Set by the framework; every converter but `SimpleHeaderConverter` lists it first.
+static CONVERTER_TYPE: Key<String> =
+    Key::new("converter.type", "What the converter is used for: `key`, `value` or `header`. The worker sets it.")
+        .importance(Importance::Low)
+        .width(Width::None);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const JSON: Info = Info {
+    class: "org.apache.kafka.connect.json.JsonConverter",
+    aliases: &["JsonConverter", "Json"],
+    version: VERSION,
+    about: "JSON, with or without the schema beside each value.",
+    readme: "",
+    config: &json::CONFIG,
+};
+
+const TEXT: Info = Info {
+    class: "org.apache.kafka.connect.storage.StringConverter",
+    aliases: &["StringConverter", "String"],
+    version: VERSION,
+    about: "Plain text: what is no string is written as Java prints it.",
+    readme: "",
+    config: &text::CONFIG,
+};
+
+const BYTES: Info = Info {
+    class: "org.apache.kafka.connect.converters.ByteArrayConverter",
+    aliases: &["ByteArrayConverter", "ByteArray"],
+    version: VERSION,
+    about: "Bytes as they are.",
+    readme: "",
+    config: &bytes::CONFIG,
+};
+
+const SIMPLE: Info = Info {
+    class: "org.apache.kafka.connect.storage.SimpleHeaderConverter",
+    aliases: &["SimpleHeaderConverter", "Simple"],
+    version: VERSION,
+    about: "Header values as text whose type is recognised when it is read.",
+    readme: "",
+    config: &header::CONFIG,
+};
+
+/// The converters of the worker.
+pub static PLUGINS: &[Plugin] = &[
+    Plugin::Converter(ConverterPlugin { info: BYTES, make: |_, _| Ok(Box::new(bytes::ByteArrayConverter)) }),
+    Plugin::Converter(ConverterPlugin {
+        info: JSON,
+        make: |settings, _| Ok(Box::new(json::JsonConverter::new(&settings)?) as Box<dyn Converter>),
+    }),
+    Plugin::Converter(ConverterPlugin {
+        info: TEXT,
+        make: |settings, _| Ok(Box::new(text::StringConverter::new(&settings)?) as Box<dyn Converter>),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin { info: BYTES, make: |_| Ok(Box::new(bytes::ByteArrayConverter)) }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: JSON,
+        make: |settings| Ok(Box::new(json::JsonConverter::new(&settings)?) as Box<dyn HeaderConverter>),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: TEXT,
+        make: |settings| Ok(Box::new(text::StringConverter::new(&settings)?) as Box<dyn HeaderConverter>),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: SIMPLE,
+        make: |_| Ok(Box::new(header::SimpleHeaderConverter::new())),
+    }),
+];
+
+/// Small payloads are read into memory before a converter sees them; this one is not small.
+fn payload_refused(converter: &str, payload: &dyn Payload) -> ConnectError {
+    let size = payload.len().map_or("unknown size".to_owned(), |len| format!("{len} bytes"));
+    ConnectError::data(format!(
+        "{converter} cannot write a payload of {size}: it does not fit in memory. Put the ClaimCheck or Chunk \
+         transformation last in the connector's chain, or make the source hand over smaller values"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::config::Presence;
+
+    use super::*;
+
+    /// Name, type, default (`!` required, `-` none), importance, group, width and display name of each key, as Java shows them.
+    fn keys(class: &str) -> Vec<String> {
+        let plugin = PLUGINS.iter().find(|plugin| plugin.info().class == class).unwrap();
+        let row = |key: &&pipette_api::config::KeyInfo| {
+            let default = match key.presence {
+                Presence::Required => "!",
+                Presence::Optional => "-",
+                Presence::Default(text) => text,
+            };
+            let (kind, importance, width) = (key.kind.name(), key.importance.name(), key.width.name());
+            let (group, display) = (key.group.unwrap_or("-"), key.display.unwrap_or(key.name));
+            format!("{} {kind} {default} {importance} {group} {width} {display}", key.name)
+        };
+        plugin.info().config.keys().iter().map(row).collect()
+    }
+
+    #[test]
+    fn definitions_are_javas() {
+        let kind = "converter.type STRING ! LOW - NONE converter.type";
+        assert_eq!(keys("org.apache.kafka.connect.converters.ByteArrayConverter"), [kind]);
+        assert_eq!(
+            keys("org.apache.kafka.connect.storage.StringConverter"),
+            [kind, "converter.encoding STRING UTF-8 HIGH - MEDIUM Encoding"]
+        );
+        assert_eq!(
+            keys("org.apache.kafka.connect.json.JsonConverter"),
+            [
+                kind,
+                "schemas.enable BOOLEAN true HIGH Schemas MEDIUM Enable Schemas",
+                "schemas.cache.size INT 1000 HIGH Schemas MEDIUM Schema Cache Size",
+                "schema.content STRING - HIGH Schemas MEDIUM Schema Content",
+                "decimal.format STRING BASE64 LOW Serialization MEDIUM Decimal Format",
+                "replace.null.with.default BOOLEAN true LOW Serialization MEDIUM Replace null with default",
+            ]
+        );
+        assert!(keys("org.apache.kafka.connect.storage.SimpleHeaderConverter").is_empty());
+    }
+
+    #[test]
+    fn every_plugin_starts_with_its_defaults() {
+        for plugin in PLUGINS {
+            let settings = pipette_api::Settings::new(pipette_api::ConfigMap::new(), plugin.info().config);
+            let made = match plugin {
+                Plugin::Converter(plugin) => (plugin.make)(settings, pipette_api::Side::Value).map(drop),
+                Plugin::HeaderConverter(plugin) => (plugin.make)(settings).map(drop),
+                other => panic!("{} is no converter", other.info().class),
+            };
+            assert!(made.is_ok(), "{}", plugin.info().class);
+        }
+        let count = |kind: &str| PLUGINS.iter().filter(|plugin| plugin.kind() == kind).count();
+        assert_eq!((count("converter"), count("header_converter")), (3, 4));
+    }
+}

@@ -52,7 +52,7 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
             io: parts.io.clone(),
             signal: Signal::new(start.wish.clone()),
             shared: start.shared.clone(),
-            metrics: parts.metrics.clone(),
+            metrics: parts.metrics.connector(&start.name),
         },
     };
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));

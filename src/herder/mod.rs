@@ -8,28 +8,32 @@ pub mod form;
 pub mod handle;
 mod instance;
 mod lifecycle;
+mod meters;
 mod spec;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+pub mod status;
 pub mod validate;
 mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, Metrics, Offsets, Result, Wish, async_trait};
+use pipette_api::{ConfigMap, Offsets, Result, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
 use self::lifecycle::{Inbox, Lifecycle};
+use self::meters::Meters;
 use self::state::{Event, State};
+use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
 use crate::store::{ConnectorStore, OffsetStore, StoredConnector, TargetState};
 use crate::task::spec::{ClientProperties, TaskSpec};
-use crate::task::{TaskEnvironment, TaskReport, handle as task_handle};
+use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.
 pub struct Parts {
@@ -48,7 +52,7 @@ pub struct Parts {
     /// Starts tasks.
     pub tasks: TaskStarter,
     /// Where connectors publish their metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<WorkerMetrics>,
     /// The runtime for shared clients, handed to connectors.
     pub io: Handle,
     /// How long plugins may take.
@@ -71,7 +75,7 @@ pub type TaskStarter = Arc<dyn Fn(TaskSpec, u64, Wish, mpsc::UnboundedSender<Tas
 /// Tasks on threads of their own.
 pub fn real_tasks(environment: TaskEnvironment) -> TaskStarter {
     Arc::new(move |spec, start, wish, reports| {
-        let handle = task_handle::spawn(spec, start, wish, environment.clone(), reports);
+        let handle = thread::spawn(spec, start, wish, environment.clone(), reports);
         Box::new(move |wish| handle.wish(wish))
     })
 }
@@ -87,7 +91,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { aside: Duration::from_secs(10), call: Duration::from_secs(60) }
+        Self { aside: Duration::from_secs(10), call: Duration::from_mins(1) }
     }
 }
 
@@ -109,7 +113,9 @@ pub fn start(parts: Parts) -> HerderHandle {
     let (inbox, news) = mpsc::unbounded_channel();
     let (reports, reported) = mpsc::unbounded_channel();
     let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
-    let actor = Actor { parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
+    let meters = Meters::new(&parts.metrics);
+    let actor =
+        Actor { meters, parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
     tokio::spawn(actor.run(asked, news, reported));
     HerderHandle::new(parts, commands, viewed)
 }
@@ -118,6 +124,7 @@ struct Actor {
     parts: Arc<Parts>,
     state: State,
     lifecycle: Lifecycle,
+    meters: Meters,
     view: watch::Sender<View>,
     closers: Vec<oneshot::Sender<std::result::Result<Done, HerderError>>>,
 }
@@ -176,9 +183,13 @@ impl Actor {
 
     /// Takes an event in, lets readers see it, and carries out what follows.
     fn apply(&mut self, event: Event) {
+        self.meters.event(&self.state, &event);
+        let before = self.state.clone();
         let effects = self.state.apply(event);
+        self.meters.show(&before, &self.state);
         self.view.send_modify(|view| view.state = self.state.clone());
         for effect in effects {
+            self.meters.effect(&effect);
             self.lifecycle.carry_out(&self.state, effect);
         }
     }

@@ -1,15 +1,292 @@
-//! Java client properties to librdkafka's.
+//! Java's client keys as librdkafka's: existing worker files and `*.override.*` keys work unchanged.
+//!
+//! Layers, later wins (compat: configs §6): our defaults → the worker's `bootstrap.servers` → the worker's
+//! `producer.*`/`consumer.*`/`admin.*` → the connector's `*.override.*`. Keys that librdkafka has no equal for are
+//! named in the log and have no effect; keys that would load code, run commands or read files are refused.
 
-use pipette_api::{ConfigMap, Result};
+use pipette_api::{ConfigMap, ConnectError, Result};
 
 use crate::task::spec::ClientProperties;
 
-pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
-    let _ = (worker, connector);
-    Ok(ClientProperties::from([("client.id".into(), client_id.into())]))
+/// How the value of a Java key becomes librdkafka's.
+#[derive(Clone, Copy)]
+enum Map {
+    /// The same value under another (or the same) name.
+    To(&'static str),
+    /// Bytes as whole KiB, at least one.
+    Kib(&'static str),
+    /// Lower case.
+    Lower(&'static str),
+    /// Assignor classes.
+    Assignors,
+    /// Honoured elsewhere or by construction; nothing to say to librdkafka and nothing to warn about.
+    Known,
 }
 
+/// Every key with a counterpart, in Java's names.
+const KEYS: &[(&str, Map)] = &[
+    ("acks", Map::To("acks")),
+    ("allow.auto.create.topics", Map::To("allow.auto.create.topics")),
+    ("auto.offset.reset", Map::To("auto.offset.reset")),
+    ("batch.size", Map::To("batch.size")),
+    ("bootstrap.servers", Map::To("bootstrap.servers")),
+    ("buffer.memory", Map::Kib("queue.buffering.max.kbytes")),
+    ("check.crcs", Map::To("check.crcs")),
+    ("client.dns.lookup", Map::To("client.dns.lookup")),
+    ("client.id", Map::To("client.id")),
+    ("client.rack", Map::To("client.rack")),
+    ("compression.type", Map::To("compression.type")),
+    ("connections.max.idle.ms", Map::To("connections.max.idle.ms")),
+    ("delivery.timeout.ms", Map::To("delivery.timeout.ms")),
+    ("enable.auto.commit", Map::Known),
+    ("enable.idempotence", Map::To("enable.idempotence")),
+    ("enable.metrics.push", Map::To("enable.metrics.push")),
+    ("fetch.max.bytes", Map::To("fetch.max.bytes")),
+    ("fetch.max.wait.ms", Map::To("fetch.wait.max.ms")),
+    ("fetch.min.bytes", Map::To("fetch.min.bytes")),
+    ("group.id", Map::To("group.id")),
+    ("group.instance.id", Map::To("group.instance.id")),
+    ("group.protocol", Map::Lower("group.protocol")),
+    ("heartbeat.interval.ms", Map::To("heartbeat.interval.ms")),
+    ("isolation.level", Map::To("isolation.level")),
+    ("key.deserializer", Map::Known),
+    ("key.serializer", Map::Known),
+    ("linger.ms", Map::To("linger.ms")),
+    ("max.block.ms", Map::Known),
+    ("max.in.flight.requests.per.connection", Map::To("max.in.flight.requests.per.connection")),
+    ("max.partition.fetch.bytes", Map::To("max.partition.fetch.bytes")),
+    ("max.poll.interval.ms", Map::To("max.poll.interval.ms")),
+    ("max.poll.records", Map::Known),
+    ("max.request.size", Map::To("message.max.bytes")),
+    ("metadata.max.age.ms", Map::To("metadata.max.age.ms")),
+    ("partition.assignment.strategy", Map::Assignors),
+    ("receive.buffer.bytes", Map::To("socket.receive.buffer.bytes")),
+    ("reconnect.backoff.max.ms", Map::To("reconnect.backoff.max.ms")),
+    ("reconnect.backoff.ms", Map::To("reconnect.backoff.ms")),
+    ("request.timeout.ms", Map::To("request.timeout.ms")),
+    ("retries", Map::To("retries")),
+    ("retry.backoff.max.ms", Map::To("retry.backoff.max.ms")),
+    ("retry.backoff.ms", Map::To("retry.backoff.ms")),
+    ("sasl.mechanism", Map::To("sasl.mechanism")),
+    ("security.protocol", Map::Lower("security.protocol")),
+    ("send.buffer.bytes", Map::To("socket.send.buffer.bytes")),
+    ("session.timeout.ms", Map::To("session.timeout.ms")),
+    ("socket.connection.setup.timeout.ms", Map::To("socket.connection.setup.timeout.ms")),
+    ("value.deserializer", Map::Known),
+    ("value.serializer", Map::Known),
+];
+
+/// librdkafka keys that load code, run commands or read files: refused wherever they are written.
+const DANGEROUS: &[&str] = &[
+    "enable.sasl.oauthbearer.unsecure.jwt",
+    "plugin.library.paths",
+    "sasl.kerberos.keytab",
+    "sasl.kerberos.kinit.cmd",
+    "ssl.engine.id",
+    "ssl.engine.location",
+    "ssl.providers",
+];
+
+/// Keys that exist for one kind of client only; librdkafka complains about the others' loudly.
+const PRODUCER_ONLY: &[&str] = &[
+    "acks",
+    "batch.size",
+    "compression.type",
+    "delivery.timeout.ms",
+    "enable.idempotence",
+    "linger.ms",
+    "queue.buffering.max.kbytes",
+    "request.timeout.ms",
+    "retries",
+];
+
+/// Properties of a source task's producer.
+pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    let mut properties = defaults(&[
+        ("acks", "all"),
+        // An outage is waited out: nothing is given up by time.
+        ("delivery.timeout.ms", "0"),
+        ("enable.idempotence", "true"),
+        ("linger.ms", "5"),
+        ("batch.size", "1000000"),
+        // Keys land where Java puts them.
+        ("partitioner", "murmur2_random"),
+        ("queue.buffering.max.kbytes", "32768"),
+        ("queue.buffering.max.messages", "500000"),
+        ("client.id", client_id),
+    ]);
+    layers(&mut properties, worker, "producer.", connector)?;
+    // Java writes "endless" as the largest int, librdkafka as zero.
+    if properties.get("delivery.timeout.ms").is_some_and(|text| text == "2147483647") {
+        properties.insert("delivery.timeout.ms".into(), "0".into());
+    }
+    Ok(properties)
+}
+
+/// Properties of a sink task's consumer.
 pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, group: &str) -> Result<ClientProperties> {
-    let _ = (worker, connector);
-    Ok(ClientProperties::from([("client.id".into(), client_id.into()), ("group.id".into(), group.into())]))
+    let mut properties = defaults(&[
+        ("auto.offset.reset", "earliest"),
+        ("group.id", group),
+        // With the default of one second small records trickle at a tenth of the speed.
+        ("fetch.queue.backoff.ms", "5"),
+        ("queued.max.messages.kbytes", "16384"),
+        ("client.id", client_id),
+    ]);
+    layers(&mut properties, worker, "consumer.", connector)?;
+    properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
+    // The runtime commits what the sink has made durable; nobody else may.
+    properties.insert("enable.auto.commit".into(), "false".into());
+    properties.insert("enable.auto.offset.store".into(), "false".into());
+    Ok(properties)
+}
+
+/// Properties of an admin client of the worker itself.
+pub fn admin(worker: &ConfigMap) -> Result<ClientProperties> {
+    let mut properties = defaults(&[("client.id", "pipette-admin")]);
+    layers(&mut properties, worker, "admin.", &ConfigMap::new())?;
+    properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
+    Ok(properties)
+}
+
+fn defaults(pairs: &[(&str, &str)]) -> ClientProperties {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn layers(properties: &mut ClientProperties, worker: &ConfigMap, prefix: &str, connector: &ConfigMap) -> Result<()> {
+    if let Some(servers) = worker.get("bootstrap.servers") {
+        set(properties, "bootstrap.servers", servers, "bootstrap.servers")?;
+    }
+    let overrides = format!("{prefix}override.");
+    for (layer, prefix) in [(worker, prefix), (connector, &overrides)] {
+        for (key, value) in layer {
+            if let Some(name) = key.strip_prefix(prefix) {
+                set(properties, name, value.trim(), key)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) -> Result<()> {
+    if DANGEROUS.contains(&name) {
+        return Err(ConnectError::config(format!(
+            "Invalid value for configuration {key}: it could load code, run commands or read files, and is refused. Remove it"
+        )));
+    }
+    let Ok(index) = KEYS.binary_search_by(|(known, _)| known.cmp(&name)) else {
+        tracing::warn!(key, "This client key has no effect here");
+        return Ok(());
+    };
+    let (target, value) = match KEYS[index].1 {
+        Map::To(target) => (target, value.to_owned()),
+        Map::Lower(target) => (target, value.to_lowercase()),
+        Map::Kib(target) => (target, kib(value, key)?),
+        Map::Assignors => ("partition.assignment.strategy", assignors(value, key)?),
+        Map::Known => return Ok(()),
+    };
+    properties.insert(target.to_owned(), value);
+    Ok(())
+}
+
+fn kib(value: &str, key: &str) -> Result<String> {
+    let bytes: u64 = value.parse().map_err(|_| {
+        ConnectError::config(format!("Invalid value {value} for configuration {key}: Not a number of type LONG"))
+    })?;
+    Ok((bytes / 1024).max(1).to_string())
+}
+
+fn assignors(value: &str, key: &str) -> Result<String> {
+    let mut names = Vec::new();
+    for class in value.split(',').map(str::trim).filter(|class| !class.is_empty()) {
+        names.push(match class.rsplit('.').next().unwrap_or(class) {
+            "RangeAssignor" | "range" => "range",
+            // librdkafka has no eager sticky assignor; round robin spreads the same way.
+            "RoundRobinAssignor" | "roundrobin" | "StickyAssignor" => "roundrobin",
+            "CooperativeStickyAssignor" | "cooperative-sticky" => "cooperative-sticky",
+            _ => {
+                return Err(ConnectError::config(format!(
+                    "Invalid value {class} for configuration {key}: only RangeAssignor, RoundRobinAssignor, StickyAssignor \
+                     and CooperativeStickyAssignor are supported"
+                )));
+            }
+        });
+    }
+    // Java offers several and the group picks one; librdkafka cannot mix eager with cooperative.
+    if names.len() > 1 {
+        names.retain(|name| *name != "cooperative-sticky");
+    }
+    Ok(names.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> ConfigMap {
+        defaults(pairs)
+    }
+
+    #[test]
+    fn later_layers_win_and_names_are_translated() {
+        let worker = map(&[
+            ("bootstrap.servers", "a:1,b:2"),
+            ("producer.linger.ms", "7"),
+            ("producer.buffer.memory", "1048576"),
+            ("producer.max.request.size", "2000000"),
+            ("producer.interceptor.classes", "x.Y"),
+            ("consumer.max.poll.records", "10"),
+        ]);
+        let connector = map(&[
+            ("producer.override.linger.ms", "9"),
+            ("producer.override.delivery.timeout.ms", "2147483647"),
+            ("consumer.override.auto.offset.reset", "latest"),
+            (
+                "consumer.override.partition.assignment.strategy",
+                "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+            ),
+        ]);
+        let producer = producer(&worker, &connector, "connector-producer-c-0").unwrap();
+        for (key, value) in [
+            ("bootstrap.servers", "a:1,b:2"),
+            ("linger.ms", "9"),
+            ("queue.buffering.max.kbytes", "1024"),
+            ("message.max.bytes", "2000000"),
+            ("delivery.timeout.ms", "0"),
+            ("partitioner", "murmur2_random"),
+            ("client.id", "connector-producer-c-0"),
+        ] {
+            assert_eq!(producer[key], value, "{key}");
+        }
+        assert!(!producer.contains_key("interceptor.classes"));
+        let consumer = consumer(&worker, &connector, "id", "connect-c").unwrap();
+        assert_eq!(consumer["auto.offset.reset"], "latest");
+        assert_eq!(consumer["partition.assignment.strategy"], "cooperative-sticky");
+        assert_eq!(consumer["enable.auto.commit"], "false");
+    }
+
+    #[test]
+    fn what_could_run_code_is_refused_by_name() {
+        let error =
+            producer(&map(&[]), &map(&[("producer.override.plugin.library.paths", "/tmp/x.so")]), "id").unwrap_err();
+        assert!(error.to_string().contains("producer.override.plugin.library.paths"), "{error}");
+    }
+
+    #[test]
+    fn the_table_is_sorted_for_its_search() {
+        assert!(KEYS.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn librdkafka_takes_every_default() {
+        for properties in [
+            producer(&map(&[]), &map(&[]), "p").unwrap(),
+            consumer(&map(&[]), &map(&[]), "c", "g").unwrap(),
+            admin(&map(&[])).unwrap(),
+        ] {
+            let mut config = rdkafka::ClientConfig::new();
+            config.extend(properties);
+            config.create_native_config().unwrap();
+        }
+    }
 }

@@ -88,10 +88,8 @@ async fn info(herder: &HerderHandle, name: &str, status: StatusCode) -> Answer {
 
 async fn config(herder: &HerderHandle, name: &str, request: &Parts) -> Answer {
     if request.method == Method::PUT {
-        return match herder.put(name, request.draft()?).await? {
-            true => created(herder, name, request).await,
-            false => info(herder, name, StatusCode::OK).await,
-        };
+        let is_new = herder.put(name, request.draft()?).await?;
+        return if is_new { created(herder, name, request).await } else { info(herder, name, StatusCode::OK).await };
     }
     if request.method == Method::PATCH {
         // Java looks for the connector before it looks at the body.

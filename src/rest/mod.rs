@@ -24,6 +24,7 @@ use self::error::ApiError;
 use self::request::Parts;
 use self::route::Route;
 use crate::herder::handle::{HerderHandle, Stage};
+use crate::metrics::WorkerMetrics;
 use crate::settings::worker::Listener;
 
 /// The Kafka release whose API this is; clients parse it.
@@ -36,6 +37,8 @@ const HEALTH: Duration = Duration::from_secs(10);
 pub struct Rest {
     /// The herder.
     pub herder: HerderHandle,
+    /// What `GET /metrics` shows.
+    pub metrics: Arc<WorkerMetrics>,
     /// Kafka's cluster id, once a broker has said it.
     pub cluster_id: Arc<OnceLock<String>>,
 }
@@ -82,7 +85,7 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
         Route::Health => Ok(health(&rest.herder).await),
         Route::Metrics => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            Ok((kind, crate::metrics::render()).into_response())
+            Ok((kind, rest.metrics.render()).into_response())
         }
         Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             plugins::answer(&rest.herder, route, &parts).await

@@ -2,6 +2,9 @@
 //!
 //! The herder uses [`ConnectorStore`], tasks and REST use [`OffsetStore`].
 
+pub mod files;
+pub mod offset_json;
+
 use std::sync::Arc;
 
 use pipette_api::{ConfigMap, OffsetMap, Partition, Result, async_trait};

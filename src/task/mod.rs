@@ -3,14 +3,28 @@
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
 //! what happens to a bad record.
 
-pub mod handle;
+pub mod chain;
+pub mod codec;
+pub mod commits;
+pub mod door;
+pub mod guard;
+pub mod ledger;
+pub mod outbox;
+pub mod payload;
+pub mod progress;
+pub mod report;
+pub mod sink;
+pub mod source;
 pub mod spec;
+pub mod thread;
+pub mod topics;
 
 use std::sync::Arc;
 
-use pipette_api::{Metrics, TaskId};
+use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
+use crate::metrics::WorkerMetrics;
 use crate::store::OffsetStore;
 
 /// What tasks share with the rest of the worker.
@@ -20,8 +34,8 @@ pub struct TaskEnvironment {
     pub io: Handle,
     /// Where source offsets are kept.
     pub offsets: Arc<dyn OffsetStore>,
-    /// The worker's metrics, as plugins and tasks publish them.
-    pub metrics: Metrics,
+    /// The worker's metrics.
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 /// News of a task for the herder.

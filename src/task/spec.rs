@@ -133,7 +133,7 @@ impl Default for ErrorPolicy {
         Self {
             tolerate: false,
             retry_timeout: Some(Duration::ZERO),
-            retry_delay_max: Duration::from_secs(60),
+            retry_delay_max: Duration::from_mins(1),
             log: false,
             log_messages: false,
         }

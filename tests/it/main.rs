@@ -1,5 +1,22 @@
-//! Flows through the worker as a library. One binary, so that it links once.
+//! The one integration binary: the worker as its users meet it, on a real Apache Kafka, and the guards of the tree.
+//!
+//! `support/` starts the real things, `crash.rs` kills them, `tidy.rs` reads the sources. `./test --quick` leaves out
+//! `on_apache_kafka` and `crash_short` by their names.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and speaks on standard output"
+)]
 
 mod bed;
+mod checker;
+mod crash;
+mod examples;
+mod flows;
+mod on_apache_kafka;
 mod rest;
+mod support;
+mod tidy;
 mod validate;

@@ -131,6 +131,27 @@ fn only_what_failed_is_restarted() {
 }
 
 #[test]
+fn metrics_show_the_states() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[("tasks.max", "2")]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    bed.tasks.fail("a", 1, "Cannot read line 7");
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "FAILED"]);
+    let page = bed.get("/metrics").body;
+    for line in [
+        r#"kafka_connect_connector_task_status{connector="a",task="1",status="failed"} 1"#,
+        r#"kafka_connect_connector_status{connector="a",status="running"} 1"#,
+        r#"kafka_connect_worker_connector_failed_task_count{connector="a"} 1"#,
+        "kafka_connect_worker_task_startup_success_total 2",
+        "kafka_connect_worker_connector_count 1",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    bed.delete("/connectors/a");
+    wait_until(|| bed.get("/metrics").body, |page| !page.contains(r#"connector="a""#));
+}
+
+#[test]
 fn a_new_configuration_restarts_tasks_and_the_same_one_does_not() {
     let bed = Bed::new();
     bed.create("a", "ToySource", &[]);
@@ -208,6 +229,15 @@ fn errors_have_javas_status_and_form() {
 }
 
 #[test]
+fn a_body_beyond_the_limit_is_refused() {
+    let bed = Bed::new();
+    let body = format!(r#"{{"a":"{}"}}"#, "x".repeat(10 * 1024 * 1024));
+    let answer = bed.put("/connectors/a/config", &body);
+    assert_eq!(answer.status, 413, "{}", answer.head);
+    assert!(answer.message().contains("longer than 10485760 bytes"));
+}
+
+#[test]
 fn clients_of_every_habit_are_served() {
     let bed = Bed::new();
     let body = r#"{"name":"p","config":{"connector.class":"ToySource","topic":"t"},"initial_state":"paused"}"#;
@@ -240,7 +270,6 @@ fn the_small_answers() {
     assert_eq!((&root["version"], &root["kafka_cluster_id"]), (&json!("4.3.1"), &json!(null)));
     assert!(root["pipette_version"].is_string());
     assert_eq!(bed.get("/health").json()["status"], "healthy");
-    assert_eq!(bed.get("/metrics").status, 200);
     let plugins = bed.get("/connector-plugins").json();
     assert_eq!(
         plugins[0],

@@ -1,5 +1,9 @@
 //! Ready-made checks, in Java's wording, which tools show.
 
+use std::collections::HashSet;
+
+use super::key::FromText;
+
 /// A whole number of at least `MIN`.
 pub fn at_least<const MIN: i64>(text: Option<&str>) -> Result<(), String> {
     in_range::<MIN, { i64::MAX }>(text)
@@ -28,6 +32,19 @@ pub fn not_empty(text: Option<&str>) -> Result<(), String> {
     }
 }
 
+/// A list without empty elements and without an element twice; it may be empty.
+pub fn distinct(text: Option<&str>) -> Result<(), String> {
+    let elements = Vec::<String>::from_text(text.unwrap_or_default())?;
+    let mut seen = HashSet::with_capacity(elements.len());
+    if !elements.iter().all(|element| seen.insert(element)) {
+        return Err("values must not be duplicated".into());
+    }
+    if elements.iter().any(String::is_empty) {
+        return Err("values must not be empty".into());
+    }
+    Ok(())
+}
+
 /// One of the values, in exactly this case. Called by a check of the plugin:
 /// `fn mode(text: Option<&str>) -> Result<(), String> { one_of(text, &["rows", "lines"]) }`.
 pub fn one_of(text: Option<&str>, allowed: &[&str]) -> Result<(), String> {
@@ -44,5 +61,24 @@ pub fn one_of_any_case(text: Option<&str>, allowed: &[&str]) -> Result<(), Strin
             Err(format!("String must be one of (case insensitive): {}", allowed.join(", ")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distinct_list_has_no_element_twice_and_none_empty() {
+        for (text, expected) in [
+            (None, Ok(())),
+            (Some(""), Ok(())),
+            (Some("a, b"), Ok(())),
+            (Some("a,b, a"), Err("values must not be duplicated".to_owned())),
+            (Some("a,,"), Err("values must not be duplicated".to_owned())),
+            (Some("a,"), Err("values must not be empty".to_owned())),
+        ] {
+            assert_eq!(distinct(text), expected, "{text:?}");
+        }
     }
 }

@@ -47,6 +47,14 @@ impl Struct {
         (self.schema, self.values)
     }
 
+    /// Moves it to another schema in place: `change` turns its values into those of the new schema, one per field in
+    /// order, known to fit as in [`Struct::from_parts`].
+    pub fn reshape(&mut self, schema: Arc<Schema>, change: impl FnOnce(&mut Vec<Value>)) {
+        let mut values = std::mem::take(&mut self.values).into_vec();
+        change(&mut values);
+        *self = Self::from_parts(schema, values.into());
+    }
+
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.schema.field(name).map(|index| &self.values[index])
@@ -152,5 +160,24 @@ mod tests {
             assert!(error.contains(&format!("field \"{name}\"")), "{error}");
         }
         assert!(record.set("nope", Value::Null).is_err());
+    }
+
+    #[test]
+    fn reshaping_moves_the_values_to_another_schema() {
+        let schema = |names: &[&str]| {
+            let fields = names
+                .iter()
+                .fold(SchemaBuilder::record(), |builder, name| builder.field(*name, Schema::of(Kind::Int8)));
+            fields.build().unwrap()
+        };
+        let mut record = Struct::from_parts(schema(&["a", "b"]), Box::new([Value::I8(1), Value::I8(2)]));
+        record.reshape(schema(&["b", "c"]), |values| {
+            values.remove(0);
+            values.push(Value::I8(3));
+        });
+        assert_eq!(
+            (record.get("a"), record.get("b"), record.get("c")),
+            (None, Some(&Value::I8(2)), Some(&Value::I8(3)))
+        );
     }
 }

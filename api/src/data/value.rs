@@ -135,7 +135,9 @@ impl Map {
 
     /// Where a string key stands.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|(key, _)| matches!(key, Value::String(text) if text.as_bytes() == name.as_bytes()))
+        // The length stands in the span, the bytes behind a pointer.
+        let is_name = |text: &Text| text.blob().len() == name.len() && text.as_bytes() == name.as_bytes();
+        self.0.iter().position(|(key, _)| matches!(key, Value::String(text) if is_name(text)))
     }
 
     /// Sets the value of a string key, in place when the key is there, at the end otherwise.

@@ -1,6 +1,6 @@
 //! A herder with REST on a free port, stores in memory and tasks that only report; no Kafka.
 
-pub mod plugins;
+pub(crate) mod plugins;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,45 +9,43 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter};
+use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
 use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::spec::{ClientProperties, TaskSpec};
 use pipette::task::{TaskNews, TaskReport};
-use pipette_api::{
-    ConfigMap, Metric, MetricInfo, Metrics, OffsetMap, Offsets, Partition, Registry, Result, TaskId, TopicPartition,
-    Wish, async_trait,
-};
+use pipette_api::{ConfigMap, OffsetMap, Offsets, Partition, Result, TaskId, TopicPartition, Wish, async_trait};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How long a test waits for something to become true.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a request may take whatever plugins do. Generous, because test machines are busy.
-pub const PROMPT: Duration = Duration::from_millis(100);
+pub(crate) const PROMPT: Duration = Duration::from_millis(100);
 
-pub struct Bed {
-    pub address: SocketAddr,
-    pub store: Arc<Memory>,
-    pub tasks: Arc<Tasks>,
+pub(crate) struct Bed {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<Memory>,
+    pub(crate) tasks: Arc<Tasks>,
     _runtime: tokio::runtime::Runtime,
 }
 
 /// An answer of REST.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let json = self.json();
         assert_eq!(json["error_code"], self.status, "{self:?}");
         json["message"].as_str().unwrap().to_owned()
@@ -55,16 +53,17 @@ impl Answer {
 }
 
 impl Bed {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(Arc::new(Memory::default()))
     }
 
     /// A worker on a store that may hold connectors already.
-    pub fn on(store: Arc<Memory>) -> Self {
+    pub(crate) fn on(store: Arc<Memory>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Arc::new(Tasks::default());
+        let metrics = WorkerMetrics::new();
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker_config()).unwrap()),
             worker_id: "127.0.0.1:8083".into(),
@@ -73,34 +72,34 @@ impl Bed {
             offsets: Arc::clone(&store) as _,
             sink_offsets: Arc::new(Group),
             tasks: tasks.starter(),
-            metrics: Metrics::new(Arc::new(NoMetrics)),
+            metrics: Arc::clone(&metrics),
             io: runtime.handle().clone(),
             deadlines: Deadlines { aside: Duration::from_millis(700), call: Duration::from_millis(700) },
         };
         let _entered = runtime.enter();
-        let rest = Rest { herder: pipette::herder::start(parts), cluster_id: Arc::new(OnceLock::new()) };
+        let rest = Rest { herder: pipette::herder::start(parts), metrics, cluster_id: Arc::new(OnceLock::new()) };
         runtime.spawn(rest::serve(listener, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "")
     }
 
-    pub fn put(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
         self.send("PUT", path, &[], body)
     }
 
-    pub fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
         self.send("POST", path, &[], body)
     }
 
-    pub fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], "")
     }
 
     /// Sends a request by hand, so that each header is the test's own.
-    pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let kind = "Content-Type: application/json";
@@ -119,7 +118,7 @@ impl Bed {
     }
 
     /// Creates a connector that must be accepted.
-    pub fn create(&self, name: &str, class: &str, more: &[(&str, &str)]) {
+    pub(crate) fn create(&self, name: &str, class: &str, more: &[(&str, &str)]) {
         let mut config = BTreeMap::from([("connector.class", class), ("topic", "t")]);
         config.extend(more.iter().copied());
         let body = serde_json::json!({ "name": name, "config": config }).to_string();
@@ -128,19 +127,19 @@ impl Bed {
     }
 
     /// The states of a connector and its tasks.
-    pub fn states(&self, name: &str) -> Vec<String> {
+    pub(crate) fn states(&self, name: &str) -> Vec<String> {
         let status = self.get(&format!("/connectors/{name}/status")).json();
         let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
-        let states = std::iter::once(&status["connector"]).chain(&tasks);
-        states.map(|part| part["state"].as_str().unwrap_or_default().to_owned()).collect()
+        let parts = std::iter::once(&status["connector"]).chain(&tasks);
+        parts.map(|part| part["state"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    pub fn wait_for_states(&self, name: &str, states: &[&str]) {
+    pub(crate) fn wait_for_states(&self, name: &str, states: &[&str]) {
         wait_until(|| self.states(name), |found| found == states);
     }
 
     /// Every request answers promptly, whatever plugins do.
-    pub fn assert_prompt(&self) {
+    pub(crate) fn assert_prompt(&self) {
         for path in ["/", "/health", "/connectors", "/connectors?expand=status", "/connector-plugins"] {
             // The best of a few: a busy machine may pause a test, a worker that waits for a plugin is never quick.
             let time = (0..5).map(|_| self.timed(path)).min().unwrap();
@@ -156,7 +155,7 @@ impl Bed {
 }
 
 /// Waits until what is found is as it should be; shows what was found last.
-pub fn wait_until<T: std::fmt::Debug>(mut find: impl FnMut() -> T, is_right: impl Fn(&T) -> bool) -> T {
+pub(crate) fn wait_until<T: std::fmt::Debug>(mut find: impl FnMut() -> T, is_right: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = find();
@@ -181,15 +180,15 @@ fn worker_config() -> ConfigMap {
 
 /// Tasks that report what they are told, and fail or stay when the test says so.
 #[derive(Default)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     /// What runs: its start and how to say something as this task.
     running: Mutex<BTreeMap<TaskId, (u64, UnboundedSender<TaskReport>)>>,
     /// Each start, in order.
-    pub started: Mutex<Vec<(TaskId, u64)>>,
+    pub(crate) started: Mutex<Vec<(TaskId, u64)>>,
     /// The last specification.
-    pub last: Mutex<Option<TaskSpec>>,
+    pub(crate) last: Mutex<Option<TaskSpec>>,
     /// Tasks of these connectors do not stop when asked to.
-    pub stubborn: Mutex<Vec<String>>,
+    pub(crate) stubborn: Mutex<Vec<String>>,
 }
 
 impl Tasks {
@@ -230,27 +229,27 @@ impl Tasks {
         self.stubborn.lock().unwrap().iter().any(|name| **name == *id.connector)
     }
 
-    pub fn fail(&self, connector: &str, task: usize, trace: &str) {
+    pub(crate) fn fail(&self, connector: &str, task: usize, trace: &str) {
         let id = TaskId { connector: connector.into(), task };
         let (start, reports) = self.running.lock().unwrap().remove(&id).expect("runs");
         let news = TaskNews::Failed { trace: trace.into() };
         reports.send(TaskReport { id, start, news }).unwrap();
     }
 
-    pub fn running(&self) -> Vec<String> {
+    pub(crate) fn running(&self) -> Vec<String> {
         self.running.lock().unwrap().keys().map(ToString::to_string).collect()
     }
 
-    pub fn starts_of(&self, connector: &str) -> usize {
+    pub(crate) fn starts_of(&self, connector: &str) -> usize {
         self.started.lock().unwrap().iter().filter(|(id, _)| *id.connector == *connector).count()
     }
 }
 
 /// Stores in memory.
 #[derive(Default)]
-pub struct Memory {
-    pub connectors: Mutex<BTreeMap<Arc<str>, StoredConnector>>,
-    pub offsets: Mutex<Vec<(String, Partition, OffsetMap)>>,
+pub(crate) struct Memory {
+    pub(crate) connectors: Mutex<BTreeMap<Arc<str>, StoredConnector>>,
+    pub(crate) offsets: Mutex<Vec<(String, Partition, OffsetMap)>>,
 }
 
 #[async_trait]
@@ -294,13 +293,5 @@ struct Group;
 impl SinkOffsets for Group {
     async fn committed(&self, consumer: ClientProperties) -> Result<Offsets> {
         Ok(Offsets::from([(TopicPartition::new(consumer["group.id"].as_str(), 2), 120)]))
-    }
-}
-
-struct NoMetrics;
-
-impl Registry for NoMetrics {
-    fn register(&self, _info: &'static MetricInfo, _labels: &[&str]) -> Metric {
-        Metric::default()
     }
 }

@@ -101,14 +101,18 @@ const fn converter(class: &'static str, config: &'static ConfigDef) -> Plugin {
     Plugin::Converter(ConverterPlugin { info: info(class, config), make: |settings, _| no(settings) })
 }
 
-pub static PLUGINS: &[Plugin] = &[
-    source("org.apache.kafka.connect.file.FileStreamSourceConnector", &SOURCE, Toy::make),
-    Plugin::Sink(SinkPlugin::new(info("org.apache.kafka.connect.file.FileStreamSinkConnector", &SINK), Toy::make, no)),
-    source("test.ToySourceConnector", &TOY, Toy::make),
+pub(crate) static PLUGINS: &[Plugin] = &[
+    source("org.apache.kafka.connect.file.FileStreamSourceConnector", &SOURCE, |settings| Ok(Box::new(Toy(settings)))),
+    Plugin::Sink(SinkPlugin::new(
+        info("org.apache.kafka.connect.file.FileStreamSinkConnector", &SINK),
+        |settings| Ok(Box::new(Toy(settings))),
+        no,
+    )),
+    source("test.ToySourceConnector", &TOY, |settings| Ok(Box::new(Toy(settings)))),
     source("test.HangsInStartConnector", &TOY, |_| Ok(Box::new(Hangs))),
     source("test.FailsInStartConnector", &TOY, |_| Ok(Box::new(Fails))),
     source("test.PanicsConnector", &TOY, |_| panic!("on purpose")),
-    source("test.HangingRuleConnector", &HANGING_RULE, Toy::make),
+    source("test.HangingRuleConnector", &HANGING_RULE, |settings| Ok(Box::new(Toy(settings)))),
     converter("org.apache.kafka.connect.json.JsonConverter", &JSON),
     converter("org.apache.kafka.connect.storage.StringConverter", &STRING),
     Plugin::HeaderConverter(HeaderConverterPlugin {
@@ -135,12 +139,6 @@ fn hang() -> ! {
 
 /// Plans as many tasks as it may, or as `tasks` says.
 struct Toy(Settings);
-
-impl Toy {
-    fn make(settings: Settings) -> Result<Box<dyn Connector>> {
-        Ok(Box::new(Self(settings)))
-    }
-}
 
 #[async_trait]
 impl Connector for Toy {

@@ -1,0 +1,137 @@
+//! The sink task: each record becomes a line at the end of a file or of standard output.
+//!
+//! The lines of a batch are written in one piece before `put` returns, so that a reader of the file sees them at once.
+//! At least once: when the worker delivers records again, their lines are there again. A write that failed half-way
+//! goes on at the byte where it stopped, so the same batch put again after an error doubles nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipette_api::config::Importance;
+use pipette_api::{
+    ConnectError, Key, Offsets, Result, SinkBatch, SinkContext, SinkRuntime, SinkTask, TopicPartition, async_trait,
+};
+
+use crate::io::failed;
+use crate::text;
+
+pub(crate) static FILE: Key<String> =
+    Key::new("file", "The file to append lines to. Without it, or with an empty value, standard output is written.")
+        .optional()
+        .importance(Importance::High);
+
+/// Appends lines.
+pub(crate) struct FileStreamSink {
+    /// `None` is standard output.
+    path: Option<PathBuf>,
+    handle: Option<File>,
+    /// Lines not written yet.
+    pending: Vec<u8>,
+    /// The batch whose lines are taken although its `put` failed. Held, so that no other batch can look the same.
+    taken: Option<Arc<SinkBatch>>,
+    runtime: Option<Arc<dyn SinkRuntime>>,
+}
+
+impl FileStreamSink {
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Self { path, handle: None, pending: Vec::new(), taken: None, runtime: None }
+    }
+
+    /// Writes what has gathered. What a failed write did write is not written again.
+    fn write_out(&mut self) -> Result<()> {
+        self.open()?;
+        let (written, outcome) = if let Some(file) = &mut self.handle {
+            write(file, &self.pending)
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            let (written, outcome) = write(&mut stdout, &self.pending);
+            (written, outcome.and_then(|()| stdout.flush()))
+        };
+        self.pending.drain(..written);
+        outcome.map_err(|error| {
+            // Opened again next time: the handle of a share that went away does not come back.
+            self.handle = None;
+            match &self.path {
+                Some(path) => failed("write", path, error),
+                None => ConnectError::fatal("Cannot write to standard output: nobody reads it").because(error),
+            }
+        })
+    }
+
+    /// Opens the file, if there is one to open.
+    fn open(&mut self) -> Result<()> {
+        if let (Some(path), None) = (&self.path, &self.handle) {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            self.handle = Some(opened.map_err(|error| failed("open", path, error))?);
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self, batch: &Arc<SinkBatch>) {
+        for (index, record) in batch.records.iter().enumerate() {
+            let begin = self.pending.len();
+            match text::write(&record.record.value.value, &mut self.pending) {
+                Ok(()) => self.pending.push(b'\n'),
+                Err(error) => {
+                    self.pending.truncate(begin);
+                    if let Some(runtime) = &self.runtime {
+                        runtime.report(batch, index, error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SinkTask for FileStreamSink {
+    async fn start(&mut self, context: SinkContext) -> Result<()> {
+        self.runtime = Some(context.runtime);
+        self.open()
+    }
+
+    async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
+        if self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &batch)) {
+            self.taken = None;
+        } else {
+            // What an earlier batch left unwritten goes first: memory stays within one batch, however long the disk is
+            // full.
+            self.write_out()?;
+            self.gather(&batch);
+        }
+        self.write_out().inspect_err(|_| self.taken = Some(batch))
+    }
+
+    async fn flush(&mut self, upto: &Offsets) -> Result<Offsets> {
+        self.write_out()?;
+        Ok(upto.clone())
+    }
+
+    async fn close(&mut self, _partitions: &[TopicPartition]) -> Result<()> {
+        // A batch that failed belonged to these partitions, or it will come again and be taken for a new one.
+        self.taken = None;
+        Ok(())
+    }
+
+    async fn stop(&mut self) -> Result<()> {
+        let outcome = self.write_out();
+        self.handle = None;
+        outcome
+    }
+}
+
+/// Writes as much as can be written and tells how much that was.
+fn write(destination: &mut impl Write, bytes: &[u8]) -> (usize, std::io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match destination.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(std::io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}

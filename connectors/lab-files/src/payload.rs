@@ -1,0 +1,131 @@
+//! A whole file as one value, read when somebody needs it.
+//!
+//! `output.mode=whole` hands these over. The file stays where it is until the batch is committed, so it can be opened
+//! again and again, also in part; each opening makes sure it is still the file that had settled. Read next: `reading.rs`.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use pipette_api::{ConnectError, Payload, PayloadReader, Result, async_trait};
+
+use crate::finish;
+use crate::identity::Look;
+
+/// How much a reader hands over at once.
+const BLOCK: u64 = 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct FilePayload {
+    path: PathBuf,
+    look: Look,
+    follow: bool,
+    content_type: &'static str,
+}
+
+impl FilePayload {
+    pub(crate) fn new(path: PathBuf, look: Look, follow: bool) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let content_type = content_type(name.rsplit_once('.').map_or("", |(_, extension)| extension));
+        Self { path, look, follow, content_type }
+    }
+
+    fn file_at(path: &Path, look: &Look, follow: bool, start: u64) -> Result<File> {
+        let cannot = |error| ConnectError::retriable(format!("Cannot read {}", path.display())).because(error);
+        let mut file = finish::open_regular(path, follow).map_err(cannot)?;
+        if !Look::of(&file.metadata().map_err(cannot)?).same_content(look) {
+            return Err(ConnectError::data(format!("{} has changed since it was handed over", path.display())));
+        }
+        file.seek(SeekFrom::Start(start)).map_err(cannot)?;
+        Ok(file)
+    }
+}
+
+#[async_trait]
+impl Payload for FilePayload {
+    fn len(&self) -> Option<u64> {
+        Some(self.look.size)
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        Some(self.content_type)
+    }
+
+    async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {
+        let left = self.look.size.checked_sub(start);
+        let Some(len) = left.map(|left| len.unwrap_or(left)).filter(|len| left.is_some_and(|left| *len <= left)) else {
+            return Err(ConnectError::data(format!(
+                "{} has {} bytes: cannot read from {start}{}",
+                self.path.display(),
+                self.look.size,
+                len.map(|len| format!(" for {len}")).unwrap_or_default()
+            )));
+        };
+        let (path, look, follow) = (self.path.clone(), self.look, self.follow);
+        let file = blocking(move || Self::file_at(&path, &look, follow, start)).await??;
+        Ok(Box::new(FileReader { file: Some(file), left: len, path: self.path.clone() }))
+    }
+}
+
+struct FileReader {
+    /// Away while a block is being read.
+    file: Option<File>,
+    left: u64,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl PayloadReader for FileReader {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let wanted = self.left.min(BLOCK);
+        if wanted == 0 {
+            return Ok(None);
+        }
+        let Some(mut file) = self.file.take() else {
+            return Err(ConnectError::fatal(format!("Reading {} was broken off", self.path.display())));
+        };
+        let read = blocking(move || {
+            let mut block = Vec::new();
+            file.by_ref().take(wanted).read_to_end(&mut block).map(|_| (file, block))
+        });
+        let (file, block) = read
+            .await?
+            .map_err(|error| ConnectError::retriable(format!("Cannot read {}", self.path.display())).because(error))?;
+        if block.is_empty() {
+            return Err(ConnectError::data(format!("{} became shorter while it was read", self.path.display())));
+        }
+        self.left -= block.len() as u64;
+        self.file = Some(file);
+        Ok(Some(block.into()))
+    }
+}
+
+/// Payloads are read on shared runtimes, which a slow share must not hold up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ConnectError::fatal("Reading a file broke down").because(error))
+}
+
+/// The media type by extension, in lower case.
+fn content_type(extension: &str) -> &'static str {
+    match extension {
+        "csv" => "text/csv",
+        "tsv" | "tab" => "text/tab-separated-values",
+        "txt" | "log" | "asc" => "text/plain",
+        "json" => "application/json",
+        "xml" | "mzml" | "mzxml" | "animl" => "application/xml",
+        "pdf" => "application/pdf",
+        "zip" => "application/zip",
+        "gz" => "application/gzip",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "tif" | "tiff" => "image/tiff",
+        "bmp" => "image/bmp",
+        "dcm" => "application/dicom",
+        "xls" => "application/vnd.ms-excel",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "parquet" => "application/vnd.apache.parquet",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,160 @@
+//! A number as it stands in the text, read as what the caller needs.
+
+use pipette_api::data::Decimal;
+use pipette_api::{ConnectError, Result, Value};
+
+use crate::decimal::decimal_from_text;
+
+/// The text of a JSON number, already checked. Every reading costs time linear in the text, which is at most
+/// [`MAX_NUMBER`] long.
+#[derive(Debug, Clone, Copy)]
+pub struct Number<'a> {
+    text: &'a str,
+    negative: bool,
+    integer: bool,
+    /// The digits before the point, modulo 2^64.
+    low: u64,
+}
+
+/// Java's limit on the characters of one number.
+pub(crate) const MAX_NUMBER: usize = 1000;
+
+impl<'a> Number<'a> {
+    pub(crate) fn new(text: &'a str, integer: bool, low: u64) -> Self {
+        Self { text, negative: text.starts_with('-'), integer, low }
+    }
+
+    /// True without point and exponent, whatever its size.
+    pub fn is_integer(&self) -> bool {
+        self.integer
+    }
+
+    /// The number, if it is an integer of 64 bits.
+    pub fn exact(&self) -> Option<i64> {
+        self.text.parse().ok().filter(|_| self.integer)
+    }
+
+    /// The schemaless value: integers are 64 bits wide, everything else is a double.
+    pub fn value(&self) -> Value {
+        if self.integer { Value::I64(self.as_i64()) } else { Value::F64(self.as_f64()) }
+    }
+
+    /// The integer part, modulo 2^64: what Java's `longValue` makes of any number.
+    pub fn as_i64(&self) -> i64 {
+        let low = if self.integer { self.low } else { self.low_of_all() };
+        if self.negative { low.wrapping_neg().cast_signed() } else { low.cast_signed() }
+    }
+
+    /// The low bits of [`Number::as_i64`]: Java's `intValue` of any number.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn as_i32(&self) -> i32 {
+        self.as_i64() as i32
+    }
+
+    /// The nearest double; beyond its range infinite. Zero has no sign, because Java reads it as a decimal first.
+    pub fn as_f64(&self) -> f64 {
+        let value: f64 = self.text.parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
+        if value == 0.0 && self.is_zero() { 0.0 } else { value }
+    }
+
+    /// The nearest float, rounded once.
+    pub fn as_f32(&self) -> f32 {
+        let value: f32 = self.text.parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
+        if value == 0.0 && self.is_zero() { 0.0 } else { value }
+    }
+
+    /// The decimal with the scale as written: `1.50` has scale 2, `1E+5` scale -5. A data error when the exponent leaves
+    /// 32 bits.
+    pub fn as_decimal(&self) -> Result<Decimal> {
+        decimal_from_text(self.text)
+            .ok_or_else(|| ConnectError::data("the exponent of a decimal number leaves 32 bits"))
+    }
+
+    fn is_zero(&self) -> bool {
+        let parts = self.parts();
+        parts.whole.bytes().chain(parts.fraction.bytes()).all(|digit| digit == b'0')
+    }
+
+    fn parts(&self) -> Parts<'a> {
+        let text = self.text.strip_prefix('-').unwrap_or(self.text);
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse().ok()),
+            None => (text, Some(0)),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        Parts { whole, fraction, exponent }
+    }
+
+    fn low_of_all(&self) -> u64 {
+        let parts = self.parts();
+        // An exponent too long for 64 bits shifts every digit out, to either side; so does one of 64 (10^64 = 0 mod 2^64).
+        let Some(exponent) = parts.exponent else { return 0 };
+        let places = length(parts.whole).saturating_add(exponent);
+        if places <= 0 || exponent.saturating_sub(length(parts.fraction)) >= 64 {
+            return 0;
+        }
+        let digits = parts.whole.bytes().chain(parts.fraction.bytes()).chain(std::iter::repeat(b'0'));
+        let places = usize::try_from(places).unwrap_or_else(|_| unreachable!("positive"));
+        digits.take(places).fold(0u64, |low, digit| low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+    }
+}
+
+/// A number has at most [`MAX_NUMBER`] characters.
+fn length(digits: &str) -> i64 {
+    i64::try_from(digits.len()).unwrap_or(i64::MAX)
+}
+
+struct Parts<'a> {
+    whole: &'a str,
+    fraction: &'a str,
+    /// `None` beyond 64 bits.
+    exponent: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn number(text: &str) -> Number<'_> {
+        let integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        let digits = text.trim_start_matches('-').bytes().take_while(u8::is_ascii_digit);
+        let low = digits.fold(0u64, |low, digit| low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+        Number::new(text, integer, low)
+    }
+
+    #[test]
+    fn integers_wrap_as_javas_do() {
+        for (text, expected) in [
+            ("007", 7),
+            ("-0", 0),
+            ("1.9", 1),
+            ("-1.9", -1),
+            ("1e3", 1000),
+            ("12345e-2", 123),
+            ("0.00123e5", 123),
+            ("1e-400", 0),
+            ("1e64", 0),
+            ("1e99999999999999999999", 0),
+            ("9223372036854775807", i64::MAX),
+            ("9223372036854775808", i64::MIN),
+            ("18446744073709551617", 1),
+            ("1e30", 5_076_944_270_305_263_616),
+        ] {
+            assert_eq!(number(text).as_i64(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn floats_and_decimals() {
+        assert_eq!(number("-0.0").as_f64().to_bits(), 0);
+        assert_eq!(number("1e10").as_i32(), 1_410_065_408);
+        assert!(number("1e400").as_f64().is_infinite());
+        assert!(number("1e39").as_f32().is_infinite());
+        assert_eq!(number("1.1").as_f32().to_bits(), 1.1f32.to_bits());
+        assert_eq!(number("-1.50").as_decimal().unwrap(), Decimal::new(-150, 2));
+        assert_eq!(number("1E+5").as_decimal().unwrap(), Decimal::new(1, -5));
+        assert!(number("1e2147483649").as_decimal().is_err());
+        assert_eq!(parse(&pipette_api::Blob::whole("1.50").unwrap()).unwrap(), Value::F64(1.5));
+    }
+}

@@ -1,0 +1,463 @@
+//! The token reader. [`crate::Parser`] and the worker's JSON converter pull from it; read `tree.rs` next.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt::Display;
+
+use pipette_api::{ConnectError, Result, Text};
+
+use crate::number::{MAX_NUMBER, Number};
+use crate::scan;
+
+/// Java's limit on nesting. What is read recursively elsewhere (schemas) has a lower one.
+pub const MAX_DEPTH: usize = 1000;
+/// Java's limits on the UTF-16 units of a string and of a member name.
+const MAX_STRING: usize = 20_000_000;
+const MAX_NAME: usize = 50_000;
+
+/// The cause of every error about text that is no JSON, so that callers can tell it from JSON that does not fit.
+#[derive(Debug)]
+pub struct SyntaxError(String);
+
+impl Display for SyntaxError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for SyntaxError {}
+
+impl SyntaxError {
+    /// True when the error is about text that is no JSON.
+    pub fn is_cause_of(error: &ConnectError) -> bool {
+        error.source().is_some_and(<dyn Error>::is::<Self>)
+    }
+
+    pub(crate) fn data(message: String) -> ConnectError {
+        ConnectError::data(message.clone()).because(Self(message))
+    }
+}
+
+/// What a value is, told from its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Shape {
+    Null,
+    Boolean,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Shape {
+    /// Java's name for it, as error texts show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Boolean => "BOOLEAN",
+            Self::Number => "NUMBER",
+            Self::String => "STRING",
+            Self::Array => "ARRAY",
+            Self::Object => "OBJECT",
+        }
+    }
+}
+
+/// A string or member name as it stands in the document: a span of it, or made new because it has escapes.
+#[derive(Debug, Clone)]
+pub enum Name {
+    /// Start and length.
+    Span(u32, u32),
+    /// Without its escapes.
+    Made(String),
+}
+
+/// Walks a document. Each call takes one token; the caller asks for the [`Shape`] first and takes what fits.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    text: &'a Text,
+    bytes: &'a [u8],
+    pos: usize,
+    depth: usize,
+    cut: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a Text, start: usize, cut: bool) -> Self {
+        Self { text, bytes: text.as_bytes(), pos: start, depth: 0, cut }
+    }
+
+    /// The shape of the next value.
+    #[inline]
+    pub fn shape(&mut self) -> Result<Shape> {
+        match self.peek() {
+            Some(b'"') => Ok(Shape::String),
+            Some(b'0'..=b'9' | b'-') => Ok(Shape::Number),
+            Some(b'{') => Ok(Shape::Object),
+            Some(b'[') => Ok(Shape::Array),
+            Some(b't' | b'f') => Ok(Shape::Boolean),
+            Some(b'n') => Ok(Shape::Null),
+            _ => Err(self.fail("a value")),
+        }
+    }
+
+    /// Takes `null`.
+    pub fn null(&mut self) -> Result<()> {
+        self.literal(b"null")
+    }
+
+    /// Takes `true` or `false`.
+    pub fn boolean(&mut self) -> Result<bool> {
+        let value = self.peek() == Some(b't');
+        self.literal(if value { b"true" } else { b"false" })?;
+        Ok(value)
+    }
+
+    /// Takes a number.
+    #[inline]
+    pub fn number(&mut self) -> Result<Number<'a>> {
+        self.peek();
+        let start = self.pos;
+        self.eat(b'-');
+        let mut low = 0u64;
+        let first = self.pos;
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.pos) {
+            low = low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.pos += 1;
+        }
+        if self.pos == first {
+            return Err(self.fail("a digit"));
+        }
+        let mut integer = true;
+        if self.eat(b'.') {
+            integer = false;
+            self.digits()?;
+        }
+        if matches!(self.bytes.get(self.pos), Some(b'e' | b'E')) {
+            integer = false;
+            self.pos += 1;
+            let _sign = self.eat(b'-') || self.eat(b'+');
+            self.digits()?;
+        }
+        if self.pos - start > MAX_NUMBER {
+            return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
+        }
+        let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
+        Ok(Number::new(text, integer, low))
+    }
+
+    /// Takes a string.
+    #[inline]
+    pub fn string(&mut self) -> Result<Text> {
+        let name = self.quoted(MAX_STRING)?;
+        Ok(self.to_text(name))
+    }
+
+    /// Goes into an object; [`Reader::member`] is next.
+    pub fn open_object(&mut self) -> Result<()> {
+        self.open(b'{')
+    }
+
+    /// Goes into an array; [`Reader::element`] is next.
+    pub fn open_array(&mut self) -> Result<()> {
+        self.open(b'[')
+    }
+
+    /// The name of the next member, its value being next; `None` at the end, which is taken. `first` is true right after
+    /// [`Reader::open_object`].
+    #[inline]
+    pub fn member(&mut self, first: bool) -> Result<Option<Name>> {
+        if self.more(b'}', first)? { self.name().map(Some) } else { Ok(None) }
+    }
+
+    /// True when another element is next; false at the end, which is taken.
+    #[inline]
+    pub fn element(&mut self, first: bool) -> Result<bool> {
+        self.more(b']', first)
+    }
+
+    /// Takes a whole value without looking at more than its syntax.
+    pub fn skip(&mut self) -> Result<()> {
+        // One bit per level: set in an object.
+        let mut objects = [0u64; MAX_DEPTH.div_ceil(64) + 1];
+        let outer = self.depth;
+        loop {
+            match self.shape()? {
+                Shape::Object | Shape::Array => {
+                    let object = self.peek() == Some(b'{');
+                    self.open(if object { b'{' } else { b'[' })?;
+                    let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
+                    objects[word] = if object { objects[word] | bit } else { objects[word] & !bit };
+                    if self.next_in(object, true)? {
+                        continue;
+                    }
+                }
+                Shape::String => drop(self.quoted(MAX_STRING)?),
+                Shape::Number => drop(self.number()?),
+                Shape::Boolean => drop(self.boolean()?),
+                Shape::Null => self.null()?,
+            }
+            loop {
+                if self.depth == outer {
+                    return Ok(());
+                }
+                if self.next_in(objects[self.depth / 64] >> (self.depth % 64) & 1 == 1, false)? {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn next_in(&mut self, object: bool, first: bool) -> Result<bool> {
+        if object { Ok(self.member(first)?.is_some()) } else { self.element(first) }
+    }
+
+    /// The bytes of a name.
+    pub fn bytes_of<'n>(&self, name: &'n Name) -> &'n [u8]
+    where
+        'a: 'n,
+    {
+        match name {
+            Name::Span(start, len) => &self.bytes[*start as usize..][..*len as usize],
+            Name::Made(text) => text.as_bytes(),
+        }
+    }
+
+    /// The name as text of its own.
+    pub fn to_text(&self, name: Name) -> Text {
+        match name {
+            Name::Span(start, len) => self.text.slice(start, len),
+            Name::Made(text) => Text::from(text),
+        }
+    }
+
+    /// Where the next token starts, counted in bytes.
+    pub fn position(&mut self) -> usize {
+        self.peek();
+        self.pos
+    }
+
+    /// The document's bytes from a position to here.
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        &self.bytes[start..self.pos]
+    }
+
+    /// Takes a text that is known to be a whole value, if the document goes on with exactly it.
+    pub fn take(&mut self, known: &[u8]) -> bool {
+        self.peek();
+        let same = self.bytes[self.pos..].starts_with(known);
+        self.pos += if same { known.len() } else { 0 };
+        same
+    }
+
+    /// True when nothing but white space is left.
+    pub fn at_end(&mut self) -> bool {
+        self.peek().is_none() && !self.cut
+    }
+
+    /// Java's rule for the end of a document, after a value that starts like `first`: what follows a string, an object or an array is ignored;
+    /// after anything else white space must come before it is.
+    pub fn finish_leniently(&self, shape: Shape) -> Result<()> {
+        let closed = matches!(shape, Shape::String | Shape::Array | Shape::Object);
+        match self.bytes.get(self.pos) {
+            None if closed || !self.cut => Ok(()),
+            Some(b' ' | b'\t' | b'\n' | b'\r') => Ok(()),
+            Some(_) if closed => Ok(()),
+            _ => Err(self.fail("white space or the end")),
+        }
+    }
+
+    fn refuse(at: usize, reason: impl Display) -> ConnectError {
+        SyntaxError::data(format!("invalid JSON at byte {at}: {reason}"))
+    }
+
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.bytes.get(self.pos) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.pos += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn name(&mut self) -> Result<Name> {
+        if self.peek() != Some(b'"') {
+            return Err(self.fail("a member name in double quotes"));
+        }
+        let name = self.quoted(MAX_NAME)?;
+        if self.peek() != Some(b':') {
+            return Err(self.fail("a colon"));
+        }
+        self.pos += 1;
+        Ok(name)
+    }
+
+    #[inline]
+    fn more(&mut self, end: u8, first: bool) -> Result<bool> {
+        match self.peek() {
+            Some(byte) if byte == end => {
+                self.pos += 1;
+                self.depth -= 1;
+                Ok(false)
+            }
+            Some(_) if first => Ok(true),
+            Some(b',') => {
+                self.pos += 1;
+                Ok(true)
+            }
+            _ => Err(self.fail(if end == b'}' { "a comma or }" } else { "a comma or ]" })),
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, byte: u8) -> Result<()> {
+        if self.peek() != Some(byte) {
+            return Err(self.fail(if byte == b'{' { "an object" } else { "an array" }));
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(Self::refuse(self.pos, format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.pos += 1;
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &'static [u8]) -> Result<()> {
+        if self.take(word) { Ok(()) } else { Err(self.fail("a value")) }
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let there = self.bytes.get(self.pos) == Some(&byte);
+        self.pos += usize::from(there);
+        there
+    }
+
+    fn digits(&mut self) -> Result<()> {
+        let start = self.pos;
+        while self.bytes.get(self.pos).is_some_and(u8::is_ascii_digit) {
+            self.pos += 1;
+        }
+        if self.pos == start { Err(self.fail("a digit")) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn quoted(&mut self, limit: usize) -> Result<Name> {
+        if self.peek() != Some(b'"') {
+            return Err(self.fail("a string"));
+        }
+        let start = self.pos + 1;
+        let end = scan::read_run(self.bytes, start);
+        if self.bytes.get(end) != Some(&b'"') {
+            return self.escaped(start, end, limit);
+        }
+        self.pos = end + 1;
+        Self::check_length(start, &self.bytes[start..end], limit)?;
+        Ok(Name::Span(narrow(start), narrow(end - start)))
+    }
+
+    /// A string whose first escape (or mistake) is at `stop`.
+    fn escaped(&mut self, start: usize, stop: usize, limit: usize) -> Result<Name> {
+        let mut made = self.bytes[start..stop].to_vec();
+        self.pos = stop;
+        loop {
+            match self.bytes.get(self.pos) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let character = self.escape()?;
+                    made.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                Some(_) => {
+                    let reason = "control characters inside strings must be escaped";
+                    return Err(Self::refuse(self.pos, reason));
+                }
+                None => return Err(self.fail("the closing quote of a string")),
+            }
+            let end = scan::read_run(self.bytes, self.pos);
+            made.extend_from_slice(&self.bytes[self.pos..end]);
+            self.pos = end;
+        }
+        self.pos += 1;
+        Self::check_length(start, &made, limit)?;
+        Ok(Name::Made(String::from_utf8(made).unwrap_or_else(|_| unreachable!("pieces of checked text"))))
+    }
+
+    fn escape(&mut self) -> Result<char> {
+        let kind = self.bytes.get(self.pos + 1);
+        let character = match kind {
+            Some(b'u') => return self.unicode(),
+            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            _ => {
+                self.pos += 1;
+                return Err(self.fail("one of the escapes \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u"));
+            }
+        };
+        self.pos += 2;
+        Ok(character)
+    }
+
+    fn unicode(&mut self) -> Result<char> {
+        let first = self.unit(self.pos)?;
+        self.pos += 6;
+        if !matches!(first, 0xD800..=0xDBFF) || !self.bytes[self.pos..].starts_with(b"\\u") {
+            // Java keeps a lone surrogate; text here is UTF-8 and cannot. compat: surprises, row 2.
+            return Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+        }
+        let second = self.unit(self.pos)?;
+        if !matches!(second, 0xDC00..=0xDFFF) {
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        self.pos += 6;
+        let joined = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        Ok(char::from_u32(joined).unwrap_or_else(|| unreachable!("a surrogate pair")))
+    }
+
+    fn unit(&self, at: usize) -> Result<u32> {
+        let digits = self.bytes.get(at + 2..at + 6).unwrap_or_default();
+        let value = digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?));
+        let value = value.filter(|_| digits.len() == 4);
+        value.ok_or_else(|| Self::refuse(at, "\\u must be followed by four hexadecimal digits"))
+    }
+
+    fn check_length(start: usize, string: &[u8], limit: usize) -> Result<()> {
+        // UTF-16 units are never more than bytes.
+        if string.len() <= limit {
+            return Ok(());
+        }
+        let units = std::str::from_utf8(string).map_or(0, |text| text.encode_utf16().count());
+        if units <= limit {
+            return Ok(());
+        }
+        Err(Self::refuse(start, format_args!("a string of {units} characters is longer than {limit}")))
+    }
+
+    /// What went wrong at the current byte. Cold on purpose.
+    #[cold]
+    pub(crate) fn fail(&self, expected: &str) -> ConnectError {
+        match self.bytes.get(self.pos) {
+            Some(byte) => {
+                let found = match byte {
+                    b'!'..=b'~' => Cow::Owned(char::from(*byte).to_string()),
+                    b' ' => Cow::Borrowed("a blank"),
+                    byte => Cow::Owned(format!("byte 0x{byte:02X}")),
+                };
+                Self::refuse(self.pos, format_args!("expected {expected}, found {found}"))
+            }
+            None if self.cut => {
+                SyntaxError::data(format!("invalid JSON: the text is not valid UTF-8 at byte {}", self.bytes.len()))
+            }
+            None => Self::refuse(self.pos, format_args!("the text ends where {expected} should be")),
+        }
+    }
+}
+
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or_else(|_| unreachable!("a blob is shorter than 4 GiB"))
+}

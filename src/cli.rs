@@ -1,0 +1,373 @@
+//! The command line: what can be asked for, and what each answer is worth as an exit code.
+//!
+//! Called by `main.rs`. `run` takes what Apache's `connect-standalone` takes, and its exit codes are Java's: see
+//! [`Failure`].
+
+pub(crate) mod http;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use pipette_api::{ConfigMap, ConnectError, Result};
+use pipette_broker::{Broker, BrokerConfig};
+
+use crate::herder::validate::{Draft, validate};
+use crate::plugins::Plugins;
+use crate::quickstart::{self, Quickstart};
+use crate::settings::file;
+use crate::settings::worker::WorkerConfig;
+use crate::telemetry;
+use crate::worker::{self, Worker};
+
+/// The log levels when `--log` is not given.
+const LOG_VARIABLE: &str = "PIPETTE_LOG";
+
+/// An error on its way to the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// 1: wrong arguments, or a file that is not valid. 2: the worker file, its state folder or its port. 3: the
+    /// worker does not come up, or a connector of the command line was refused.
+    pub code: u8,
+    /// What to tell.
+    pub error: ConnectError,
+}
+
+impl Failure {
+    /// The worker cannot start with what it was given.
+    pub fn setup(error: ConnectError) -> Self {
+        Self { code: 2, error }
+    }
+
+    /// The worker was up, or nearly so.
+    pub fn start(error: ConnectError) -> Self {
+        Self { code: 3, error }
+    }
+}
+
+type Outcome = std::result::Result<(), Failure>;
+
+/// Runs a command line; the program's `main`.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(u8::from(!asked));
+        }
+    };
+    match dispatch(&matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, error }) => {
+            let _ = writeln!(io::stderr(), "pipette: {}", error.chain());
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Outcome {
+    let (name, matches) = matches.subcommand().unwrap_or_else(|| unreachable!("clap asks for one"));
+    let given = matches.get_one::<String>("log").cloned();
+    let levels = given.or_else(|| std::env::var(LOG_VARIABLE).ok());
+    let usage = |error| Failure { code: 1, error };
+    match name {
+        "run" => run(matches, &levels.unwrap_or_default()),
+        "quickstart" => quickstart(matches, &levels.unwrap_or_else(|| "warn".into())),
+        "broker" => broker(matches, &levels.unwrap_or_default()),
+        "plugins" => plugins().map_err(usage),
+        "validate" => validate_file(matches).map_err(usage),
+        "health" => health(matches).map_err(usage),
+        other => unreachable!("{other} is not declared"),
+    }
+}
+
+/// The worker, until it is told to stop.
+fn run(matches: &ArgMatches, levels: &str) -> Outcome {
+    telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    let values = file::worker(path(matches, "WORKER")).map_err(Failure::setup)?;
+    let config = WorkerConfig::read(values).map_err(Failure::setup)?;
+    let files = matches.get_many::<PathBuf>("CONNECTOR").unwrap_or_default();
+    let connectors: Vec<_> = files.map(|path| file::connector(path)).collect::<Result<_>>().map_err(Failure::start)?;
+    let broker =
+        matches.get_flag("embedded").then(|| worker::embedded_broker(&config)).transpose().map_err(Failure::setup)?;
+    let worker = Worker::start(config)?;
+    let signals = worker.signals().map_err(Failure::start)?;
+    let created = worker.create(connectors).map_err(Failure::start);
+    if created.is_ok() {
+        // Whoever sends signals has gone only with the worker itself.
+        let _ = signals.recv();
+    }
+    worker.stop();
+    drop(broker);
+    created
+}
+
+fn quickstart(matches: &ArgMatches, levels: &str) -> Outcome {
+    telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    let asked = Quickstart {
+        dir: path(matches, "dir").to_owned(),
+        listen: matches.get_one::<String>("listen").cloned(),
+        once: matches.get_flag("once"),
+    };
+    quickstart::run(&asked)
+}
+
+/// The embedded broker alone, until it is told to stop.
+fn broker(matches: &ArgMatches, levels: &str) -> Outcome {
+    telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    let mut config = BrokerConfig::new(path(matches, "dir"));
+    config.listen = *matches.get_one::<SocketAddr>("listen").unwrap_or(&config.listen);
+    config.allow_remote = matches.get_flag("allow-remote");
+    let failed = |error| Failure::setup(ConnectError::fatal("The broker does not start").because(error));
+    let broker = Broker::start(config).map_err(failed)?;
+    say(&format!("Kafka protocol on {}; Ctrl-C stops it\n", broker.address())).map_err(Failure::start)?;
+    worker::wait_for_signal().map_err(Failure::start)?;
+    broker.stop();
+    Ok(())
+}
+
+fn plugins() -> Result<()> {
+    let mut text = String::new();
+    for plugin in Plugins::built_in().all() {
+        let info = plugin.info();
+        let _ = writeln!(text, "{:<16} {} ({})", plugin.kind(), info.class, info.version);
+        let _ = writeln!(text, "{:<16}   {}", "", info.about);
+    }
+    say(&text)
+}
+
+/// Says what is wrong with a connector file, key by key; nothing connects.
+fn validate_file(matches: &ArgMatches) -> Result<()> {
+    let path = path(matches, "FILE");
+    let connector = file::connector(path)?;
+    let worker = match matches.get_one::<PathBuf>("worker") {
+        Some(worker) => file::worker(worker)?,
+        None => any_worker(),
+    };
+    let errors =
+        errors_of(&WorkerConfig::read(worker)?, connector.config).map_err(|error| error.within(path.display()))?;
+    if errors.is_empty() {
+        return say(&format!("{}: connector {} is valid\n", path.display(), connector.name));
+    }
+    let count = errors.len();
+    let noun = if count == 1 { "error" } else { "errors" };
+    Err(ConnectError::config(format!("{}: {count} {noun}\n  {}", path.display(), errors.join("\n  "))))
+}
+
+/// What Apache's example worker file says, for configurations that are looked at without a worker.
+fn any_worker() -> ConfigMap {
+    let json = "org.apache.kafka.connect.json.JsonConverter";
+    let keys = [("bootstrap.servers", "localhost:9092"), ("key.converter", json), ("value.converter", json)];
+    keys.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Every error of a connector's configuration, as REST would tell it.
+fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
+    let draft: Draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    let validation = validate(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
+    Ok(validation.errors().map(str::to_owned).collect())
+}
+
+/// Asks `GET /health` of a worker.
+fn health(matches: &ArgMatches) -> Result<()> {
+    let url = matches.get_one::<String>("URL").map(String::as_str).unwrap_or_default();
+    let answer = http::get(&format!("{}/health", url.trim_end_matches('/')))?;
+    say(&format!("{answer}\n"))
+}
+
+fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
+    matches.get_one::<PathBuf>(name).unwrap_or_else(|| unreachable!("{name} is required or has a default"))
+}
+
+/// Prints to standard output. A reader that has gone away (`| head`) is no error.
+pub(crate) fn say(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(ConnectError::fatal("Cannot write to standard output").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What can be asked for.
+pub fn command() -> Command {
+    Command::new("pipette")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Kafka Connect-compatible connector worker: one binary, no JVM.")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .arg(
+            Arg::new("log")
+                .long("log")
+                .value_name("LEVELS")
+                .global(true)
+                .display_order(100)
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Log levels, such as `debug` or `info,pipette::herder=debug` [env: PIPETTE_LOG]"),
+        )
+        .subcommands([
+            run_command(),
+            quickstart_command(),
+            broker_command(),
+            plugins_command(),
+            validate_command(),
+            health_command(),
+        ])
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pipette quickstart                                  Try it: a broker, a worker and a watched folder, nothing to set up
+  pipette run worker.properties source.json           Run a worker, as `connect-standalone` would
+  pipette run --embedded worker.properties            The same with a Kafka-compatible broker inside
+  pipette validate source.json                        What is wrong with a connector's configuration?
+
+A worker is spoken to by the REST API of Kafka Connect, on http://127.0.0.1:8083 unless `listeners` says otherwise.";
+
+fn run_command() -> Command {
+    Command::new("run")
+        .visible_aliases(["standalone", "distributed"])
+        .about("Run a worker, with the files of Apache's connect-standalone")
+        .arg(
+            file_argument("WORKER", "Worker file: bootstrap.servers, converters, listeners, state.dir, …")
+                .required(true),
+        )
+        .arg(
+            file_argument("CONNECTOR", "Connector files, JSON or properties: created, or updated if they exist")
+                .num_args(0..),
+        )
+        .arg(
+            Arg::new("embedded")
+                .long("embedded")
+                .action(ArgAction::SetTrue)
+                .help("Also start the embedded broker at bootstrap.servers; its data is in <state.dir>/kafka"),
+        )
+        .after_help(
+            "\
+Examples:
+  pipette run config/connect-standalone.properties
+  pipette run worker.properties config/connectors/lab-files-source.json
+  PIPETTE_LOG=debug pipette run worker.properties
+
+SIGINT and SIGTERM stop the worker: tasks end, offsets are committed, then it exits with 0.
+Exit codes: 1 wrong arguments; 2 worker file, state.dir or port; 3 a connector file was refused.",
+        )
+}
+
+fn quickstart_command() -> Command {
+    Command::new("quickstart")
+        .about("Watch a folder of lab files end up in Kafka and in a file, with nothing to set up")
+        .arg(
+            file_argument("dir", "Folder for everything it makes; a second start goes on where the first stopped")
+                .long("dir")
+                .value_name("DIR")
+                .default_value("pipette-quickstart"),
+        )
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("http://HOST:PORT")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Where REST listens [default: http://127.0.0.1:8083, or a free port if that one is taken]"),
+        )
+        .arg(
+            Arg::new("once")
+                .long("once")
+                .action(ArgAction::SetTrue)
+                .help("Exit with 0 when every row of the sample files has arrived"),
+        )
+        .after_help(
+            "\
+Examples:
+  pipette quickstart
+  pipette quickstart --dir /tmp/try --once
+
+While it runs, copy a CSV file into DIR/inbox and watch DIR/out/rows.jsonl grow. Ctrl-C stops it; only data stays.",
+        )
+}
+
+fn broker_command() -> Command {
+    Command::new("broker")
+        .about("Run the embedded broker alone: one node for one machine, Kafka's protocol")
+        .arg(file_argument("dir", "Folder for its data").long("dir").value_name("DIR").required(true))
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("HOST:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .default_value("127.0.0.1:9092")
+                .help("Where it listens"),
+        )
+        .arg(
+            Arg::new("allow-remote")
+                .long("allow-remote")
+                .action(ArgAction::SetTrue)
+                .help("Let --listen be an address that other machines reach, although there is no login and no TLS"),
+        )
+        .after_help(
+            "\
+Examples:
+  pipette broker --dir /var/lib/pipette/kafka
+  pipette broker --dir /tmp/kafka --listen 127.0.0.1:9192
+
+There is no replication and no cluster. Beyond one machine, run Apache Kafka.",
+        )
+}
+
+fn plugins_command() -> Command {
+    Command::new("plugins").about("List connectors, transforms, predicates and converters of this binary").after_help(
+        "\
+Examples:
+  pipette plugins
+  pipette plugins | grep source",
+    )
+}
+
+fn validate_command() -> Command {
+    Command::new("validate")
+        .about("Check a connector's configuration without a worker")
+        .arg(file_argument("FILE", "Connector file, JSON or properties").required(true))
+        .arg(
+            file_argument("worker", "Worker file, for its converters and its policies [default: JSON converters]")
+                .long("worker")
+                .value_name("WORKER"),
+        )
+        .after_help(
+            "\
+Examples:
+  pipette validate config/connectors/lab-files-source.json
+  pipette validate --worker worker.properties source.properties
+
+Exits with 0 if it is valid, else with 1 and one line for each error.",
+        )
+}
+
+fn health_command() -> Command {
+    Command::new("health")
+        .about("Ask a running worker how it is")
+        .arg(Arg::new("URL").default_value("http://127.0.0.1:8083").help("The worker"))
+        .after_help(
+            "\
+Examples:
+  pipette health
+  pipette health http://lab-gateway:8083
+
+Exits with 0 if the worker is well, else with 1; made for health checks of containers and service managers.",
+        )
+}
+
+fn file_argument(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
+}
+
+#[cfg(test)]
+mod tests;

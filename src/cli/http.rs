@@ -1,0 +1,66 @@
+//! Requests to a worker's REST, for the commands that speak to one.
+
+use std::time::Duration;
+
+use pipette_api::{ConnectError, Result};
+
+/// A worker that takes longer is not well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The body of the answer to a GET.
+pub(crate) fn get(url: &str) -> Result<String> {
+    answer(url, agent().get(url).call())
+}
+
+/// The body of the answer to a PUT of JSON.
+pub(crate) fn put(url: &str, json: &str) -> Result<String> {
+    answer(url, agent().put(url).content_type("application/json").send(json))
+}
+
+/// Answers are read whatever their status: the body says what is wrong.
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+    config.build().into()
+}
+
+fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
+    let failed =
+        |error: ureq::Error| ConnectError::fatal(format!("No worker answers at {url}: is it running?")).because(error);
+    let mut response = response.map_err(failed)?;
+    let body = response.body_mut().read_to_string().map_err(failed)?;
+    if response.status().is_success() {
+        return Ok(body);
+    }
+    Err(ConnectError::fatal(format!("{url} answers {}: {body}", response.status())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn one_answer(text: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/health", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        url
+    }
+
+    #[test]
+    fn a_refusal_shows_what_the_worker_says() {
+        let url = one_answer("HTTP/1.1 500 x\r\nContent-Length: 7\r\n\r\nbad day");
+        let error = get(&url).unwrap_err().to_string();
+        assert!(error.ends_with("/health answers 500 Internal Server Error: bad day"), "{error}");
+        let url = one_answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
+        assert_eq!(get(&url).unwrap(), "up");
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = get(&format!("http://{gone}")).unwrap_err().to_string();
+        assert!(error.contains("is it running?"), "{error}");
+    }
+}

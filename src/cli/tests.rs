@@ -1,0 +1,62 @@
+//! Help texts as users see them, and the exit codes of wrong command lines.
+
+use super::*;
+
+fn help(command: &str) -> String {
+    let arguments = ["pipette", command, "--help"].into_iter().filter(|argument| !argument.is_empty());
+    command_error(arguments).render().to_string()
+}
+
+fn command_error<'a>(arguments: impl IntoIterator<Item = &'a str>) -> clap::Error {
+    command().term_width(100).try_get_matches_from(arguments).unwrap_err()
+}
+
+#[test]
+fn help_teaches() {
+    expect_test::expect_file!["snapshots/help.txt"].assert_eq(&help(""));
+    expect_test::expect_file!["snapshots/run.txt"].assert_eq(&help("run"));
+    expect_test::expect_file!["snapshots/quickstart.txt"].assert_eq(&help("quickstart"));
+    expect_test::expect_file!["snapshots/broker.txt"].assert_eq(&help("broker"));
+    expect_test::expect_file!["snapshots/plugins.txt"].assert_eq(&help("plugins"));
+    expect_test::expect_file!["snapshots/validate.txt"].assert_eq(&help("validate"));
+    expect_test::expect_file!["snapshots/health.txt"].assert_eq(&help("health"));
+}
+
+#[test]
+fn javas_command_lines_are_taken() {
+    for name in ["run", "standalone", "distributed"] {
+        let matches = command().try_get_matches_from(["pipette", name, "w.properties", "a.json", "b.properties"]);
+        let matches = matches.unwrap();
+        let (found, matches) = matches.subcommand().unwrap();
+        assert_eq!(found, "run");
+        assert_eq!(matches.get_many::<PathBuf>("CONNECTOR").unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn wrong_command_lines_exit_with_1_and_say_why() {
+    let exit = |arguments: &[&str]| {
+        let arguments = ["pipette"].iter().chain(arguments).map(OsString::from);
+        format!("{:?}", main(arguments))
+    };
+    let code = |number: u8| format!("{:?}", ExitCode::from(number));
+    for arguments in [&["run"][..], &[], &["broker"], &["nonsense"], &["plugins", "--log", "loud!", "x"]] {
+        assert_eq!(exit(arguments), code(1), "{arguments:?}");
+    }
+    assert_eq!(exit(&["--version"]), code(0));
+    assert_eq!(exit(&["run", "/no/such/worker.properties"]), code(2));
+    assert_eq!(exit(&["validate", "/no/such/connector.json"]), code(1));
+    assert!(command_error(["pipette", "rum", "x"]).to_string().contains("similar subcommand exists: 'run'"));
+}
+
+#[test]
+fn a_bad_connector_file_is_told_key_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.properties");
+    std::fs::write(&path, "name=bad\nconnector.class=FileStreamSource\ntasks.max=none\n").unwrap();
+    let arguments = ["pipette", "validate", path.to_str().unwrap()];
+    let matches = command().try_get_matches_from(arguments).unwrap();
+    let error = validate_file(matches.subcommand().unwrap().1).unwrap_err().to_string();
+    assert!(error.contains("bad.properties: 3 errors\n"), "{error}");
+    assert!(error.contains("tasks.max") && error.contains("\"topic\""), "{error}");
+}

@@ -1,0 +1,114 @@
+//! The few admin calls a worker needs: make a topic, name the cluster, look up a group's offsets.
+//!
+//! Used by `task/topics.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pipette_api::{ConnectError, Offsets, Result};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::sys;
+use crate::task::spec::{ClientProperties, NewTopics};
+
+/// How long one request to the broker may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// An admin client.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+/// What became of a topic that was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It is new.
+    Created,
+    /// It was there.
+    Existed,
+}
+
+impl Admin {
+    /// A client; it connects when first used.
+    pub fn new(properties: &ClientProperties) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.extend(only_connection(properties));
+        let client = config
+            .create()
+            .map_err(|error| ConnectError::config(format!("Kafka refuses the admin client's settings: {error}")))?;
+        Ok(Self { client })
+    }
+
+    /// Makes a topic unless it is there.
+    pub async fn create_topic(&self, name: &str, topics: &NewTopics) -> Result<Made> {
+        let mut topic = NewTopic::new(name, topics.partitions, TopicReplication::Fixed(topics.replication_factor));
+        for (key, value) in &topics.config {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let answers = self.client.create_topics([&topic], &options).await;
+        let code = match answers {
+            Ok(answers) => match answers.into_iter().next() {
+                Some(Err((_, code))) => code,
+                _ => return Ok(Made::Created),
+            },
+            Err(error) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+        };
+        match code {
+            RDKafkaErrorCode::TopicAlreadyExists => Ok(Made::Existed),
+            RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed => Err(ConnectError::config(format!(
+                "Kafka refuses to create topic {name} (partitions {}, replication factor {}): {code}. \
+                 Change topic.creation.default.* or create the topic by hand",
+                topics.partitions, topics.replication_factor
+            ))),
+            code => Err(ConnectError::retriable(format!("Cannot create topic {name} yet: {code}"))),
+        }
+    }
+}
+
+/// The keys that say how to reach a cluster; an admin client takes no others without complaint.
+fn only_connection(properties: &ClientProperties) -> BTreeMap<String, String> {
+    const CONNECTION: [&str; 9] = [
+        "bootstrap.servers",
+        "client.id",
+        "security.",
+        "sasl.",
+        "ssl.",
+        "reconnect.",
+        "socket.",
+        "broker.",
+        "metadata.",
+    ];
+    let wanted = |key: &str| CONNECTION.iter().any(|prefix| key.starts_with(prefix));
+    properties.iter().filter(|(key, _)| wanted(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The id of the cluster, asked with a client of its own; blocks for at most `wait`. `None` when nobody answers.
+pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<String> {
+    let mut config = ClientConfig::new();
+    config.extend(only_connection(properties));
+    let consumer: BaseConsumer = config.create().ok()?;
+    consumer.client().fetch_cluster_id(wait)
+}
+
+/// What a consumer group has committed, for every partition it ever read; blocks for at most 10 s. `properties` are
+/// those of the sink's consumer, `group.id` included.
+pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
+    let Some(group) = properties.get("group.id") else { return Ok(Offsets::new()) };
+    let away =
+        |reason: &str| ConnectError::retriable(format!("Kafka does not tell the offsets of group {group}: {reason}"));
+    let mut config = ClientConfig::new();
+    config.extend(only_connection(properties));
+    let client: BaseConsumer = config.create().map_err(|error| away(&error.to_string()))?;
+    sys::group_offsets(client.client().native_ptr(), group, REQUEST).map_err(|reason| away(&reason))
+}

@@ -1,0 +1,114 @@
+//! The yardstick of `pipette bench`: the shortest loop that hands lines to librdkafka, and a look at a topic's size.
+//!
+//! Called by `src/bench.rs` only. It lives here because only this folder names rdkafka.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+
+/// How often delivery reports are collected: often enough that they do not pile up, seldom enough to cost nothing.
+const RECORDS_PER_POLL: usize = 1_000;
+
+/// Short, because rdkafka's own `flush` sleeps in slices of 100 ms.
+const DRAIN: Duration = Duration::from_millis(1);
+
+#[derive(Default)]
+struct Reports {
+    failed: AtomicU64,
+}
+
+/// Counts what was not delivered.
+struct Counting(Arc<Reports>);
+
+impl ClientContext for Counting {}
+
+impl ProducerContext for Counting {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_err() {
+            self.0.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sends every line as the value of a record and returns when all are acknowledged.
+///
+/// # Errors
+/// When the client cannot be made, or any record was not delivered.
+pub fn bare_producer_loop<'a>(
+    properties: &BTreeMap<String, String>,
+    topic: &str,
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> Result<()> {
+    let reports = Arc::new(Reports::default());
+    let config: ClientConfig = properties.clone().into_iter().collect();
+    let producer: BaseProducer<Counting> = config
+        .create_with_context(Counting(Arc::clone(&reports)))
+        .context("librdkafka refuses the producer settings")?;
+    for (sent, line) in lines.enumerate() {
+        let mut record = BaseRecord::<(), [u8]>::to(topic).payload(line);
+        while let Err((error, back)) = producer.send(record) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                return Err(error).context(format!("topic {topic} does not take the record of line {}", sent + 1));
+            }
+            record = back;
+            producer.poll(DRAIN);
+        }
+        if sent % RECORDS_PER_POLL == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(DRAIN);
+    }
+    match reports.failed.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        failed => bail!("{failed} records were not delivered to topic {topic}"),
+    }
+}
+
+/// Watches how many records a topic holds.
+pub struct TopicSize {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl TopicSize {
+    /// # Errors
+    /// When librdkafka refuses the address.
+    pub fn watch(bootstrap: &str, topic: &str) -> Result<Self> {
+        let consumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .create()
+            .with_context(|| format!("no client for {bootstrap}"))?;
+        Ok(Self { consumer, topic: topic.into() })
+    }
+
+    /// Records in all partitions; zero when the topic does not exist yet.
+    ///
+    /// # Errors
+    /// When the broker does not answer within ten seconds.
+    pub fn records(&self) -> Result<u64> {
+        let patience = Duration::from_secs(10);
+        let metadata =
+            self.consumer.fetch_metadata(Some(&self.topic), patience).context("the broker does not answer")?;
+        let mut records = 0;
+        for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(&self.topic, partition.id(), patience)
+                .with_context(|| format!("no offsets of {}-{}", self.topic, partition.id()))?;
+            records += u64::try_from(high - low).unwrap_or_default();
+        }
+        Ok(records)
+    }
+}

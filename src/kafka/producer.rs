@@ -1,0 +1,219 @@
+//! The producer of a source task: librdkafka's `BaseProducer` with the ledger's number as opaque, and one thread that
+//! serves deliveries.
+//!
+//! Used by `task/source.rs` alone. One future per record would cost three times the CPU (docs/decisions).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pipette_api::{ConnectError, KafkaHeaders, Result};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
+use tokio::sync::Notify;
+
+use super::events::ClientEvents;
+use crate::task::spec::ClientProperties;
+
+/// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A producer with its delivery thread. Dropping it gives up what is in flight.
+pub struct TaskProducer {
+    producer: Arc<BaseProducer<Deliveries>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One record in Kafka's form, borrowed: librdkafka copies it.
+pub struct Outgoing<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition, or the partitioner's choice.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: &'a KafkaHeaders,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+}
+
+/// What became of a send.
+pub enum Sent {
+    /// librdkafka has it; its delivery will be told.
+    Queued,
+    /// The queue is full: wait for deliveries and send it again.
+    Full,
+}
+
+/// Deliveries not yet looked at.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Numbers that are in Kafka.
+    pub done: Vec<u64>,
+    /// Numbers that will never be, with the reason.
+    pub failed: Vec<(u64, ConnectError)>,
+}
+
+/// librdkafka's side: collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
+struct Deliveries {
+    inbox: Mutex<Delivered>,
+    news: Notify,
+    events: ClientEvents,
+}
+
+impl TaskProducer {
+    /// Connects in the background; a broker that is away is no error here.
+    pub fn start(properties: &ClientProperties) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.extend(properties.clone());
+        let context = Deliveries { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::default() };
+        let producer: BaseProducer<Deliveries> = config
+            .create_with_context(context)
+            .map_err(|error| ConnectError::config(format!("Kafka refuses the producer's settings: {error}")))?;
+        let producer = Arc::new(producer);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (served, until) = (Arc::clone(&producer), Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("deliveries".into())
+            .spawn(move || {
+                while !until.load(Ordering::Relaxed) {
+                    served.poll(POLL);
+                }
+            })
+            .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
+        Ok(Self { producer, stop, thread: Some(thread) })
+    }
+
+    /// Hands a record to librdkafka, with the number its delivery is told by.
+    pub fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent> {
+        let Ok(opaque) = usize::try_from(number) else { unreachable!("64-bit machines only") };
+        let mut message: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, opaque);
+        message.partition = record.partition;
+        message.key = record.key;
+        message.payload = record.value;
+        message.timestamp = record.timestamp;
+        if !record.headers.is_empty() {
+            message.headers = Some(owned_headers(record.headers));
+        }
+        match self.producer.send(message) {
+            Ok(()) => Ok(Sent::Queued),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Sent::Full),
+            Err((error, _)) => Err(self.explain(&error, record.topic)),
+        }
+    }
+
+    /// Resolves when there are deliveries to take.
+    pub async fn delivered(&self) {
+        self.producer.context().news.notified().await;
+    }
+
+    /// Takes the deliveries; `into` is swapped in empty, so that no allocation is made per batch.
+    pub fn take(&self, into: &mut Delivered) {
+        into.done.clear();
+        into.failed.clear();
+        std::mem::swap(into, &mut *self.producer.context().lock());
+    }
+
+    /// Records librdkafka still holds.
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    /// The last complaint of librdkafka, for a status that explains itself.
+    pub fn last_error(&self) -> Option<String> {
+        self.producer.context().events.last_error()
+    }
+
+    fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
+        let code = error.rdkafka_error_code();
+        let text = format!("Kafka refuses a record for topic {topic}: {error}");
+        if let Some((_, reason)) = self.producer.client().fatal_error() {
+            return ConnectError::fatal(format!("{text} ({reason})"));
+        }
+        match code {
+            Some(code) if is_about_the_record(code) => ConnectError::data(text),
+            _ => ConnectError::fatal(text),
+        }
+    }
+}
+
+impl Drop for TaskProducer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The thread ends within one poll; it owns nothing that could panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn owned_headers(headers: &KafkaHeaders) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: value.as_ref().map(pipette_api::Blob::as_bytes) })
+    })
+}
+
+/// Errors that another record would not have.
+fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::UnknownPartition
+    )
+}
+
+impl Deliveries {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Delivered> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        ClientEvents::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let number = number as u64;
+        let mut inbox = self.lock();
+        let first = inbox.done.is_empty() && inbox.failed.is_empty();
+        match result {
+            Ok(_) => inbox.done.push(number),
+            Err((error, message)) => {
+                let topic = rdkafka::Message::topic(message);
+                let text = format!("Kafka did not take a record for topic {topic}: {error}");
+                let error = match error.rdkafka_error_code() {
+                    Some(code) if is_about_the_record(code) => ConnectError::data(text),
+                    _ => ConnectError::fatal(text),
+                };
+                inbox.failed.push((number, error));
+            }
+        }
+        drop(inbox);
+        if first {
+            self.news.notify_one();
+        }
+    }
+}

@@ -1,6 +1,0 @@
-//! metrics
-
-/// The metrics page in Prometheus' text format.
-pub fn render() -> String {
-    String::new()
-}

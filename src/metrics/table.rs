@@ -1,0 +1,152 @@
+//! Every metric of the worker, named once. The metrics page and the tests are made from [`TABLE`].
+//!
+//! Names follow the widest-spread exporter rules for Java's worker (Strimzi's), so that dashboards work unchanged. A
+//! Java name that ends in `-failures`, `-errors` and the like is a gauge there, and so it is here.
+
+use pipette_api::{MetricInfo, MetricKind};
+
+/// One metric of the worker.
+#[derive(Debug)]
+pub struct Row {
+    /// Name, kind, help and labels; `connector` is added where a connector registers it.
+    pub info: MetricInfo,
+    /// Java's `group:attribute`; empty for what Java does not measure.
+    pub java: &'static str,
+}
+
+const fn row(
+    name: &'static str,
+    kind: MetricKind,
+    labels: &'static [&'static str],
+    java: &'static str,
+    help: &'static str,
+) -> Row {
+    Row { info: MetricInfo { name, kind, help, labels }, java }
+}
+
+macro_rules! table {
+    ($($id:ident = $kind:ident $name:literal $labels:tt $java:literal $help:literal;)*) => {
+        $(#[doc = $help] pub static $id: Row = row($name, MetricKind::$kind, &$labels, $java, $help);)*
+        /// All rows.
+        pub static TABLE: &[&Row] = &[$(&$id),*];
+    };
+}
+
+table! {
+    // A source task.
+    SOURCE_POLLED = Counter "kafka_connect_source_task_source_record_poll_total" ["task"]
+        "source-task-metrics:source-record-poll-total" "Records polled, before transforms.";
+    SOURCE_WRITTEN = Counter "kafka_connect_source_task_source_record_write_total" ["task"]
+        "source-task-metrics:source-record-write-total" "Records that Kafka has acknowledged, after transforms.";
+    SOURCE_ACTIVE = Gauge "kafka_connect_source_task_source_record_active_count" ["task"]
+        "source-task-metrics:source-record-active-count" "Records polled and not yet acknowledged by Kafka.";
+    POLL_MAX = Gauge "kafka_connect_source_task_poll_batch_max_time_ms" ["task"]
+        "source-task-metrics:poll-batch-max-time-ms" "Longest poll of the last minute.";
+    POLL_AVG = Gauge "kafka_connect_source_task_poll_batch_avg_time_ms" ["task"]
+        "source-task-metrics:poll-batch-avg-time-ms" "Average poll of the last minute.";
+
+    // A sink task.
+    SINK_READ = Counter "kafka_connect_sink_task_sink_record_read_total" ["task"]
+        "sink-task-metrics:sink-record-read-total" "Records read from Kafka, before transforms.";
+    SINK_SENT = Counter "kafka_connect_sink_task_sink_record_send_total" ["task"]
+        "sink-task-metrics:sink-record-send-total" "Records put into the sink, after transforms.";
+    SINK_ACTIVE = Gauge "kafka_connect_sink_task_sink_record_active_count" ["task"]
+        "sink-task-metrics:sink-record-active-count" "Records read and not yet committed.";
+    SINK_PARTITIONS = Gauge "kafka_connect_sink_task_partition_count" ["task"]
+        "sink-task-metrics:partition-count" "Topic partitions assigned to the task.";
+    SINK_COMMIT_SEQUENCE = Gauge "kafka_connect_sink_task_offset_commit_seq_no" ["task"]
+        "sink-task-metrics:offset-commit-seq-no" "Number of the newest offset commit.";
+    SINK_COMMITS = Counter "kafka_connect_sink_task_offset_commit_completion_total" ["task"]
+        "sink-task-metrics:offset-commit-completion-total" "Offset commits that succeeded.";
+    SINK_COMMITS_SKIPPED = Counter "kafka_connect_sink_task_offset_commit_skip_total" ["task"]
+        "sink-task-metrics:offset-commit-skip-total" "Offset commits whose answer came too late to count.";
+    PUT_MAX = Gauge "kafka_connect_sink_task_put_batch_max_time_ms" ["task"]
+        "sink-task-metrics:put-batch-max-time-ms" "Longest put of the last minute.";
+    PUT_AVG = Gauge "kafka_connect_sink_task_put_batch_avg_time_ms" ["task"]
+        "sink-task-metrics:put-batch-avg-time-ms" "Average put of the last minute.";
+
+    // Either.
+    BATCH_MAX = Gauge "kafka_connect_connector_task_batch_size_max" ["task"]
+        "connector-task-metrics:batch-size-max" "Records of the largest batch of the last minute.";
+    BATCH_AVG = Gauge "kafka_connect_connector_task_batch_size_avg" ["task"]
+        "connector-task-metrics:batch-size-avg" "Records of the average batch of the last minute.";
+    COMMIT_MAX = Gauge "kafka_connect_connector_task_offset_commit_max_time_ms" ["task"]
+        "connector-task-metrics:offset-commit-max-time-ms" "Longest offset commit of the last minute.";
+    COMMIT_AVG = Gauge "kafka_connect_connector_task_offset_commit_avg_time_ms" ["task"]
+        "connector-task-metrics:offset-commit-avg-time-ms" "Average offset commit of the last minute.";
+    TASK_STATUS = Gauge "kafka_connect_connector_task_status" ["connector", "task", "status"]
+        "connector-task-metrics:status" "1 for the state the task is in.";
+
+    // What goes wrong with records.
+    FAILURES = Gauge "kafka_connect_task_error_total_record_failures" ["task"]
+        "task-error-metrics:total-record-failures" "Failed attempts to process a record, each retry included.";
+    ERRORS = Gauge "kafka_connect_task_error_total_record_errors" ["task"]
+        "task-error-metrics:total-record-errors" "Records that could not be processed in the end.";
+    SKIPPED = Gauge "kafka_connect_task_error_total_records_skipped" ["task"]
+        "task-error-metrics:total-records-skipped" "Records left out because errors are tolerated.";
+    RETRIES = Gauge "kafka_connect_task_error_total_retries" ["task"]
+        "task-error-metrics:total-retries" "Attempts made again.";
+    LOGGED = Gauge "kafka_connect_task_error_total_errors_logged" ["task"]
+        "task-error-metrics:total-errors-logged" "Errors of records written to the log.";
+    DEAD_LETTERS = Gauge "kafka_connect_task_error_deadletterqueue_produce_requests" ["task"]
+        "task-error-metrics:deadletterqueue-produce-requests" "Records sent to the dead letter topic.";
+    DEAD_LETTER_FAILURES = Gauge "kafka_connect_task_error_deadletterqueue_produce_failures" ["task"]
+        "task-error-metrics:deadletterqueue-produce-failures" "Records the dead letter topic did not take.";
+    LAST_ERROR = Gauge "kafka_connect_task_error_last_error_timestamp" ["task"]
+        "task-error-metrics:last-error-timestamp" "When a record last failed, in milliseconds since 1970; 0 for never.";
+
+    // The worker; the herder keeps these.
+    CONNECTOR_STATUS = Gauge "kafka_connect_connector_status" ["connector", "status"]
+        "connector-metrics:status" "1 for the state the connector is in.";
+    CONNECTOR_COUNT = Gauge "kafka_connect_worker_connector_count" []
+        "connect-worker-metrics:connector-count" "Connectors of this worker.";
+    TASK_COUNT = Gauge "kafka_connect_worker_task_count" []
+        "connect-worker-metrics:task-count" "Tasks of this worker.";
+    CONNECTOR_STARTS = Counter "kafka_connect_worker_connector_startup_attempts_total" []
+        "connect-worker-metrics:connector-startup-attempts-total" "Connectors that were to start.";
+    CONNECTOR_STARTED = Counter "kafka_connect_worker_connector_startup_success_total" []
+        "connect-worker-metrics:connector-startup-success-total" "Connectors that started.";
+    CONNECTOR_NOT_STARTED = Counter "kafka_connect_worker_connector_startup_failure_total" []
+        "connect-worker-metrics:connector-startup-failure-total" "Connectors that failed to start.";
+    TASK_STARTS = Counter "kafka_connect_worker_task_startup_attempts_total" []
+        "connect-worker-metrics:task-startup-attempts-total" "Tasks that were to start.";
+    TASK_STARTED = Counter "kafka_connect_worker_task_startup_success_total" []
+        "connect-worker-metrics:task-startup-success-total" "Tasks that started.";
+    TASK_NOT_STARTED = Counter "kafka_connect_worker_task_startup_failure_total" []
+        "connect-worker-metrics:task-startup-failure-total" "Tasks that failed to start.";
+    CONNECTOR_TASKS = Gauge "kafka_connect_worker_connector_total_task_count" ["connector"]
+        "connect-worker-metrics:connector-total-task-count" "Tasks of the connector.";
+    CONNECTOR_RUNNING = Gauge "kafka_connect_worker_connector_running_task_count" ["connector"]
+        "connect-worker-metrics:connector-running-task-count" "Running tasks of the connector.";
+    CONNECTOR_PAUSED = Gauge "kafka_connect_worker_connector_paused_task_count" ["connector"]
+        "connect-worker-metrics:connector-paused-task-count" "Paused tasks of the connector.";
+    CONNECTOR_FAILED = Gauge "kafka_connect_worker_connector_failed_task_count" ["connector"]
+        "connect-worker-metrics:connector-failed-task-count" "Failed tasks of the connector.";
+    CONNECTOR_UNASSIGNED = Gauge "kafka_connect_worker_connector_unassigned_task_count" ["connector"]
+        "connect-worker-metrics:connector-unassigned-task-count" "Tasks of the connector that nobody runs.";
+    CONNECTOR_DESTROYED = Gauge "kafka_connect_worker_connector_destroyed_task_count" ["connector"]
+        "connect-worker-metrics:connector-destroyed-task-count" "Tasks of the connector that were taken away.";
+    CONNECTOR_RESTARTING = Gauge "kafka_connect_worker_connector_restarting_task_count" ["connector"]
+        "connect-worker-metrics:connector-restarting-task-count" "Tasks of the connector that start again.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_made_of_javas_by_rule() {
+        let mut seen = BTreeSet::new();
+        for row in TABLE {
+            let (group, attribute) = row.java.split_once(':').unwrap();
+            let group = group.trim_end_matches("-metrics").trim_start_matches("connect-");
+            let name = format!("kafka_connect_{group}_{attribute}").replace('-', "_");
+            assert_eq!(row.info.name, name);
+            assert_eq!(row.info.kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
+            assert!(row.info.help.ends_with('.'), "{name}");
+            assert!(seen.insert(name), "{} twice", row.info.name);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `pipette quickstart`: a broker, a worker, a watched folder and a file that grows, in one command.
+//!
+//! Called by the command line. It speaks to its own worker by REST only, so whatever it does a user can repeat with
+//! curl. Everything it makes is below one folder; a second start goes on where the first stopped.
+
+mod progress;
+mod samples;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pipette_api::{ConfigMap, ConnectError, Result};
+use pipette_broker::{Broker, BrokerConfig};
+use serde_json::json;
+
+use crate::cli::{Failure, http, say};
+use crate::settings::worker::WorkerConfig;
+use crate::worker::{Worker, speaks_kafka};
+
+use self::progress::Progress;
+
+const REST_PORT: u16 = 8083;
+const KAFKA_PORT: u16 = 9092;
+const SOURCE: &str = "lab-files";
+const SINK: &str = "rows-to-file";
+const TOPIC: &str = "lab.readings";
+/// How often the folders are looked at for the progress line.
+const LOOK: Duration = Duration::from_millis(200);
+/// `--once` gives up after this long; the samples take seconds.
+const ONCE_WITHIN: Duration = Duration::from_mins(2);
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub struct Quickstart {
+    /// The folder for everything.
+    pub dir: PathBuf,
+    /// Where REST listens, `http://host:port`; a port that is free when not said.
+    pub listen: Option<String>,
+    /// Stop when the samples have arrived.
+    pub once: bool,
+}
+
+/// The folders and files below `--dir`.
+#[derive(Debug)]
+struct Places {
+    inbox: PathBuf,
+    finished: PathBuf,
+    errors: PathBuf,
+    rows: PathBuf,
+    state: PathBuf,
+    kafka: PathBuf,
+}
+
+/// Runs until Ctrl-C, or with `once` until the samples have arrived.
+pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
+    let places = Places::make(&asked.dir).map_err(Failure::setup)?;
+    let broker = start_broker(&places.kafka).map_err(Failure::setup)?;
+    let listen = match &asked.listen {
+        Some(listen) => listen.clone(),
+        None => format!("http://127.0.0.1:{}", free_port(REST_PORT, "REST").map_err(Failure::setup)?),
+    };
+    let config = worker_config(&places, broker.address(), &listen).map_err(Failure::setup)?;
+    let worker = Worker::start(config)?;
+    let ended = demonstrate(asked, &places, &worker).map_err(Failure::start);
+    worker.stop();
+    broker.stop();
+    ended
+}
+
+/// Connectors, samples, and then looking on.
+fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker) -> Result<()> {
+    let signals = worker.signals()?;
+    let url = format!("http://{}", worker.address());
+    put_connector(&url, SOURCE, &places.source())?;
+    put_connector(&url, SINK, &places.sink())?;
+    let expected = samples::drop_into(&places.inbox, &places.finished)?;
+    say(&welcome(places, &url, asked.once))?;
+    let mut progress = Progress::new(places.inbox.clone(), places.finished.clone(), places.rows.clone());
+    let began = std::time::Instant::now();
+    while signals.recv_timeout(LOOK).is_err() {
+        let rows = progress.look()?;
+        if asked.once && rows >= expected {
+            return progress.end(&format!("All {expected} sample rows are in {}\n", places.rows.display()));
+        }
+        if asked.once && began.elapsed() > ONCE_WITHIN {
+            let status = http::get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
+            return Err(ConnectError::fatal(format!(
+                "Only {rows} of {expected} sample rows arrived within {} s; the connectors say: {status}",
+                ONCE_WITHIN.as_secs()
+            )));
+        }
+    }
+    progress.end("Stopping; the next start goes on here\n")
+}
+
+impl Places {
+    fn make(dir: &Path) -> Result<Self> {
+        let named = |error: io::Error| {
+            let message = format!("Cannot create {}: choose another folder with --dir", dir.display());
+            ConnectError::config(message).because(error)
+        };
+        fs::create_dir_all(dir).map_err(named)?;
+        let dir = fs::canonicalize(dir).map_err(named)?;
+        let places = Self {
+            inbox: dir.join("inbox"),
+            finished: dir.join("finished"),
+            errors: dir.join("errors"),
+            rows: dir.join("out").join("rows.jsonl"),
+            state: dir.join("state"),
+            kafka: dir.join("kafka"),
+        };
+        for folder in [&places.inbox, &places.finished, &places.errors, &dir.join("out")] {
+            fs::create_dir_all(folder).map_err(named)?;
+        }
+        Ok(places)
+    }
+
+    /// A watched folder with short waits: files here are complete when they appear.
+    fn source(&self) -> ConfigMap {
+        config(&[
+            ("connector.class", "io.pipette.LabFilesSourceConnector"),
+            ("tasks.max", "1"),
+            ("topic", TOPIC),
+            ("input.path", &text(&self.inbox)),
+            ("cleanup.policy", "MOVE"),
+            ("finished.path", &text(&self.finished)),
+            ("error.path", &text(&self.errors)),
+            ("errors.tolerance", "all"),
+            ("errors.log.enable", "true"),
+            ("poll.interval.ms", "250"),
+            ("settle.interval.ms", "250"),
+        ])
+    }
+
+    /// The rows as they are in Kafka, one JSON text a line.
+    fn sink(&self) -> ConfigMap {
+        config(&[
+            ("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector"),
+            ("tasks.max", "1"),
+            ("topics", TOPIC),
+            ("file", &text(&self.rows)),
+            ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
+            ("consumer.override.auto.offset.reset", "earliest"),
+        ])
+    }
+}
+
+fn worker_config(places: &Places, kafka: SocketAddr, listen: &str) -> Result<WorkerConfig> {
+    let json = "org.apache.kafka.connect.json.JsonConverter";
+    WorkerConfig::read(config(&[
+        ("bootstrap.servers", &kafka.to_string()),
+        ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("value.converter", json),
+        ("value.converter.schemas.enable", "false"),
+        ("listeners", listen),
+        ("state.dir", &text(&places.state)),
+        ("offset.flush.interval.ms", "1000"),
+        ("task.shutdown.graceful.timeout.ms", "2000"),
+    ]))
+}
+
+fn config(pairs: &[(&str, &str)]) -> ConfigMap {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Paths of the quick start are given by its user and shown back; one that is no text cannot be in a configuration.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn start_broker(dir: &Path) -> Result<Broker> {
+    let mut config = BrokerConfig::new(dir);
+    config.listen.set_port(free_port(KAFKA_PORT, "its broker")?);
+    Broker::start(config).map_err(|error| ConnectError::fatal("The embedded broker does not start").because(error))
+}
+
+/// The usual port if it is free, else any; says so.
+fn free_port(usual: u16, user: &str) -> Result<u16> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    if bind(usual).is_ok() {
+        return Ok(usual);
+    }
+    let port = bind(0).map_err(|error| ConnectError::fatal("No port is free on 127.0.0.1").because(error))?.port();
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, usual));
+    let owner = if speaks_kafka(usual) { "a Kafka broker" } else { "another program" };
+    say(&format!("{usual} answers already: it belongs to {owner}, which is left alone; {user} takes port {port}\n"))?;
+    Ok(port)
+}
+
+fn put_connector(url: &str, name: &str, config: &ConfigMap) -> Result<()> {
+    http::put(&format!("{url}/connectors/{name}/config"), &json!(config).to_string()).map(drop)
+}
+
+fn welcome(places: &Places, url: &str, once: bool) -> String {
+    let next = if once {
+        String::new()
+    } else {
+        format!(
+            "
+Try next:
+  curl -s '{url}/connectors?expand=status'
+  curl -s {url}/connectors/{SOURCE}/offsets
+  curl -s -X PUT {url}/connectors/{SINK}/pause
+or copy a CSV file of your own into the inbox. Ctrl-C stops.
+
+"
+        )
+    };
+    format!(
+        "\
+Lab files dropped into  {inbox}
+become rows in topic    {TOPIC}
+and lines in            {rows}
+{next}",
+        inbox = places.inbox.display(),
+        rows = places.rows.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::make(&dir.path().join("new/quick")).unwrap();
+        fs::write(&places.rows, "kept").unwrap();
+        Places::make(&dir.path().join("new/quick")).unwrap();
+        assert_eq!(fs::read_to_string(&places.rows).unwrap(), "kept");
+        fs::write(dir.path().join("a-file"), "").unwrap();
+        let error = Places::make(&dir.path().join("a-file/quick")).unwrap_err().to_string();
+        assert!(error.contains("a-file/quick: choose another folder with --dir"), "{error}");
+    }
+
+    #[test]
+    fn a_busy_port_is_left_alone() {
+        let busy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = busy.local_addr().unwrap().port();
+        let other = free_port(port, "the test").unwrap();
+        assert_ne!(other, port);
+        assert_eq!(free_port(other, "the test").unwrap(), other);
+    }
+}

@@ -1,0 +1,101 @@
+//! The quick start's live line: what lies where. Read from the folders, so that it shows what a user would see there.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use pipette_api::{ConnectError, Result};
+
+use crate::cli::say;
+
+/// Looks at the folders and tells what has changed.
+#[derive(Debug)]
+pub(super) struct Progress {
+    inbox: PathBuf,
+    finished: PathBuf,
+    rows: PathBuf,
+    /// How far the file of rows was counted.
+    counted: u64,
+    lines: usize,
+    shown: String,
+    /// A terminal shows one line that changes, anything else a line for each change.
+    live: bool,
+}
+
+impl Progress {
+    pub(super) fn new(inbox: PathBuf, finished: PathBuf, rows: PathBuf) -> Self {
+        Self { inbox, finished, rows, counted: 0, lines: 0, shown: String::new(), live: io::stdout().is_terminal() }
+    }
+
+    /// Shows the state if it has changed; returns how many rows have arrived.
+    pub(super) fn look(&mut self) -> Result<usize> {
+        self.count()
+            .map_err(|error| ConnectError::fatal(format!("Cannot read {}", self.rows.display())).because(error))?;
+        let state = format!(
+            "{} in inbox, {} finished, {} rows in {}",
+            files(&self.inbox),
+            files(&self.finished),
+            self.lines,
+            self.rows.file_name().unwrap_or_default().to_string_lossy(),
+        );
+        if state != self.shown {
+            // Blanks cover what a longer line leaves behind.
+            say(&if self.live { format!("\r{state:<72}") } else { format!("{state}\n") })?;
+            self.shown = state;
+        }
+        Ok(self.lines)
+    }
+
+    /// Ends the live line with a last message.
+    pub(super) fn end(&self, message: &str) -> Result<()> {
+        say(&if self.live { format!("\n{message}") } else { message.to_owned() })
+    }
+
+    /// Counts the lines that came since the last look. The sink makes the file, so at first there is none.
+    fn count(&mut self) -> io::Result<()> {
+        let mut file = match File::open(&self.rows) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        file.seek(SeekFrom::Start(self.counted))?;
+        let mut file = BufReader::new(file);
+        let mut line = Vec::new();
+        while file.read_until(b'\n', &mut line)? > 0 {
+            // The sink may be in the middle of the last line: it is read again.
+            if line.ends_with(b"\n") {
+                self.lines += 1;
+                self.counted += line.len() as u64;
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+}
+
+fn files(folder: &Path) -> String {
+    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let count = fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(visible).count());
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_as_they_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = dir.path().join("rows.jsonl");
+        let mut progress = Progress::new(dir.path().to_owned(), dir.path().to_owned(), rows.clone());
+        assert_eq!(progress.look().unwrap(), 0);
+        let mut file = File::create(&rows).unwrap();
+        file.write_all(b"1\n2\nhal").unwrap();
+        assert_eq!(progress.look().unwrap(), 2);
+        assert_eq!(progress.shown, "1 file in inbox, 1 file finished, 2 rows in rows.jsonl");
+        file.write_all("f\n".repeat(9_000).as_bytes()).unwrap();
+        assert_eq!(progress.look().unwrap(), 9_002);
+    }
+}

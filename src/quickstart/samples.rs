@@ -1,0 +1,54 @@
+//! The sample files of the quick start, inside the binary: what a plate reader and a balance leave behind.
+
+use std::fs;
+use std::path::Path;
+
+use pipette_api::{ConnectError, Result};
+
+/// Name and contents; each has a header line.
+const SAMPLES: &[(&str, &[u8])] = &[
+    ("balance-07.csv", include_bytes!("../../config/quickstart/balance-07.csv")),
+    ("plate-reader-12.csv", include_bytes!("../../config/quickstart/plate-reader-12.csv")),
+];
+
+/// Puts those into the inbox that are neither there nor finished; returns how many rows all of them have.
+pub(super) fn drop_into(inbox: &Path, finished: &Path) -> Result<usize> {
+    for (name, bytes) in SAMPLES {
+        let place = inbox.join(name);
+        if place.exists() || finished.join(name).exists() {
+            continue;
+        }
+        // Hidden until it is whole, as a careful instrument would do it.
+        let hidden = inbox.join(format!(".{name}"));
+        let written = fs::write(&hidden, bytes).and_then(|()| fs::rename(&hidden, &place));
+        let failed = |error| ConnectError::fatal(format!("Cannot write {}", place.display())).because(error);
+        written.map_err(failed)?;
+    }
+    Ok(SAMPLES.iter().map(|(_, bytes)| rows(bytes)).sum())
+}
+
+/// Lines without the header.
+fn rows(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_dropped_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let [inbox, finished] = ["inbox", "finished"].map(|name| dir.path().join(name));
+        fs::create_dir(&inbox).unwrap();
+        fs::create_dir(&finished).unwrap();
+        let expected = drop_into(&inbox, &finished).unwrap();
+        assert!(expected > SAMPLES.len());
+        let (first, _) = SAMPLES[0];
+        fs::rename(inbox.join(first), finished.join(first)).unwrap();
+        assert_eq!(drop_into(&inbox, &finished).unwrap(), expected);
+        assert!(!inbox.join(first).exists());
+        assert_eq!(fs::read_dir(&inbox).unwrap().count(), SAMPLES.len() - 1);
+        assert_eq!(rows(b"a,b\n1,2\r\n\n3,4"), 2);
+    }
+}

@@ -1,0 +1,108 @@
+//! The three converters of a task: records to bytes for sources, bytes to records for sinks.
+
+use std::sync::Arc;
+
+use pipette_api::{
+    Blob, Body, ConnectError, Converter, Datum, HeaderConverter, Headers, KafkaHeaders, RawRecord, Record, Result,
+    Side, SinkRecord,
+};
+
+use super::guard::Stage;
+use super::spec::Converters;
+use crate::kafka::producer::Outgoing;
+
+/// The converters with the buffers they write into.
+pub struct Codec {
+    key: Box<dyn Converter>,
+    value: Box<dyn Converter>,
+    header: Box<dyn HeaderConverter>,
+    key_buffer: Vec<u8>,
+    value_buffer: Vec<u8>,
+    header_buffer: Vec<u8>,
+    headers: KafkaHeaders,
+}
+
+/// An error and where it happened.
+pub type Staged<T> = std::result::Result<T, (Stage, ConnectError)>;
+
+impl Codec {
+    /// Makes the converters.
+    pub fn new(converters: &Converters) -> Result<Self> {
+        let (key, value, header) = (&converters.key, &converters.value, &converters.header);
+        Ok(Self {
+            key: (key.0.make)(key.1.clone(), Side::Key).map_err(|error| error.within("key.converter"))?,
+            value: (value.0.make)(value.1.clone(), Side::Value).map_err(|error| error.within("value.converter"))?,
+            header: (header.0.make)(header.1.clone()).map_err(|error| error.within("header.converter"))?,
+            key_buffer: Vec::new(),
+            value_buffer: Vec::new(),
+            header_buffer: Vec::new(),
+            headers: KafkaHeaders::new(),
+        })
+    }
+
+    /// A record in Kafka's form; it borrows the record and this codec's buffers.
+    pub fn encode<'a>(&'a mut self, record: &'a Record) -> Staged<Outgoing<'a>> {
+        let topic = &*record.topic;
+        self.headers.clear();
+        for (name, datum) in &record.headers.0 {
+            let bytes = self.header.encode(topic, name, datum, &mut self.header_buffer);
+            let value = match bytes {
+                Ok(None) => Ok(None),
+                Ok(Some(bytes)) => Blob::whole(bytes.to_vec()).map(Some),
+                Err(error) => Err(error.within(format!("header \"{name}\""))),
+            };
+            self.headers.push((Arc::clone(name), value.map_err(|error| (Stage::HeaderConverter, error))?));
+        }
+        let key = self
+            .key
+            .encode(topic, &mut self.headers, &record.key, &mut self.key_buffer)
+            .map_err(|error| (Stage::KeyConverter, error))?;
+        let value = self
+            .value
+            .encode(topic, &mut self.headers, &record.value, &mut self.value_buffer)
+            .map_err(|error| (Stage::ValueConverter, error))?;
+        Ok(Outgoing {
+            topic,
+            partition: record.partition,
+            key,
+            value,
+            headers: &self.headers,
+            timestamp: record.timestamp,
+        })
+    }
+
+    /// A record of what was consumed; its strings and bytes are spans of the batch's buffer.
+    pub fn decode(&mut self, raw: &RawRecord) -> Staged<Record> {
+        let topic = &*raw.tp.topic;
+        let key =
+            self.key.decode(topic, &raw.headers, raw.key.as_ref()).map_err(|error| (Stage::KeyConverter, error))?;
+        let value = match &raw.value {
+            None => self.value.decode(topic, &raw.headers, None),
+            Some(Body::Bytes(bytes)) => self.value.decode(topic, &raw.headers, Some(bytes)),
+            Some(Body::Payload(payload)) => Ok(Datum::schemaless(pipette_api::Value::Payload(Arc::clone(payload)))),
+        }
+        .map_err(|error| (Stage::ValueConverter, error))?;
+        let mut headers = Headers(Vec::with_capacity(raw.headers.len()));
+        for (name, value) in &raw.headers {
+            let datum = self
+                .header
+                .decode(topic, name, value.as_ref())
+                .map_err(|error| (Stage::HeaderConverter, error.within(format!("header \"{name}\""))))?;
+            headers.0.push((Arc::clone(name), datum));
+        }
+        Ok(Record {
+            topic: Arc::clone(&raw.tp.topic),
+            partition: Some(raw.tp.partition),
+            key,
+            value,
+            headers,
+            timestamp: raw.timestamp,
+            offset: Some(raw.offset),
+        })
+    }
+}
+
+/// A record for the sink with what it was made from.
+pub fn sink_record(record: Record, origin: RawRecord) -> SinkRecord {
+    SinkRecord { record, origin }
+}

@@ -1,0 +1,130 @@
+//! What happens to a record that cannot be handled: try again, skip it, or fail the task.
+//!
+//! The two loops ask; `report.rs` tells the world what was decided.
+
+use std::time::{Duration, Instant};
+
+use pipette_api::{ConnectError, ErrorKind};
+
+use super::report::{self, Failure};
+use super::spec::ErrorPolicy;
+use crate::metrics::meters::ErrorMeters;
+
+/// Where a record was when it failed; Java's names go into headers and log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The source could not make a record of its input.
+    Poll,
+    /// A step of the chain.
+    Transform,
+    /// A converter, on the way in or out.
+    KeyConverter,
+    /// A converter, on the way in or out.
+    ValueConverter,
+    /// A converter, on the way in or out.
+    HeaderConverter,
+    /// Kafka refused it.
+    Produce,
+    /// The sink reported it.
+    Put,
+}
+
+impl Stage {
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::Transform => "transformation",
+            Self::KeyConverter => "key converter",
+            Self::ValueConverter => "value converter",
+            Self::HeaderConverter => "header converter",
+            Self::Produce => "produce",
+            Self::Put => "put",
+        }
+    }
+}
+
+/// Decides by `errors.*` (KIP-298), counts, and has bad records told.
+#[derive(Debug)]
+pub struct Guard {
+    policy: ErrorPolicy,
+    meters: ErrorMeters,
+}
+
+/// Java's first wait between two tries of one operation.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(300);
+
+impl Guard {
+    /// A guard with that policy.
+    pub fn new(policy: ErrorPolicy, meters: ErrorMeters) -> Self {
+        Self { policy, meters }
+    }
+
+    /// A record that failed for good: logged and counted, then tolerated, or handed back as the end of the task.
+    pub fn judge(&self, failure: Failure) -> Result<(), Failure> {
+        report::log_record_error(&self.policy, &failure);
+        self.meters.failures.add(1);
+        if self.policy.log {
+            self.meters.logged.add(1);
+        }
+        if self.policy.tolerate {
+            self.meters.skipped.add(1);
+            return Ok(());
+        }
+        self.meters.errors.add(1);
+        Err(failure)
+    }
+
+    /// The wait before the same is tried again, `None` when it has failed for good; `attempt` counts from 1, `began` is
+    /// when the first try was made.
+    pub fn retry(&self, error: &ConnectError, attempt: u32, began: Instant) -> Option<Duration> {
+        let in_time = self.policy.retry_timeout.is_none_or(|timeout| began.elapsed() < timeout);
+        if error.kind() != ErrorKind::Retriable || !in_time {
+            return None;
+        }
+        self.meters.retries.add(1);
+        Some(error.wait().unwrap_or_else(|| backoff(FIRST_RETRY_DELAY, self.policy.retry_delay_max, attempt)))
+    }
+}
+
+/// `first`, doubled for each attempt after the first, at most `max`.
+pub fn backoff(first: Duration, max: Duration, attempt: u32) -> Duration {
+    first.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::WorkerMetrics;
+
+    fn guard(tolerate: bool, retry_timeout: Option<Duration>) -> Guard {
+        let meters = ErrorMeters::new(&WorkerMetrics::new().connector("c"), 0);
+        Guard::new(ErrorPolicy { tolerate, retry_timeout, ..ErrorPolicy::default() }, meters)
+    }
+
+    #[test]
+    fn only_retriable_errors_are_tried_again_and_only_in_time() {
+        let (now, away, bad) = (Instant::now(), ConnectError::retriable("away"), ConnectError::data("bad"));
+        assert!(guard(false, None).retry(&away, 1, now).is_some());
+        assert!(guard(false, None).retry(&bad, 1, now).is_none());
+        assert!(guard(true, Some(Duration::ZERO)).retry(&away, 1, now).is_none());
+    }
+
+    #[test]
+    fn a_tolerated_record_is_counted_and_another_ends_the_task() {
+        let failure = || Failure::new("transformation", ConnectError::data("bad"));
+        let lenient = guard(true, None);
+        assert!(lenient.judge(failure()).is_ok());
+        assert_eq!((lenient.meters.failures.get(), lenient.meters.skipped.get()), (1, 1));
+        let strict = guard(false, None);
+        assert!(strict.judge(failure()).is_err());
+        assert_eq!((strict.meters.errors.get(), strict.meters.skipped.get()), (1, 0));
+    }
+
+    #[test]
+    fn waits_double_up_to_the_limit() {
+        let waits: Vec<_> = (1..6).map(|n| backoff(Duration::from_millis(300), Duration::from_secs(2), n)).collect();
+        assert_eq!(waits.iter().map(Duration::as_millis).collect::<Vec<_>>(), [300, 600, 1200, 2000, 2000]);
+        assert_eq!(backoff(Duration::from_millis(300), Duration::from_secs(2), u32::MAX), Duration::from_secs(2));
+    }
+}

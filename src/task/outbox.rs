@@ -1,0 +1,179 @@
+//! The way out of a source task: every entry gets its place in the ledger, records go to the producer, deliveries come
+//! back, hooks run.
+//!
+//! `source.rs` decides what is sent; this decides when it counts as done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{ConnectError, Hook, Signal, Wish};
+use tokio::time::Instant;
+
+use super::commits::Commits;
+use super::guard::{Guard, Stage};
+use super::ledger::{Ledger, Mark};
+use super::report::{Failure, Place};
+use super::spec::ClientProperties;
+use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::metrics::meters::SourceMeters;
+
+/// The sending half of a source task.
+pub struct Outbox {
+    properties: ClientProperties,
+    /// Made for the first record and kept: its first delivery costs half a second.
+    producer: Option<TaskProducer>,
+    delivered: Delivered,
+    ledger: Ledger,
+    commits: Commits,
+    /// Entries that will never be delivered: given up on a recall, or refused by Kafka.
+    given_up: usize,
+    signal: Signal,
+    /// Tells the dashboards.
+    pub meters: SourceMeters,
+}
+
+/// Why a record was not handed over.
+pub enum Unsent {
+    /// The task is wanted back while Kafka takes nothing: the rest of the batch is read again next time.
+    Recalled,
+    /// The task ends.
+    Failed(Failure),
+}
+
+impl From<Failure> for Unsent {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Outbox {
+    /// An outbox whose producer has these properties.
+    pub fn new(properties: ClientProperties, commits: Commits, signal: Signal, meters: SourceMeters) -> Self {
+        let (producer, delivered, ledger) = (None, Delivered::default(), Ledger::default());
+        Self { properties, producer, delivered, ledger, commits, given_up: 0, signal, meters }
+    }
+
+    /// A batch begins.
+    pub fn open(&mut self, acked: Option<Hook>, committed: Option<Hook>) -> u64 {
+        self.ledger.open(acked, committed)
+    }
+
+    /// The batch has no more entries.
+    pub fn close(&mut self, batch: u64) {
+        self.ledger.close(batch);
+        self.after_settling();
+    }
+
+    /// An entry that needs no delivery: filtered, tolerated, or an offset without a record.
+    pub fn settled(&mut self, batch: u64, mark: Mark) {
+        let number = self.ledger.push(batch, mark);
+        self.ledger.settle(number);
+    }
+
+    /// A record. Waits while librdkafka's queue is full: that is the back-pressure of a source.
+    pub async fn send(&mut self, batch: u64, mark: Mark, record: &Outgoing<'_>, guard: &Guard) -> Result<(), Unsent> {
+        if self.producer.is_none() {
+            let producer = TaskProducer::start(&self.properties).map_err(|error| Failure::new("start", error))?;
+            self.producer = Some(producer);
+        }
+        let number = self.ledger.push(batch, mark);
+        loop {
+            let Some(producer) = &self.producer else { unreachable!("made above") };
+            match producer.send(record, number) {
+                Ok(Sent::Queued) => return Ok(()),
+                Ok(Sent::Full) => {}
+                Err(error) => return Ok(self.refused(number, Some(record.topic.into()), error, guard)?),
+            }
+            tokio::select! {
+                () = producer.delivered() => self.take_deliveries(guard)?,
+                () = self.signal.until(|wish| wish == Wish::Stop) => {
+                    self.given_up += 1;
+                    return Err(Unsent::Recalled);
+                }
+            }
+        }
+    }
+
+    /// Resolves when there are deliveries to take; never without a producer.
+    pub async fn delivered(&self) {
+        match &self.producer {
+            Some(producer) => producer.delivered().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Settles what was delivered and runs the `acked` hooks whose moment has come.
+    pub fn take_deliveries(&mut self, guard: &Guard) -> Result<(), Failure> {
+        let Some(producer) = &self.producer else { return Ok(()) };
+        let mut delivered = std::mem::take(&mut self.delivered);
+        producer.take(&mut delivered);
+        self.meters.written.count(delivered.done.len());
+        for number in &delivered.done {
+            self.ledger.settle(*number);
+        }
+        let mut failed = std::mem::take(&mut delivered.failed).into_iter();
+        let failure = failed.find_map(|(number, error)| self.refused(number, None, error, guard).err());
+        self.delivered = delivered;
+        self.after_settling();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// When the next commit is due.
+    pub fn commit_due(&self) -> Instant {
+        self.commits.due()
+    }
+
+    /// Stores what may be stored.
+    pub async fn commit(&mut self) {
+        let began = std::time::Instant::now();
+        self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
+        self.commits.commit(&mut self.ledger).await;
+        self.meters.commit_ms.record_time(began, std::time::Instant::now());
+    }
+
+    /// Waits until Kafka has everything, for `timeout` at most, then stores what may be stored.
+    pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
+        let deadline = Instant::now() + timeout;
+        let mut outcome = Ok(());
+        while self.ledger.in_flight() > self.given_up && outcome.is_ok() {
+            tokio::select! {
+                () = self.delivered() => outcome = self.take_deliveries(guard),
+                () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
+                () = tokio::time::sleep_until(deadline) => {
+                    let waiting = self.ledger.in_flight();
+                    let reason = self.producer.as_ref().and_then(TaskProducer::last_error).unwrap_or_default();
+                    tracing::warn!(waiting, reason, "Kafka has not acknowledged everything; the rest is read again");
+                    break;
+                }
+            }
+        }
+        self.commit().await;
+        if !self.commits.is_settled() {
+            self.commit().await;
+        }
+        outcome
+    }
+
+    /// Kafka will never have this record.
+    fn refused(
+        &mut self,
+        number: u64,
+        topic: Option<Arc<str>>,
+        error: ConnectError,
+        guard: &Guard,
+    ) -> Result<(), Failure> {
+        match guard.judge(Failure::at(Stage::Produce, Place::Source { topic, from: None }, error)) {
+            Ok(()) => self.ledger.settle(number),
+            Err(failure) => {
+                self.given_up += 1;
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn after_settling(&mut self) {
+        self.ledger.take_acked().into_iter().for_each(Hook::run);
+        self.commits.hurry_for_hooks(&self.ledger);
+    }
+}

@@ -1,0 +1,266 @@
+//! The loop of a source task: poll → chain → converters → producer, while deliveries come back and offsets are
+//! committed.
+//!
+//! Runs on the task's thread (`thread.rs`). The sending half is `outbox.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pipette_api::{
+    Body, ConnectError, Datum, EncodedRecord, ErrorKind, Position, Signal, SourceBatch, SourceContext, SourceEntry,
+    SourceRecord, SourceTask, Value, Verdict, Wish,
+};
+
+use super::chain::Chain;
+use super::codec::Codec;
+use super::guard::{Guard, Stage, backoff};
+use super::ledger::Mark;
+use super::outbox::{Outbox, Unsent};
+use super::payload;
+use super::report::{Failure, Place};
+use super::thread::Reporter;
+use super::topics::Topics;
+use crate::kafka::producer::Outgoing;
+
+/// The first wait after a retriable error of `start` or `poll`, doubled up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Everything a source task runs with.
+pub struct SourceLoop {
+    /// Transformations.
+    pub chain: Chain,
+    /// Converters.
+    pub codec: Codec,
+    /// Decides about bad records.
+    pub guard: Guard,
+    /// Topics seen.
+    pub topics: Topics,
+    /// The sending half.
+    pub outbox: Outbox,
+    /// What is wanted.
+    pub signal: Signal,
+    /// How long outstanding records are waited for at a pause or stop.
+    pub drain_timeout: Duration,
+    /// Tells the herder.
+    pub reporter: Reporter,
+}
+
+impl SourceLoop {
+    /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
+    pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
+        if !self.started(&mut *task, &context).await? {
+            return Ok(());
+        }
+        self.reporter.running();
+        let ended = self.poll_until_stopped(&mut *task).await;
+        let drained = self.outbox.drain(self.drain_timeout, &self.guard).await;
+        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        ended.and(drained).and(stopped)
+    }
+
+    /// Starts the plugin, again and again while it says that trying helps. False when the task is wanted back first.
+    async fn started(&mut self, task: &mut dyn SourceTask, context: &SourceContext) -> Result<bool, Failure> {
+        let mut attempt = 1;
+        loop {
+            match task.start(context.clone()).await {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::Retriable => {
+                    self.rest(&error, attempt, "Cannot start yet; trying again").await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Failure::new("start", error)),
+            }
+            if self.signal.wish() == Wish::Stop {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn poll_until_stopped(&mut self, task: &mut dyn SourceTask) -> Result<(), Failure> {
+        let mut failures = 0;
+        loop {
+            match self.signal.wish() {
+                Wish::Run => {}
+                Wish::Pause => self.pause(task).await?,
+                Wish::Stop => return Ok(()),
+            }
+            match self.poll(task).await? {
+                Ok(batch) => {
+                    failures = 0;
+                    match self.take(batch).await {
+                        Ok(()) => {}
+                        Err(Unsent::Recalled) => return Ok(()),
+                        Err(Unsent::Failed(failure)) => return Err(failure),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Retriable => {
+                    failures += 1;
+                    self.rest(&error, failures, "The source is away; trying again").await;
+                }
+                Err(error) => return Err(Failure::new("poll", error)),
+            }
+        }
+    }
+
+    /// One poll, while deliveries are settled and commits made. The pending poll borrows the task only inside this
+    /// block and is never dropped half done (Law 3).
+    async fn poll(&mut self, task: &mut dyn SourceTask) -> Result<Result<SourceBatch, ConnectError>, Failure> {
+        let mut poll = task.poll();
+        loop {
+            tokio::select! {
+                batch = &mut poll => {
+                    drop(poll);
+                    self.outbox.take_deliveries(&self.guard)?;
+                    if tokio::time::Instant::now() >= self.outbox.commit_due() {
+                        self.outbox.commit().await;
+                    }
+                    return Ok(batch);
+                }
+                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard)?,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+            }
+        }
+    }
+
+    async fn pause(&mut self, task: &mut dyn SourceTask) -> Result<(), Failure> {
+        self.outbox.drain(self.drain_timeout, &self.guard).await?;
+        task.pause().await;
+        self.reporter.paused();
+        self.signal.until(|wish| wish != Wish::Pause).await;
+        if self.signal.wish() == Wish::Run {
+            task.resume().await;
+            self.reporter.running();
+        }
+        Ok(())
+    }
+
+    /// Waits after a retriable error, shorter when the task is wanted back.
+    async fn rest(&self, error: &ConnectError, attempt: u32, what: &'static str) {
+        tracing::warn!(error = %error.chain(), attempt, "{what}");
+        let wait = error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.signal.recalled() => {}
+        }
+    }
+
+    async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.outbox.meters.polled.count(batch.entries.len());
+        let size = i64::try_from(batch.entries.len()).unwrap_or(i64::MAX);
+        self.outbox.meters.batch_size.record(size, Instant::now());
+        let id = self.outbox.open(batch.acked, batch.committed);
+        for entry in batch.entries {
+            match entry {
+                SourceEntry::Record(record) => self.record(id, record).await?,
+                SourceEntry::Encoded(record, position) => self.encoded(id, record, position).await?,
+                SourceEntry::Position(position) => self.outbox.settled(id, Mark::At(position)),
+                SourceEntry::Forget(partition) => self.outbox.settled(id, Mark::Forget(partition)),
+                SourceEntry::Bad { position, error, .. } => {
+                    self.bad(id, position, Stage::Poll, None, error)?;
+                }
+            }
+        }
+        self.outbox.close(id);
+        Ok(())
+    }
+
+    async fn record(&mut self, batch: u64, source: SourceRecord) -> Result<(), Unsent> {
+        let SourceRecord { mut record, position } = source;
+        if !self.chain.is_empty() {
+            let (mut at, mut attempt, began) = (0, 1, Instant::now());
+            loop {
+                match self.chain.apply(&mut record, &mut at) {
+                    Ok(Verdict::Keep) => break,
+                    Ok(Verdict::Drop) => {
+                        self.outbox.settled(batch, position.into());
+                        return Ok(());
+                    }
+                    Err(error) => match self.guard.retry(&error, attempt, began) {
+                        Some(wait) if self.signal.wish() != Wish::Stop => {
+                            tokio::time::sleep(wait).await;
+                            attempt += 1;
+                        }
+                        _ => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
+                    },
+                }
+            }
+        }
+        if !self.topics.is_known(&record.topic) {
+            self.make_topic(&record.topic).await?;
+        }
+        for datum in [&mut record.key, &mut record.value] {
+            if let Value::Payload(payload) = &datum.value {
+                match payload::materialise(&**payload).await {
+                    Ok(bytes) => *datum = Datum { schema: datum.schema.take(), value: Value::Bytes(bytes) },
+                    Err(error) => {
+                        return self.bad(batch, position, Stage::ValueConverter, Some(&record.topic), error);
+                    }
+                }
+            }
+        }
+        match self.codec.encode(&record) {
+            Ok(outgoing) => self.outbox.send(batch, position.into(), &outgoing, &self.guard).await,
+            Err((stage, error)) => self.bad(batch, position, stage, Some(&record.topic), error),
+        }
+    }
+
+    async fn encoded(&mut self, batch: u64, record: EncodedRecord, position: Option<Position>) -> Result<(), Unsent> {
+        if !self.topics.is_known(&record.topic) {
+            self.make_topic(&record.topic).await?;
+        }
+        let value = match record.value {
+            None => None,
+            Some(Body::Bytes(bytes)) => Some(bytes),
+            Some(Body::Payload(payload)) => match payload::materialise(&*payload).await {
+                Ok(bytes) => Some(bytes),
+                Err(error) => return self.bad(batch, position, Stage::Produce, Some(&record.topic), error),
+            },
+        };
+        let outgoing = Outgoing {
+            topic: &record.topic,
+            partition: record.partition,
+            key: record.key.as_ref().map(pipette_api::Blob::as_bytes),
+            value: value.as_ref().map(pipette_api::Blob::as_bytes),
+            headers: &record.headers,
+            timestamp: record.timestamp,
+        };
+        self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
+    }
+
+    /// A record that will not be sent: skipped and counted, or the end of the task.
+    fn bad(
+        &mut self,
+        batch: u64,
+        position: Option<Position>,
+        stage: Stage,
+        topic: Option<&Arc<str>>,
+        error: ConnectError,
+    ) -> Result<(), Unsent> {
+        let from = position.as_ref().map(|position| Arc::clone(&position.partition));
+        self.guard.judge(Failure::at(stage, Place::Source { topic: topic.cloned(), from }, error))?;
+        self.outbox.settled(batch, position.into());
+        Ok(())
+    }
+
+    /// Makes a topic, again and again while Kafka is away.
+    async fn make_topic(&mut self, topic: &Arc<str>) -> Result<(), Unsent> {
+        let mut attempt = 1;
+        loop {
+            match self.topics.ensure(topic).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Retriable => {
+                    self.rest(&error, attempt, "The topic cannot be made yet; trying again").await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Failure::new("topic creation", error).into()),
+            }
+            if self.signal.wish() == Wish::Stop {
+                return Err(Unsent::Recalled);
+            }
+        }
+    }
+}

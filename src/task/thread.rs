@@ -1,0 +1,248 @@
+//! One OS thread with a current-thread runtime per task: a plugin that blocks holds up nobody but itself.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use pipette_api::{
+    ConnectError, Context, OffsetMap, OffsetReader, Partition, Result, Signal, SinkContext, SourceContext, TaskId,
+    Wish, async_trait,
+};
+use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
+
+use super::chain::Chain;
+use super::codec::Codec;
+use super::commits::Commits;
+use super::door::Door;
+use super::guard::Guard;
+use super::outbox::Outbox;
+use super::progress::Progress;
+use super::report::Failure;
+use super::sink::SinkLoop;
+use super::source::SourceLoop;
+use super::spec::{Role, TaskSpec};
+use super::topics::Topics;
+use super::{TaskEnvironment, TaskNews, TaskReport};
+use crate::kafka::consumer::TaskConsumer;
+use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
+use crate::store::OffsetStore;
+
+/// Says to a task what is wanted. Dropping it asks the task to stop.
+#[derive(Debug)]
+pub struct TaskHandle {
+    wish: watch::Sender<Wish>,
+}
+
+impl TaskHandle {
+    /// Says what is wanted; the task answers with a report.
+    pub fn wish(&self, wish: Wish) {
+        self.wish.send_replace(wish);
+    }
+}
+
+impl Drop for TaskHandle {
+    fn drop(&mut self) {
+        self.wish.send_replace(Wish::Stop);
+    }
+}
+
+/// Starts a task on a thread of its own. Returns at once: everything that happens is reported, with `start` in each
+/// report. `wish` is how it begins (running or paused). The last report is `Failed` or `Stopped`, after which the
+/// thread ends; a plugin that never returns is abandoned by dropping the handle.
+pub fn spawn(
+    spec: TaskSpec,
+    start: u64,
+    wish: Wish,
+    environment: TaskEnvironment,
+    reports: mpsc::UnboundedSender<TaskReport>,
+) -> TaskHandle {
+    let (sender, receiver) = watch::channel(wish);
+    let reporter = Reporter { id: spec.id.clone(), start, reports };
+    let name = spec.id.to_string();
+    let told = reporter.clone();
+    let thread =
+        std::thread::Builder::new().name(name).spawn(move || run(spec, Signal::new(receiver), environment, &told));
+    if let Err(error) = thread {
+        let error = ConnectError::fatal("Cannot start a thread for the task").because(error);
+        reporter.failed(&Failure::new("start", error));
+    }
+    TaskHandle { wish: sender }
+}
+
+/// Tells the herder what happens to one start of one task.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    id: TaskId,
+    start: u64,
+    reports: mpsc::UnboundedSender<TaskReport>,
+}
+
+impl Reporter {
+    /// The task polls or puts.
+    pub fn running(&self) {
+        self.tell(TaskNews::Running);
+    }
+
+    /// The task waits.
+    pub fn paused(&self) {
+        self.tell(TaskNews::Paused);
+    }
+
+    fn failed(&self, failure: &Failure) {
+        let trace = failure.trace(&self.id);
+        tracing::error!(error = %trace.lines().next().unwrap_or_default(), "Task failed; restart it when the cause is gone");
+        self.tell(TaskNews::Failed { trace });
+    }
+
+    fn tell(&self, news: TaskNews) {
+        // A worker that is shutting down listens no longer.
+        let _ = self.reports.send(TaskReport { id: self.id.clone(), start: self.start, news });
+    }
+}
+
+fn run(spec: TaskSpec, signal: Signal, environment: TaskEnvironment, reporter: &Reporter) {
+    let span = tracing::error_span!("task", connector = %spec.id.connector, task = spec.id.task);
+    let _entered = span.enter();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = ConnectError::fatal("Cannot start a runtime for the task").because(error);
+            return reporter.failed(&Failure::new("start", error));
+        }
+    };
+    let task = start(spec, signal, environment, reporter.clone()).in_current_span();
+    // A panic of a plugin fails its task only (Law 7).
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(task)));
+    match ended {
+        Ok(Ok(())) => reporter.tell(TaskNews::Stopped),
+        Ok(Err(failure)) => reporter.failed(&failure),
+        Err(panic) => {
+            let error = ConnectError::fatal(format!("the plugin panicked: {}", panic_text(&*panic)));
+            reporter.failed(&Failure::new("its plugin", error));
+        }
+    }
+    // What the plugin left behind on the runtime is not waited for.
+    runtime.shutdown_background();
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Makes the parts and runs the loop of the task's direction.
+async fn start(
+    spec: TaskSpec,
+    signal: Signal,
+    environment: TaskEnvironment,
+    reporter: Reporter,
+) -> Result<(), Failure> {
+    // A task that begins paused does nothing at all until it is resumed, not even `start` (as in Java).
+    if signal.wish() == Wish::Pause {
+        reporter.paused();
+        signal.until(|wish| wish != Wish::Pause).await;
+    }
+    if signal.wish() == Wish::Stop {
+        return Ok(());
+    }
+    let common = Context {
+        connector: Arc::clone(&spec.id.connector),
+        io: environment.io.clone(),
+        signal: signal.clone(),
+        shared: spec.shared.clone(),
+        metrics: environment.metrics.connector(&spec.id.connector),
+    };
+    let parts = Parts { spec, signal, environment, reporter, common };
+    match parts.spec.role.clone() {
+        Role::Source { .. } => parts.run_source().await,
+        Role::Sink { .. } => parts.run_sink().await,
+    }
+}
+
+struct Parts {
+    spec: TaskSpec,
+    signal: Signal,
+    environment: TaskEnvironment,
+    reporter: Reporter,
+    common: Context,
+}
+
+fn at_start(error: ConnectError) -> Failure {
+    Failure::new("start", error)
+}
+
+impl Parts {
+    fn pipeline(&self) -> Result<(Chain, Codec, Guard), Failure> {
+        let chain = Chain::new(&self.spec.transforms).map_err(at_start)?;
+        let codec = Codec::new(&self.spec.converters).map_err(at_start)?;
+        let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
+        Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
+    }
+
+    async fn run_source(self) -> Result<(), Failure> {
+        let Role::Source { plugin, producer, topics } = self.spec.role.clone() else { unreachable!("a source") };
+        let (chain, codec, guard) = self.pipeline()?;
+        let offsets = &self.environment.offsets;
+        let connector = Arc::clone(&self.spec.id.connector);
+        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
+        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
+        let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
+        let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
+        let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
+        let source = SourceLoop {
+            chain,
+            codec,
+            guard,
+            topics: Topics::new(topics, producer.clone()),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters),
+            signal: self.signal,
+            drain_timeout: self.spec.flush_timeout,
+            reporter: self.reporter,
+        };
+        source.run(task, context).await
+    }
+
+    async fn run_sink(self) -> Result<(), Failure> {
+        let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let (chain, codec, guard) = self.pipeline()?;
+        let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
+        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string()).map_err(at_start)?;
+        let (requests, asked) = mpsc::unbounded_channel();
+        let door = Door { requests, commands: consumer.commands.clone() };
+        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
+        let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
+        let sink = SinkLoop {
+            chain,
+            codec,
+            guard,
+            consumer,
+            requests: asked,
+            signal: self.signal,
+            flush_interval: self.spec.flush_interval,
+            flush_timeout: self.spec.flush_timeout,
+            reporter: self.reporter,
+            progress: Progress::default(),
+            meters,
+        };
+        sink.run(task, context).await
+    }
+}
+
+/// The offsets of one connector, as its tasks may read them.
+pub struct OwnOffsets {
+    /// Whose.
+    pub connector: Arc<str>,
+    /// Where they are kept.
+    pub store: Arc<dyn OffsetStore>,
+}
+
+#[async_trait]
+impl OffsetReader for OwnOffsets {
+    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
+        self.store.get(&self.connector, partition).await
+    }
+
+    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
+        self.store.scan(&self.connector).await
+    }
+}

@@ -1,0 +1,292 @@
+//! Assembles the parts of a worker: what starts after what, and what stops before what.
+//!
+//! Called by the command line and the quick start. Three kinds of threads: *front* (REST and herder, never plugin
+//! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::process;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use pipette_api::{ConnectError, Offsets, Result, async_trait};
+use pipette_broker::{Broker, BrokerConfig};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::cli::Failure;
+use crate::herder::handle::HerderHandle;
+use crate::herder::{self, Deadlines, Parts, SinkOffsets};
+use crate::kafka::{admin, properties};
+use crate::metrics::WorkerMetrics;
+use crate::plugins::Plugins;
+use crate::rest::{self, Rest};
+use crate::settings::file::ConnectorFile;
+use crate::settings::worker::{Listener, WorkerConfig};
+use crate::store::TargetState;
+use crate::store::files::FileStore;
+use crate::task::TaskEnvironment;
+use crate::task::spec::ClientProperties;
+
+/// Threads for calls that block: disk syncs and plugin checks are short and few.
+const BLOCKING_THREADS: usize = 8;
+/// How long an address is asked whether it speaks Kafka.
+const PROBE: Duration = Duration::from_millis(500);
+/// How long a broker is asked for the cluster's id, and how long until the next time.
+const CLUSTER_WAIT: Duration = Duration::from_secs(5);
+/// What answers under way may take once everything has stopped.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// What a shell reports of a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
+/// A running worker.
+pub struct Worker {
+    address: SocketAddr,
+    herder: HerderHandle,
+    /// Ends REST.
+    closing: oneshot::Sender<()>,
+    rest: JoinHandle<io::Result<()>>,
+    front: Runtime,
+    io: Runtime,
+    store: FileStore,
+}
+
+impl Worker {
+    /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
+    pub fn start(config: WorkerConfig) -> std::result::Result<Self, Failure> {
+        let front = runtime("front").map_err(Failure::start)?;
+        let io = runtime("io").map_err(Failure::start)?;
+        let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
+        let listener = listen(&config).map_err(Failure::setup)?;
+        let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let admin = properties::admin(&config.values).map_err(Failure::setup)?;
+        let parts = parts(config, address, &store, io.handle().clone());
+        let metrics = Arc::clone(&parts.metrics);
+        let entered = front.enter();
+        let herder = herder::start(parts);
+        let (closing, closed) = oneshot::channel();
+        let rest = Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin) };
+        let rest = front.spawn(rest::serve(listener, rest, async { drop(closed.await) }));
+        drop(entered);
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
+        Ok(Self { address, herder, closing, rest, front, io, store })
+    }
+
+    /// Creates the connectors of the command line, or updates those that exist.
+    pub fn create(&self, connectors: Vec<ConnectorFile>) -> Result<()> {
+        self.front.block_on(async {
+            for ConnectorFile { name, config, initial_state } in connectors {
+                let named = |error: String| ConnectError::config(format!("Connector {name}: {error}"));
+                let target = initial_state.as_deref().map_or(Ok(TargetState::Started), herder::initial_state);
+                let target = target.map_err(named)?;
+                let draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
+                let made = match self.herder.connector(&name).await {
+                    Ok(_) => self.herder.put(&name, draft).await.map(drop),
+                    Err(_) => self.herder.create(&name, draft, target).await,
+                };
+                made.map_err(|error| named(error.to_string()))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Where REST listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One message for the first SIGINT or SIGTERM; a second one ends the process at once.
+    pub fn signals(&self) -> Result<mpsc::Receiver<()>> {
+        let _entered = self.front.enter();
+        let (mut interrupt, mut terminate) = signals()?;
+        let (sender, receiver) = mpsc::channel();
+        self.front.spawn(async move {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            tracing::info!("Stopping; a second signal stops at once");
+            let _ = sender.send(());
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            process::exit(INTERRUPTED);
+        });
+        Ok(receiver)
+    }
+
+    /// REST takes no more requests; tasks stop and commit, or are abandoned by the herder; then the store closes.
+    pub fn stop(self) {
+        let _ = self.closing.send(());
+        self.front.block_on(async {
+            if let Err(error) = self.herder.close().await {
+                tracing::warn!(%error, "Not every connector has stopped");
+            }
+            // Requests under way are answered by now; a client that keeps its connection open is not waited for.
+            let _ = timeout(LAST_ANSWERS, self.rest).await;
+        });
+        self.io.shutdown_background();
+        self.front.shutdown_background();
+        drop(self.store);
+        tracing::info!("Worker stopped");
+    }
+}
+
+/// What the herder is made of.
+fn parts(config: WorkerConfig, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
+    let metrics = WorkerMetrics::new();
+    let environment = TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
+    Parts {
+        worker_id: config.worker_id(address).into(),
+        worker: Arc::new(config),
+        plugins: Plugins::built_in(),
+        connectors: store.connector_store(),
+        offsets: store.offset_store(),
+        sink_offsets: Arc::new(GroupOffsets),
+        tasks: herder::real_tasks(environment),
+        metrics,
+        io,
+        deadlines: Deadlines::default(),
+    }
+}
+
+/// Asks the broker, which may block, on a thread made for it.
+struct GroupOffsets;
+
+#[async_trait]
+impl SinkOffsets for GroupOffsets {
+    async fn committed(&self, consumer: ClientProperties) -> Result<Offsets> {
+        let asked = tokio::task::spawn_blocking(move || admin::committed(&consumer)).await;
+        asked.unwrap_or_else(|error| Err(ConnectError::fatal("Asking for offsets was cut short").because(error)))
+    }
+}
+
+/// Asks for the cluster's id until a broker answers; nothing waits for it.
+fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
+    let known = Arc::new(OnceLock::new());
+    let answer = Arc::clone(&known);
+    tokio::spawn(async move {
+        while answer.get().is_none() {
+            let properties = properties.clone();
+            let asked = tokio::task::spawn_blocking(move || admin::cluster_id(&properties, CLUSTER_WAIT)).await;
+            match asked {
+                Ok(Some(id)) => drop(answer.set(id)),
+                _ => tokio::time::sleep(CLUSTER_WAIT).await,
+            }
+        }
+    });
+    known
+}
+
+/// Binds the first listener; the others of an old file are said to be without effect.
+fn listen(config: &WorkerConfig) -> Result<TcpListener> {
+    let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
+    if !others.is_empty() {
+        tracing::warn!("Only the first of `listeners` is used");
+    }
+    rest::bind(listener).map_err(|error| {
+        let Listener { host, port } = listener;
+        let message = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
+                 port with `listeners`"
+            ),
+            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `listeners`"),
+        };
+        ConnectError::config(message).because(error)
+    })
+}
+
+fn unbound(error: &io::Error) -> ConnectError {
+    ConnectError::fatal(format!("The REST socket has no address: {error}"))
+}
+
+/// Opens `state.dir` and takes over what Apache's worker left, once.
+async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
+    let store = FileStore::open(&config.state_dir)?;
+    if let Some(java) = &config.offsets_file {
+        let imported = store.import_java(java).await?;
+        if imported > 0 {
+            tracing::info!(file = %java.display(), offsets = imported, "Took over the offsets of Apache's worker");
+        }
+    }
+    Ok(store)
+}
+
+fn runtime(name: &str) -> Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).max_blocking_threads(BLOCKING_THREADS).thread_name(name).enable_all();
+    builder.build().map_err(|error| ConnectError::fatal("Cannot start threads").because(error))
+}
+
+fn signals() -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
+    let failed = |error| ConnectError::fatal("Cannot listen for signals").because(error);
+    let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok((interrupt, signal(SignalKind::terminate()).map_err(failed)?))
+}
+
+/// Waits for SIGINT or SIGTERM, without a worker.
+pub fn wait_for_signal() -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(|error| ConnectError::fatal("Cannot listen for signals").because(error))?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = signals()?;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        Ok(())
+    })
+}
+
+/// The broker of `--embedded`, at the worker's `bootstrap.servers`. Refused where a Kafka answers already: its data
+/// would be there, not here.
+pub fn embedded_broker(config: &WorkerConfig) -> Result<Broker> {
+    let servers = config.values.get("bootstrap.servers").map(String::as_str).unwrap_or_default();
+    let wrong = |why: &str| {
+        ConnectError::config(format!(
+            "bootstrap.servers is \"{servers}\": {why}; with --embedded it names one free port of this machine, such \
+             as localhost:9092"
+        ))
+    };
+    let mut addresses =
+        servers.trim().to_socket_addrs().map_err(|error| wrong("not a host and port").because(error))?;
+    // The broker listens on IPv4; `localhost` may come as both.
+    let listen = addresses.find(SocketAddr::is_ipv4).ok_or_else(|| wrong("no IPv4 address"))?;
+    if speaks_kafka(listen) {
+        return Err(wrong("a Kafka broker answers there already; leave --embedded out to use it"));
+    }
+    let mut broker = BrokerConfig::new(config.state_dir.join("kafka"));
+    broker.listen = listen;
+    Broker::start(broker).map_err(|error| ConnectError::config("The embedded broker does not start").because(error))
+}
+
+/// True if a Kafka broker answers at the address: it repeats the number of a request for its versions.
+pub fn speaks_kafka(address: SocketAddr) -> bool {
+    // Length, ApiVersions, version 0, number, client id of length 0.
+    const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, b'p', b'i', b'p', b'e', 0, 0];
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, PROBE)?;
+        stream.set_read_timeout(Some(PROBE))?;
+        stream.write_all(&REQUEST)?;
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer)?;
+        Ok(answer[4..] == REQUEST[8..12])
+    };
+    ask().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kafka_is_told_from_other_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig::new(dir.path());
+        config.listen.set_port(0);
+        let broker = Broker::start(config).unwrap();
+        assert!(speaks_kafka(broker.address()));
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!speaks_kafka(silent.local_addr().unwrap()));
+        let address = broker.address();
+        broker.stop();
+        assert!(!speaks_kafka(address));
+    }
+}

@@ -1,0 +1,168 @@
+//! What the crash rig believes in: rows that prove themselves, and the count of what came of them.
+//!
+//! `crash.rs` writes the rows and asks for the verdict; the tests below prove that a lost, torn, foreign, doubled or
+//! reordered row is seen.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Which rows were handed in: `rows[f]` rows in file `f`.
+#[derive(Debug, Clone)]
+pub(crate) struct Handed {
+    pub(crate) rows: Vec<usize>,
+}
+
+/// What became of the rows, as read from one place.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Different rows that arrived whole.
+    pub(crate) arrived: usize,
+    /// Rows that never arrived: the first ten by name.
+    pub(crate) lost: Vec<String>,
+    /// How many never arrived.
+    pub(crate) lost_count: usize,
+    /// Rows that came more than once.
+    pub(crate) duplicates: usize,
+    /// Rows that came for the first time before their predecessor in the file had come.
+    pub(crate) early: usize,
+    /// Lines that are no row as it was written: torn, merged or foreign.
+    pub(crate) damaged: Vec<String>,
+}
+
+/// The text of a row: its name, and a filling that only this row has, so that half a row is not taken for one.
+pub(crate) fn row(file: usize, row: usize) -> String {
+    let seed = (file as u64) << 32 | row as u64;
+    let filling: Vec<String> =
+        (1..=4u64).map(|n| format!("{:016x}", seed.wrapping_add(n).wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    format!("f{file:04}-r{row:06},{}", filling.join(","))
+}
+
+impl Handed {
+    pub(crate) fn total(&self) -> usize {
+        self.rows.iter().sum()
+    }
+
+    /// The content of a file.
+    pub(crate) fn file(&self, file: usize) -> String {
+        (0..self.rows[file]).map(|n| row(file, n) + "\n").collect()
+    }
+
+    /// Counts what arrived. The order of lines is the order of arrival.
+    pub(crate) fn check<'a>(&self, lines: impl IntoIterator<Item = &'a str>) -> Verdict {
+        let mut verdict = Verdict::default();
+        let mut seen: Vec<Vec<bool>> = self.rows.iter().map(|rows| vec![false; *rows]).collect();
+        for line in lines {
+            let Some((file, n)) = self.identify(line) else {
+                verdict.damaged.push(line.to_owned());
+                continue;
+            };
+            if std::mem::replace(&mut seen[file][n], true) {
+                verdict.duplicates += 1;
+            } else {
+                verdict.arrived += 1;
+                verdict.early += usize::from(n > 0 && !seen[file][n - 1]);
+            }
+        }
+        let lost: BTreeSet<(usize, usize)> = seen
+            .iter()
+            .enumerate()
+            .flat_map(|(file, rows)| rows.iter().enumerate().filter(|(_, came)| !**came).map(move |(n, _)| (file, n)))
+            .collect();
+        verdict.lost_count = lost.len();
+        verdict.lost = lost.iter().take(10).map(|(file, n)| format!("f{file:04}-r{n:06}")).collect();
+        verdict
+    }
+
+    /// Which row a line is, when it is one to the last byte.
+    fn identify(&self, line: &str) -> Option<(usize, usize)> {
+        let (name, _) = line.split_once(',')?;
+        let (file, n) = name.strip_prefix('f')?.split_once("-r")?;
+        let (file, n) = (file.parse().ok()?, n.parse().ok()?);
+        (*self.rows.get(file)? > n && row(file, n) == line).then_some((file, n))
+    }
+}
+
+impl Verdict {
+    /// Nothing lost and the order kept. Duplicates are allowed, they are what at-least-once means.
+    pub(crate) fn assert_kept(&self, place: &str) {
+        assert!(self.lost_count == 0 && self.early == 0, "{place}: {self}; first lost: {:?}", self.lost);
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} rows arrived, {} lost, {} out of order, {} duplicates, {} damaged lines",
+            self.arrived,
+            self.lost_count,
+            self.early,
+            self.duplicates,
+            self.damaged.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed() -> Handed {
+        Handed { rows: vec![3, 2] }
+    }
+
+    fn lines() -> Vec<String> {
+        vec![row(0, 0), row(1, 0), row(0, 1), row(0, 2), row(1, 1)]
+    }
+
+    fn verdict(lines: &[String]) -> Verdict {
+        handed().check(lines.iter().map(String::as_str))
+    }
+
+    #[test]
+    fn all_rows_once_is_a_clean_verdict() {
+        let verdict = verdict(&lines());
+        assert_eq!(verdict, Verdict { arrived: 5, ..Verdict::default() });
+        verdict.assert_kept("the topic");
+    }
+
+    #[test]
+    #[should_panic(expected = "1 lost")]
+    fn a_lost_row_fails_the_proof() {
+        let mut lines = lines();
+        lines.remove(3);
+        let verdict = verdict(&lines);
+        assert_eq!(verdict.lost, ["f0000-r000002"]);
+        verdict.assert_kept("the topic");
+    }
+
+    #[test]
+    fn a_doubled_row_is_counted_and_allowed() {
+        let mut lines = lines();
+        lines.extend([row(0, 1), row(0, 2)]);
+        let verdict = verdict(&lines);
+        assert_eq!((verdict.arrived, verdict.duplicates), (5, 2));
+        verdict.assert_kept("the topic");
+    }
+
+    #[test]
+    #[should_panic(expected = "1 out of order")]
+    fn a_row_before_its_predecessor_fails_the_proof() {
+        let mut lines = lines();
+        lines.swap(2, 3);
+        verdict(&lines).assert_kept("the topic");
+    }
+
+    #[test]
+    fn a_torn_merged_or_foreign_line_is_no_row() {
+        let torn = row(0, 2)[..60].to_owned();
+        let merged = format!("{}{}", &row(1, 1)[..20], row(0, 2));
+        for damaged in [torn, merged, row(0, 7), row(9, 0), "hello".to_owned(), String::new()] {
+            let mut lines = lines();
+            lines[3].clone_from(&damaged);
+            let verdict = verdict(&lines);
+            assert_eq!(verdict.lost, ["f0000-r000002"], "{damaged}");
+            assert_eq!(verdict.damaged, [damaged]);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The crash rig: lab files → topic → sink file on Apache Kafka, while the worker is killed again and again.
+//!
+//! `PIPETTE_CRASH_SEED=… ./test` repeats a run's file sizes and its moments of death, as far as the machine's own timing
+//! allows. `checker.rs` holds what must be true afterwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::checker::Handed;
+use crate::support::kafka::ApacheKafka;
+use crate::support::worker::Worker;
+use crate::support::{figures, topic, wait};
+
+const TOPIC: &str = "crash-short";
+
+/// How much a run does.
+struct Plan {
+    kills: usize,
+    files_per_kill: usize,
+    limit: Duration,
+}
+
+#[test]
+fn crash_short() {
+    let plan = Plan { kills: 20, files_per_kill: 3, limit: Duration::from_mins(4) };
+    let seed = std::env::var("PIPETTE_CRASH_SEED").map_or_else(
+        |_| SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs(),
+        |seed| seed.parse().expect("PIPETTE_CRASH_SEED is a whole number"),
+    );
+    println!("PIPETTE_CRASH_SEED={seed}");
+    run(&plan, &mut Dice(seed));
+    println!("seed {seed} done");
+}
+
+fn run(plan: &Plan, dice: &mut Dice) {
+    let started = Instant::now();
+    let seed = dice.0;
+    let kafka = ApacheKafka::shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let site = Site::lay_out(folder.path());
+    let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[]);
+    worker.start();
+    site.create_connectors(&worker);
+
+    let handed = Handed { rows: (0..plan.kills * plan.files_per_kill).map(|n| dice.rows(n)).collect() };
+    for round in 0..plan.kills {
+        for file in round * plan.files_per_kill..(round + 1) * plan.files_per_kill {
+            site.drop_in(file, &handed.file(file));
+        }
+        wait::moment(dice.moment());
+        worker.kill();
+        worker.spawn();
+    }
+    worker.await_rest();
+
+    let left = || plan.limit.saturating_sub(started.elapsed());
+    wait::until("all files in finished", left(), || site.all_finished(&handed, &worker));
+    let in_topic = topic::values(&kafka.bootstrap(), TOPIC);
+    let topic = handed.check(in_topic.iter().map(String::as_str));
+    topic.assert_kept("the topic");
+    assert!(topic.damaged.is_empty(), "lines that nobody wrote are in the topic: {:?}", topic.damaged);
+
+    let sink = wait::until("all rows in the sink file", left(), || {
+        let bytes = fs::read(&site.sink_file).map_err(|error| error.to_string())?;
+        let verdict = handed.check(String::from_utf8_lossy(&bytes).lines());
+        if verdict.lost_count == 0 { Ok(verdict) } else { Err(format!("{verdict}; {}", status(&worker))) }
+    });
+    sink.assert_kept("the sink file");
+    assert!(sink.damaged.len() <= plan.kills, "more torn lines than kills: {:?}", sink.damaged);
+    site.assert_finished_whole(&handed);
+    assert!(worker.stop().success(), "SIGTERM must end the worker with exit code 0");
+
+    figures::record(
+        "crash_short",
+        &format!(
+            "seed {seed}, {} kills, {} files, {} rows, {:.0} s; topic: {topic}; sink file: {sink}",
+            plan.kills,
+            handed.rows.len(),
+            handed.total(),
+            started.elapsed().as_secs_f64(),
+        ),
+    );
+}
+
+/// The folders of the run.
+struct Site {
+    inbox: PathBuf,
+    finished: PathBuf,
+    failed: PathBuf,
+    sink_file: PathBuf,
+}
+
+impl Site {
+    fn lay_out(folder: &Path) -> Self {
+        let site = Self {
+            inbox: folder.join("inbox"),
+            finished: folder.join("finished"),
+            failed: folder.join("failed"),
+            sink_file: folder.join("sink.txt"),
+        };
+        for path in [&site.inbox, &site.finished, &site.failed] {
+            fs::create_dir(path).expect("a folder");
+        }
+        site
+    }
+
+    fn create_connectors(&self, worker: &Worker) {
+        let source = json!({
+            "connector.class": "LabFilesSource",
+            "tasks.max": "1",
+            "topic": TOPIC,
+            "input.path": self.inbox,
+            "finished.path": self.finished,
+            "error.path": self.failed,
+            "cleanup.policy": "MOVE",
+            "format": "lines",
+            "settle.checks": "2",
+            "settle.interval.ms": "50",
+            "poll.interval.ms": "100",
+        });
+        let sink = json!({
+            "connector.class": "FileStreamSink",
+            "tasks.max": "1",
+            "topics": TOPIC,
+            "file": self.sink_file,
+            // A killed consumer stays a member until its session ends; the next one waits that long.
+            "consumer.override.session.timeout.ms": "6000",
+            "consumer.override.heartbeat.interval.ms": "1000",
+        });
+        for (name, config) in [("crash-source", source), ("crash-sink", sink)] {
+            let answer = worker.rest().put(&format!("/connectors/{name}/config"), &config).expect("REST answers");
+            assert_eq!(answer.status, 201, "{name}: {}", answer.body);
+        }
+    }
+
+    /// As a lab server does it that knows how: written under another name, then renamed.
+    fn drop_in(&self, file: usize, content: &str) {
+        let hidden = self.inbox.join(format!(".{}", name(file)));
+        fs::write(&hidden, content).expect("a file in the inbox");
+        fs::rename(&hidden, self.inbox.join(name(file))).expect("its name");
+    }
+
+    fn all_finished(&self, handed: &Handed, worker: &Worker) -> Result<(), String> {
+        let finished = fs::read_dir(&self.finished).expect("the folder").count();
+        if finished == handed.rows.len() {
+            return Ok(());
+        }
+        Err(format!("{finished} of {} files are in finished; {}", handed.rows.len(), status(worker)))
+    }
+
+    /// Every file under its own name with its own content, and nothing left or failed.
+    fn assert_finished_whole(&self, handed: &Handed) {
+        for file in 0..handed.rows.len() {
+            let kept = fs::read_to_string(self.finished.join(name(file))).unwrap_or_default();
+            assert!(kept == handed.file(file), "{} in finished is not the file that was handed in", name(file));
+        }
+        for path in [&self.inbox, &self.failed] {
+            let left: Vec<_> = fs::read_dir(path).expect("the folder").collect();
+            assert!(left.is_empty(), "left behind: {left:?}");
+        }
+    }
+}
+
+fn name(file: usize) -> String {
+    format!("plate-{file:04}.txt")
+}
+
+/// What both connectors say of themselves, for the text of a failure.
+fn status(worker: &Worker) -> Value {
+    ["crash-source", "crash-sink"]
+        .map(|name| {
+            worker.rest().get(&format!("/connectors/{name}/status")).map_or_else(|e| json!(e.to_string()), |a| a.body)
+        })
+        .into()
+}
+
+/// Seeded chance (SplitMix64): a run can be repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    /// Mostly small files, and every seventh large enough for a kill in its middle.
+    fn rows(&mut self, file: usize) -> usize {
+        let most = if file % 7 == 3 { 20_000 } else { 800 };
+        usize::try_from(1 + self.below(most)).expect("a small number")
+    }
+
+    /// From the middle of the start to well into the work.
+    fn moment(&mut self) -> Duration {
+        Duration::from_millis(50 + self.below(1_500))
+    }
+}

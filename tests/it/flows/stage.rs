@@ -1,0 +1,185 @@
+//! A broker, a store and a way to start tasks, without herder or REST.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pipette::metrics::WorkerMetrics;
+use pipette::store::files::FileStore;
+use pipette::task::spec::{ClientProperties, Converters, ErrorPolicy, Role, Subscription, TaskSpec};
+use pipette::task::thread::{TaskHandle, spawn};
+use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
+use pipette_api::{
+    Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
+    KafkaHeaders, Offsets, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text, Value, Wish,
+};
+use pipette_broker::{Broker, BrokerConfig};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::support::wait;
+
+/// How long anything in these flows may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Broker, store and runtimes of one test.
+pub(super) struct Stage {
+    pub(super) folder: TempDir,
+    broker: Broker,
+    environment: TaskEnvironment,
+    _store: FileStore,
+    _io: tokio::runtime::Runtime,
+    reports: mpsc::UnboundedSender<TaskReport>,
+    heard: mpsc::UnboundedReceiver<TaskReport>,
+    seen: Vec<TaskReport>,
+    starts: u64,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig::new(folder.path().join("broker"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.fsync = false;
+        let broker = Broker::start(config).unwrap();
+        let store = FileStore::open(&folder.path().join("state")).unwrap();
+        let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let environment =
+            TaskEnvironment { io: io.handle().clone(), offsets: store.offset_store(), metrics: WorkerMetrics::new() };
+        let (reports, heard) = mpsc::unbounded_channel();
+        Self { folder, broker, environment, _store: store, _io: io, reports, heard, seen: Vec::new(), starts: 0 }
+    }
+
+    pub(super) fn bootstrap(&self) -> String {
+        self.broker.address().to_string()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn source(&mut self, name: &str, plugin: &'static SourcePlugin, config: &[(&str, &str)]) -> TaskHandle {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let producer = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
+        let role = Role::Source { plugin, producer, topics: None };
+        self.start(name, role, Settings::new(pairs(config), plugin.info.config), ErrorPolicy::default())
+    }
+
+    pub(super) fn sink(&mut self, name: &str, plugin: &'static SinkPlugin, config: &[(&str, &str)]) -> TaskHandle {
+        let config = pairs(config);
+        let consumer = self.consumer(name);
+        let topics = config["topics"].split(',').map(str::to_owned).collect();
+        let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
+        self.start(name, role, Settings::new(config, plugin.info.config), ErrorPolicy::default())
+    }
+
+    fn consumer(&self, name: &str) -> ClientProperties {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let group = format!("connect-{name}");
+        pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap()
+    }
+
+    /// What the group of a sink has committed.
+    pub(super) fn committed(&self, name: &str) -> Offsets {
+        pipette::kafka::admin::committed(&self.consumer(name)).unwrap()
+    }
+
+    fn start(&mut self, name: &str, role: Role, settings: Settings, errors: ErrorPolicy) -> TaskHandle {
+        static NONE: ConfigDef = ConfigDef::new(&[]);
+        let bare = Settings::new(ConfigMap::new(), &NONE);
+        self.starts += 1;
+        let spec = TaskSpec {
+            id: TaskId { connector: name.into(), task: 0 },
+            role,
+            settings,
+            converters: Converters {
+                key: (&TEXT, bare.clone()),
+                value: (&TEXT, bare.clone()),
+                header: (&HEADER, bare),
+            },
+            transforms: Vec::new(),
+            errors,
+            flush_interval: Duration::from_secs(60),
+            flush_timeout: Duration::from_secs(5),
+            shared: Shared::default(),
+        };
+        spawn(spec, self.starts, Wish::Run, self.environment.clone(), self.reports.clone())
+    }
+
+    /// Waits for news of a task; answers the trace of a failure.
+    pub(super) fn hear(&mut self, name: &str, wanted: impl Fn(&TaskNews) -> bool) -> String {
+        let (heard, seen) = (&mut self.heard, &mut self.seen);
+        wait::until(&format!("news of {name}"), PATIENCE, || {
+            while let Ok(report) = heard.try_recv() {
+                seen.push(report);
+            }
+            let found = seen.iter().position(|report| &*report.id.connector == name && wanted(&report.news));
+            match found.map(|index| seen.remove(index).news) {
+                Some(TaskNews::Failed { trace }) => Ok(trace),
+                Some(_) => Ok(String::new()),
+                None => Err(format!("{seen:?}")),
+            }
+        })
+    }
+
+    /// Asks a task to stop and waits until it has.
+    pub(super) fn stop(&mut self, name: &str, task: &TaskHandle) {
+        task.wish(Wish::Stop);
+        self.hear(name, |news| matches!(news, TaskNews::Stopped));
+    }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> ConfigMap {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+}
+
+/// Text and bytes as they are: the converters have tests of their own.
+struct Plain;
+
+impl Converter for Plain {
+    fn encode<'a>(
+        &mut self,
+        _topic: &str,
+        _headers: &mut KafkaHeaders,
+        datum: &'a Datum,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>> {
+        Ok(match &datum.value {
+            Value::String(text) => Some(text.as_bytes()),
+            Value::Bytes(bytes) => Some(bytes.as_bytes()),
+            _ => None,
+        })
+    }
+
+    fn decode(&mut self, _topic: &str, _headers: &KafkaHeaders, bytes: Option<&Blob>) -> Result<Datum> {
+        let text = bytes.map(|bytes| Text::new(bytes.clone())).transpose()?;
+        Ok(Datum::schemaless(text.map_or(Value::Null, Value::String)))
+    }
+}
+
+struct NoHeaders;
+
+impl HeaderConverter for NoHeaders {
+    fn encode<'a>(&mut self, _: &str, _: &str, _: &'a Datum, _: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        Ok(None)
+    }
+
+    fn decode(&mut self, _: &str, _: &str, _: Option<&Blob>) -> Result<Datum> {
+        Ok(Datum::NULL)
+    }
+}
+
+const INFO: Info = Info {
+    class: "test.Plain",
+    aliases: &[],
+    version: "1",
+    about: "",
+    readme: "",
+    config: {
+        static NONE: ConfigDef = ConfigDef::new(&[]);
+        &NONE
+    },
+};
+static TEXT: ConverterPlugin = ConverterPlugin { info: INFO, make: |_, _| Ok(Box::new(Plain)) };
+static HEADER: HeaderConverterPlugin = HeaderConverterPlugin { info: INFO, make: |_| Ok(Box::new(NoHeaders)) };

@@ -1,0 +1,56 @@
+//! Reads a topic to its present end, with a consumer of its own: never through the worker under test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+use super::wait;
+
+/// Every value of the topic in offset order, partition after partition; a null value is an empty text.
+pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader-of-tests")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    let ends = ends(&consumer, topic);
+    let mut list = TopicPartitionList::new();
+    for partition in ends.keys() {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a position");
+    }
+    consumer.assign(&list).expect("an assignment");
+
+    let mut missing: i64 = ends.values().sum();
+    let mut read: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    while missing > 0 {
+        let message =
+            wait::until("the next record", Duration::from_secs(30), || match consumer.poll(Duration::from_secs(1)) {
+                Some(Ok(message)) => Ok(message),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err(format!("{missing} records of {topic} still to come")),
+            });
+        missing -= 1;
+        let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
+        read.entry(message.partition()).or_default().push(value);
+    }
+    read.into_values().flatten().collect()
+}
+
+/// Records per partition: the topics of tests are neither compacted nor transactional, so every offset is a record.
+fn ends(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, i64> {
+    let patience = Duration::from_secs(10);
+    let metadata = consumer.fetch_metadata(Some(topic), patience).expect("metadata of the topic");
+    metadata.topics()[0]
+        .partitions()
+        .iter()
+        .map(|partition| {
+            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), patience).expect("its watermarks");
+            (partition.id(), high - low)
+        })
+        .collect()
+}

@@ -1,0 +1,40 @@
+//! Waiting on a condition with a deadline: the only place in all tests that may pause a thread (`tidy.rs` checks it).
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at a condition of another process, which cannot wake us.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks until `probe` is content, and fails with its last complaint when `limit` has passed.
+pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        let complaint = match probe() {
+            Ok(found) => return found,
+            Err(complaint) => complaint,
+        };
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}; last seen: {complaint}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Lets `length` pass: the random moment at which a process is killed. Never a way to wait for something.
+pub(crate) fn moment(length: Duration) {
+    std::thread::sleep(length);
+}
+
+#[test]
+fn until_gives_the_value_or_the_last_complaint() {
+    let mut looks = 0;
+    let found = until("three looks", Duration::from_secs(5), || {
+        looks += 1;
+        if looks == 3 { Ok(looks) } else { Err(format!("{looks} looks")) }
+    });
+    assert_eq!(found, 3);
+
+    let failure = std::panic::catch_unwind(|| {
+        until("the impossible", Duration::ZERO, || Err::<(), _>("nothing yet".into()));
+    });
+    let text = *failure.unwrap_err().downcast::<String>().expect("a text");
+    assert!(text.contains("the impossible") && text.contains("nothing yet"), "{text}");
+}

@@ -1,0 +1,108 @@
+//! The real `pipette` process: started from a properties file, killed, stopped, and started again on the same state.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::rest::Rest;
+use super::{free_ports, lines_of, tail, wait};
+
+/// A worker and its folder. A running process is killed on drop; a failing test shows the end of its log.
+pub(crate) struct Worker {
+    properties: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+    rest: Rest,
+}
+
+impl Worker {
+    /// Writes the worker's properties into `folder`; `extra` wins over what is set here. Nothing runs yet.
+    pub(crate) fn prepare(folder: &Path, bootstrap: &str, extra: &[(&str, &str)]) -> Self {
+        let [port] = free_ports();
+        let text = format!(
+            "bootstrap.servers={bootstrap}
+listeners=http://127.0.0.1:{port}
+state.dir={}
+key.converter=org.apache.kafka.connect.storage.StringConverter
+value.converter=org.apache.kafka.connect.storage.StringConverter
+offset.flush.interval.ms=200
+",
+            folder.join("state").display()
+        );
+        let properties = folder.join("worker.properties");
+        fs::write(&properties, text + &lines_of(extra)).expect("the worker's properties");
+        Self { properties, log: folder.join("worker.log"), child: None, rest: Rest::new(port) }
+    }
+
+    /// Starts the process and does not wait for it. Its output goes to the end of the one log.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the worker runs already");
+        let log = File::options().create(true).append(true).open(&self.log).expect("the worker's log");
+        let child = Command::new(env!("CARGO_BIN_EXE_pipette"))
+            .arg("run")
+            .arg(&self.properties)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("pipette starts");
+        self.child = Some(child);
+    }
+
+    /// Starts the process and waits until REST answers.
+    pub(crate) fn start(&mut self) {
+        self.spawn();
+        self.await_rest();
+    }
+
+    /// Waits until REST answers, and fails at once when the process has ended.
+    pub(crate) fn await_rest(&mut self) {
+        let child = self.child.as_mut().expect("a running worker");
+        wait::until("the worker's REST", Duration::from_secs(30), || {
+            let ended = child.try_wait().expect("the worker's state");
+            assert!(ended.is_none(), "the worker ended ({ended:?}):\n{}", tail(&self.log, 40));
+            match self.rest.get("/") {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(format!("{answer:?}")),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+    }
+
+    /// SIGKILL: what a power cut or the kernel's memory killer does.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("a running worker");
+        // Had it ended by itself, the proof would count a crash that it did not cause.
+        let ended = child.try_wait().expect("the worker's state");
+        assert!(ended.is_none(), "the worker ended before it was killed ({ended:?}):\n{}", tail(&self.log, 40));
+        child.kill().expect("the worker is killed");
+        child.wait().expect("the worker is gone");
+    }
+
+    /// SIGTERM, as a service manager sends it; returns how the process ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("a running worker");
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM cannot be sent");
+        wait::until("the worker to stop", Duration::from_secs(30), || {
+            child.try_wait().expect("the worker's state").ok_or_else(|| tail(&self.log, 20))
+        })
+    }
+
+    pub(crate) fn rest(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            println!("--- end of {} ---\n{}", self.log.display(), tail(&self.log, 80));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The bench a task is clamped into: a current-thread runtime, a signal that the test controls, and every context.
+//!
+//! [`crate::SourceHarness`] and [`crate::SinkHarness`] stand on it; tests of a connector's planning half use it directly.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{
+    ConnectError, ConnectorContext, Context, Metrics, OffsetReader, Result, Shared, Signal, SinkContext, SinkRuntime,
+    SourceContext, TaskId, Wish,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::fakes::Numbers;
+
+/// How long anything may take before it counts as hung. Generous, because it is only ever waited for in full by a test
+/// that fails.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Contexts for one connector, and the runtime its calls run on.
+pub struct Bench {
+    runtime: Runtime,
+    wish: watch::Sender<Wish>,
+    shared: Shared,
+    /// What the plugin counts.
+    pub numbers: Arc<Numbers>,
+}
+
+impl Bench {
+    /// A bench whose signal says run.
+    pub fn new() -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime for the test").because(error))?;
+        Ok(Self {
+            runtime,
+            wish: watch::Sender::new(Wish::Run),
+            shared: Shared::default(),
+            numbers: Arc::new(Numbers::default()),
+        })
+    }
+
+    /// What connectors and tasks have in common.
+    pub fn common(&self) -> Context {
+        let registry: Arc<Numbers> = Arc::clone(&self.numbers);
+        Context {
+            connector: Arc::from("kit"),
+            io: self.runtime.handle().clone(),
+            signal: Signal::new(self.wish.subscribe()),
+            shared: self.shared.clone(),
+            metrics: Metrics::new(registry),
+        }
+    }
+
+    /// The context of a connector.
+    pub fn connector(&self, offsets: Arc<dyn OffsetReader>) -> ConnectorContext {
+        ConnectorContext { common: self.common(), offsets }
+    }
+
+    /// The context of a source task.
+    pub fn source(&self, task: usize, offsets: Arc<dyn OffsetReader>) -> SourceContext {
+        SourceContext { common: self.common(), id: TaskId { connector: Arc::from("kit"), task }, offsets }
+    }
+
+    /// The context of a sink task.
+    pub fn sink(&self, task: usize, runtime: Arc<dyn SinkRuntime>) -> SinkContext {
+        SinkContext { common: self.common(), id: TaskId { connector: Arc::from("kit"), task }, runtime }
+    }
+
+    /// What the runtime wants from now on.
+    pub fn wish(&self, wish: Wish) {
+        self.wish.send_replace(wish);
+    }
+
+    /// Runs a call to its end; fatal when it has not ended at the deadline.
+    pub fn run<F: Future>(&self, call: &str, future: F) -> Result<F::Output> {
+        self.run_within(DEADLINE, call, future)
+    }
+
+    /// Runs a call to its end; fatal when it has not ended in time.
+    pub fn run_within<F: Future>(&self, limit: Duration, call: &str, future: F) -> Result<F::Output> {
+        let ended = self.runtime.block_on(async { tokio::time::timeout(limit, future).await });
+        ended.map_err(|_| ConnectError::fatal(format!("{call} did not return within {limit:?}")))
+    }
+
+    /// Futures that were spawned and have not ended, after each has had the chance to end.
+    pub fn spawned(&self) -> usize {
+        let left = || self.runtime.metrics().num_alive_tasks();
+        let settled = async {
+            while left() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        // What is still there after a second will not go away by itself.
+        let _ = self.run_within(Duration::from_secs(1), "what was spawned", settled);
+        left()
+    }
+}

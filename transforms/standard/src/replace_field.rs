@@ -1,0 +1,191 @@
+//! ReplaceField: leaves fields out and gives others new names.
+
+use std::sync::Arc;
+
+use pipette_api::config::{FromText, checks};
+use pipette_api::data::Text;
+use pipette_api::{
+    ConfigDef, ConnectError, Key, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct, Transform, Value,
+    Verdict,
+};
+
+use crate::fields::{self, Defaults, Fields, REPLACE_NULL};
+
+pub(crate) const ABOUT: &str = "Leaves fields out of a key or value, or gives them new names.";
+
+static EXCLUDE: Key<Vec<String>> =
+    Key::new("exclude", "Fields to leave out, also when include names them.").default("").check(checks::distinct);
+static INCLUDE: Key<Vec<String>> =
+    Key::new("include", "The only fields to keep; empty keeps all.").default("").check(checks::distinct);
+static RENAMES: Key<Vec<String>> =
+    Key::new("renames", "New names for fields, as old:new pairs. The other keys mean the old names.")
+        .default("")
+        .check(pairs_of_names);
+
+pub(crate) static CONFIG: ConfigDef =
+    ConfigDef::new(&[&EXCLUDE.info, &INCLUDE.info, &RENAMES.info, &REPLACE_NULL.info]);
+
+fn pairs_of_names(text: Option<&str>) -> std::result::Result<(), String> {
+    Vec::<String>::from_text(text.unwrap_or_default())?.iter().try_for_each(|pair| old_and_new(pair).map(drop))
+}
+
+/// Java's split: empty pieces at the end do not count, so `a:b:` is a pair and `a:` is none.
+fn old_and_new(pair: &str) -> std::result::Result<(&str, &str), String> {
+    match pair.trim_end_matches(':').split_once(':') {
+        Some((old, new)) if !new.contains(':') => Ok((old, new)),
+        _ => Err(format!("Invalid rename mapping: {pair}")),
+    }
+}
+
+pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>> {
+    let mut names = Names { rules: Vec::new(), keep_others: true, new: Vec::new() };
+    for name in settings.get(&EXCLUDE)? {
+        names.rule(&name).excluded = true;
+    }
+    for name in settings.get(&INCLUDE)? {
+        names.rule(&name).included = true;
+        names.keep_others = false;
+    }
+    for pair in settings.get(&RENAMES)? {
+        let (old, new) = old_and_new(&pair).map_err(ConnectError::config)?;
+        names.rename(old, new);
+    }
+    let replace_null = settings.get(&REPLACE_NULL)?;
+    Ok(Box::new(ReplaceField { side, names, replace_null, schemas: SchemaCache::new(fields::SCHEMAS) }))
+}
+
+struct ReplaceField {
+    side: Side,
+    names: Names,
+    replace_null: bool,
+    schemas: SchemaCache<Plan>,
+}
+
+/// What the configuration says of names. By bytes, because the names in a map need no second UTF-8 check, and sorted by
+/// length first, because most members differ from every name in that already.
+struct Names {
+    rules: Vec<(Box<[u8]>, Rule)>,
+    keep_others: bool,
+    /// The new names, which may meet a member of the same name.
+    new: Vec<Text>,
+}
+
+#[derive(Default)]
+struct Rule {
+    excluded: bool,
+    included: bool,
+    /// For schemas, and as the key of a map, to be shared by all of them.
+    new_name: Option<(Arc<str>, Text)>,
+}
+
+impl Names {
+    fn find(&self, name: &[u8]) -> std::result::Result<usize, usize> {
+        self.rules.binary_search_by(|(known, _)| known.len().cmp(&name.len()).then_with(|| (**known).cmp(name)))
+    }
+
+    fn rule(&mut self, name: &str) -> &mut Rule {
+        let index = self.find(name.as_bytes()).unwrap_or_else(|index| {
+            self.rules.insert(index, (name.as_bytes().into(), Rule::default()));
+            index
+        });
+        &mut self.rules[index].1
+    }
+
+    fn rename(&mut self, old: &str, new: &str) {
+        let text = Text::from(new);
+        self.new.push(text.clone());
+        self.rule(old).new_name = Some((new.into(), text));
+    }
+
+    /// Whether a field is kept, and its new name.
+    fn fate(&self, name: &[u8]) -> (bool, Option<&(Arc<str>, Text)>) {
+        match self.find(name) {
+            Err(_) => (self.keep_others, None),
+            Ok(index) => {
+                let rule = &self.rules[index].1;
+                (!rule.excluded && (self.keep_others || rule.included), rule.new_name.as_ref())
+            }
+        }
+    }
+}
+
+/// What is known of an input schema.
+struct Plan {
+    schema: Arc<Schema>,
+    kept: Box<[bool]>,
+    defaults: Defaults,
+}
+
+impl Transform for ReplaceField {
+    fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
+        let datum = self.side.of_mut(record);
+        if datum.value.is_null() {
+            return Ok(Verdict::Keep);
+        }
+        match fields::of(datum, "field replacement")? {
+            Fields::Struct(schema, value) => self.replace_with_schema(schema, value)?,
+            Fields::Map(map) => self.replace_schemaless(map),
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+impl ReplaceField {
+    fn replace_with_schema(&mut self, schema: &mut Arc<Schema>, value: &mut Struct) -> Result<()> {
+        let (names, replace_null) = (&self.names, self.replace_null);
+        let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, names, replace_null))?;
+        value.reshape(Arc::clone(&plan.schema), |values| {
+            plan.defaults.fill(values);
+            let mut kept = plan.kept.iter();
+            values.retain(|_| kept.next().is_some_and(|kept| *kept));
+        });
+        *schema = Arc::clone(&plan.schema);
+        Ok(())
+    }
+
+    fn replace_schemaless(&self, map: &mut Map) {
+        let mut renamed = false;
+        map.0.retain_mut(|(key, _)| {
+            let Value::String(name) = key else { return self.names.keep_others };
+            let (keep, new_name) = self.names.fate(name.as_bytes());
+            if let Some((_, new_name)) = new_name.filter(|_| keep) {
+                *name = new_name.clone();
+                renamed = true;
+            }
+            keep
+        });
+        if renamed {
+            self.names.new.iter().for_each(|name| keep_last_of(name, map));
+        }
+    }
+}
+
+/// A member of the new name may stand there already; the one that comes last wins.
+fn keep_last_of(name: &Text, map: &mut Map) {
+    let has_name = |key: &Value| matches!(key, Value::String(text) if text == name);
+    let mut more = map.0.iter().filter(|(key, _)| has_name(key)).count();
+    if more > 1 {
+        map.0.retain(|(key, _)| {
+            let same = has_name(key);
+            more -= usize::from(same);
+            !same || more == 0
+        });
+    }
+}
+
+impl Plan {
+    fn new(schema: &Schema, names: &Names, replace_null: bool) -> Result<Self> {
+        let mut builder = fields::rebuild(schema);
+        let mut kept = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let (keep, new_name) = names.fate(field.name.as_bytes());
+            kept.push(keep);
+            if keep {
+                let name = new_name.map_or(&field.name, |(name, _)| name);
+                builder = builder.field(Arc::clone(name), Arc::clone(&field.schema));
+            }
+        }
+        let defaults = if replace_null { Defaults::of(schema) } else { Defaults::none() };
+        Ok(Self { schema: builder.build()?, kept: kept.into(), defaults })
+    }
+}

@@ -109,7 +109,9 @@ impl SinkDriver for File {
     }
 
     fn poison(&self) -> Datum {
-        Datum::schemaless(Value::Payload(std::sync::Arc::new(Large)))
+        // Half of its text is made before it turns out to have none.
+        let list = [Value::text("half"), Value::Payload(std::sync::Arc::new(Large))];
+        Datum::schemaless(Value::Array(Box::new(list)))
     }
 
     fn left_behind(&mut self) -> Vec<String> {

@@ -151,7 +151,7 @@ fn a_rotated_file_is_finished_before_its_successor() {
     let mut old = OpenOptions::new().append(true).open(rig.path()).unwrap();
     fs::rename(rig.path(), rig.folder.path().join("in.txt.1")).unwrap();
     rig.append("three\n");
-    // The writer has not noticed yet.
+    assert!(rig.harness.poll().unwrap().is_empty(), "the writer may not have noticed yet");
     old.write_all(b"two\nunfinished").unwrap();
     assert_eq!(rig.lines(3), ["two", "unfinished", "three"]);
     assert_eq!(rig.committed(), Some(6), "a position in the new file");

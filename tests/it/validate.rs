@@ -38,19 +38,23 @@ fn definition(definition: &Value) -> String {
     if definition.is_null() { "null".into() } else { keys.map(|key| definition[key].to_string()).join(" ") }
 }
 
+/// The configuration of this case uses a transformation that is not shipped yet; the test's plugins have its keys.
+const FULL_CHAIN: &str = "FileStreamSource-full";
+
 #[test]
 fn validation_answers_as_apaches_worker_does() {
-    let bed = Bed::new();
+    let (shipped, stand_ins) = (Bed::shipped(), Bed::new());
     for case in [
         "FileStreamSource-valid",
         "FileStreamSource-class-only",
-        "FileStreamSource-full",
+        FULL_CHAIN,
         "FileStreamSource-plugin-version-mismatch",
         "FileStreamSink-class-only",
         "FileStreamSink-list-duplicates",
         "FileStreamSink-lists",
         "FileStreamSink-full",
     ] {
+        let bed = if case == FULL_CHAIN { &stand_ins } else { &shipped };
         let request = recorded(&format!("validate/{case}.request.json"));
         let class = request["connector.class"].as_str().unwrap().rsplit('.').next().unwrap();
         let answer = bed.put(&format!("/connector-plugins/{class}/config/validate"), &request.to_string());
@@ -77,7 +81,7 @@ fn members_stand_in_javas_order() {
 
 #[test]
 fn the_keys_of_a_plugin_are_listed_as_java_lists_them() {
-    let bed = Bed::new();
+    let bed = Bed::shipped();
     let answer = bed.get("/connector-plugins/FileStreamSource/config");
     let lines = |list: &Value| -> Vec<String> {
         let line = |key: &Value| format!("{} {}", key["name"], definition(key));

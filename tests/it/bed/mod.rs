@@ -59,6 +59,15 @@ impl Bed {
 
     /// A worker on a store that may hold connectors already.
     pub(crate) fn on(store: Arc<Memory>) -> Self {
+        Self::with(store, Plugins::of(&[plugins::PLUGINS]))
+    }
+
+    /// A worker with the plugins it ships with.
+    pub(crate) fn shipped() -> Self {
+        Self::with(Arc::default(), Plugins::built_in())
+    }
+
+    fn with(store: Arc<Memory>, plugins: Plugins) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,7 +76,7 @@ impl Bed {
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker_config()).unwrap()),
             worker_id: "127.0.0.1:8083".into(),
-            plugins: Plugins::of(&[plugins::PLUGINS]),
+            plugins,
             connectors: Arc::clone(&store) as _,
             offsets: Arc::clone(&store) as _,
             sink_offsets: Arc::new(Group),

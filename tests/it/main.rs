@@ -10,10 +10,13 @@
     reason = "a test fails by panicking and speaks on standard output"
 )]
 
+mod bed;
 mod checker;
 mod crash;
 mod examples;
 mod flows;
 mod on_apache_kafka;
+mod rest;
 mod support;
 mod tidy;
+mod validate;

@@ -94,3 +94,63 @@ fn payload_refused(converter: &str, payload: &dyn Payload) -> ConnectError {
          transformation last in the connector's chain, or make the source hand over smaller values"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::config::Presence;
+
+    use super::*;
+
+    /// Name, type, default (`!` required, `-` none), importance, group, width and display name of each key, as Java shows them.
+    fn keys(class: &str) -> Vec<String> {
+        let plugin = PLUGINS.iter().find(|plugin| plugin.info().class == class).unwrap();
+        let row = |key: &&pipette_api::config::KeyInfo| {
+            let default = match key.presence {
+                Presence::Required => "!",
+                Presence::Optional => "-",
+                Presence::Default(text) => text,
+            };
+            let (kind, importance, width) = (key.kind.name(), key.importance.name(), key.width.name());
+            let (group, display) = (key.group.unwrap_or("-"), key.display.unwrap_or(key.name));
+            format!("{} {kind} {default} {importance} {group} {width} {display}", key.name)
+        };
+        plugin.info().config.keys().iter().map(row).collect()
+    }
+
+    #[test]
+    fn definitions_are_javas() {
+        let kind = "converter.type STRING ! LOW - NONE converter.type";
+        assert_eq!(keys("org.apache.kafka.connect.converters.ByteArrayConverter"), [kind]);
+        assert_eq!(
+            keys("org.apache.kafka.connect.storage.StringConverter"),
+            [kind, "converter.encoding STRING UTF-8 HIGH - MEDIUM Encoding"]
+        );
+        assert_eq!(
+            keys("org.apache.kafka.connect.json.JsonConverter"),
+            [
+                kind,
+                "schemas.enable BOOLEAN true HIGH Schemas MEDIUM Enable Schemas",
+                "schemas.cache.size INT 1000 HIGH Schemas MEDIUM Schema Cache Size",
+                "schema.content STRING - HIGH Schemas MEDIUM Schema Content",
+                "decimal.format STRING BASE64 LOW Serialization MEDIUM Decimal Format",
+                "replace.null.with.default BOOLEAN true LOW Serialization MEDIUM Replace null with default",
+            ]
+        );
+        assert!(keys("org.apache.kafka.connect.storage.SimpleHeaderConverter").is_empty());
+    }
+
+    #[test]
+    fn every_plugin_starts_with_its_defaults() {
+        for plugin in PLUGINS {
+            let settings = pipette_api::Settings::new(pipette_api::ConfigMap::new(), plugin.info().config);
+            let made = match plugin {
+                Plugin::Converter(plugin) => (plugin.make)(settings, pipette_api::Side::Value).map(drop),
+                Plugin::HeaderConverter(plugin) => (plugin.make)(settings).map(drop),
+                other => panic!("{} is no converter", other.info().class),
+            };
+            assert!(made.is_ok(), "{}", plugin.info().class);
+        }
+        let count = |kind: &str| PLUGINS.iter().filter(|plugin| plugin.kind() == kind).count();
+        assert_eq!((count("converter"), count("header_converter")), (3, 4));
+    }
+}

@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Offsets, Result, TopicPartition};
+use pipette_api::{ConnectError, Offsets, Result};
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::sys;
 use crate::task::spec::{ClientProperties, NewTopics};
 
 /// How long one request to the broker may take.
@@ -101,26 +101,14 @@ pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<Strin
     consumer.client().fetch_cluster_id(wait)
 }
 
-/// What a consumer group has committed, for every topic there is; blocks for as long as the broker takes, at most 10 s
-/// per request. `properties` are those of the sink's consumer, `group.id` included.
+/// What a consumer group has committed, for every partition it ever read; blocks for at most 10 s. `properties` are
+/// those of the sink's consumer, `group.id` included.
 pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
-    let mut config = ClientConfig::new();
-    config.extend(properties.clone());
+    let Some(group) = properties.get("group.id") else { return Ok(Offsets::new()) };
     let away =
-        |error: &KafkaError| ConnectError::retriable(format!("Kafka does not tell the group's offsets: {error}"));
-    let consumer: BaseConsumer = config.create().map_err(|error| away(&error))?;
-    let mut list = TopicPartitionList::new();
-    // A group may hold offsets of topics its connector no longer names: all are asked for, as Java does.
-    let metadata = consumer.fetch_metadata(None, REQUEST).map_err(|error| away(&error))?;
-    for topic in metadata.topics() {
-        for partition in topic.partitions() {
-            list.add_partition(topic.name(), partition.id());
-        }
-    }
-    let committed = consumer.committed_offsets(list, REQUEST).map_err(|error| away(&error))?;
-    let stored = committed.elements().into_iter().filter_map(|element| match element.offset() {
-        Offset::Offset(offset) => Some((TopicPartition::new(element.topic(), element.partition()), offset)),
-        _ => None,
-    });
-    Ok(stored.collect())
+        |reason: &str| ConnectError::retriable(format!("Kafka does not tell the offsets of group {group}: {reason}"));
+    let mut config = ClientConfig::new();
+    config.extend(only_connection(properties));
+    let client: BaseConsumer = config.create().map_err(|error| away(&error.to_string()))?;
+    sys::group_offsets(client.client().native_ptr(), group, REQUEST).map_err(|reason| away(&reason))
 }

@@ -9,3 +9,4 @@ pub mod consumer;
 mod events;
 pub mod producer;
 pub mod properties;
+mod sys;

@@ -34,12 +34,14 @@ impl Blob {
 
     /// A span of this span. Panics when it does not lie inside, as slicing does.
     #[must_use]
+    #[inline]
     pub fn slice(&self, start: u32, len: u32) -> Self {
         assert!(u64::from(start) + u64::from(len) <= u64::from(self.len), "span outside of its buffer");
         Self { buffer: Arc::clone(&self.buffer), start: self.start + start, len }
     }
 
     /// The bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer[self.start as usize..][..self.len as usize]
     }
@@ -101,6 +103,7 @@ impl Text {
     }
 
     /// The bytes. Writers and look-ups use this: it costs nothing.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -118,8 +121,10 @@ impl Text {
     /// A span of this text, without another look at its bytes: parsers check a document once and cut it. Panics when it
     /// does not lie inside or cuts a character, as slicing does.
     #[must_use]
+    #[inline]
     pub fn slice(&self, start: u32, len: u32) -> Self {
-        let whole = |index: usize| self.as_bytes().get(index).is_none_or(|byte| byte & 0xC0 != 0x80);
+        let bytes = self.as_bytes();
+        let whole = |index: usize| bytes.get(index).is_none_or(|byte| byte & 0xC0 != 0x80);
         assert!(whole(start as usize) && whole(start as usize + len as usize), "span cuts a character");
         Self(self.0.slice(start, len))
     }

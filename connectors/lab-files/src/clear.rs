@@ -10,7 +10,6 @@ use crate::identity::{FileKey, Stage, decode_path};
 use crate::ledger::{Entry, Outcome};
 use crate::settings::Cleanup;
 use crate::source::{Run, Stored};
-use crate::watch::is_gone;
 
 /// Files cleared away before others may run.
 const TURN: usize = 256;
@@ -60,7 +59,7 @@ impl Run {
                 }
                 Ok(Finished::Recalled) => break,
                 // Somebody else was faster.
-                Err(_) if is_gone(&path) => self.cleared(&key, &path, None, &entry),
+                Err(_) if self.is_gone(&key) => self.cleared(&key, &path, None, &entry),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "A file that is done cannot be cleared away yet");
                     let reason = format!("it is in Kafka, but cannot be cleared away: {error}");

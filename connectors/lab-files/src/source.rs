@@ -3,6 +3,8 @@
 //! One turn of [`Run`] does each of these a little, so that a large file, a large folder or a slow share holds up none of
 //! the others and the runtime is answered soon. Read next: `watch.rs`, `fill.rs`, `clear.rs`, the three halves of a turn.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +63,9 @@ pub(crate) struct Run {
     pub(crate) next_look: Duration,
     /// Which watched folders could not be looked at in the last scan, and why.
     pub(crate) down: Vec<Option<String>>,
+    /// The device of each watched folder at the start; another one later is a share that was unmounted, whose files are
+    /// not gone.
+    pub(crate) devices: Vec<Option<u64>>,
     pub(crate) open: Option<(FileKey, Box<OpenFile>)>,
     /// Files that are gone, whose offsets are to go with the next batch.
     pub(crate) forget: Vec<(FileKey, Arc<Partition>)>,
@@ -125,6 +130,11 @@ impl SourceTask for LabFilesTask {
     }
 }
 
+/// The device a folder is on, if it can be looked at.
+pub(crate) fn device(folder: &Path) -> Option<u64> {
+    std::fs::metadata(folder).ok().map(|metadata| metadata.dev())
+}
+
 impl Run {
     fn new(settings: Arc<LabFilesSettings>, context: SourceContext) -> Self {
         let remote = || settings.roots.iter().any(|root| is_remote(&root.path));
@@ -145,6 +155,7 @@ impl Run {
             hint_from: Duration::ZERO,
             next_look: Duration::ZERO,
             down: vec![None; settings.roots.len()],
+            devices: settings.roots.iter().map(|root| device(&root.path)).collect(),
             open: None,
             forget: Vec::new(),
             stored: unbounded_channel(),

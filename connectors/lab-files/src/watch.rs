@@ -11,11 +11,11 @@ use pipette_api::{ConnectError, Partition, Result};
 
 use crate::board::Seen;
 use crate::config::INPUT_PATH;
-use crate::identity::{FileKey, Look, Stage, StoredOffset, decode_path, partition};
+use crate::identity::{FileKey, Look, Stage, StoredOffset, partition};
 use crate::ledger::{Newcomer, has_ended};
 use crate::scan::{Found, Scan};
 use crate::settings::FileError;
-use crate::source::Run;
+use crate::source::{Run, device};
 
 /// So much is looked at before others may run.
 const STEPS: usize = 256;
@@ -162,10 +162,8 @@ impl Run {
             let (Some(id), Some(path)) = (text("root"), text("path")) else { continue };
             let Some(root) = self.settings.roots.iter().position(|root| &*root.id == id) else { continue };
             let ended = StoredOffset::parse(&offset).is_some_and(|stored| stored.stage != Stage::Reading);
-            let folder = &self.settings.roots[root].path;
-            // A folder that is not there proves nothing about its files.
-            if ended && fs::read_dir(folder).is_ok() && is_gone(&folder.join(decode_path(path))) {
-                let key = FileKey { root, path: path.into() };
+            let key = FileKey { root, path: path.into() };
+            if ended && self.is_gone(&key) {
                 let partition = Arc::new(partition);
                 self.ledger.admit_gone(key.clone(), Arc::clone(&partition));
                 self.forget.push((key, partition));
@@ -173,9 +171,13 @@ impl Run {
         }
         Ok(())
     }
-}
 
-/// True only when the file system says so.
-pub(crate) fn is_gone(path: &std::path::Path) -> bool {
-    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    /// True only when the folder is there, is the one it was, and the file is not in it: a share that is not mounted
+    /// proves nothing about its files.
+    pub(crate) fn is_gone(&self, key: &FileKey) -> bool {
+        let device = device(&self.settings.roots[key.root].path);
+        device.is_some()
+            && device == self.devices[key.root]
+            && fs::symlink_metadata(self.path_of(key)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
 }

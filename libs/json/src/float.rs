@@ -1,31 +1,40 @@
 //! Floating point numbers in Java's layout: the shortest digits that read back, `1.0E10` from 10^7 on and below 10^-3.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, LowerExp, Write};
+use std::ops::Range;
 
-/// Appends a finite number as Java's `Double.toString`; `NaN`, `Infinity` and `-Infinity` by name.
+/// Where Java writes plain digits; there every formatter agrees with it.
+const PLAIN: Range<f64> = 1e-3..1e7;
+
+/// Appends a number as Java's `Double.toString`: `NaN`, `Infinity` and `-Infinity` by name.
 pub fn write_f64(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
-        // Java never shows a single digit for a subnormal number when a second one is closer: 4.9E-324.
-        if value.is_subnormal() && single_digit(&format_args!("{value:e}")) {
-            layout(&Exponential::of(&format_args!("{value:.1e}")), out);
-        } else {
-            layout(&Exponential::of(&format_args!("{value:e}")), out);
-        }
+        finite(value, value.abs(), value.is_subnormal(), out);
     } else {
         out.extend_from_slice(name(value.is_nan(), value > 0.0));
     }
 }
 
-/// Appends a finite number as Java's `Float.toString`; `NaN`, `Infinity` and `-Infinity` by name.
+/// Appends a number as Java's `Float.toString`: `NaN`, `Infinity` and `-Infinity` by name.
 pub fn write_f32(value: f32, out: &mut Vec<u8>) {
     if value.is_finite() {
-        if value.is_subnormal() && single_digit(&format_args!("{value:e}")) {
-            layout(&Exponential::of(&format_args!("{value:.1e}")), out);
-        } else {
-            layout(&Exponential::of(&format_args!("{value:e}")), out);
-        }
+        finite(value, f64::from(value.abs()), value.is_subnormal(), out);
     } else {
         out.extend_from_slice(name(value.is_nan(), value > 0.0));
+    }
+}
+
+fn finite(value: impl zmij::Float + LowerExp, magnitude: f64, subnormal: bool, out: &mut Vec<u8>) {
+    if PLAIN.contains(&magnitude) || magnitude == 0.0 {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+        return;
+    }
+    let shortest = Exponential::of(&format_args!("{value:e}"));
+    // Java never shows a single digit for a subnormal number when a second one is closer: 4.9E-324.
+    if subnormal && !shortest.bytes().contains(&b'.') {
+        scientific(&Exponential::of(&format_args!("{value:.1e}")), out);
+    } else {
+        scientific(&shortest, out);
     }
 }
 
@@ -35,10 +44,6 @@ fn name(nan: bool, positive: bool) -> &'static [u8] {
         (false, true) => b"Infinity",
         (false, false) => b"-Infinity",
     }
-}
-
-fn single_digit(text: &fmt::Arguments<'_>) -> bool {
-    !Exponential::of(text).bytes().contains(&b'.')
 }
 
 /// Rust's exponential form, `-1.25e-7`, in place.
@@ -70,7 +75,7 @@ impl Write for Exponential {
     }
 }
 
-fn layout(number: &Exponential, out: &mut Vec<u8>) {
+fn scientific(number: &Exponential, out: &mut Vec<u8>) {
     let mut text = number.bytes();
     if let Some(rest) = text.strip_prefix(b"-") {
         out.push(b'-');
@@ -79,26 +84,10 @@ fn layout(number: &Exponential, out: &mut Vec<u8>) {
     let split = text.iter().position(|byte| *byte == b'e').unwrap_or(text.len());
     let (mantissa, exponent) = (&text[..split], small_number(text.get(split + 1..).unwrap_or_default()));
     let (first, rest) = (mantissa[0], mantissa.get(2..).unwrap_or_default());
-    match exponent {
-        0..=6 => {
-            let whole = usize::from(exponent.unsigned_abs());
-            out.push(first);
-            out.extend((0..whole).map(|index| rest.get(index).copied().unwrap_or(b'0')));
-            fraction(rest.get(whole..).unwrap_or_default(), out);
-        }
-        -3..=-1 => {
-            out.extend_from_slice(b"0.");
-            out.extend((1..exponent.unsigned_abs()).map(|_| b'0'));
-            out.push(first);
-            out.extend_from_slice(rest);
-        }
-        _ => {
-            out.push(first);
-            fraction(rest, out);
-            out.push(b'E');
-            out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
-        }
-    }
+    out.push(first);
+    fraction(rest, out);
+    out.push(b'E');
+    out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
 }
 
 fn fraction(digits: &[u8], out: &mut Vec<u8>) {

@@ -89,6 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The shape of the next value.
+    #[inline]
     pub fn shape(&mut self) -> Result<Shape> {
         match self.peek() {
             Some(b'"') => Ok(Shape::String),
@@ -114,6 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a number.
+    #[inline]
     pub fn number(&mut self) -> Result<Number<'a>> {
         self.peek();
         let start = self.pos;
@@ -146,6 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a string.
+    #[inline]
     pub fn string(&mut self) -> Result<Text> {
         let name = self.quoted(MAX_STRING)?;
         Ok(self.to_text(name))
@@ -163,11 +166,13 @@ impl<'a> Reader<'a> {
 
     /// The name of the next member, its value being next; `None` at the end, which is taken. `first` is true right after
     /// [`Reader::open_object`].
+    #[inline]
     pub fn member(&mut self, first: bool) -> Result<Option<Name>> {
         if self.more(b'}', first)? { self.name().map(Some) } else { Ok(None) }
     }
 
     /// True when another element is next; false at the end, which is taken.
+    #[inline]
     pub fn element(&mut self, first: bool) -> Result<bool> {
         self.more(b']', first)
     }

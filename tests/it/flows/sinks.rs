@@ -7,8 +7,8 @@ use std::time::Duration;
 use connector_file::{SINK as FILE_SINK, SOURCE as FILE_SOURCE};
 use pipette::task::TaskNews;
 use pipette_api::{
-    ConfigDef, ConnectError, Connector, Info, Result, Settings, SinkBatch, SinkContext, SinkPlugin, SinkTask, Wish,
-    async_trait,
+    ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, SinkBatch, SinkContext, SinkPlugin, SinkTask,
+    TopicPartition, Wish, async_trait,
 };
 
 use super::stage::{PATIENCE, Stage};
@@ -55,6 +55,8 @@ fn a_sink_goes_on_at_the_committed_offset() {
         stage.hear("rows-out", |news| matches!(news, TaskNews::Running));
         stage.stop("rows-out", &task);
         assert_eq!(std::fs::read_to_string(&out).unwrap(), text, "in order, none twice after an orderly stop");
+        let count = i64::try_from(text.lines().count()).unwrap();
+        assert_eq!(stage.committed("rows-out"), Offsets::from([(TopicPartition::new("rows", 0), count)]));
     }
 }
 

@@ -95,7 +95,8 @@ fn hooks_run_soon_although_the_flush_tick_is_a_minute_away() {
             if poll > 3 {
                 return Ok(SourceBatch::empty());
             }
-            let count = |count: &'static AtomicUsize| Some(Hook::new(|| drop(count.fetch_add(1, Ordering::SeqCst))));
+            let count =
+                |count: &'static AtomicUsize| Some(Hook::new(move || drop(count.fetch_add(1, Ordering::SeqCst))));
             let entries = vec![entry("a", poll as i64)];
             Ok(SourceBatch { entries, acked: count(&ACKED), committed: count(&COMMITTED), ..SourceBatch::default() })
         })

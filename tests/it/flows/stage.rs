@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pipette::metrics::WorkerMetrics;
 use pipette::store::files::FileStore;
-use pipette::task::spec::{Converters, ErrorPolicy, Role, Subscription, TaskSpec};
+use pipette::task::spec::{ClientProperties, Converters, ErrorPolicy, Role, Subscription, TaskSpec};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
-    KafkaHeaders, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text, Value, Wish,
+    KafkaHeaders, Offsets, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text, Value, Wish,
 };
 use pipette_broker::{Broker, BrokerConfig};
 use tempfile::TempDir;
@@ -69,12 +68,21 @@ impl Stage {
 
     pub(super) fn sink(&mut self, name: &str, plugin: &'static SinkPlugin, config: &[(&str, &str)]) -> TaskHandle {
         let config = pairs(config);
-        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
-        let group = format!("connect-{name}");
-        let consumer = pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap();
+        let consumer = self.consumer(name);
         let topics = config["topics"].split(',').map(str::to_owned).collect();
         let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
         self.start(name, role, Settings::new(config, plugin.info.config), ErrorPolicy::default())
+    }
+
+    fn consumer(&self, name: &str) -> ClientProperties {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let group = format!("connect-{name}");
+        pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap()
+    }
+
+    /// What the group of a sink has committed.
+    pub(super) fn committed(&self, name: &str) -> Offsets {
+        pipette::kafka::admin::committed(&self.consumer(name)).unwrap()
     }
 
     fn start(&mut self, name: &str, role: Role, settings: Settings, errors: ErrorPolicy) -> TaskHandle {

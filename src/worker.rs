@@ -134,8 +134,7 @@ impl Worker {
 /// What the herder is made of.
 fn parts(config: WorkerConfig, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
     let metrics = WorkerMetrics::new();
-    let environment =
-        TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
+    let environment = TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),

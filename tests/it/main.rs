@@ -15,5 +15,6 @@ mod crash;
 mod examples;
 mod flows;
 mod on_apache_kafka;
+mod quickstart;
 mod support;
 mod tidy;

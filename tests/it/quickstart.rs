@@ -38,7 +38,7 @@ fn ended(child: &mut Child, dir: &Path, within: Duration) -> bool {
 fn samples_arrive_and_a_second_start_goes_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    assert!(ended(&mut quickstart(dir, &["--once"]), dir, Duration::from_secs(60)), "{}", tail(&dir.join("log"), 40));
+    assert!(ended(&mut quickstart(dir, &["--once"]), dir, Duration::from_mins(1)), "{}", tail(&dir.join("log"), 40));
     assert_eq!(rows(dir), SAMPLE_ROWS);
 
     let mut child = quickstart(dir, &[]);

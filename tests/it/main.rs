@@ -16,6 +16,7 @@ mod crash;
 mod examples;
 mod flows;
 mod on_apache_kafka;
+mod quickstart;
 mod rest;
 mod support;
 mod tidy;

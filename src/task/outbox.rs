@@ -72,6 +72,9 @@ impl Outbox {
 
     /// A record. Waits while librdkafka's queue is full: that is the back-pressure of a source.
     pub async fn send(&mut self, batch: u64, mark: Mark, record: &Outgoing<'_>, guard: &Guard) -> Result<(), Unsent> {
+        if self.is_given_up() {
+            return Err(Unsent::Recalled);
+        }
         if self.producer.is_none() {
             let producer = TaskProducer::start(&self.properties).map_err(|error| Failure::new("start", error))?;
             self.producer = Some(producer);
@@ -188,5 +191,116 @@ impl Outbox {
         }
         self.ledger.take_acked().into_iter().for_each(Hook::run);
         self.commits.hurry_for_hooks(&self.ledger);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::metrics::WorkerMetrics;
+    use crate::metrics::meters::ErrorMeters;
+    use crate::store::{OffsetEntry, OffsetStore};
+    use crate::task::spec::ErrorPolicy;
+
+    /// Refuses so many times, then keeps what it is given.
+    #[derive(Default)]
+    struct Moody {
+        refuse: AtomicUsize,
+        kept: Mutex<Vec<OffsetEntry>>,
+    }
+
+    #[async_trait]
+    impl OffsetStore for Moody {
+        async fn get(&self, _: &str, _: &Partition) -> pipette_api::Result<Option<OffsetMap>> {
+            Ok(None)
+        }
+
+        async fn scan(&self, _: &str) -> pipette_api::Result<Vec<(Partition, OffsetMap)>> {
+            Ok(Vec::new())
+        }
+
+        async fn put(&self, _: &str, offsets: Vec<OffsetEntry>) -> pipette_api::Result<()> {
+            let again = |left: usize| left.checked_sub(1);
+            if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, again).is_ok() {
+                return Err(ConnectError::retriable("the disk is full"));
+            }
+            self.kept.lock().unwrap().extend(offsets);
+            Ok(())
+        }
+    }
+
+    struct Desk {
+        outbox: Outbox,
+        store: Arc<Moody>,
+        wish: Option<watch::Sender<Wish>>,
+        tolerant: Guard,
+        ran: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let (store, metrics) = (Arc::new(Moody::default()), WorkerMetrics::new().connector("c"));
+            let (wish, wished) = watch::channel(Wish::Run);
+            let kept = Arc::<Moody>::clone(&store);
+            let commits = Commits::new("c".into(), kept, Duration::from_mins(1));
+            let meters = SourceMeters::new(&metrics, 0);
+            let outbox = Outbox::new(ClientProperties::new(), commits, Signal::new(wished), meters);
+            let policy = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
+            let tolerant = Guard::new(policy, ErrorMeters::new(&metrics, 0));
+            Self { outbox, store, wish: Some(wish), tolerant, ran: Arc::default() }
+        }
+
+        /// A batch with one settled entry and both hooks.
+        fn batch(&mut self, partition: &'static str) {
+            let hook = |name| {
+                let ran = Arc::clone(&self.ran);
+                Some(Hook::new(move || ran.lock().unwrap().push(name)))
+            };
+            let batch = self.outbox.open(hook("acked"), hook("committed"));
+            let partition = Arc::new(Partition::of("file", partition));
+            let position = Position { partition, shape: Arc::new(OffsetShape::default()), marks: [0, 0] };
+            self.outbox.settled(batch, Mark::At(position));
+            self.outbox.close(batch);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_stores_also_what_gathered_behind_a_refusal() {
+        let mut desk = Desk::new();
+        desk.store.refuse.store(1, Ordering::SeqCst);
+        desk.batch("a");
+        desk.outbox.commit().await;
+        desk.batch("b");
+        desk.outbox.drain(Duration::ZERO, &desk.tolerant).await.unwrap();
+        assert_eq!(desk.store.kept.lock().unwrap().len(), 2);
+        assert_eq!(*desk.ran.lock().unwrap(), ["acked", "acked", "committed", "committed"]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_given_up_commits_nothing_and_runs_no_hook() {
+        let mut desk = Desk::new();
+        desk.batch("a");
+        desk.wish = None;
+        desk.batch("b");
+        desk.outbox.drain(Duration::from_secs(9), &desk.tolerant).await.unwrap();
+        assert!(desk.store.kept.lock().unwrap().is_empty());
+        assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_wrong_with_a_record_is_tolerated() {
+        let mut desk = Desk::new();
+        let batch = desk.outbox.open(None, None);
+        let numbers = [desk.outbox.ledger.push(batch, Mark::None), desk.outbox.ledger.push(batch, Mark::None)];
+        let refused = |outbox: &mut Outbox, number, error| outbox.refused(number, None, error, &desk.tolerant);
+        assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).is_ok());
+        assert!(refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).is_err());
+        assert_eq!(desk.outbox.ledger.in_flight(), 1, "it was not skipped");
     }
 }

@@ -48,6 +48,8 @@ pub struct SinkLoop {
     pub reporter: Reporter,
     /// Tells the dashboards.
     pub meters: SinkMeters,
+    /// When to flush and commit next.
+    pub flush_at: tokio::time::Instant,
     /// What the task owns and how far it is.
     pub progress: Progress,
     /// Batches that came while an earlier one was put again and again.
@@ -106,7 +108,7 @@ impl SinkLoop {
     }
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
-        let mut due = tokio::time::Instant::now() + self.flush_interval;
+        self.flush_at = tokio::time::Instant::now() + self.flush_interval;
         let mut wish = self.follow(Wish::Run);
         loop {
             // Looked at first: a batch that was given up for it must not be overtaken by the next one.
@@ -120,19 +122,16 @@ impl SinkLoop {
                     Some(event) => drop(self.rebalance(task, event).await?),
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
-                Some(request) = self.requests.recv() => {
-                    if self.grant(request)? {
-                        due = tokio::time::Instant::now();
-                    }
-                }
-                () = tokio::time::sleep_until(due) => {}
+                Some(request) = self.requests.recv() => self.grant(request)?,
+                () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
-            if tokio::time::Instant::now() >= due {
+            let now = tokio::time::Instant::now();
+            if now >= self.flush_at {
+                self.flush_at = now + self.flush_interval;
                 let (safe, judged) = self.flush(task, |_| true).await;
                 self.commit(safe).await;
                 judged?;
-                due = tokio::time::Instant::now() + self.flush_interval;
             }
         }
     }
@@ -276,26 +275,26 @@ impl SinkLoop {
         }
     }
 
-    /// Does what the plugin asked for; true when it asked for a flush.
-    fn grant(&mut self, request: Request) -> Result<bool, Failure> {
+    /// Does what the plugin asked for.
+    fn grant(&mut self, request: Request) -> Result<(), Failure> {
         match request {
-            Request::Flush => Ok(true),
+            Request::Flush => self.flush_at = tokio::time::Instant::now(),
             Request::Report { batch, index, error } => {
                 if let Some(SinkRecord { origin, .. }) = batch.records.get(index) {
                     // It fails the task: whatever else is durable, the next start has to begin with it.
                     let judged = self.bad::<()>(Stage::Put, origin, error);
                     judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset))?;
                 }
-                Ok(false)
             }
         }
+        Ok(())
     }
 
     /// Looks at every report made so far; the first that is not tolerated is the end of the task.
     fn judge_reports(&mut self) -> Result<(), Failure> {
         let mut outcome = Ok(());
         while let Ok(request) = self.requests.try_recv() {
-            outcome = outcome.and(self.grant(request).map(drop));
+            outcome = outcome.and(self.grant(request));
         }
         outcome
     }

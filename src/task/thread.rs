@@ -224,6 +224,7 @@ impl Parts {
             flush_interval: self.spec.flush_interval,
             flush_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
+            flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             backlog: VecDeque::new(),
             meters,

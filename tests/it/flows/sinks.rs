@@ -15,7 +15,7 @@ use super::stage::{PATIENCE, Stage};
 use crate::support::wait;
 
 /// Puts these lines into a topic, through a source task.
-fn fill(stage: &mut Stage, topic: &str, lines: &str) {
+pub(super) fn fill(stage: &mut Stage, topic: &str, lines: &str) {
     let file = stage.path(&format!("{topic}.in"));
     std::fs::write(&file, lines).unwrap();
     let task = stage.source(topic, &FILE_SOURCE, &[("file", file.to_str().unwrap()), ("topic", topic)]);
@@ -61,7 +61,7 @@ fn a_sink_goes_on_at_the_committed_offset() {
 
 static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 
-const fn plugin(task: fn(Settings) -> Result<Box<dyn SinkTask>>) -> SinkPlugin {
+pub(super) const fn plugin(task: fn(Settings) -> Result<Box<dyn SinkTask>>) -> SinkPlugin {
     let info = Info { class: "test.Sink", aliases: &[], version: "1", about: "", readme: "", config: &NO_KEYS };
     let connector: fn(Settings) -> Result<Box<dyn Connector>> = |_| Err(ConnectError::fatal("not here"));
     SinkPlugin::new(info, connector, task)

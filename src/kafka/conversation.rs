@@ -216,9 +216,9 @@ impl Conversation {
         if let Err(error) = taken {
             self.complain(&error, "while taking partitions");
         }
-        if lock(&self.pauses).all {
-            pause_all(consumer);
-        }
+        // librdkafka remembers over a rebalance that a partition was paused, whoever paused it and however long ago.
+        let hold = lock(&self.pauses).all;
+        if hold { pause_all(consumer) } else { self.resume_all(consumer) }
     }
 
     /// The committed offset of each partition, asked for until Kafka says it for all of them: without it the sink would

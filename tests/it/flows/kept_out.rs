@@ -78,10 +78,13 @@ fn a_batch_given_up_at_a_stop_is_not_overtaken_by_the_next() {
     });
     let mut stage = Stage::new();
     fill(&mut stage, "given-up", &lines(3000));
-    let task = stage.sink("given-up-out", &PLUGIN, &[("topics", "given-up")]);
-    at_least(&PUTS, 1, "the first put");
-    stage.stop("given-up-out", &task);
-    assert_eq!(stage.committed("given-up-out"), Offsets::new(), "the first batch was never put");
+    // Which of two things that are ready comes first is chance: often enough for either.
+    for round in 1..=8 {
+        let task = stage.sink("given-up-out", &PLUGIN, &[("topics", "given-up")]);
+        at_least(&PUTS, round, "the first put");
+        stage.stop("given-up-out", &task);
+        assert_eq!(stage.committed("given-up-out"), Offsets::new(), "the first batch was never put");
+    }
 }
 
 #[test]
@@ -220,31 +223,61 @@ fn a_sink_task_that_was_given_up_leaves_its_group_at_once() {
     stage.stop("hung-out", &next);
 }
 
-/// Members come and go while records flow through small channels: every record is put, and what is committed was put.
+/// Slow, away now and then, and watchful of what it is given.
+struct Watchful {
+    open: BTreeSet<TopicPartition>,
+    puts: usize,
+}
+
+static PUT: Mutex<BTreeSet<(i32, i64)>> = Mutex::new(BTreeSet::new());
+static STRAY: AtomicUsize = AtomicUsize::new(0);
+
+#[async_trait]
+impl SinkTask for Watchful {
+    async fn start(&mut self, _: SinkContext) -> Result<()> {
+        Ok(())
+    }
+
+    async fn open(&mut self, assigned: &[Assigned]) -> Result<Seeks> {
+        self.open.extend(assigned.iter().map(|assigned| assigned.tp.clone()));
+        Ok(Seeks::new())
+    }
+
+    async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
+        self.puts += 1;
+        if self.puts.is_multiple_of(5) {
+            return Err(away());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        for record in &batch.records {
+            let tp = &record.origin.tp;
+            STRAY.fetch_add(usize::from(!self.open.contains(tp)), Ordering::SeqCst);
+            PUT.lock().unwrap().insert((tp.partition, record.origin.offset));
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.open.retain(|tp| !partitions.contains(tp));
+        Ok(())
+    }
+}
+
+/// Members come and go while the sinks are slow and the group has little patience.
 #[test]
 fn members_that_come_and_go_lose_no_record() {
-    static PUT: Mutex<BTreeSet<(i32, i64)>> = Mutex::new(BTreeSet::new());
-    static SLOW: SinkPlugin = plugin(|_| {
-        Ok(Box::new(Sink::new(|put, batch, _| {
-            if put % 5 == 4 {
-                return Err(away().retry_after(Duration::from_millis(20)));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            let offsets = batch.records.iter().map(|record| (record.origin.tp.partition, record.origin.offset));
-            PUT.lock().unwrap().extend(offsets);
-            Ok(())
-        })))
-    });
+    static WATCHFUL: SinkPlugin = plugin(|_| Ok(Box::new(Watchful { open: BTreeSet::new(), puts: 0 })));
     let mut stage = Stage::with_partitions(4);
-    let count = 60_000;
+    let count = 8_000;
     fill(&mut stage, "churn", &lines(count));
-    stage.consumer = vec![("max.poll.interval.ms", "6000"), ("session.timeout.ms", "6000")];
+    stage.consumer =
+        vec![("max.poll.interval.ms", "600"), ("session.timeout.ms", "600"), ("heartbeat.interval.ms", "150")];
     let put = || PUT.lock().unwrap().len();
-    let resident = stage.sink("churn-out", &SLOW, &[("topics", "churn")]);
+    let resident = stage.sink("churn-out", &WATCHFUL, &[("topics", "churn")]);
     for round in 0..4 {
         let name = format!("churn-out.{round}");
         let before = put();
-        let guest = stage.sink(&name, &SLOW, &[("topics", "churn")]);
+        let guest = stage.sink(&name, &WATCHFUL, &[("topics", "churn")]);
         wait::up_to(Duration::from_secs(2), || put() >= before + count / 8);
         stage.stop(&name, &guest);
         for (tp, offset) in stage.committed("churn-out") {
@@ -254,5 +287,5 @@ fn members_that_come_and_go_lose_no_record() {
     }
     wait::until("every record", 2 * PATIENCE, || if put() >= count { Ok(()) } else { Err(format!("{}", put())) });
     stage.stop("churn-out", &resident);
-    assert_eq!(stage.committed("churn-out").values().sum::<i64>(), i64::try_from(count).unwrap());
+    assert_eq!(STRAY.load(Ordering::SeqCst), 0, "records of partitions that were closed");
 }

@@ -18,6 +18,7 @@ mod flows;
 mod on_apache_kafka;
 mod quickstart;
 mod rest;
+mod restart;
 mod support;
 mod tidy;
 mod validate;

@@ -12,6 +12,7 @@
 
 mod checker;
 mod crash;
+mod docs;
 mod examples;
 mod flows;
 mod on_apache_kafka;

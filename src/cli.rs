@@ -29,6 +29,9 @@ use crate::worker::{self, Worker};
 /// The log levels when `--log` is not given.
 const LOG_VARIABLE: &str = "PIPETTE_LOG";
 
+/// The quick start shows progress instead; that its topic is made by the first row is no news.
+const QUICKSTART_LOG: &str = "warn,pipette::kafka::consumer=error";
+
 /// An error on its way to the exit code.
 #[derive(Debug)]
 pub struct Failure {
@@ -79,7 +82,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
     let usage = |error| Failure { code: 1, error };
     match name {
         "run" => run(matches, &levels.unwrap_or_default()),
-        "quickstart" => quickstart(matches, &levels.unwrap_or_else(|| "warn".into())),
+        "quickstart" => quickstart(matches, levels.as_deref().unwrap_or(QUICKSTART_LOG)),
         "broker" => broker(matches, &levels.unwrap_or_default()),
         "plugins" => plugins().map_err(usage),
         "validate" => validate_file(matches).map_err(usage),

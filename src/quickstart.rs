@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
+use pipette_broker::error::BrokerError;
 use pipette_broker::{Broker, BrokerConfig};
 use serde_json::json;
 
 use crate::cli::{Failure, http, say};
 use crate::settings::worker::WorkerConfig;
-use crate::worker::{Worker, speaks_kafka};
+use crate::worker::Worker;
 
 use self::progress::Progress;
 
@@ -57,10 +58,10 @@ struct Places {
 /// Runs until Ctrl-C, or with `once` until the samples have arrived.
 pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
     let places = Places::make(&asked.dir).map_err(Failure::setup)?;
-    let broker = start_broker(&places.kafka).map_err(Failure::setup)?;
+    let broker = start_broker(&places.kafka, KAFKA_PORT).map_err(Failure::setup)?;
     let listen = match &asked.listen {
         Some(listen) => listen.clone(),
-        None => format!("http://127.0.0.1:{}", free_port(REST_PORT, "REST").map_err(Failure::setup)?),
+        None => free_listener(REST_PORT).map_err(Failure::setup)?,
     };
     let config = worker_config(&places, broker.address(), &listen).map_err(Failure::setup)?;
     let worker = Worker::start(config)?;
@@ -171,23 +172,38 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn start_broker(dir: &Path) -> Result<Broker> {
+/// At the usual port, or at a free one where somebody else listens, who is left alone.
+fn start_broker(dir: &Path, usual: u16) -> Result<Broker> {
     let mut config = BrokerConfig::new(dir);
-    config.listen.set_port(free_port(KAFKA_PORT, "its broker")?);
-    Broker::start(config).map_err(|error| ConnectError::fatal("The embedded broker does not start").because(error))
+    config.listen.set_port(usual);
+    let started = match Broker::start(config.clone()) {
+        Err(error @ (BrokerError::KafkaThere { .. } | BrokerError::PortInUse { .. })) => {
+            let owner =
+                if matches!(error, BrokerError::KafkaThere { .. }) { "a Kafka broker" } else { "another program" };
+            let taken = config.listen;
+            config.listen.set_port(0);
+            let broker = Broker::start(config);
+            if let Ok(broker) = &broker {
+                let own = broker.address();
+                say(&format!(
+                    "{taken} belongs to {owner}, which is left alone; the quick start's own broker is at {own}\n"
+                ))?;
+            }
+            broker
+        }
+        started => started,
+    };
+    started.map_err(|error| ConnectError::fatal("The embedded broker does not start").because(error))
 }
 
-/// The usual port if it is free, else any; says so.
-fn free_port(usual: u16, user: &str) -> Result<u16> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
-    if bind(usual).is_ok() {
-        return Ok(usual);
+/// Where REST listens when nobody said where: at the usual port if it is free.
+fn free_listener(usual: u16) -> Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, usual));
+    if TcpListener::bind(address).is_ok() {
+        return Ok(format!("http://{address}"));
     }
-    let port = bind(0).map_err(|error| ConnectError::fatal("No port is free on 127.0.0.1").because(error))?.port();
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, usual));
-    let owner = if speaks_kafka(usual) { "a Kafka broker" } else { "another program" };
-    say(&format!("{usual} answers already: it belongs to {owner}, which is left alone; {user} takes port {port}\n"))?;
-    Ok(port)
+    say(&format!("{address} belongs to another program; REST takes a free port\n"))?;
+    Ok(format!("http://{}:0", Ipv4Addr::LOCALHOST))
 }
 
 fn put_connector(url: &str, name: &str, config: &ConfigMap) -> Result<()> {
@@ -238,10 +254,15 @@ mod tests {
 
     #[test]
     fn a_busy_port_is_left_alone() {
-        let busy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = busy.local_addr().unwrap().port();
-        let other = free_port(port, "the test").unwrap();
-        assert_ne!(other, port);
-        assert_eq!(free_port(other, "the test").unwrap(), other);
+        let dir = tempfile::tempdir().unwrap();
+        let first = start_broker(&dir.path().join("first"), 0).unwrap();
+        let busy = first.address().port();
+        let second = start_broker(&dir.path().join("second"), busy).unwrap();
+        assert_ne!(second.address().port(), busy);
+        assert_eq!(free_listener(busy).unwrap(), "http://127.0.0.1:0");
+        first.stop();
+        assert_eq!(free_listener(busy).unwrap(), format!("http://127.0.0.1:{busy}"));
+        let error = start_broker(&dir.path().join("second"), busy).unwrap_err().chain();
+        assert!(error.contains("already uses the folder"), "{error}");
     }
 }

@@ -3,8 +3,8 @@
 //! Called by the command line and the quick start. Three kinds of threads: *front* (REST and herder, never plugin
 //! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -33,8 +33,6 @@ use crate::task::spec::ClientProperties;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
-/// How long an address is asked whether it speaks Kafka.
-const PROBE: Duration = Duration::from_millis(500);
 /// How long a broker is asked for the cluster's id, and how long until the next time.
 const CLUSTER_WAIT: Duration = Duration::from_secs(5);
 /// What answers under way may take once everything has stopped.
@@ -235,8 +233,8 @@ pub fn wait_for_signal() -> Result<()> {
     })
 }
 
-/// The broker of `--embedded`, at the worker's `bootstrap.servers`. Refused where a Kafka answers already: its data
-/// would be there, not here.
+/// The broker of `--embedded`, at the worker's `bootstrap.servers`. Refused where a Kafka answers already, by
+/// the broker itself: records would go there, not here.
 pub fn embedded_broker(config: &WorkerConfig) -> Result<Broker> {
     let servers = config.values.get("bootstrap.servers").map(String::as_str).unwrap_or_default();
     let wrong = |why: &str| {
@@ -249,44 +247,7 @@ pub fn embedded_broker(config: &WorkerConfig) -> Result<Broker> {
         servers.trim().to_socket_addrs().map_err(|error| wrong("not a host and port").because(error))?;
     // The broker listens on IPv4; `localhost` may come as both.
     let listen = addresses.find(SocketAddr::is_ipv4).ok_or_else(|| wrong("no IPv4 address"))?;
-    if speaks_kafka(listen) {
-        return Err(wrong("a Kafka broker answers there already; leave --embedded out to use it"));
-    }
     let mut broker = BrokerConfig::new(config.state_dir.join("kafka"));
     broker.listen = listen;
     Broker::start(broker).map_err(|error| ConnectError::config("The embedded broker does not start").because(error))
-}
-
-/// True if a Kafka broker answers at the address: it repeats the number of a request for its versions.
-pub fn speaks_kafka(address: SocketAddr) -> bool {
-    // Length, ApiVersions, version 0, number, client id of length 0.
-    const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, b'p', b'i', b'p', b'e', 0, 0];
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&address, PROBE)?;
-        stream.set_read_timeout(Some(PROBE))?;
-        stream.write_all(&REQUEST)?;
-        let mut answer = [0; 8];
-        stream.read_exact(&mut answer)?;
-        Ok(answer[4..] == REQUEST[8..12])
-    };
-    ask().unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kafka_is_told_from_other_programs() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(dir.path());
-        config.listen.set_port(0);
-        let broker = Broker::start(config).unwrap();
-        assert!(speaks_kafka(broker.address()));
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(!speaks_kafka(silent.local_addr().unwrap()));
-        let address = broker.address();
-        broker.stop();
-        assert!(!speaks_kafka(address));
-    }
 }

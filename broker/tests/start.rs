@@ -1,5 +1,8 @@
 //! Starting, stopping, and what a start that cannot work says; what a killed broker leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see a test's steps as such")]
+#![allow(clippy::print_stdout, reason = "the killed process tells its address so")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;

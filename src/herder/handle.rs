@@ -82,7 +82,15 @@ pub(super) enum Act {
 /// An act and who waits for it.
 pub(super) struct Command {
     pub(super) act: Act,
-    pub(super) reply: oneshot::Sender<Result<bool, HerderError>>,
+    pub(super) reply: oneshot::Sender<Result<Done, HerderError>>,
+}
+
+/// What an act has led to.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) created: bool,
+    /// The state right behind it, before anything that follows from it has happened.
+    pub(super) state: State,
 }
 
 /// Committed offsets of a connector.
@@ -148,7 +156,7 @@ impl HerderHandle {
     /// Creates or replaces a connector; true when it was created.
     pub async fn put(&self, name: &str, draft: Draft) -> Result<bool, HerderError> {
         let config = self.checked(name, draft).await?;
-        self.ask(Act::Put(name.into(), config)).await
+        self.ask(Act::Put(name.into(), config)).await.map(|done| done.created)
     }
 
     /// Changes some keys of a connector, takes away those that are null.
@@ -174,9 +182,10 @@ impl HerderHandle {
         self.ask(Act::Target(name.into(), target)).await.map(drop)
     }
 
-    /// Restarts a connector, with its tasks, or only what has failed.
-    pub async fn restart(&self, name: &str, tasks: bool, only_failed: bool) -> Result<(), HerderError> {
-        self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await.map(drop)
+    /// Restarts a connector, with its tasks, or only what has failed; answers what is to restart.
+    pub async fn restart(&self, name: &str, tasks: bool, only_failed: bool) -> Result<Arc<Connector>, HerderError> {
+        let done = self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await?;
+        done.state.get(name).map(Arc::clone).ok_or_else(|| HerderError::NotFound(format!("Unknown connector: {name}")))
     }
 
     /// Restarts one task.
@@ -297,7 +306,7 @@ impl HerderHandle {
         Ok(draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
     }
 
-    async fn ask(&self, act: Act) -> Result<bool, HerderError> {
+    async fn ask(&self, act: Act) -> Result<Done, HerderError> {
         let (reply, answer) = oneshot::channel();
         let asking = async {
             self.commands.send(Command { act, reply }).await.map_err(|_| self.gone())?;

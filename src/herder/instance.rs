@@ -16,6 +16,7 @@ use super::aside::panic_text;
 use super::spec::lay_over;
 use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
+use crate::settings::connector::task_limit;
 use crate::store::OffsetStore;
 
 /// What a connector's thread is asked.
@@ -109,8 +110,10 @@ async fn serve(start: &Start, connector: &mut dyn Connector, asks: &mut mpsc::Un
 }
 
 async fn plan(start: &Start, connector: &mut dyn Connector) -> InstanceNews {
-    let max = start.config.get("tasks.max").and_then(|max| max.trim().parse().ok()).unwrap_or(1);
-    let plans = connector.task_configs(max).await;
+    let plans = match task_limit(&start.config) {
+        Ok((max, _)) => connector.task_configs(max).await,
+        Err(error) => Err(error),
+    };
     match plans.and_then(|plans| lay_over(&start.name, &start.config, plans)) {
         Ok(configs) => InstanceNews::Planned(configs),
         Err(error) => InstanceNews::Troubled(error.chain()),

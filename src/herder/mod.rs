@@ -8,10 +8,12 @@ pub mod form;
 pub mod handle;
 mod instance;
 mod lifecycle;
+mod meters;
 mod spec;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+pub mod status;
 pub mod validate;
 mod version;
 
@@ -22,8 +24,9 @@ use pipette_api::{ConfigMap, Offsets, Result, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::handle::{Act, Command, HerderError, HerderHandle, Stage, View};
+use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
 use self::lifecycle::{Inbox, Lifecycle};
+use self::meters::Meters;
 use self::state::{Event, State};
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
@@ -88,7 +91,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { aside: Duration::from_secs(10), call: Duration::from_secs(60) }
+        Self { aside: Duration::from_secs(10), call: Duration::from_mins(1) }
     }
 }
 
@@ -110,7 +113,9 @@ pub fn start(parts: Parts) -> HerderHandle {
     let (inbox, news) = mpsc::unbounded_channel();
     let (reports, reported) = mpsc::unbounded_channel();
     let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
-    let actor = Actor { parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
+    let meters = Meters::new(&parts.metrics);
+    let actor =
+        Actor { meters, parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
     tokio::spawn(actor.run(asked, news, reported));
     HerderHandle::new(parts, commands, viewed)
 }
@@ -119,8 +124,9 @@ struct Actor {
     parts: Arc<Parts>,
     state: State,
     lifecycle: Lifecycle,
+    meters: Meters,
     view: watch::Sender<View>,
-    closers: Vec<oneshot::Sender<std::result::Result<bool, HerderError>>>,
+    closers: Vec<oneshot::Sender<std::result::Result<Done, HerderError>>>,
 }
 
 impl Actor {
@@ -154,7 +160,9 @@ impl Actor {
                 }
             }
             if !self.closers.is_empty() && self.state.is_quiet() {
-                self.closers.drain(..).for_each(|reply| drop(reply.send(Ok(false))));
+                for reply in self.closers.drain(..) {
+                    let _ = reply.send(Ok(Done { created: false, state: self.state.clone() }));
+                }
             }
         }
     }
@@ -175,9 +183,13 @@ impl Actor {
 
     /// Takes an event in, lets readers see it, and carries out what follows.
     fn apply(&mut self, event: Event) {
+        self.meters.event(&self.state, &event);
+        let before = self.state.clone();
         let effects = self.state.apply(event);
+        self.meters.show(&before, &self.state);
         self.view.send_modify(|view| view.state = self.state.clone());
         for effect in effects {
+            self.meters.effect(&effect);
             self.lifecycle.carry_out(&self.state, effect);
         }
     }
@@ -189,7 +201,7 @@ impl Actor {
             self.closers.push(reply);
             return;
         }
-        let answer = self.act(act).await;
+        let answer = self.act(act).await.map(|created| Done { created, state: self.state.clone() });
         // The client may have gone away meanwhile.
         let _ = reply.send(answer);
     }

@@ -11,7 +11,7 @@ use pipette_api::{
 use super::Parts;
 use crate::kafka::properties;
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::connector::{ConnectorConfig, Part, Step};
+use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
 use crate::task::spec::{
     ClientProperties, Converters, ErrorPolicy, NewTopics, PredicateSpec, Role, Subscription, TaskSpec, TransformSpec,
 };
@@ -178,18 +178,17 @@ fn unknown(parts: &Parts, family: Family, key: &str, class: &str) -> ConnectErro
 
 /// Task configurations laid over the connector's, or why there are too many.
 pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>) -> Result<Vec<ConfigMap>> {
-    let own = ConnectorConfig::read(connector)?;
-    if plans.len() > own.tasks_max {
+    let (max, enforce) = task_limit(connector)?;
+    if plans.len() > max {
         let text = format!(
-            "Connector {name} planned {} tasks, more than tasks.max={} allows. Raise tasks.max, or set \
+            "Connector {name} planned {} tasks, more than tasks.max={max} allows. Raise tasks.max, or set \
              tasks.max.enforce=false",
-            plans.len(),
-            own.tasks_max
+            plans.len()
         );
-        if own.enforce {
+        if enforce {
             return Err(ConnectError::config(text));
         }
-        tracing::warn!(connector = name, planned = plans.len(), max = own.tasks_max, "More tasks than tasks.max");
+        tracing::warn!(connector = name, planned = plans.len(), max, "More tasks than tasks.max");
     }
     let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
     Ok(plans.into_iter().map(over).collect())

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use pipette_api::{ConfigMap, Shared, TaskId, Wish};
 
+use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
 use crate::task::{TaskNews, TaskReport};
@@ -50,27 +51,6 @@ pub struct Task {
     /// How it is.
     pub status: Status,
     wanted: u64,
-}
-
-/// What REST says of a connector or task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The word.
-    pub condition: Condition,
-    /// Why it failed.
-    pub trace: Option<Arc<str>>,
-}
-
-/// Java's states; clients know no others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Condition {
-    Unassigned,
-    Running,
-    Paused,
-    Stopped,
-    Failed,
-    Restarting,
 }
 
 /// A connector on its thread.
@@ -168,20 +148,6 @@ pub enum Effect {
     StopTask(TaskId, u64),
 }
 
-impl Status {
-    fn of(condition: Condition) -> Self {
-        Self { condition, trace: None }
-    }
-
-    fn failed(trace: impl Into<Arc<str>>) -> Self {
-        Self { condition: Condition::Failed, trace: Some(trace.into()) }
-    }
-
-    fn has_failed(&self) -> bool {
-        self.condition == Condition::Failed
-    }
-}
-
 impl State {
     /// The connectors by name.
     pub fn connectors(&self) -> &BTreeMap<Arc<str>, Arc<Connector>> {
@@ -206,7 +172,7 @@ impl State {
     /// Takes an event in and says what is to be done.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::Put { name, config, plugin, target } => self.put(name, config, plugin, target),
+            Event::Put { name, config, plugin, target } => self.put(&name, config, plugin, target),
             Event::Delete(name) => {
                 self.connectors.remove(&name);
                 self.settle(&name)
@@ -237,13 +203,13 @@ impl State {
 
     fn put(
         &mut self,
-        name: Arc<str>,
+        name: &Arc<str>,
         config: ConfigMap,
         plugin: Result<ConnectorPlugin, String>,
         target: TargetState,
     ) -> Vec<Effect> {
         let wanted = self.next();
-        let old = self.connectors.get(&name);
+        let old = self.connectors.get(name);
         let fresh = if old.is_some() { Condition::Restarting } else { Condition::Unassigned };
         let status = match &plugin {
             Err(error) => Status::failed(error.as_str()),
@@ -258,8 +224,8 @@ impl State {
             tasks: old.map(|old| old.tasks.clone()).unwrap_or_default(),
             wanted,
         };
-        self.connectors.insert(Arc::clone(&name), Arc::new(connector));
-        self.settle(&name)
+        self.connectors.insert(Arc::clone(name), Arc::new(connector));
+        self.settle(name)
     }
 
     fn aim(&mut self, name: &Arc<str>, target: TargetState) -> Vec<Effect> {

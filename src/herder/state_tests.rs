@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Info, SourcePlugin, TaskId, Wish};
 use proptest::prelude::*;
 
-use super::state::{Condition, Effect, Event, InstanceNews, State};
+use super::state::{Effect, Event, InstanceNews, State};
+use super::status::Condition;
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
 use crate::task::{TaskNews, TaskReport};
@@ -139,7 +140,7 @@ impl World {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Put(usize, bool),
     Delete(usize),

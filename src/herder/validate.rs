@@ -88,14 +88,13 @@ impl Sheet<'_> {
     }
 
     fn blame(&mut self, name: &str, error: String) {
-        match self.entry(name) {
-            Some(entry) => entry.errors.push(error),
-            None => {
-                let mut entry = Entry::undefined(name, self.config.get(name).cloned());
-                entry.errors.push(error);
-                self.entries.push(entry);
-            }
+        if let Some(entry) = self.entry(name) {
+            entry.errors.push(error);
+            return;
         }
+        let mut entry = Entry::undefined(name, self.config.get(name).cloned());
+        entry.errors.push(error);
+        self.entries.push(entry);
     }
 
     fn is_fine(&mut self, name: &str) -> bool {

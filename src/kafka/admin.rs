@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::sys;
-use crate::task::spec::{ClientProperties, NewTopics};
+use super::properties::ClientProperties;
 
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -21,6 +21,17 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// An admin client.
 pub struct Admin {
     client: AdminClient<DefaultClientContext>,
+}
+
+/// How a missing topic is made. Groups (KIP-158) come with the delivery work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopics {
+    /// `topic.creation.default.partitions`; -1 is the broker's default.
+    pub partitions: i32,
+    /// `topic.creation.default.replication.factor`; -1 is the broker's default.
+    pub replication_factor: i32,
+    /// Other `topic.creation.default.*` keys.
+    pub config: BTreeMap<String, String>,
 }
 
 /// What became of a topic that was to be made.

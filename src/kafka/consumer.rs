@@ -20,7 +20,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch::BatchBuilder;
 use super::events::ClientEvents;
-use crate::task::spec::{ClientProperties, Subscription};
+use super::properties::ClientProperties;
+
+/// What a sink reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subscription {
+    /// `topics`.
+    Topics(Vec<String>),
+    /// `topics.regex`, in librdkafka's form (begins with `^`).
+    Pattern(String),
+}
 
 /// From the consumer thread to the sink loop.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
 use super::events::ClientEvents;
-use crate::task::spec::ClientProperties;
+use super::properties::ClientProperties;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
 const POLL: Duration = Duration::from_millis(100);

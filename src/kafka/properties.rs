@@ -4,9 +4,13 @@
 //! `producer.*`/`consumer.*`/`admin.*` → the connector's `*.override.*`. Keys that librdkafka has no equal for are
 //! named in the log and have no effect; keys that would load code, run commands or read files are refused.
 
+use std::collections::BTreeMap;
+
 use pipette_api::{ConfigMap, ConnectError, Result};
 
-use crate::task::spec::ClientProperties;
+
+/// librdkafka properties, by name.
+pub type ClientProperties = BTreeMap<String, String>;
 
 /// How the value of a Java key becomes librdkafka's.
 #[derive(Clone, Copy)]

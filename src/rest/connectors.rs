@@ -88,10 +88,8 @@ async fn info(herder: &HerderHandle, name: &str, status: StatusCode) -> Answer {
 
 async fn config(herder: &HerderHandle, name: &str, request: &Parts) -> Answer {
     if request.method == Method::PUT {
-        return match herder.put(name, request.draft()?).await? {
-            true => created(herder, name, request).await,
-            false => info(herder, name, StatusCode::OK).await,
-        };
+        let is_new = herder.put(name, request.draft()?).await?;
+        return if is_new { created(herder, name, request).await } else { info(herder, name, StatusCode::OK).await };
     }
     if request.method == Method::PATCH {
         // Java looks for the connector before it looks at the body.
@@ -122,11 +120,10 @@ async fn task_status(herder: &HerderHandle, name: &str, task: usize) -> Answer {
 async fn restart(herder: &HerderHandle, name: &str, request: &Parts) -> Answer {
     let tasks = request.flag("includeTasks").unwrap_or(false);
     let only_failed = request.flag("onlyFailed").unwrap_or(false);
-    herder.restart(name, tasks, only_failed).await?;
+    let connector = herder.restart(name, tasks, only_failed).await?;
     if !tasks && !only_failed {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let connector = herder.connector(name).await?;
     Ok(json(StatusCode::ACCEPTED, &model::status(name, &connector, &herder.parts().worker_id)))
 }
 

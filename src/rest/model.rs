@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::herder::form::{Definition, Entry};
 use crate::herder::handle::ConnectorOffsets;
-use crate::herder::state::{Condition, Connector, Status};
+use crate::herder::state::Connector;
+use crate::herder::status::{Condition, Status};
 use crate::herder::validate::Validation;
 
 #[derive(Serialize)]
@@ -110,17 +111,10 @@ pub(super) fn task_status<'a>(connector: &'a Connector, id: usize, worker_id: &'
 }
 
 fn state_of<'a>(connector: &Connector, status: &'a Status, worker_id: &'a str) -> StateOf<'a> {
-    let (state, has_instance) = match status.condition {
-        Condition::Unassigned => ("UNASSIGNED", false),
-        Condition::Running => ("RUNNING", true),
-        Condition::Paused => ("PAUSED", true),
-        Condition::Stopped => ("STOPPED", true),
-        Condition::Failed => ("FAILED", true),
-        Condition::Restarting => ("RESTARTING", false),
-    };
+    let has_instance = !matches!(status.condition, Condition::Unassigned | Condition::Restarting);
     // Java writes null when nothing was there to ask for a version.
     let version = connector.plugin.filter(|_| has_instance).map(|plugin| plugin.info().version);
-    StateOf { state, worker_id, version, trace: status.trace.as_deref() }
+    StateOf { state: status.condition.name(), worker_id, version, trace: status.trace.as_deref() }
 }
 
 fn kind(connector: &Connector) -> &'static str {

@@ -303,10 +303,6 @@ fn name(text: Option<&str>) -> std::result::Result<(), String> {
 /// The keys of every connector, read.
 #[derive(Debug, Clone)]
 pub struct ConnectorConfig {
-    /// `tasks.max`.
-    pub tasks_max: usize,
-    /// `tasks.max.enforce`.
-    pub enforce: bool,
     /// The connector's own converters: class and settings.
     pub key_converter: Option<Part>,
     /// For values.
@@ -329,6 +325,13 @@ pub struct ConnectorConfig {
     pub topics: Vec<String>,
     /// `topics.regex`.
     pub topics_regex: String,
+}
+
+/// `tasks.max`, and whether a connector that plans more fails.
+pub fn task_limit(config: &ConfigMap) -> Result<(usize, bool)> {
+    let settings = Settings::new(config.clone(), &ALL);
+    let max = usize::try_from(settings.get(&TASKS_MAX)?).unwrap_or(1);
+    Ok((max, settings.get(&ENFORCE)?))
 }
 
 /// A plugin a connector uses: its class and its settings, prefix taken off.
@@ -358,8 +361,6 @@ impl ConnectorConfig {
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
         let retry = settings.get(&RETRY_TIMEOUT)?;
         Ok(Self {
-            tasks_max: usize::try_from(settings.get(&TASKS_MAX)?).unwrap_or(1),
-            enforce: settings.get(&ENFORCE)?,
             key_converter: part_of(&settings, &KEY_CONVERTER)?,
             value_converter: part_of(&settings, &VALUE_CONVERTER)?,
             header_converter: part_of(&settings, &HEADER_CONVERTER)?,
@@ -457,7 +458,8 @@ mod tests {
         let config = read(&[("errors.retry.timeout", "-1"), ("key.converter", "K"), ("key.converter.x", "1")]).unwrap();
         assert_eq!(config.retry_timeout, None);
         assert_eq!(config.key_converter.unwrap().settings["x"], "1");
-        assert_eq!((config.tasks_max, config.enforce, config.tolerate), (1, true, false));
+        assert!(!config.tolerate);
+        assert_eq!(task_limit(&ConfigMap::new()).unwrap(), (1, true));
         assert_eq!(read(&[]).unwrap().retry_timeout, Some(Duration::ZERO));
     }
 

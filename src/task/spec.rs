@@ -1,6 +1,5 @@
 //! Everything a task is started with, worked out by the herder: plain data, nothing connects here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,10 @@ use pipette_api::{
     ConverterPlugin, HeaderConverterPlugin, PredicatePlugin, Settings, Shared, SinkPlugin, SourcePlugin, TaskId,
     TransformPlugin,
 };
+
+use crate::kafka::admin::NewTopics;
+use crate::kafka::consumer::Subscription;
+use crate::kafka::properties::ClientProperties;
 
 /// One task of one connector.
 #[derive(Debug, Clone)]
@@ -53,29 +56,6 @@ pub enum Role {
         /// What is read.
         subscription: Subscription,
     },
-}
-
-/// librdkafka properties, made from Java's by `src/kafka/properties.rs`.
-pub type ClientProperties = BTreeMap<String, String>;
-
-/// What a sink reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subscription {
-    /// `topics`.
-    Topics(Vec<String>),
-    /// `topics.regex`, in librdkafka's form (begins with `^`).
-    Pattern(String),
-}
-
-/// How a missing topic is made. Groups (KIP-158) come with the delivery work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTopics {
-    /// `topic.creation.default.partitions`; -1 is the broker's default.
-    pub partitions: i32,
-    /// `topic.creation.default.replication.factor`; -1 is the broker's default.
-    pub replication_factor: i32,
-    /// Other `topic.creation.default.*` keys.
-    pub config: BTreeMap<String, String>,
 }
 
 /// The three converters of a task.

@@ -7,14 +7,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::checker::Handed;
 use crate::support::kafka::ApacheKafka;
+use crate::support::topic::Group;
 use crate::support::worker::Worker;
 use crate::support::{figures, topic, wait};
 
 const TOPIC: &str = "crash-short";
+
+/// A worker that shows no progress of the kind waited for is killed all the same.
+const LIFE: Duration = Duration::from_secs(6);
+
+/// A sink file that has not grown for so long will not: what is missing is lost.
+const REST: Duration = Duration::from_secs(20);
 
 /// How much a run does.
 struct Plan {
@@ -37,36 +44,52 @@ fn crash_short() {
 
 fn run(plan: &Plan, dice: &mut Dice) {
     let started = Instant::now();
+    let left = || plan.limit.saturating_sub(started.elapsed());
     let seed = dice.0;
     let kafka = ApacheKafka::shared();
     let folder = tempfile::tempdir().expect("a folder");
-    let site = Site::lay_out(folder.path());
+    let site = Site::lay_out(folder.path(), &kafka.bootstrap());
     let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[]);
     worker.start();
     site.create_connectors(&worker);
 
     let handed = Handed { rows: (0..plan.kills * plan.files_per_kill).map(|n| dice.rows(n)).collect() };
+    let mut amid_work = 0;
     for round in 0..plan.kills {
         for file in round * plan.files_per_kill..(round + 1) * plan.files_per_kill {
             site.drop_in(file, &handed.file(file));
         }
-        wait::moment(dice.moment());
+        site.await_death(&mut worker, dice, left());
         worker.kill();
+        amid_work += usize::from(count(&site.inbox) > 0);
         worker.spawn();
     }
     worker.await_rest();
 
-    let left = || plan.limit.saturating_sub(started.elapsed());
-    wait::until("all files in finished", left(), || site.all_finished(&handed, &worker));
+    wait::until("all files in finished", left(), || {
+        worker.assert_lives();
+        site.all_finished(&handed)
+    });
     let in_topic = topic::values(&kafka.bootstrap(), TOPIC);
     let topic = handed.check(in_topic.iter().map(String::as_str));
     topic.assert_kept("the topic");
     assert!(topic.damaged.is_empty(), "lines that nobody wrote are in the topic: {:?}", topic.damaged);
 
-    let sink = wait::until("all rows in the sink file", left(), || {
+    let size_handed: u64 = (0..handed.rows.len()).map(|file| size(&site.finished.join(name(file)))).sum();
+    let mut grown = (0, Instant::now());
+    let sink = wait::until("the sink file to be whole or at rest", left(), || {
+        worker.assert_lives();
+        let now = size(&site.sink_file);
+        if now != grown.0 {
+            grown = (now, Instant::now());
+        }
+        let at_rest = grown.1.elapsed() > REST;
+        if now < size_handed && !at_rest {
+            return Err(format!("{now} of {size_handed} bytes"));
+        }
         let bytes = fs::read(&site.sink_file).map_err(|error| error.to_string())?;
         let verdict = handed.check(String::from_utf8_lossy(&bytes).lines());
-        if verdict.lost_count == 0 { Ok(verdict) } else { Err(format!("{verdict}; {}", status(&worker))) }
+        if verdict.lost_count == 0 || at_rest { Ok(verdict) } else { Err(verdict.to_string()) }
     });
     sink.assert_kept("the sink file");
     assert!(sink.damaged.len() <= plan.kills, "more torn lines than kills: {:?}", sink.damaged);
@@ -76,7 +99,7 @@ fn run(plan: &Plan, dice: &mut Dice) {
     figures::record(
         "crash_short",
         &format!(
-            "seed {seed}, {} kills, {} files, {} rows, {:.0} s; topic: {topic}; sink file: {sink}",
+            "seed {seed}, {} kills ({amid_work} amid work), {} files, {} rows, {:.0} s; topic: {topic}; sink file: {sink}",
             plan.kills,
             handed.rows.len(),
             handed.total(),
@@ -91,15 +114,21 @@ struct Site {
     finished: PathBuf,
     failed: PathBuf,
     sink_file: PathBuf,
+    /// The worker's `state.dir`.
+    state: PathBuf,
+    /// The sink's consumer group.
+    group: Group,
 }
 
 impl Site {
-    fn lay_out(folder: &Path) -> Self {
+    fn lay_out(folder: &Path, bootstrap: &str) -> Self {
         let site = Self {
             inbox: folder.join("inbox"),
             finished: folder.join("finished"),
             failed: folder.join("failed"),
             sink_file: folder.join("sink.txt"),
+            state: folder.join("state"),
+            group: Group::watch(bootstrap, "connect-crash-sink", TOPIC),
         };
         for path in [&site.inbox, &site.finished, &site.failed] {
             fs::create_dir(path).expect("a folder");
@@ -126,9 +155,10 @@ impl Site {
             "tasks.max": "1",
             "topics": TOPIC,
             "file": self.sink_file,
-            // A killed consumer stays a member until its session ends; the next one waits that long.
-            "consumer.override.session.timeout.ms": "6000",
-            "consumer.override.heartbeat.interval.ms": "1000",
+            // A killed consumer stays a member until its session ends, and its successor waits that long: kills would
+            // otherwise meet a sink that has not begun.
+            "consumer.override.session.timeout.ms": "500",
+            "consumer.override.heartbeat.interval.ms": "150",
         });
         for (name, config) in [("crash-source", source), ("crash-sink", sink)] {
             let answer = worker.rest().put(&format!("/connectors/{name}/config"), &config).expect("REST answers");
@@ -143,12 +173,32 @@ impl Site {
         fs::rename(&hidden, self.inbox.join(name(file))).expect("its name");
     }
 
-    fn all_finished(&self, handed: &Handed, worker: &Worker) -> Result<(), String> {
-        let finished = fs::read_dir(&self.finished).expect("the folder").count();
+    /// Lets the worker live for a while: a blind moment, or until it has just done something that it must not have done
+    /// too early.
+    fn await_death(&self, worker: &mut Worker, dice: &mut Dice, left: Duration) {
+        let progress: &dyn Fn() -> u64 = match dice.below(5) {
+            0 => return wait::moment(Duration::from_millis(50 + dice.below(1_500))),
+            1 => &|| size(&self.sink_file),
+            2 => &|| count(&self.finished) as u64,
+            3 => &|| self.group.committed(),
+            _ => &|| last_change(&self.state),
+        };
+        let before = progress();
+        wait::up_to(LIFE.min(left), || {
+            worker.assert_lives();
+            progress() != before
+        });
+        // Mostly at once: a fast worker has done everything a moment later.
+        let most = 1 << dice.below(9);
+        wait::moment(Duration::from_millis(dice.below(most)));
+    }
+
+    fn all_finished(&self, handed: &Handed) -> Result<(), String> {
+        let finished = count(&self.finished);
         if finished == handed.rows.len() {
             return Ok(());
         }
-        Err(format!("{finished} of {} files are in finished; {}", handed.rows.len(), status(worker)))
+        Err(format!("{finished} of {} files are in finished", handed.rows.len()))
     }
 
     /// Every file under its own name with its own content, and nothing left or failed.
@@ -157,10 +207,7 @@ impl Site {
             let kept = fs::read_to_string(self.finished.join(name(file))).unwrap_or_default();
             assert!(kept == handed.file(file), "{} in finished is not the file that was handed in", name(file));
         }
-        for path in [&self.inbox, &self.failed] {
-            let left: Vec<_> = fs::read_dir(path).expect("the folder").collect();
-            assert!(left.is_empty(), "left behind: {left:?}");
-        }
+        assert_eq!((count(&self.inbox), count(&self.failed)), (0, 0), "files are left in the inbox or have failed");
     }
 }
 
@@ -168,13 +215,25 @@ fn name(file: usize) -> String {
     format!("plate-{file:04}.txt")
 }
 
-/// What both connectors say of themselves, for the text of a failure.
-fn status(worker: &Worker) -> Value {
-    ["crash-source", "crash-sink"]
-        .map(|name| {
-            worker.rest().get(&format!("/connectors/{name}/status")).map_or_else(|e| json!(e.to_string()), |a| a.body)
-        })
-        .into()
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).expect("a readable folder").count()
+}
+
+/// Zero as long as there is no such file.
+fn size(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |data| data.len())
+}
+
+/// When anything below the folder was last written, in nanoseconds; files come and go while it looks.
+fn last_change(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let changes = entries.filter_map(|entry| {
+        let data = entry.metadata().ok()?;
+        let own = data.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let below = if data.is_dir() { last_change(&entry.path()) } else { 0 };
+        Some(below.max(u64::try_from(own).ok()?))
+    });
+    changes.max().unwrap_or_default()
 }
 
 /// Seeded chance (SplitMix64): a run can be repeated by its seed.
@@ -189,14 +248,9 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % limit
     }
 
-    /// Mostly small files, and every seventh large enough for a kill in its middle.
+    /// Every third file is large enough for a kill in its middle.
     fn rows(&mut self, file: usize) -> usize {
-        let most = if file % 7 == 3 { 20_000 } else { 800 };
+        let most = if file.is_multiple_of(3) { 30_000 } else { 2_000 };
         usize::try_from(1 + self.below(most)).expect("a small number")
-    }
-
-    /// From the middle of the start to well into the work.
-    fn moment(&mut self) -> Duration {
-        Duration::from_millis(50 + self.below(1_500))
     }
 }

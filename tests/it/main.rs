@@ -10,11 +10,15 @@
     reason = "a test fails by panicking and speaks on standard output"
 )]
 
+mod bed;
 mod checker;
 mod crash;
 mod docs;
 mod examples;
 mod flows;
 mod on_apache_kafka;
+mod quickstart;
+mod rest;
 mod support;
 mod tidy;
+mod validate;

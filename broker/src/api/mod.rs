@@ -1,7 +1,7 @@
 //! Requests and answers: the protocol's messages on one side, the node's methods on the other.
 //!
 //! `SUPPORTED` is the table of what is spoken; each version in it is covered by a test or used by a client we test with.
-//! One file per subject: `records` (produce, fetch, offsets of records), `metadata`, `group`, `offsets` (committed
+//! `shape` guards the decoders. One file per subject: `records` (produce, fetch, offsets of records), `metadata`, `group`, `offsets` (committed
 //! ones), `topics`, `configs`, `admin_groups`. What has to wait is finished in `crate::server`.
 
 mod admin_groups;
@@ -10,6 +10,7 @@ pub(crate) mod group;
 mod metadata;
 mod offsets;
 mod records;
+mod shape;
 mod topics;
 
 use std::net::SocketAddr;
@@ -92,6 +93,9 @@ pub(crate) fn decode(mut bytes: Bytes, peer: SocketAddr, local: SocketAddr) -> R
     let unreadable = |error| format!("an unreadable {key:?} version {version}: {error}");
     let header = RequestHeader::decode(&mut bytes, key.request_header_version(version)).map_err(unreadable)?;
     call.client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+    if !shape::is_sound(key, version, &bytes) {
+        return Err(format!("an unreadable {key:?} version {version}: its lengths do not fit its bytes"));
+    }
     let request = RequestKind::decode(key, &mut bytes, version).map_err(unreadable)?;
     Ok((call, request))
 }

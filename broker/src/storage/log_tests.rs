@@ -184,3 +184,19 @@ fn times_are_found_across_index_blocks_and_never_below_the_start() {
     fixture.log.delete_before(200);
     assert_eq!(find(&fixture.log, 0), Some((200, 2_000)));
 }
+
+#[test]
+fn an_append_the_disk_refuses_changes_nothing_and_the_next_one_works() {
+    let mut fixture = Fixture::new(false);
+    fixture.append(sized(1, 10));
+    let read_only = Arc::new(File::open(fixture.path()).unwrap());
+    let writable = std::mem::replace(&mut fixture.log.file, read_only);
+    let sent = Sample { producer_id: 7, epoch: 0, sequence: 0, ..Sample::default() };
+    let refused = fixture.log.append(&sent.bytes(), LARGE).unwrap_err();
+    assert_eq!(refused.code, kafka_protocol::ResponseError::KafkaStorageError);
+    assert_eq!(fixture.log.visible_end(), 1);
+    fixture.log.file = writable;
+    assert_eq!(fixture.append(sent), 1);
+    fixture.reopen();
+    assert_eq!(fixture.log.visible_end(), 2);
+}

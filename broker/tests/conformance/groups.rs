@@ -1,7 +1,9 @@
 //! Sharing partitions out in a group.
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 
 use crate::clients::{DEADLINE, Fixture, receive, until};
 
@@ -16,6 +18,12 @@ fn until_shares(consumers: &[&BaseConsumer], shares: &[usize]) {
         let held: Vec<usize> = consumers.iter().map(|consumer| consumer.assignment().unwrap().count()).collect();
         held == shares
     });
+}
+
+/// Numbers only: librdkafka's list would keep the consumer from ever being dropped.
+fn partitions(consumer: &BaseConsumer) -> Vec<i32> {
+    let list = consumer.assignment().unwrap();
+    list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
 fn partitions_move(strategy: &str) {
@@ -51,15 +59,12 @@ fn a_static_member_that_returns_keeps_its_partitions_without_a_new_round() {
     other.subscribe(&["t"]).unwrap();
     first.subscribe(&["t"]).unwrap();
     until_shares(&[&first, &other], &[2, 2]);
-    let held = first.assignment().unwrap();
+    let held = partitions(&first);
     drop(first);
     let again = fixture.consumer("g", &fixed);
     again.subscribe(&["t"]).unwrap();
     until_shares(&[&again, &other], &[2, 2]);
-    let names = |list: rdkafka::TopicPartitionList| {
-        list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect::<Vec<_>>()
-    };
-    assert_eq!(names(again.assignment().unwrap()), names(held));
+    assert_eq!(partitions(&again), held);
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn describe_configs() -> RequestKind {
     RequestKind::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![resource]))
 }
 
-fn sample(key: ApiKey, version: i16) -> RequestKind {
+pub(crate) fn sample(key: ApiKey, version: i16) -> RequestKind {
     match key {
         ApiKey::Produce => produce(),
         ApiKey::Fetch => fetch(),
@@ -198,7 +198,7 @@ fn sample_of_topics(key: ApiKey) -> RequestKind {
     }
 }
 
-fn supported(fixture: &Fixture) -> Vec<(ApiKey, i16, i16)> {
+pub(crate) fn supported(fixture: &Fixture) -> Vec<(ApiKey, i16, i16)> {
     let ResponseKind::ApiVersions(answer) = fixture.ask(ApiKey::ApiVersions, 0, &sample(ApiKey::ApiVersions, 0)) else {
         panic!("not an ApiVersions answer");
     };

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest, RequestKind, ResponseKind};
 
+use crate::every_version::{sample, supported};
 use crate::socket::{Fixture, ask, frame, is_closed, read_frame};
 
 fn metadata() -> RequestKind {
@@ -70,4 +71,27 @@ fn connections_over_the_limit_are_closed_and_one_that_ends_makes_room() {
         assert!(std::time::Instant::now() < deadline, "no room was made");
     }
     ask(&mut second, ApiKey::Metadata, 9, &metadata());
+}
+
+#[test]
+fn no_damaged_byte_of_a_request_hurts_anybody_else() {
+    let fixture = Fixture::start(|config| config.fsync = false);
+    let mut neighbour = fixture.connect();
+    for (key, oldest, newest) in supported(&fixture) {
+        // These may wait for others once they are damaged; their bytes are read before that.
+        let waits = matches!(key, ApiKey::Fetch | ApiKey::JoinGroup);
+        for version in [oldest, newest] {
+            let whole = frame(key, version, &sample(key, version));
+            for damaged in 12..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[damaged] = 0x7f;
+                let mut stream = fixture.connect();
+                stream.write_all(&bytes).unwrap();
+                if !waits {
+                    let _answered_or_closed = read_frame(&mut stream);
+                }
+            }
+        }
+        ask(&mut neighbour, ApiKey::Metadata, 9, &metadata());
+    }
 }

@@ -443,3 +443,7 @@ fn looks_like_table(name: &str, head: &[u8], settings: &LabFilesSettings, whole:
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod tests;

@@ -44,12 +44,13 @@ fn main() {
     });
 }
 
+const RUNS: u32 = 1_000;
+
 /// The best of several runs: this machine does other things too.
 fn time(what: &str, mut run: impl FnMut()) {
     if std::env::args().nth(1).is_some_and(|only| only != what) {
         return;
     }
-    const RUNS: u32 = 1_000;
     let best = (0..300)
         .map(|_| {
             let start = Instant::now();

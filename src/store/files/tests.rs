@@ -76,9 +76,12 @@ fn a_log_cut_at_any_byte_holds_the_commits_before_it() {
 
 #[test]
 fn a_log_goes_on_after_a_cut() {
-    let (bytes, _) = four_commits();
+    let (bytes, states) = four_commits();
     let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("offsets.log"), &bytes[..bytes.len() - 3]).unwrap();
+    let log = dir.path().join("offsets.log");
+    fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+    drop(FileOffsets::open(dir.path()).unwrap());
+    assert_eq!(fs::read(&log).unwrap().len(), states[3].0, "what was torn is gone from the disk");
     let partition = Partition::of("file", "c.csv");
     run(FileOffsets::open(dir.path()).unwrap().put("lab", vec![entry(&partition, Some(position(3)))])).unwrap();
     let offsets = FileOffsets::open(dir.path()).unwrap();
@@ -90,7 +93,8 @@ fn a_log_goes_on_after_a_cut() {
 fn a_flipped_bit_before_the_last_commit_is_reported_with_file_and_position() {
     let (bytes, states) = four_commits();
     let last = states[states.len() - 2].0;
-    for bit in 0..bytes.len() * 8 {
+    // One bit of each byte, a different one each time.
+    for bit in (0..bytes.len()).map(|byte| byte * 8 + byte % 8) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let opened = open_bytes(&flipped);

@@ -128,6 +128,7 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=100
 log.cleaner.backoff.ms=1000
 ",
         folder.join("data").display()

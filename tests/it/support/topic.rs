@@ -1,4 +1,5 @@
-//! Reads a topic to its present end, with a consumer of its own: never through the worker under test.
+//! Reads a topic to its present end, and a group's progress, with a consumer of its own: never through the worker under
+//! test.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,4 +54,26 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, i64> {
             (partition.id(), high - low)
         })
         .collect()
+}
+
+/// A consumer group's progress on one topic, looked at from outside of the group.
+pub(crate) struct Group {
+    member: BaseConsumer,
+    topic: &'static str,
+}
+
+impl Group {
+    pub(crate) fn watch(bootstrap: &str, group: &str, topic: &'static str) -> Self {
+        let member = ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create();
+        Self { member: member.expect("a consumer"), topic }
+    }
+
+    /// The offset committed for partition 0; zero as long as none is known.
+    pub(crate) fn committed(&self) -> u64 {
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition(self.topic, 0);
+        let answer = self.member.committed_offsets(wanted, Duration::from_secs(5));
+        let offset = answer.ok().and_then(|list| list.elements().first()?.offset().to_raw());
+        offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default()
+    }
 }

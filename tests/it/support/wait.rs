@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Between two looks at a condition of another process, which cannot wake us.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks until `probe` is content, and fails with its last complaint when `limit` has passed.
 pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
@@ -14,6 +14,14 @@ pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> R
             Err(complaint) => complaint,
         };
         assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}; last seen: {complaint}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Looks until `probe` is true, or `limit` has passed, whichever comes first.
+pub(crate) fn up_to(limit: Duration, mut probe: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !probe() && Instant::now() < deadline {
         std::thread::sleep(PAUSE);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::rest::Rest;
 use super::{free_ports, lines_of, tail, wait};
 
-/// A worker and its folder. A running process is killed on drop; a failing test shows the end of its log.
+/// A worker and its folder. A running process is killed on drop; a failing test shows its state and the end of its log.
 pub(crate) struct Worker {
     properties: PathBuf,
     log: PathBuf,
@@ -58,10 +58,8 @@ offset.flush.interval.ms=200
 
     /// Waits until REST answers, and fails at once when the process has ended.
     pub(crate) fn await_rest(&mut self) {
-        let child = self.child.as_mut().expect("a running worker");
         wait::until("the worker's REST", Duration::from_secs(30), || {
-            let ended = child.try_wait().expect("the worker's state");
-            assert!(ended.is_none(), "the worker ended ({ended:?}):\n{}", tail(&self.log, 40));
+            self.assert_lives();
             match self.rest.get("/") {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(format!("{answer:?}")),
@@ -70,12 +68,17 @@ offset.flush.interval.ms=200
         });
     }
 
+    /// Fails with the end of the log when the process has ended by itself.
+    pub(crate) fn assert_lives(&mut self) {
+        let ended = self.child.as_mut().expect("a running worker").try_wait().expect("the worker's state");
+        assert!(ended.is_none(), "the worker ended by itself ({ended:?}):\n{}", tail(&self.log, 40));
+    }
+
     /// SIGKILL: what a power cut or the kernel's memory killer does.
     pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().expect("a running worker");
         // Had it ended by itself, the proof would count a crash that it did not cause.
-        let ended = child.try_wait().expect("the worker's state");
-        assert!(ended.is_none(), "the worker ended before it was killed ({ended:?}):\n{}", tail(&self.log, 40));
+        self.assert_lives();
+        let mut child = self.child.take().expect("a running worker");
         child.kill().expect("the worker is killed");
         child.wait().expect("the worker is gone");
     }
@@ -97,12 +100,13 @@ offset.flush.interval.ms=200
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- what the connectors said: {:?}", self.rest.get("/connectors?expand=status"));
+            println!("--- end of {} ---\n{}", self.log.display(), tail(&self.log, 80));
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
-        }
-        if std::thread::panicking() {
-            println!("--- end of {} ---\n{}", self.log.display(), tail(&self.log, 80));
         }
     }
 }

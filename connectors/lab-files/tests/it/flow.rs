@@ -253,3 +253,34 @@ async fn a_whole_file_is_one_payload_that_can_be_opened_again() {
     task.until(|_| lab.list("done") == ["image.TIFF"]).await;
     assert!(payload.open(0, None).await.is_err());
 }
+
+#[tokio::test]
+async fn the_samples_of_the_quick_start_are_read_without_a_word_of_configuration() {
+    let lab = Lab::new(&[]);
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/quickstart/samples");
+    for entry in fs::read_dir(samples).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, lab.path("in").join(path.file_name().unwrap())).unwrap();
+    }
+    let mut task = lab.start().await.unwrap();
+    let said = task.until(|_| lab.list("in").is_empty()).await;
+    assert!(errors(&said).is_empty(), "{:?}", errors(&said));
+    let of = |name: &str| -> Vec<String> {
+        records(&said).iter().filter(|r| header(r, "file.name") == name).map(|r| show(r)).collect()
+    };
+    let spectrum = of("spectrum-2026-0117.txt");
+    assert_eq!(spectrum.len(), 291);
+    assert!(spectrum[0].starts_with("Wavelength (nm)=220 Absorbance=0.0") && spectrum[0].contains("Reference µW="));
+    let reactor = of("bioreactor-04.csv");
+    assert_eq!(reactor.len(), 288);
+    assert!(
+        reactor[0].starts_with("Zeit=00:00 Temperatur °C=3")
+            && reactor[0].contains(',')
+            && reactor[60].ends_with("Bemerkung=Probe 1; 5 ml"),
+        "{}",
+        reactor[60]
+    );
+    let plates = of("plate-reads.csv");
+    assert_eq!(plates.len(), 10_000);
+    assert!(plates[9_999].starts_with("read=10000 plate=P"));
+}

@@ -1,0 +1,76 @@
+//! The quick start as its user meets it: the real binary, a folder, Ctrl-C.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::support::{tail, wait};
+
+const SAMPLE_ROWS: usize = 136;
+
+fn quickstart(dir: &Path, extra: &[&str]) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
+    Command::new(env!("CARGO_BIN_EXE_pipette"))
+        .args(["quickstart", "--listen", "http://127.0.0.1:0", "--dir"])
+        .arg(dir.join("demo"))
+        .args(extra)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("pipette starts")
+}
+
+fn rows(dir: &Path) -> usize {
+    fs::read_to_string(dir.join("demo/out/rows.jsonl")).unwrap_or_default().lines().count()
+}
+
+/// Waits for the process to end; returns whether it ended well.
+fn ended(child: &mut Child, dir: &Path, within: Duration) -> bool {
+    wait::until("the quick start to end", within, || {
+        child.try_wait().expect("its state").ok_or_else(|| tail(&dir.join("log"), 20))
+    })
+    .success()
+}
+
+#[test]
+fn samples_arrive_and_a_second_start_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    assert!(ended(&mut quickstart(dir, &["--once"]), dir, Duration::from_mins(1)), "{}", tail(&dir.join("log"), 40));
+    assert_eq!(rows(dir), SAMPLE_ROWS);
+
+    let mut child = quickstart(dir, &[]);
+    let inbox = dir.join("demo/inbox");
+    fs::write(inbox.join(".mine"), "sample_id,ph\nX-1,7.1\nX-2,6.9\n").expect("a file of the user");
+    fs::rename(inbox.join(".mine"), inbox.join("mine.csv")).expect("dropped");
+    wait::until("the user's rows", Duration::from_secs(30), || {
+        assert!(child.try_wait().expect("its state").is_none(), "{}", tail(&dir.join("log"), 40));
+        let rows = rows(dir);
+        if rows >= SAMPLE_ROWS + 2 { Ok(()) } else { Err(format!("{rows} rows")) }
+    });
+    let asked = Instant::now();
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "SIGINT cannot be sent");
+    assert!(ended(&mut child, dir, Duration::from_secs(5)), "{}", tail(&dir.join("log"), 40));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert_eq!(rows(dir), SAMPLE_ROWS + 2, "nothing twice, nothing lost");
+    let log = fs::read_to_string(dir.join("log")).expect("the log");
+    assert_eq!(log.matches("curl -s").count(), 3, "{log}");
+}
+
+#[test]
+fn a_taken_port_is_told_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = format!("http://{}", taken.local_addr().expect("its address"));
+    let output = Command::new(env!("CARGO_BIN_EXE_pipette"))
+        .args(["quickstart", "--listen", &listen, "--dir"])
+        .arg(dir.path())
+        .output()
+        .expect("pipette runs");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("another program does"), "{error}");
+}

@@ -1,0 +1,347 @@
+//! REST flows: what a client sees of connectors and tasks, with plugins that behave and plugins that hang.
+
+use std::sync::Arc;
+
+use pipette_api::{OffsetMap, Partition, Primitive};
+use serde_json::json;
+
+use crate::bed::{Bed, wait_until};
+
+#[test]
+fn a_connector_lives_from_post_to_delete() {
+    let bed = Bed::new();
+    let body = r#"{"name":"a","config":{"connector.class":"ToySource","topic":"t","tasks.max":2,"rate":1.50}}"#;
+    let made = bed.post("/connectors/", body);
+    assert_eq!(made.status, 201, "{made:?}");
+    assert!(made.head.contains("location: http://worker:1/connectors/a\r\n"), "{}", made.head);
+    let config = json!({"connector.class":"ToySource","topic":"t","tasks.max":"2","rate":"1.50","name":"a"});
+    assert_eq!(made.json()["config"], config);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(bed.get("/connectors").body, r#"["a"]"#);
+    assert_eq!(bed.get("/connectors/a/config").json(), config);
+    let info = bed.get("/connectors/a").json();
+    assert_eq!((&info["type"], &info["tasks"][1]), (&json!("source"), &json!({"connector":"a","task":1})));
+    let tasks = bed.get("/connectors/a/tasks").json();
+    assert_eq!((&tasks[1]["config"]["part"], &tasks[1]["config"]["topic"]), (&json!("1"), &json!("t")));
+    let task = bed.get("/connectors/a/tasks/1/status").body;
+    assert_eq!(task, r#"{"id":1,"state":"RUNNING","worker_id":"127.0.0.1:8083","version":"4.3.1"}"#);
+
+    assert_eq!(bed.put("/connectors/a/pause", "").status, 202);
+    bed.wait_for_states("a", &["PAUSED", "PAUSED", "PAUSED"]);
+    assert_eq!(bed.put("/connectors/a/resume", "null").status, 202);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(bed.tasks.starts_of("a"), 2, "a pause restarts nothing");
+    assert_eq!(bed.put("/connectors/a/stop", "").status, 204);
+    bed.wait_for_states("a", &["STOPPED"]);
+    assert_eq!(bed.put("/connectors/a/resume", "").status, 202);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+
+    assert_eq!(bed.delete("/connectors/a").status, 204);
+    assert_eq!(bed.get("/connectors/a").message(), "Connector a not found");
+    wait_until(|| bed.tasks.running(), Vec::is_empty);
+    assert!(bed.store.connectors.lock().unwrap().is_empty());
+}
+
+#[test]
+fn connectors_survive_a_restart_as_they_were_wanted() {
+    let bed = Bed::new();
+    bed.create("runs", "ToySource", &[]);
+    bed.create("waits", "ToySource", &[]);
+    bed.create("stands", "ToySource", &[]);
+    bed.wait_for_states("waits", &["RUNNING", "RUNNING"]);
+    bed.put("/connectors/waits/pause", "");
+    bed.put("/connectors/stands/stop", "");
+    let again = Bed::on(Arc::clone(&bed.store));
+    again.wait_for_states("runs", &["RUNNING", "RUNNING"]);
+    again.wait_for_states("waits", &["PAUSED"]);
+    again.wait_for_states("stands", &["STOPPED"]);
+}
+
+#[test]
+fn a_connector_that_hangs_in_start_holds_nobody_up() {
+    let bed = Bed::new();
+    bed.create("hangs", "HangsInStart", &[]);
+    bed.assert_prompt();
+    bed.create("runs", "ToySource", &[]);
+    bed.wait_for_states("runs", &["RUNNING", "RUNNING"]);
+    bed.wait_for_states("hangs", &["FAILED"]);
+    let trace = bed.get("/connectors/hangs/status").json()["connector"]["trace"].clone();
+    assert!(trace.as_str().unwrap().contains("has not returned from start within 700ms"), "{trace}");
+    bed.assert_prompt();
+    assert_eq!(bed.delete("/connectors/hangs").status, 204);
+    bed.create("hangs", "ToySource", &[]);
+    bed.wait_for_states("hangs", &["RUNNING", "RUNNING"]);
+}
+
+#[test]
+fn a_rule_that_hangs_fails_its_request_alone() {
+    let bed = Bed::new();
+    let body = r#"{"name":"a","config":{"connector.class":"HangingRule","topic":"t"}}"#;
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| bed.post("/connectors", body));
+        bed.assert_prompt();
+        bed.create("runs", "ToySource", &[]);
+        let answer = slow.join().unwrap();
+        assert_eq!(answer.status, 500);
+        let message = answer.message();
+        assert_eq!(message, "The validation of a HangingRule configuration did not finish within 700ms");
+    });
+    assert_eq!(bed.get("/connectors").body, r#"["runs"]"#);
+}
+
+#[test]
+fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
+    let bed = Bed::new();
+    bed.create("fails", "FailsInStart", &[]);
+    bed.create("panics", "Panics", &[]);
+    bed.create("many", "ToySource", &[("tasks", "3")]);
+    for (name, why) in [
+        ("fails", "cannot reach the device: cable unplugged"),
+        ("panics", "The connector panicked: on purpose"),
+        ("many", "Connector many planned 3 tasks, more than tasks.max=1 allows"),
+    ] {
+        bed.wait_for_states(name, &["FAILED"]);
+        let trace = bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
+        assert!(trace.as_str().unwrap().starts_with(why), "{trace}");
+    }
+    bed.assert_prompt();
+}
+
+#[test]
+fn only_what_failed_is_restarted() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[("tasks.max", "2")]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    bed.tasks.fail("a", 1, "Cannot read line 7");
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "FAILED"]);
+    assert_eq!(bed.get("/connectors/a/status").json()["tasks"][1]["trace"], "Cannot read line 7");
+    let answer = bed.post("/connectors/a/restart?includeTasks=True&onlyFailed=TRUE", r#""""#);
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json()["tasks"][1]["trace"], "Cannot read line 7", "the old trace still shows");
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(bed.tasks.starts_of("a"), 3);
+    assert_eq!(bed.post("/connectors/a/tasks/0/restart", "").status, 204);
+    wait_until(|| bed.tasks.starts_of("a"), |starts| *starts == 4);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(bed.post("/connectors/a/restart", "").status, 204);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    assert_eq!(bed.tasks.starts_of("a"), 4, "an unchanged plan leaves tasks alone");
+    let unknown = bed.post("/connectors/a/tasks/9/restart", "");
+    assert_eq!((unknown.status, unknown.message().as_str()), (404, "Unknown task: a-9"));
+}
+
+#[test]
+fn metrics_show_the_states() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[("tasks.max", "2")]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
+    bed.tasks.fail("a", 1, "Cannot read line 7");
+    bed.wait_for_states("a", &["RUNNING", "RUNNING", "FAILED"]);
+    let page = bed.get("/metrics").body;
+    for line in [
+        r#"kafka_connect_connector_task_status{connector="a",task="1",status="failed"} 1"#,
+        r#"kafka_connect_connector_status{connector="a",status="running"} 1"#,
+        r#"kafka_connect_worker_connector_failed_task_count{connector="a"} 1"#,
+        "kafka_connect_worker_task_startup_success_total 2",
+        "kafka_connect_worker_connector_count 1",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    bed.delete("/connectors/a");
+    wait_until(|| bed.get("/metrics").body, |page| !page.contains(r#"connector="a""#));
+}
+
+#[test]
+fn a_new_configuration_restarts_tasks_and_the_same_one_does_not() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    let same = r#"{"connector.class":"ToySource","topic":"t"}"#;
+    assert_eq!(bed.put("/connectors/a/config", same).status, 200);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    assert_eq!(bed.tasks.starts_of("a"), 1);
+    let patched = bed.send("PATCH", "/connectors/a/config", &[], r#"{"topic":"u","tasks.max":null}"#);
+    assert_eq!((patched.status, &patched.json()["config"]["topic"]), (200, &json!("u")));
+    wait_until(|| bed.tasks.starts_of("a"), |starts| *starts == 2);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    assert_eq!(bed.put("/connectors/new/config", same).status, 201);
+}
+
+#[test]
+fn a_task_that_does_not_stop_is_left_to_itself() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    bed.tasks.stubborn.lock().unwrap().push("a".into());
+    assert_eq!(bed.post("/connectors/a/tasks/0/restart", "").status, 204);
+    assert_eq!(bed.tasks.starts_of("a"), 1, "not beside the old one");
+    bed.assert_prompt();
+    wait_until(|| bed.tasks.starts_of("a"), |starts| *starts == 2);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+}
+
+#[test]
+fn errors_have_javas_status_and_form() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    let check = |method: &str, path: &str, headers: &[&str], body: &str, expected: (u16, &str)| {
+        let answer = bed.send(method, path, headers, body);
+        assert_eq!(answer.status, expected.0, "{method} {path}: {answer:?}");
+        assert!(answer.message().contains(expected.1), "{method} {path}: {answer:?}");
+    };
+    let again = r#"{"name":"a","config":{"connector.class":"ToySource","topic":"t"}}"#;
+    check("POST", "/connectors", &[], again, (409, "Connector a already exists"));
+    let other = r#"{"name":"b","config":{"name":"c","connector.class":"ToySource"}}"#;
+    check(
+        "POST",
+        "/connectors",
+        &[],
+        other,
+        (400, "Connector name configuration (c) doesn't match connector name in the URL (b)"),
+    );
+    let invalid = r#"{"name":" ","config":{"connector.class":"ToySource","tasks.max":"0"}}"#;
+    check(
+        "POST",
+        "/connectors",
+        &[],
+        invalid,
+        (
+            400,
+            "contains the following 3 error(s):\nInvalid value  for configuration name: String may not be empty\nInvalid value 0 for configuration tasks.max: Value must be at least 1\nMissing required configuration \"topic\" which has no default value.\nYou can also find",
+        ),
+    );
+    check("POST", "/connectors", &[], "{\"name\":\n x}", (400, "at line 2 column 2"));
+    check("POST", "/connectors", &[], r#"{"name":"b","configs":{}}"#, (400, "unknown field `configs`"));
+    check("POST", "/connectors", &[], r#"{"name":"b"}"#, (400, "has no \"config\""));
+    check("POST", "/connectors", &[], "", (400, "needs a body"));
+    check("PUT", "/connectors/b/config", &[], r#"{"a":[1]}"#, (400, "The value of a must be text"));
+    check("PUT", "/connectors/b/config", &["Content-Type: text/plain"], "{}", (415, "HTTP 415 Unsupported Media Type"));
+    check("GET", "/connectors", &["Accept: text/plain"], "", (406, "HTTP 406 Not Acceptable"));
+    check("GET", "/nothing", &["Accept: text/plain"], "", (404, "HTTP 404 Not Found"));
+    check("DELETE", "/connectors", &[], "", (405, "HTTP 405 Method Not Allowed"));
+    check("GET", "/connectors/x/status", &[], "", (404, "No status found for connector x"));
+    check("DELETE", "/connectors/x", &[], "", (404, "Connector x not found"));
+    check("PUT", "/connectors/x/pause", &[], "", (404, "Unknown connector x"));
+    check("POST", "/connectors/x/restart", &[], "", (404, "Unknown connector: x"));
+    check("GET", "/connectors/a/tasks/x/status", &[], "", (404, "HTTP 404 Not Found"));
+    let state = r#"{"name":"b","config":{"connector.class":"ToySource","topic":"t"},"initial_state":"ON"}"#;
+    check("POST", "/connectors", &[], state, (400, "initial_state is \"ON\"; it can be RUNNING, PAUSED or STOPPED"));
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_refused() {
+    let bed = Bed::new();
+    let body = format!(r#"{{"a":"{}"}}"#, "x".repeat(10 * 1024 * 1024));
+    let answer = bed.put("/connectors/a/config", &body);
+    assert_eq!(answer.status, 413, "{}", answer.head);
+    assert!(answer.message().contains("longer than 10485760 bytes"));
+}
+
+#[test]
+fn clients_of_every_habit_are_served() {
+    let bed = Bed::new();
+    let body = r#"{"name":"p","config":{"connector.class":"ToySource","topic":"t"},"initial_state":"paused"}"#;
+    assert_eq!(bed.send("POST", "/connectors", &["Content-Type: application/json; charset=utf-8"], body).status, 201);
+    bed.wait_for_states("p", &["PAUSED"]);
+    assert_eq!(
+        bed.send("PUT", "/connectors/p/resume", &["Content-Type: application/x-www-form-urlencoded"], "").status,
+        202
+    );
+    let upgrade = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "Accept: application/*;q=0.1"];
+    assert_eq!(bed.send("GET", "/connectors", &upgrade, "").status, 200);
+    let options = bed.send("OPTIONS", "/connectors/none/config", &[], "");
+    assert!(options.head.contains("allow: head,get,options,put,patch"), "{}", options.head);
+    let head = bed.send("HEAD", "/connectors", &[], "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.head.contains("content-length: 5"), "{}", head.head);
+    let name = "a/b %é?";
+    let made =
+        bed.post("/connectors", &json!({"name":name,"config":{"connector.class":"ToySource","topic":"t"}}).to_string());
+    let location =
+        made.head.lines().find_map(|line| line.strip_prefix("location: http://worker:1")).unwrap().to_owned();
+    assert_eq!(bed.get(&location).json()["name"], name, "{location}");
+}
+
+#[test]
+fn the_small_answers() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    let root = bed.get("/").json();
+    assert_eq!((&root["version"], &root["kafka_cluster_id"]), (&json!("4.3.1"), &json!(null)));
+    assert!(root["pipette_version"].is_string());
+    assert_eq!(bed.get("/health").json()["status"], "healthy");
+    let plugins = bed.get("/connector-plugins").json();
+    assert_eq!(
+        plugins[0],
+        json!({"class":"org.apache.kafka.connect.file.FileStreamSinkConnector","type":"sink","version":"4.3.1"})
+    );
+    let all = bed.get("/connector-plugins?connectorsOnly=false").json();
+    assert_eq!(all.as_array().unwrap().last().unwrap()["type"], "header_converter");
+    let both = bed.get("/connectors?expand=status&expand=info").json();
+    assert_eq!(both["a"]["info"]["config"]["topic"], "t");
+    assert_eq!(both["a"]["status"]["name"], "a");
+    assert_eq!(bed.get("/connectors?expand=zzz").body, r#"{"a":{}}"#);
+}
+
+#[test]
+fn a_plugin_answers_questions_and_one_that_hangs_holds_nobody_up() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    assert_eq!(bed.get("/connectors/a/echo?q=x%20y").body, r#""x y""#);
+    assert_eq!(bed.get("/connectors/a/nothing").status, 404);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| bed.get("/connectors/a/hang"));
+        bed.assert_prompt();
+        assert_eq!(slow.join().unwrap().message(), "The answer of a to hang did not finish within 700ms");
+    });
+}
+
+#[test]
+fn offsets_are_shown_for_sources_and_sinks() {
+    let bed = Bed::new();
+    bed.create("in", "FileStreamSource", &[]);
+    bed.create("out", "FileStreamSink", &[("topics", "t")]);
+    let offset = OffsetMap::from([("position".into(), Primitive::Int(30))]);
+    bed.store.offsets.lock().unwrap().push(("in".into(), Partition::of("filename", "in.txt"), offset));
+    let source = r#"{"offsets":[{"partition":{"filename":"in.txt"},"offset":{"position":30}}]}"#;
+    assert_eq!(bed.get("/connectors/in/offsets").body, source);
+    let partition = r#"{"kafka_partition":2,"kafka_topic":"connect-out"}"#;
+    let sink = format!(r#"{{"offsets":[{{"partition":{partition},"offset":{{"kafka_offset":120}}}}]}}"#);
+    assert_eq!(bed.get("/connectors/out/offsets").body, sink);
+    assert_eq!(bed.get("/connectors/x/offsets").message(), "Connector x not found");
+}
+
+#[test]
+fn a_task_is_given_what_its_connector_and_the_worker_say() {
+    let bed = Bed::new();
+    let chain = [
+        ("transforms", "f"),
+        ("transforms.f.type", "Filter"),
+        ("transforms.f.predicate", "p"),
+        ("predicates", "p"),
+        ("predicates.p.type", "TopicNameMatches"),
+        ("predicates.p.pattern", "x.*"),
+        ("value.converter", "StringConverter"),
+        ("value.converter.converter.encoding", "UTF-16"),
+        ("errors.tolerance", "all"),
+        ("topics.regex", "lab-.*"),
+    ];
+    bed.create("out", "FileStreamSink", &chain);
+    bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
+    let spec = bed.tasks.last.lock().unwrap().take().unwrap();
+    assert_eq!(spec.converters.value.0.info.class, "org.apache.kafka.connect.storage.StringConverter");
+    assert_eq!(spec.converters.value.1.raw("converter.encoding"), Some("UTF-16"));
+    assert_eq!(spec.converters.key.1.raw("converter.type"), Some("key"));
+    assert_eq!(spec.transforms[0].predicate.as_ref().unwrap().settings.raw("pattern"), Some("x.*"));
+    assert!(spec.errors.tolerate);
+    assert!(format!("{:?}", spec.role).contains("Pattern(\"^(lab-.*)$\")"), "{:?}", spec.role);
+
+    bed.create(
+        "bad",
+        "ToySource",
+        &[("transforms", "f"), ("transforms.f.type", "Filter"), ("transforms.f.predicate", "q")],
+    );
+    bed.wait_for_states("bad", &["RUNNING", "FAILED"]);
+    let trace = bed.get("/connectors/bad/tasks/0/status").json()["trace"].clone();
+    assert!(trace.as_str().unwrap().starts_with("transforms.f.predicate is \"q\", which is not among"), "{trace}");
+}

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::cli::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets};
+use crate::kafka::properties::ClientProperties;
 use crate::kafka::{admin, properties};
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
@@ -29,7 +30,6 @@ use crate::settings::worker::{Listener, WorkerConfig};
 use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::task::TaskEnvironment;
-use crate::task::spec::ClientProperties;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;

@@ -28,11 +28,12 @@ use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
 use self::lifecycle::{Inbox, Lifecycle};
 use self::meters::Meters;
 use self::state::{Event, State};
+use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
 use crate::store::{ConnectorStore, OffsetStore, StoredConnector, TargetState};
-use crate::task::spec::{ClientProperties, TaskSpec};
+use crate::task::spec::TaskSpec;
 use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.

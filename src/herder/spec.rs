@@ -9,12 +9,12 @@ use pipette_api::{
 };
 
 use super::Parts;
-use crate::kafka::properties;
+use crate::kafka::admin::NewTopics;
+use crate::kafka::consumer::Subscription;
+use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
-use crate::task::spec::{
-    ClientProperties, Converters, ErrorPolicy, NewTopics, PredicateSpec, Role, Subscription, TaskSpec, TransformSpec,
-};
+use crate::task::spec::{Converters, ErrorPolicy, PredicateSpec, Role, TaskSpec, TransformSpec};
 
 const CREATION: &str = "topic.creation.";
 const DEFAULT_CREATION: &str = "topic.creation.default.";

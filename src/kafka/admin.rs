@@ -12,8 +12,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::sys;
 use super::properties::ClientProperties;
+use super::sys;
 
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(10);

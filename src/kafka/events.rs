@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 /// The last errors of one client, so that a task can say why nothing moves.
 #[derive(Debug, Default)]
@@ -38,6 +39,11 @@ impl ClientEvents {
 
     /// An error event: most pass by themselves, which is why it is a warning.
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
+        // Every consumer of a topic that its source has yet to fill begins like this.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
+            tracing::debug!(reason, "Waiting for a topic to be created");
+            return;
+        }
         let text = format!("{error}: {reason}");
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let repeated = last.as_ref().is_some_and(|told| told.text == text && told.at.elapsed() < QUIET);

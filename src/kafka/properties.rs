@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
 
-
 /// librdkafka properties, by name.
 pub type ClientProperties = BTreeMap<String, String>;
 

@@ -1,4 +1,5 @@
-//! The sample files of the quick start, inside the binary: what a plate reader and a balance leave behind.
+//! The sample files of the quick start, inside the binary: a spectrometer's UTF-16 table, a bioreactor's
+//! semicolons with decimal commas, and ten thousand rows of a plate reader.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +8,9 @@ use pipette_api::{ConnectError, Result};
 
 /// Name and contents; each has a header line.
 const SAMPLES: &[(&str, &[u8])] = &[
-    ("balance-07.csv", include_bytes!("../../config/quickstart/balance-07.csv")),
-    ("plate-reader-12.csv", include_bytes!("../../config/quickstart/plate-reader-12.csv")),
+    ("bioreactor-04.csv", include_bytes!("../../config/quickstart/samples/bioreactor-04.csv")),
+    ("plate-reads.csv", include_bytes!("../../config/quickstart/samples/plate-reads.csv")),
+    ("spectrum-2026-0117.txt", include_bytes!("../../config/quickstart/samples/spectrum-2026-0117.txt")),
 ];
 
 /// Puts those into the inbox that are neither there nor finished; returns how many rows all of them have.
@@ -27,9 +29,10 @@ pub(super) fn drop_into(inbox: &Path, finished: &Path) -> Result<usize> {
     Ok(SAMPLES.iter().map(|(_, bytes)| rows(bytes)).sum())
 }
 
-/// Lines without the header.
+/// Lines without the header; the zero bytes of UTF-16 are no text.
 fn rows(bytes: &[u8]) -> usize {
-    bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count().saturating_sub(1)
+    let has_text = |line: &&[u8]| line.iter().any(|byte| *byte > b' ');
+    bytes.split(|byte| *byte == b'\n').filter(has_text).count().saturating_sub(1)
 }
 
 #[cfg(test)]

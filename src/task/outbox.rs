@@ -13,8 +13,8 @@ use super::commits::Commits;
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::report::{Failure, Place};
-use super::spec::ClientProperties;
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::kafka::properties::ClientProperties;
 use crate::metrics::meters::SourceMeters;
 
 /// The sending half of a source task.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pipette_api::Result;
 
-use super::spec::{ClientProperties, NewTopics};
-use crate::kafka::admin::{Admin, Made};
+use crate::kafka::admin::{Admin, Made, NewTopics};
+use crate::kafka::properties::ClientProperties;
 
 /// The topics one task has seen.
 pub struct Topics {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter};
+use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
 use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
-use pipette::task::spec::{ClientProperties, TaskSpec};
+use pipette::task::spec::TaskSpec;
 use pipette::task::{TaskNews, TaskReport};
 use pipette_api::{ConfigMap, OffsetMap, Offsets, Partition, Result, TaskId, TopicPartition, Wish, async_trait};
 use serde_json::Value;

@@ -43,8 +43,7 @@ fn a_sink_goes_on_at_the_committed_offset() {
     let config: Vec<(&str, &str)> = config.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut text = String::new();
     for round in 0..2 {
-        let fresh: String = (0..1500).map(|line| format!("round {round} line {line}\n")).collect();
-        text.push_str(&fresh);
+        text.extend((0..1500).map(|line| format!("round {round} line {line}\n")));
         // The source appends to what it has read, so the file grows.
         fill(&mut stage, "rows", &text);
         let task = stage.sink("rows-out", &FILE_SINK, &config);

@@ -73,6 +73,7 @@ const fn plugin(task: fn(pipette_api::Settings) -> Result<Box<dyn SourceTask>>) 
     SourcePlugin::new(info, connector, task)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a descriptor's function")]
 fn scripted(script: fn(usize) -> Result<SourceBatch>) -> Result<Box<dyn SourceTask>> {
     Ok(Box::new(Scripted { script, polls: 0, context: None }))
 }
@@ -100,7 +101,7 @@ fn hooks_run_soon_although_the_flush_tick_is_a_minute_away() {
                     count.fetch_add(1, Ordering::SeqCst);
                 }))
             };
-            let entries = vec![entry("a", poll as i64)];
+            let entries = vec![entry("a", 1)];
             Ok(SourceBatch { entries, acked: count(&ACKED), committed: count(&COMMITTED), ..SourceBatch::default() })
         })
     });

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pipette::kafka::consumer::Subscription;
+use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
 use pipette::store::files::FileStore;
-use pipette::task::spec::{ClientProperties, Converters, ErrorPolicy, Role, Subscription, TaskSpec};
+use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
@@ -100,7 +102,7 @@ impl Stage {
             },
             transforms: Vec::new(),
             errors,
-            flush_interval: Duration::from_secs(60),
+            flush_interval: Duration::from_mins(1),
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
         };

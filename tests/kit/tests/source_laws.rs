@@ -130,6 +130,7 @@ impl SourceTask for Toy {
 
     async fn poll(&mut self) -> Result<SourceBatch> {
         let signal = self.signal.clone().unwrap();
+        let mut look = tokio::time::interval(Duration::from_millis(2));
         loop {
             if self.log.away.load(Ordering::Relaxed) && self.defect != "waits out an outage" {
                 return Err(match self.defect.as_str() {
@@ -143,11 +144,13 @@ impl SourceTask for Toy {
             }
             tokio::select! {
                 () = signal.recalled() => break,
-                () = tokio::time::sleep(Duration::from_millis(2)) => {}
+                _ = look.tick() => {}
             }
         }
         match self.defect.as_str() {
-            "slow to return" => tokio::time::sleep(Duration::from_millis(1200)).await,
+            "slow to return" => {
+                drop(tokio::time::timeout(Duration::from_millis(1200), std::future::pending::<()>()).await);
+            }
             "empty batches move on" => self.at += 1,
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! The written face is true: generated pages are what the program says of itself, and JSON in any page is accepted by it.
+//! The written face is true: generated pages are what the program says of itself, JSON in any page is accepted by it,
+//! and the Dockerfile knows the tree.
 //!
 //! `docs/pages.rs` makes the pages. A page that differs is rewritten, so that the second run passes and the change can
 //! be looked at before it is committed.
@@ -108,6 +109,16 @@ fn json_blocks(markdown: &str) -> Vec<(usize, String)> {
         }
     }
     blocks
+}
+
+/// The image's first layer compiles the dependencies of all manifests; one that is missing there fails the build.
+#[test]
+fn the_image_is_built_from_every_manifest() {
+    let dockerfile = tree().iter().find(|file| file.path == "Dockerfile").expect("a Dockerfile");
+    let folders = tree().iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
+    let missing: Vec<&str> =
+        folders.filter(|folder| !dockerfile.text.contains(&format!("COPY {folder}/Cargo.toml {folder}/\n"))).collect();
+    assert_eq!(missing, [""; 0], "manifests the Dockerfile does not copy");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn forgotten(root: &Path, pages: &BTreeMap<String, String>) -> Vec<String> {
         let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
         entries.map(move |entry| format!("{folder}/{}", entry.expect("a page").file_name().to_string_lossy()))
     });
-    files.filter(|path| path.ends_with(".md") && !pages.contains_key(path)).collect()
+    files.filter(|path| !pages.contains_key(path)).collect()
 }
 
 #[test]
@@ -109,6 +109,43 @@ fn json_blocks(markdown: &str) -> Vec<(usize, String)> {
         }
     }
     blocks
+}
+
+/// Folders at the root, by which a name in backticks is known to be a path.
+const ROOMS: &[&str] =
+    &["api/", "broker/", "config/", "connectors/", "docs/", "libs/", "src/", "tests/", "transforms/"];
+
+#[test]
+fn files_that_pages_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = tree().iter().filter(|file| file.is("md"));
+    let named = pages.flat_map(|page| named_paths(&page.text).map(move |path| (&page.path, path)));
+    let missing: Vec<String> = named
+        .filter(|(_, path)| !root.join(path).exists())
+        .map(|(page, path)| format!("{page}: {path} does not exist"))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// Paths in backticks; one that stands for several (`*`) or for a place to fill in (capitals) is not one.
+fn named_paths(markdown: &str) -> impl Iterator<Item = &str> {
+    let inline = markdown.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_path = |text: &&str| {
+        ROOMS.iter().any(|room| text.starts_with(room))
+            && !text.contains(|c: char| c == '*' || c.is_whitespace())
+            && !text.contains("NAME")
+    };
+    inline.filter(is_path)
+}
+
+#[test]
+fn a_path_is_told_from_other_code() {
+    let named = |text| named_paths(text).collect::<Vec<_>>();
+    assert_eq!(
+        named("see `src/no.rs` and `tests/it/`, not `src/*.rs`, `ctx.io` or `docs/NAME.md`"),
+        ["src/no.rs", "tests/it/"]
+    );
+    assert_eq!(named("`x` `api/src` `y`\n`z` src/b.rs"), ["api/src"]);
 }
 
 /// The image's first layer compiles the dependencies of all manifests; one that is missing there fails the build.

@@ -13,6 +13,7 @@
 mod bed;
 mod checker;
 mod crash;
+mod docs;
 mod examples;
 mod flows;
 mod on_apache_kafka;

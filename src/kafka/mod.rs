@@ -9,5 +9,6 @@ pub mod admin;
 pub mod properties;
 pub mod loop_bench;
 mod batch;
+mod conversation;
 mod events;
 mod sys;

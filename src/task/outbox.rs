@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Hook, Signal, Wish};
+use pipette_api::{ConnectError, ErrorKind, Hook, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
@@ -94,6 +94,11 @@ impl Outbox {
         }
     }
 
+    /// A task that was given up sends nothing, commits nothing and runs no hook: another one may do its work by now.
+    pub fn is_given_up(&self) -> bool {
+        self.signal.is_given_up()
+    }
+
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
         match &self.producer {
@@ -111,11 +116,13 @@ impl Outbox {
         for number in &delivered.done {
             self.ledger.settle(*number);
         }
-        let mut failed = std::mem::take(&mut delivered.failed).into_iter();
-        let failure = failed.find_map(|(number, error)| self.refused(number, None, error, guard).err());
+        let mut outcome = Ok(());
+        for (number, error) in delivered.failed.drain(..) {
+            outcome = outcome.and(self.refused(number, None, error, guard));
+        }
         self.delivered = delivered;
         self.after_settling();
-        failure.map_or(Ok(()), Err)
+        outcome
     }
 
     /// When the next commit is due.
@@ -125,6 +132,9 @@ impl Outbox {
 
     /// Stores what may be stored.
     pub async fn commit(&mut self) {
+        if self.is_given_up() {
+            return;
+        }
         let began = std::time::Instant::now();
         self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
         self.commits.commit(&mut self.ledger).await;
@@ -135,7 +145,7 @@ impl Outbox {
     pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
         let deadline = Instant::now() + timeout;
         let mut outcome = Ok(());
-        while self.ledger.in_flight() > self.given_up && outcome.is_ok() {
+        while self.ledger.in_flight() > self.given_up && outcome.is_ok() && !self.is_given_up() {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard),
                 () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
@@ -148,9 +158,8 @@ impl Outbox {
             }
         }
         self.commit().await;
-        if !self.commits.is_settled() {
-            self.commit().await;
-        }
+        // Once more for a store that refused, and for what gathered behind what it had refused before.
+        self.commit().await;
         outcome
     }
 
@@ -162,17 +171,21 @@ impl Outbox {
         error: ConnectError,
         guard: &Guard,
     ) -> Result<(), Failure> {
-        match guard.judge(Failure::at(Stage::Produce, Place::Source { topic, from: None }, error)) {
+        // What another record would meet as well is no bad record: tolerating it would skip everything that follows.
+        let tolerable = error.kind() == ErrorKind::Data;
+        let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
+        let judged = if tolerable { guard.judge(failure) } else { Err(failure) };
+        match judged {
             Ok(()) => self.ledger.settle(number),
-            Err(failure) => {
-                self.given_up += 1;
-                return Err(failure);
-            }
+            Err(_) => self.given_up += 1,
         }
-        Ok(())
+        judged
     }
 
     fn after_settling(&mut self) {
+        if self.is_given_up() {
+            return;
+        }
         self.ledger.take_acked().into_iter().for_each(Hook::run);
         self.commits.hurry_for_hooks(&self.ledger);
     }

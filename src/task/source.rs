@@ -158,7 +158,8 @@ impl SourceLoop {
         if batch.is_empty() {
             return Ok(());
         }
-        self.outbox.meters.polled.count(batch.entries.len());
+        let records = batch.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
+        self.outbox.meters.polled.count(records);
         let size = i64::try_from(batch.entries.len()).unwrap_or(i64::MAX);
         self.outbox.meters.batch_size.record(size, Instant::now());
         let id = self.outbox.open(batch.acked, batch.committed);

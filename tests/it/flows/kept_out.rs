@@ -17,7 +17,7 @@ use super::stage::{PATIENCE, Stage};
 use crate::support::wait;
 
 fn lines(count: usize) -> String {
-    (0..count).map(|line| format!("line {line}\n")).collect()
+    (0..count).fold(String::new(), |text, line| text + &format!("line {line}\n"))
 }
 
 /// A sink of functions. `put` is given the number of the call, from 0.
@@ -110,11 +110,10 @@ fn a_record_reported_as_bad_while_flushing_is_not_passed_by_the_offset() {
         };
         // A sink that writes when it flushes, and finds out then which row the database refuses.
         let flush = |upto: &Offsets, last: Option<&Arc<SinkBatch>>, context: &SinkContext| {
-            if let Some(batch) = last {
-                let index = batch.records.iter().position(|record| record.origin.offset == 1);
-                index.into_iter().for_each(|index| {
-                    context.runtime.report(batch, index, ConnectError::data("not a number"));
-                });
+            if let Some(batch) = last
+                && let Some(index) = batch.records.iter().position(|record| record.origin.offset == 1)
+            {
+                context.runtime.report(batch, index, ConnectError::data("not a number"));
             }
             Ok(upto.clone())
         };
@@ -229,7 +228,7 @@ struct Watchful {
     puts: usize,
 }
 
-static PUT: Mutex<BTreeSet<(i32, i64)>> = Mutex::new(BTreeSet::new());
+static PUT: Mutex<BTreeSet<(TopicPartition, i64)>> = Mutex::new(BTreeSet::new());
 static STRAY: AtomicUsize = AtomicUsize::new(0);
 
 #[async_trait]
@@ -252,7 +251,7 @@ impl SinkTask for Watchful {
         for record in &batch.records {
             let tp = &record.origin.tp;
             STRAY.fetch_add(usize::from(!self.open.contains(tp)), Ordering::SeqCst);
-            PUT.lock().unwrap().insert((tp.partition, record.origin.offset));
+            PUT.lock().unwrap().insert((tp.clone(), record.origin.offset));
         }
         Ok(())
     }
@@ -264,28 +263,42 @@ impl SinkTask for Watchful {
 }
 
 /// Members come and go while the sinks are slow and the group has little patience.
-#[test]
-fn members_that_come_and_go_lose_no_record() {
+fn churn(topic: &str, assignor: &'static str) {
     static WATCHFUL: SinkPlugin = plugin(|_| Ok(Box::new(Watchful { open: BTreeSet::new(), puts: 0 })));
     let mut stage = Stage::with_partitions(4);
     let count = 8_000;
-    fill(&mut stage, "churn", &lines(count));
-    stage.consumer =
-        vec![("max.poll.interval.ms", "600"), ("session.timeout.ms", "600"), ("heartbeat.interval.ms", "150")];
-    let put = || PUT.lock().unwrap().len();
-    let resident = stage.sink("churn-out", &WATCHFUL, &[("topics", "churn")]);
+    fill(&mut stage, topic, &lines(count));
+    stage.consumer = vec![
+        ("max.poll.interval.ms", "600"),
+        ("session.timeout.ms", "600"),
+        ("heartbeat.interval.ms", "150"),
+        ("partition.assignment.strategy", assignor),
+    ];
+    let put = || PUT.lock().unwrap().iter().filter(|(tp, _)| &*tp.topic == topic).count();
+    let name = format!("{topic}-out");
+    let resident = stage.sink(&name, &WATCHFUL, &[("topics", topic)]);
     for round in 0..4 {
-        let name = format!("churn-out.{round}");
+        let guest_name = format!("{name}.{round}");
         let before = put();
-        let guest = stage.sink(&name, &WATCHFUL, &[("topics", "churn")]);
+        let guest = stage.sink(&guest_name, &WATCHFUL, &[("topics", topic)]);
         wait::up_to(Duration::from_secs(2), || put() >= before + count / 8);
-        stage.stop(&name, &guest);
-        for (tp, offset) in stage.committed("churn-out") {
+        stage.stop(&guest_name, &guest);
+        for (tp, offset) in stage.committed(&name) {
             let put = PUT.lock().unwrap();
-            assert!((0..offset).all(|below| put.contains(&(tp.partition, below))), "{tp} is committed up to {offset}");
+            assert!((0..offset).all(|below| put.contains(&(tp.clone(), below))), "{tp} is committed up to {offset}");
         }
     }
     wait::until("every record", 2 * PATIENCE, || if put() >= count { Ok(()) } else { Err(format!("{}", put())) });
-    stage.stop("churn-out", &resident);
+    stage.stop(&name, &resident);
     assert_eq!(STRAY.load(Ordering::SeqCst), 0, "records of partitions that were closed");
+}
+
+#[test]
+fn members_that_come_and_go_lose_no_record() {
+    churn("churn", "range,roundrobin");
+}
+
+#[test]
+fn members_that_come_and_go_lose_no_record_with_cooperative_rebalances() {
+    churn("churn-cooperative", "cooperative-sticky");
 }

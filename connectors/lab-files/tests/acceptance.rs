@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connector_lab_files::SOURCE;
 use pipette_api::{ConfigMap, Record, SourcePlugin, Value};
 use pipette_kit::config_laws;
-use pipette_kit::{Capability, SourceDriver, SourceTraits, build, source_laws};
+use pipette_kit::{Bench, Capability, SourceDriver, SourceTraits, build, source_laws};
 use tempfile::TempDir;
 
 /// How long a thread that was told to end may take.
@@ -34,6 +34,11 @@ fn a_file_for_each_record_that_is_deleted_keeps_the_laws() {
     source_laws::check(|| Inbox::new("lines", "DELETE", 1));
 }
 
+#[test]
+fn whole_files_keep_the_laws() {
+    source_laws::check(|| Inbox::new("whole", "MOVE", 1));
+}
+
 /// A watched folder, and the way its files are written.
 struct Inbox {
     folder: TempDir,
@@ -54,7 +59,7 @@ impl Inbox {
             ("input.path", &path("in")),
             ("finished.path", &path("done")),
             ("topic", "lab"),
-            ("format", format),
+            if format == "whole" { ("output.mode", format) } else { ("format", format) },
             ("csv.separator.char", ","),
             ("cleanup.policy", cleanup),
             ("batch.size", "40"),
@@ -68,7 +73,7 @@ impl Inbox {
     }
 
     fn is_table(&self) -> bool {
-        self.config["format"] == "csv"
+        self.config.get("format").is_some_and(|format| format == "csv")
     }
 
     /// Puts a complete file into the folder; names go up, because files are read in their order.
@@ -116,7 +121,10 @@ impl SourceDriver for Inbox {
             resumable: Capability::Yes,
             ordered: Capability::Yes,
             outage: Capability::Yes,
-            bad_input: Capability::Yes,
+            bad_input: match self.config.get("format") {
+                Some(_) => Capability::Yes,
+                None => Capability::No("any content is a whole file"),
+            },
             most_per_poll: 40,
         }
     }
@@ -130,11 +138,16 @@ impl SourceDriver for Inbox {
     }
 
     fn text(&self, record: &Record) -> String {
-        let value = match &record.value.value {
-            Value::Struct(row) => row.get("text").unwrap(),
-            value => value,
-        };
-        value.as_str().unwrap().to_owned()
+        match &record.value.value {
+            Value::Struct(row) => row.get("text").unwrap().as_str().unwrap().to_owned(),
+            Value::Payload(payload) => {
+                let content = Bench::new().unwrap().run("reading a payload", async {
+                    payload.open(0, None).await.unwrap().next().await.unwrap().unwrap()
+                });
+                String::from_utf8(content.unwrap().to_vec()).unwrap().trim_end().to_owned()
+            }
+            value => value.as_str().unwrap().to_owned(),
+        }
     }
 
     /// The share is not mounted.

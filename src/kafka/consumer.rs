@@ -92,7 +92,7 @@ impl TaskConsumer {
         let context = Conversation {
             events,
             orders: Mutex::new(orders),
-            complaints: ClientEvents::default(),
+            complaints: ClientEvents::new(properties),
             paused: Mutex::default(),
             stopping: AtomicBool::new(false),
         };
@@ -103,9 +103,7 @@ impl TaskConsumer {
             Subscription::Topics(topics) => topics.iter().map(String::as_str).collect(),
             Subscription::Pattern(pattern) => vec![pattern.as_str()],
         };
-        consumer
-            .subscribe(&topics)
-            .map_err(|error| ConnectError::config(format!("Cannot subscribe to {}: {error}", topics.join(", "))))?;
+        consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let third = max_poll_interval(properties) / 3;
         let thread = std::thread::Builder::new()
             .name(format!("consumer {name}"))
@@ -125,6 +123,15 @@ impl Drop for TaskConsumer {
             let _ = thread.join();
         }
     }
+}
+
+fn unsubscribed(subscription: &Subscription, error: &KafkaError) -> ConnectError {
+    ConnectError::config(match subscription {
+        Subscription::Topics(topics) => format!("Cannot subscribe to topics={}: {error}", topics.join(",")),
+        Subscription::Pattern(pattern) => {
+            format!("Cannot subscribe: topics.regex is no valid regular expression (tried as {pattern}): {error}")
+        }
+    })
 }
 
 fn max_poll_interval(properties: &ClientProperties) -> Duration {

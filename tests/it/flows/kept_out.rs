@@ -168,7 +168,7 @@ fn a_commit_within_put_is_answered_although_a_rebalance_waits_for_room() {
             let (runtime, tp) = (&self.context.as_ref().unwrap().runtime, &batch.records[0].origin.tp);
             // Long enough for the thread to lose its patience, pause, and meet the second member.
             for _ in 0..if std::mem::take(&mut self.first) { 100 } else { 0 } {
-                tokio::time::sleep(Duration::from_millis(60)).await;
+                wait::moment(Duration::from_millis(60));
                 let _ = runtime.commit(tp, 0, None).await;
                 ANSWERED.fetch_add(1, Ordering::SeqCst);
             }
@@ -247,7 +247,7 @@ impl SinkTask for Watchful {
         if self.puts.is_multiple_of(5) {
             return Err(away());
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        wait::moment(Duration::from_millis(250));
         for record in &batch.records {
             let tp = &record.origin.tp;
             STRAY.fetch_add(usize::from(!self.open.contains(tp)), Ordering::SeqCst);

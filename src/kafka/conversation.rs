@@ -198,21 +198,12 @@ impl Conversation {
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) {
-        let Some(mut start) = self.look_up(consumer, given) else { return };
-        if !self.tell(consumer, ConsumerEvent::Assigned(assignments(&start))) {
-            return;
-        }
-        let opened = self.answer(consumer, |command| match command {
-            ConsumerCommand::Opened(seeks) => Some(std::mem::take(seeks)),
-            _ => None,
-        });
-        let Some(seeks) = opened else { return };
-        for (tp, offset) in seeks {
-            let _ = start.set_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset));
-        }
+        let agreed = self.agree(consumer, given);
+        // Taken in any case: librdkafka waits for that, even while it closes, and then nothing is read any more.
+        let start = agreed.as_ref().unwrap_or(given);
         let taken = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&start),
-            _ => consumer.assign(&start),
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(start),
+            _ => consumer.assign(start),
         };
         if let Err(error) = taken {
             self.complain(&error, "while taking partitions");
@@ -222,10 +213,26 @@ impl Conversation {
         if hold { pause_all(consumer) } else { self.resume_all(consumer) }
     }
 
+    /// Has the sink open what is given; answers where to begin. `None` when the task ends instead.
+    fn agree(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
+        let mut start = self.look_up(consumer, given)?;
+        if !self.tell(consumer, ConsumerEvent::Assigned(assignments(&start))) {
+            return None;
+        }
+        let seeks = self.answer(consumer, |command| match command {
+            ConsumerCommand::Opened(seeks) => Some(std::mem::take(seeks)),
+            _ => None,
+        })?;
+        for (tp, offset) in seeks {
+            let _ = start.set_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset));
+        }
+        Some(start)
+    }
+
     /// The committed offset of each partition, asked for until Kafka says it for all of them: without it the sink would
     /// start in the wrong place. `None` when the task ends first.
     fn look_up(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
-        loop {
+        while !self.is_over() {
             let found = consumer.committed_offsets(given.clone(), LOOK_UP).and_then(|found| {
                 found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
                 Ok(found)
@@ -237,14 +244,13 @@ impl Conversation {
             self.complain(&error, "while looking up committed offsets");
             if let Some(failure) = refused(&error) {
                 self.tell(consumer, ConsumerEvent::Failed(failure));
-                return None;
+                self.end();
             }
-            match self.listen(LOOK_UP_AGAIN) {
-                Heard::Command(command) => self.serve(consumer, command),
-                Heard::Nothing => {}
-                Heard::Stop => return None,
+            if let Heard::Command(command) = self.listen(LOOK_UP_AGAIN) {
+                self.serve(consumer, command);
             }
         }
+        None
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {

@@ -76,7 +76,7 @@ impl Stage {
         self.start(name, role, Settings::new(config, plugin.info.config), ErrorPolicy::default())
     }
 
-    fn consumer(&self, name: &str) -> ClientProperties {
+    pub(super) fn consumer(&self, name: &str) -> ClientProperties {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
         let group = format!("connect-{name}");
         pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap()

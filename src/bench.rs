@@ -187,7 +187,12 @@ impl Worker {
         let url = format!("http://127.0.0.1:{port}");
         fs::write(
             &properties,
-            format!("bootstrap.servers={bootstrap}\nlisteners={url}\nstate.dir={}\n", state.display()),
+            format!(
+                "bootstrap.servers={bootstrap}\nlisteners={url}\nstate.dir={}\n\
+                 key.converter=org.apache.kafka.connect.storage.StringConverter\n\
+                 value.converter=org.apache.kafka.connect.storage.StringConverter\n",
+                state.display()
+            ),
         )?;
         let log = File::create(folder.join("worker.log"))?;
         let began = Instant::now();

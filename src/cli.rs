@@ -18,7 +18,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 
+use crate::bench;
 use crate::herder::validate::{Draft, validate};
+use crate::kafka::properties;
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart};
 use crate::settings::file;
@@ -87,6 +89,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "plugins" => plugins().map_err(usage),
         "validate" => validate_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
+        "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
 }
@@ -181,6 +184,13 @@ fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
     Ok(validation.errors().map(str::to_owned).collect())
 }
 
+/// What the worker costs beside a bare loop over librdkafka, with the settings the worker gives its own producers.
+fn bench(matches: &ArgMatches) -> Result<()> {
+    let mut producer = properties::producer(&ConfigMap::new(), &ConfigMap::new(), "pipette-bench")?;
+    producer.remove("bootstrap.servers");
+    bench::run(matches, &producer).map_err(|error| ConnectError::fatal(format!("{error:#}")))
+}
+
 /// Asks `GET /health` of a worker.
 fn health(matches: &ArgMatches) -> Result<()> {
     let url = matches.get_one::<String>("URL").map(String::as_str).unwrap_or_default();
@@ -227,6 +237,7 @@ pub fn command() -> Command {
             plugins_command(),
             validate_command(),
             health_command(),
+            bench::command(),
         ])
 }
 

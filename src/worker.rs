@@ -9,7 +9,7 @@ use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Offsets, Result, async_trait};
+use pipette_api::{ConfigMap, ConnectError, Offsets, Result, async_trait};
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,7 +62,7 @@ impl Worker {
         let listener = listen(&config).map_err(Failure::setup)?;
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let admin = properties::admin(&config.values).map_err(Failure::setup)?;
+        let admin = client_properties(&config).map_err(Failure::setup)?;
         let parts = parts(config, address, &store, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
@@ -143,6 +143,15 @@ fn check_converters(config: &WorkerConfig) -> Result<()> {
 }
 
 /// What the herder is made of.
+/// The admin client's properties. What the worker says of producers and consumers is looked at as well: a key that
+/// cannot be honoured is told now and not by each task.
+fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
+    let nothing = ConfigMap::new();
+    properties::producer(&config.values, &nothing, "")?;
+    properties::consumer(&config.values, &nothing, "", "")?;
+    properties::admin(&config.values)
+}
+
 fn parts(config: WorkerConfig, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
     let metrics = WorkerMetrics::new();
     let environment = TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };

@@ -28,6 +28,12 @@ impl Signal {
         *self.0.borrow()
     }
 
+    /// True when the runtime has given the task up: it did not return in time, and another may do its work by now.
+    /// Nothing it still does may count, so what it holds is best let go.
+    pub fn is_given_up(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
     /// Resolves when the runtime wants the task back: pause or stop. A `poll` that waits selects on this.
     pub async fn recalled(&self) {
         self.until(|wish| wish != Wish::Run).await;

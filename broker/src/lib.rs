@@ -111,6 +111,10 @@ impl Broker {
         let thread =
             std::thread::Builder::new().name("pipette-broker".into()).spawn(serve).map_err(BrokerError::Runtime)?;
         tracing::info!(%address, "Broker started");
+        tracing::info!(
+            "This broker is one node for one machine: no replication, no transactions, no TLS, and nothing is deleted by \
+             age or size. Beyond one machine run Apache Kafka"
+        );
         Ok(Broker { address, stop, stopped, thread: Some(thread) })
     }
 

@@ -146,7 +146,7 @@ impl JsonConverter {
         let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
         read.map_err(|error| {
             if SyntaxError::is_cause_of(&error) {
-                let message = "Converting byte[] to Kafka Connect data failed due to serialization error: ";
+                let message = "Converting byte[] to Kafka Connect data failed due to serialization error";
                 return ConnectError::data(message).because(error);
             }
             error

@@ -111,9 +111,6 @@ impl Lifecycle {
         if ended && self.tasks.get(&report.id).is_some_and(|task| task.0 == report.start) {
             self.tasks.remove(&report.id);
         }
-        if let TaskNews::Failed { trace } = &report.news {
-            tracing::error!(task = %report.id, error = trace.as_str(), "Task failed");
-        }
     }
 
     fn start_connector(&mut self, state: &State, name: &Arc<str>, number: u64) {

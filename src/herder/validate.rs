@@ -10,7 +10,7 @@ use pipette_api::{ConfigMap, Info, Plugin, Settings};
 
 use super::form::{Entry, framework_rows, own_rows};
 use super::version;
-use crate::kafka::pattern;
+use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector;
 use crate::settings::worker::WorkerConfig;
@@ -329,7 +329,23 @@ impl Sheet<'_> {
                     self.blame(connector::BOUNDARY.info.name, error.into());
                 }
             }
-            ConnectorPlugin::Sink(_) => self.subscription(),
+            ConnectorPlugin::Sink(_) => {
+                self.subscription();
+                self.dead_letters();
+            }
+        }
+    }
+
+    /// Whoever tolerates errors and names a dead letter topic believes that bad records are kept there.
+    fn dead_letters(&mut self) {
+        let text = |key: &str| self.config.get(key).map(|text| text.trim()).unwrap_or_default();
+        let (key, topic) = (connector::DEAD_LETTERS.info.name, text(connector::DEAD_LETTERS.info.name));
+        if !topic.is_empty() && text(connector::TOLERANCE.info.name).eq_ignore_ascii_case("all") {
+            let error = format!(
+                "Invalid value {topic} for configuration {key}: dead letter queues are not written yet, so tolerated \
+                 records would be lost. Remove errors.tolerance=all, or remove this key to accept the loss"
+            );
+            self.blame(key, error);
         }
     }
 
@@ -397,11 +413,19 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(_) => (true, false, creates_topics),
             ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
         };
+        let properties = match self.plugin {
+            ConnectorPlugin::Source(_) => properties::producer(&self.worker.values, &self.config, ""),
+            ConnectorPlugin::Sink(_) => properties::consumer(&self.worker.values, &self.config, "", ""),
+        };
+        let refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
         for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
             let prefix = format!("{client}.override.");
             for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
                 let mut entry = Entry::undefined(key, Some(value.clone()));
                 entry.errors.extend(self.worker.overrides.refusal(&key[prefix.len()..]));
+                if refused.contains(&format!("configuration {key}:")) {
+                    entry.errors.push(refused.clone());
+                }
                 self.clients.push(entry);
             }
         }

@@ -68,6 +68,11 @@ impl BatchBuilder {
         });
     }
 
+    /// Forgets what was copied in of these partitions.
+    pub(super) fn drop_partitions(&mut self, gone: &[TopicPartition]) {
+        self.drafts.retain(|draft| !gone.contains(&draft.tp));
+    }
+
     /// The records, as spans of one buffer.
     pub(super) fn finish(self) -> Result<Vec<RawRecord>> {
         if self.drafts.is_empty() {

@@ -1,23 +1,20 @@
 //! The consumer of a sink task: one thread that owns librdkafka's consumer and talks through two channels.
 //!
 //! It sends a closed enum of events; everything to it, answers to its events included, is one command channel, so it
-//! waits in one place only. Used by `task/sink.rs` alone.
+//! waits in one place only. Used by `task/sink.rs` alone. Rebalances and commits are in `conversation.rs`.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipette_api::{Assigned, ConnectError, Offsets, RawRecord, Result, Seeks, TopicPartition};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use pipette_api::{Assigned, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::BatchBuilder;
+use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 
@@ -54,9 +51,13 @@ pub enum ConsumerCommand {
     Closed(Offsets),
     /// Commit; the metadata goes with each offset.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
-    /// Take no more of these.
+    /// Hand nothing over until told to go on: the task is paused, or its sink is away.
+    Hold,
+    /// Hand records over again.
+    GoOn,
+    /// The plugin wants no more of these.
     Pause(Vec<TopicPartition>),
-    /// Take these again.
+    /// The plugin wants these again.
     Resume(Vec<TopicPartition>),
     /// Leave the group and end.
     Stop,
@@ -82,23 +83,21 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long leaving the group is waited for. A broker that is away, or a join that the broker holds back until a dead
 /// member times out, would make it 5 s; the thread then goes on leaving alone.
 const LEAVE: Duration = Duration::from_secs(1);
-/// How long a committed offset may take to look up before the rebalance is given up.
-const LOOK_UP: Duration = Duration::from_secs(30);
 
 impl TaskConsumer {
-    /// Starts the thread; the group is joined in the background.
-    pub fn start(properties: &ClientProperties, subscription: &Subscription, name: &str) -> Result<Self> {
+    /// Starts the thread; the group is joined in the background, and left at once when `signal` says that the task was
+    /// given up.
+    pub fn start(
+        properties: &ClientProperties,
+        subscription: &Subscription,
+        name: &str,
+        signal: Signal,
+    ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        let context = Conversation {
-            events,
-            orders: Mutex::new(orders),
-            complaints: ClientEvents::new(properties),
-            paused: Mutex::default(),
-            stopping: AtomicBool::new(false),
-        };
+        let context = Conversation::new(events, orders, ClientEvents::new(properties), signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -154,49 +153,25 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        loop {
-            if !self.obey() {
-                break;
-            }
-            if self.held.is_some() {
-                self.wait_for_room();
-            } else if let Err(error) = self.poll_batch() {
-                let _ = self.context().events.blocking_send(ConsumerEvent::Failed(error));
-                break;
-            }
-            if self.context().events.is_closed() {
+        while self.context().obey(&self.consumer) {
+            let polled = if self.held.is_some() { self.wait_for_room() } else { self.poll_batch() };
+            if let Err(error) = polled {
+                self.context().tell(&self.consumer, ConsumerEvent::Failed(error));
                 break;
             }
         }
-        self.context().stopping.store(true, Ordering::Relaxed);
+        self.context().end();
     }
 
     fn context(&self) -> &Conversation {
         self.consumer.context()
     }
 
-    /// Carries out what was asked; false when it is time to end.
-    fn obey(&self) -> bool {
-        loop {
-            let order = self.context().orders().try_recv();
-            match order {
-                Ok(ConsumerCommand::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return false,
-                Ok(command) => self.context().serve(&self.consumer, command),
-                Err(std_mpsc::TryRecvError::Empty) => return true,
-            }
-        }
-    }
-
     /// One batch, if there is one within a poll.
     fn poll_batch(&mut self) -> Result<()> {
         let mut batch = BatchBuilder::default();
         let mut wait = POLL;
-        while !batch.is_full() {
-            match self.consumer.poll(wait) {
-                Some(Ok(message)) => batch.push(&message),
-                Some(Err(error)) => self.judge(&error)?,
-                None => break,
-            }
+        while !batch.is_full() && self.poll_into(&mut batch, wait)? {
             wait = Duration::ZERO;
         }
         let records = batch.finish()?;
@@ -206,244 +181,67 @@ impl Loop {
         Ok(())
     }
 
+    /// One poll; false when it brought nothing. A rebalance inside of it may take partitions away, and what was read of
+    /// them before goes too: somebody else reads it, and the sink has closed them.
+    fn poll_into(&mut self, batch: &mut BatchBuilder, wait: Duration) -> Result<bool> {
+        let polled = self.consumer.poll(wait);
+        let gone = self.consumer.context().take_gone();
+        if !gone.is_empty() {
+            batch.drop_partitions(&gone);
+            if let Some((held, _)) = &mut self.held {
+                held.retain(|record| !gone.contains(&record.tp));
+            }
+        }
+        match polled {
+            Some(Ok(message)) => batch.push(&message),
+            Some(Err(error)) => match refused(&error) {
+                Some(failure) => return Err(failure),
+                // Brokers that are away, topics that do not exist yet: librdkafka goes on trying.
+                None => self.consumer.context().complain(&error, "while reading"),
+            },
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Gives the batch to the sink loop, or holds it until there is room.
     fn hand_over(&mut self, records: Vec<RawRecord>, since: Instant) {
-        match self.context().events.try_send(ConsumerEvent::Records(records)) {
-            Err(mpsc::error::TrySendError::Full(ConsumerEvent::Records(records))) => {
-                self.held = Some((records, since));
-            }
-            _ => self.held = None,
-        }
+        self.held = match self.context().offer(ConsumerEvent::Records(records)) {
+            Some(ConsumerEvent::Records(records)) => Some((records, since)),
+            _ => None,
+        };
     }
 
     /// The sink is slow. Waiting is free while the group allows it; then partitions pause, so that polling can go on.
-    fn wait_for_room(&mut self) {
-        let Some((records, since)) = self.held.take() else { return };
-        if since.elapsed() < self.patience {
-            std::thread::park_timeout(Duration::from_millis(1));
+    fn wait_for_room(&mut self) -> Result<()> {
+        let Some(since) = self.held.as_ref().map(|(_, since)| *since) else { return Ok(()) };
+        let impatient = since.elapsed() >= self.patience;
+        if impatient {
+            self.poll_paused()?;
         } else {
-            self.poll_paused();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
-        self.hand_over(records, since);
-        if self.held.is_none() && since.elapsed() >= self.patience {
+        if let Some((records, since)) = self.held.take()
+            && !records.is_empty()
+        {
+            self.hand_over(records, since);
+        }
+        if self.held.is_none() && impatient {
             self.context().resume_all(&self.consumer);
         }
+        Ok(())
     }
 
-    fn poll_paused(&self) {
-        if let Ok(assignment) = self.consumer.assignment() {
-            let _ = self.consumer.pause(&assignment);
+    /// Serves rebalances and the group's clock. Partitions that a rebalance brings are not paused yet, so that even
+    /// this poll may bring a record, which waits with the others.
+    fn poll_paused(&mut self) -> Result<()> {
+        pause_all(&self.consumer);
+        let mut batch = BatchBuilder::default();
+        self.poll_into(&mut batch, POLL)?;
+        let more = batch.finish()?;
+        if let Some((held, _)) = &mut self.held {
+            held.extend(more);
         }
-        // Everything is paused: this serves rebalances and the group's clock, and can bring no message.
-        let _ = self.consumer.poll(POLL);
+        Ok(())
     }
-
-    fn judge(&self, error: &KafkaError) -> Result<()> {
-        match error {
-            KafkaError::MessageConsumptionFatal(_) => {
-                Err(ConnectError::fatal(format!("The Kafka consumer failed: {error}")))
-            }
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => Err(ConnectError::fatal(format!(
-                "Kafka does not allow reading: {error}. Check the ACLs of topic and group"
-            ))),
-            // Brokers that are away, topics that do not exist yet: librdkafka goes on trying.
-            _ => {
-                self.context().complaints.error(error, "while reading");
-                Ok(())
-            }
-        }
-    }
-}
-
-/// librdkafka's side of the conversation; its callbacks run inside of `poll`, on the consumer's thread.
-struct Conversation {
-    events: mpsc::Sender<ConsumerEvent>,
-    orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
-    complaints: ClientEvents,
-    /// What the sink or the user paused: stays paused when the thread resumes what it paused itself.
-    paused: Mutex<BTreeSet<TopicPartition>>,
-    stopping: AtomicBool,
-}
-
-impl Conversation {
-    fn orders(&self) -> std::sync::MutexGuard<'_, std_mpsc::Receiver<ConsumerCommand>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn paused(&self) -> std::sync::MutexGuard<'_, BTreeSet<TopicPartition>> {
-        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
-        match command {
-            ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let _ = reply.send(commit(consumer, &offsets, metadata.as_deref()));
-            }
-            ConsumerCommand::Pause(partitions) => {
-                let _ = consumer.pause(&list(&partitions));
-                self.paused().extend(partitions);
-            }
-            ConsumerCommand::Resume(partitions) => {
-                self.paused().retain(|tp| !partitions.contains(tp));
-                let _ = consumer.resume(&list(&partitions));
-            }
-            // Answers to a question that is no longer asked, after a rebalance was given up.
-            ConsumerCommand::Opened(_) | ConsumerCommand::Closed(_) | ConsumerCommand::Stop => {}
-        }
-    }
-
-    fn resume_all(&self, consumer: &BaseConsumer<Self>) {
-        let Ok(assignment) = consumer.assignment() else { return };
-        let paused = self.paused();
-        let wanted: Vec<_> = partitions(&assignment).into_iter().filter(|tp| !paused.contains(tp)).collect();
-        let _ = consumer.resume(&list(&wanted));
-    }
-
-    /// Waits for the answer to an event, serving commits meanwhile: the sink may be inside one at this moment.
-    fn answer<T>(&self, consumer: &BaseConsumer<Self>, pick: impl Fn(&mut ConsumerCommand) -> Option<T>) -> Option<T> {
-        let orders = self.orders();
-        loop {
-            match orders.recv() {
-                Ok(ConsumerCommand::Stop) | Err(_) => {
-                    self.stopping.store(true, Ordering::Relaxed);
-                    return None;
-                }
-                Ok(mut command) => match pick(&mut command) {
-                    Some(answer) => return Some(answer),
-                    None => self.serve(consumer, command),
-                },
-            }
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed) || self.events.is_closed()
-    }
-
-    fn assigned(&self, consumer: &BaseConsumer<Self>, given: &mut TopicPartitionList) {
-        let committed = match consumer.committed_offsets(given.clone(), LOOK_UP) {
-            Ok(committed) => committed,
-            Err(error) => {
-                // Without the committed offset the sink could start in the wrong place; the next rebalance tries again.
-                let text = format!("Cannot look up committed offsets: {error}");
-                let _ = self.events.blocking_send(ConsumerEvent::Failed(ConnectError::retriable(text)));
-                return;
-            }
-        };
-        if self.events.blocking_send(ConsumerEvent::Assigned(assignments(&committed))).is_err() {
-            return;
-        }
-        let opened = self.answer(consumer, |command| match command {
-            ConsumerCommand::Opened(seeks) => Some(std::mem::take(seeks)),
-            _ => None,
-        });
-        let Some(seeks) = opened else { return };
-        let mut start = committed;
-        for (tp, offset) in seeks {
-            let _ = start.set_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset));
-        }
-        let taken = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&start),
-            _ => consumer.assign(&start),
-        };
-        if let Err(error) = taken {
-            self.complaints.error(&error, "while taking partitions");
-        }
-    }
-
-    fn revoked(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {
-        let gone = partitions(taken);
-        if !gone.is_empty() && !self.is_stopping() {
-            self.paused().retain(|tp| !gone.contains(tp));
-            if consumer.assignment_lost() {
-                let _ = self.events.blocking_send(ConsumerEvent::Lost(gone));
-            } else if self.events.blocking_send(ConsumerEvent::Revoked(gone)).is_ok() {
-                let closed = self.answer(consumer, |command| match command {
-                    ConsumerCommand::Closed(offsets) => Some(std::mem::take(offsets)),
-                    _ => None,
-                });
-                if let Some(offsets) = closed
-                    && let Err(error) = commit(consumer, &offsets, None)
-                {
-                    tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
-                }
-            }
-        }
-        let given_up = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(taken),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = given_up {
-            self.complaints.error(&error, "while giving partitions up");
-        }
-    }
-}
-
-impl ClientContext for Conversation {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Conversation {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
-            _ => self.revoked(consumer, list),
-        }
-    }
-}
-
-fn commit(consumer: &BaseConsumer<Conversation>, offsets: &Offsets, metadata: Option<&str>) -> Result<()> {
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (tp, offset) in offsets {
-        let mut element = list.add_partition(&tp.topic, tp.partition);
-        let _ = element.set_offset(Offset::Offset(*offset));
-        if let Some(metadata) = metadata {
-            element.set_metadata(metadata);
-        }
-    }
-    match consumer.commit(&list, CommitMode::Sync) {
-        // Nothing new to commit.
-        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-        Err(error) => Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
-    }
-}
-
-fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for tp in partitions {
-        list.add_partition(&tp.topic, tp.partition);
-    }
-    list
-}
-
-fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
-}
-
-fn assignments(committed: &TopicPartitionList) -> Vec<Assigned> {
-    let committed_at = |offset| match offset {
-        Offset::Offset(offset) => Some(offset),
-        _ => None,
-    };
-    committed
-        .elements()
-        .iter()
-        .map(|element| Assigned {
-            tp: TopicPartition::new(element.topic(), element.partition()),
-            committed: committed_at(element.offset()).map(|offset| (offset, Arc::from(element.metadata()))),
-        })
-        .collect()
 }

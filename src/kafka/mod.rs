@@ -10,6 +10,7 @@ pub mod admin;
 pub mod properties;
 pub mod loop_bench;
 mod batch;
+mod conversation;
 mod events;
 pub mod pattern;
 mod sys;

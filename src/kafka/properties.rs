@@ -178,6 +178,12 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
         )));
     }
     let Ok(index) = KEYS.binary_search_by(|(known, _)| known.cmp(&name)) else {
+        if name.starts_with("sasl.") || name.starts_with("ssl.") {
+            return Err(ConnectError::config(format!(
+                "Invalid value for configuration {key}: this key protects the connection and is not supported yet. \
+                 Without it the connection would be less safe than the configuration says, so nothing is started"
+            )));
+        }
         tracing::warn!(key, "This client key has no effect here");
         return Ok(());
     };
@@ -273,6 +279,14 @@ mod tests {
         let error =
             producer(&map(&[]), &map(&[("producer.override.plugin.library.paths", "/tmp/x.so")]), "id").unwrap_err();
         assert!(error.to_string().contains("producer.override.plugin.library.paths"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_protects_is_never_ignored() {
+        for key in ["producer.sasl.jaas.config", "producer.ssl.truststore.location"] {
+            let error = producer(&map(&[(key, "secret")]), &map(&[]), "id").unwrap_err().to_string();
+            assert!(error.contains(key) && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

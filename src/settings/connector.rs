@@ -90,7 +90,8 @@ static RETRY_DELAY: Key<i64> =
         .group("Error Handling")
         .width(Width::Medium)
         .display("Maximum Delay Between Retries for Errors");
-static TOLERANCE: Key<String> =
+/// `errors.tolerance`.
+pub static TOLERANCE: Key<String> =
     Key::new("errors.tolerance", "`none`: a bad record fails the task. `all`: it is skipped and counted.")
         .default("none")
         .group("Error Handling")

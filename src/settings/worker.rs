@@ -55,7 +55,7 @@ static TOPIC_CREATION: Key<bool> =
         .default("true");
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
-    "How many bytes of records may be on their way inside the worker; every other size is a cap within it.",
+    "Accepted, without effect yet: a source task holds at most 32 MiB of records, a sink task 16 MiB and four batches.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);
@@ -156,8 +156,6 @@ pub struct WorkerConfig {
     pub offsets_file: Option<PathBuf>,
     /// `topic.creation.enable`.
     pub topic_creation: bool,
-    /// `memory.budget.bytes`.
-    pub memory_budget: u64,
     /// Which client settings connectors may override.
     pub overrides: Overrides,
     /// What the user should know about keys without effect; logged at start.
@@ -195,6 +193,7 @@ impl WorkerConfig {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
         settings.get(&EXTENSIONS)?;
+        settings.get(&MEMORY)?;
         Ok(Self {
             listeners,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
@@ -207,7 +206,6 @@ impl WorkerConfig {
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             topic_creation: settings.get(&TOPIC_CREATION)?,
-            memory_budget: settings.get(&MEMORY)?,
             overrides: Overrides::read(&settings)?,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
@@ -277,6 +275,9 @@ impl Listener {
 fn warnings(values: &ConfigMap) -> Vec<String> {
     let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
+    if values.contains_key(MEMORY.info.name) {
+        warnings.push("memory.budget.bytes has no effect yet: each task's own buffers are bounded instead".into());
+    }
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }

@@ -65,9 +65,4 @@ impl Commits {
         // What became committable while the store refused goes next, not a whole interval later.
         self.hurry_for_hooks(ledger);
     }
-
-    /// True when nothing waits for the store.
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty()
-    }
 }

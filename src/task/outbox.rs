@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Hook, Signal, Wish};
+use pipette_api::{ConnectError, ErrorKind, Hook, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
@@ -72,6 +72,9 @@ impl Outbox {
 
     /// A record. Waits while librdkafka's queue is full: that is the back-pressure of a source.
     pub async fn send(&mut self, batch: u64, mark: Mark, record: &Outgoing<'_>, guard: &Guard) -> Result<(), Unsent> {
+        if self.is_given_up() {
+            return Err(Unsent::Recalled);
+        }
         if self.producer.is_none() {
             let producer = TaskProducer::start(&self.properties).map_err(|error| Failure::new("start", error))?;
             self.producer = Some(producer);
@@ -94,6 +97,11 @@ impl Outbox {
         }
     }
 
+    /// A task that was given up sends nothing, commits nothing and runs no hook: another one may do its work by now.
+    pub fn is_given_up(&self) -> bool {
+        self.signal.is_given_up()
+    }
+
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
         match &self.producer {
@@ -111,11 +119,13 @@ impl Outbox {
         for number in &delivered.done {
             self.ledger.settle(*number);
         }
-        let mut failed = std::mem::take(&mut delivered.failed).into_iter();
-        let failure = failed.find_map(|(number, error)| self.refused(number, None, error, guard).err());
+        let mut outcome = Ok(());
+        for (number, error) in delivered.failed.drain(..) {
+            outcome = outcome.and(self.refused(number, None, error, guard));
+        }
         self.delivered = delivered;
         self.after_settling();
-        failure.map_or(Ok(()), Err)
+        outcome
     }
 
     /// When the next commit is due.
@@ -125,6 +135,9 @@ impl Outbox {
 
     /// Stores what may be stored.
     pub async fn commit(&mut self) {
+        if self.is_given_up() {
+            return;
+        }
         let began = std::time::Instant::now();
         self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
         self.commits.commit(&mut self.ledger).await;
@@ -135,7 +148,7 @@ impl Outbox {
     pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
         let deadline = Instant::now() + timeout;
         let mut outcome = Ok(());
-        while self.ledger.in_flight() > self.given_up && outcome.is_ok() {
+        while self.ledger.in_flight() > self.given_up && outcome.is_ok() && !self.is_given_up() {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard),
                 () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
@@ -148,9 +161,8 @@ impl Outbox {
             }
         }
         self.commit().await;
-        if !self.commits.is_settled() {
-            self.commit().await;
-        }
+        // Once more for a store that refused, and for what gathered behind what it had refused before.
+        self.commit().await;
         outcome
     }
 
@@ -162,18 +174,133 @@ impl Outbox {
         error: ConnectError,
         guard: &Guard,
     ) -> Result<(), Failure> {
-        match guard.judge(Failure::at(Stage::Produce, Place::Source { topic, from: None }, error)) {
+        // What another record would meet as well is no bad record: tolerating it would skip everything that follows.
+        let tolerable = error.kind() == ErrorKind::Data;
+        let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
+        let judged = if tolerable { guard.judge(failure) } else { Err(failure) };
+        match judged {
             Ok(()) => self.ledger.settle(number),
-            Err(failure) => {
-                self.given_up += 1;
-                return Err(failure);
-            }
+            Err(_) => self.given_up += 1,
         }
-        Ok(())
+        judged
     }
 
     fn after_settling(&mut self) {
+        if self.is_given_up() {
+            return;
+        }
         self.ledger.take_acked().into_iter().for_each(Hook::run);
         self.commits.hurry_for_hooks(&self.ledger);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::metrics::WorkerMetrics;
+    use crate::metrics::meters::ErrorMeters;
+    use crate::store::{OffsetEntry, OffsetStore};
+    use crate::task::spec::ErrorPolicy;
+
+    /// Refuses so many times, then keeps what it is given.
+    #[derive(Default)]
+    struct Moody {
+        refuse: AtomicUsize,
+        kept: Mutex<Vec<OffsetEntry>>,
+    }
+
+    #[async_trait]
+    impl OffsetStore for Moody {
+        async fn get(&self, _: &str, _: &Partition) -> pipette_api::Result<Option<OffsetMap>> {
+            Ok(None)
+        }
+
+        async fn scan(&self, _: &str) -> pipette_api::Result<Vec<(Partition, OffsetMap)>> {
+            Ok(Vec::new())
+        }
+
+        async fn put(&self, _: &str, offsets: Vec<OffsetEntry>) -> pipette_api::Result<()> {
+            let again = |left: usize| left.checked_sub(1);
+            if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, again).is_ok() {
+                return Err(ConnectError::retriable("the disk is full"));
+            }
+            self.kept.lock().unwrap().extend(offsets);
+            Ok(())
+        }
+    }
+
+    struct Desk {
+        outbox: Outbox,
+        store: Arc<Moody>,
+        wish: Option<watch::Sender<Wish>>,
+        tolerant: Guard,
+        ran: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let (store, metrics) = (Arc::new(Moody::default()), WorkerMetrics::new().connector("c"));
+            let (wish, wished) = watch::channel(Wish::Run);
+            let kept = Arc::<Moody>::clone(&store);
+            let commits = Commits::new("c".into(), kept, Duration::from_mins(1));
+            let meters = SourceMeters::new(&metrics, 0);
+            let outbox = Outbox::new(ClientProperties::new(), commits, Signal::new(wished), meters);
+            let policy = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
+            let tolerant = Guard::new(policy, ErrorMeters::new(&metrics, 0));
+            Self { outbox, store, wish: Some(wish), tolerant, ran: Arc::default() }
+        }
+
+        /// A batch with one settled entry and both hooks.
+        fn batch(&mut self, partition: &'static str) {
+            let hook = |name| {
+                let ran = Arc::clone(&self.ran);
+                Some(Hook::new(move || ran.lock().unwrap().push(name)))
+            };
+            let batch = self.outbox.open(hook("acked"), hook("committed"));
+            let partition = Arc::new(Partition::of("file", partition));
+            let position = Position { partition, shape: Arc::new(OffsetShape::default()), marks: [0, 0] };
+            self.outbox.settled(batch, Mark::At(position));
+            self.outbox.close(batch);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_stores_also_what_gathered_behind_a_refusal() {
+        let mut desk = Desk::new();
+        desk.store.refuse.store(1, Ordering::SeqCst);
+        desk.batch("a");
+        desk.outbox.commit().await;
+        desk.batch("b");
+        desk.outbox.drain(Duration::ZERO, &desk.tolerant).await.unwrap();
+        assert_eq!(desk.store.kept.lock().unwrap().len(), 2);
+        assert_eq!(*desk.ran.lock().unwrap(), ["acked", "acked", "committed", "committed"]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_given_up_commits_nothing_and_runs_no_hook() {
+        let mut desk = Desk::new();
+        desk.batch("a");
+        desk.wish = None;
+        desk.batch("b");
+        desk.outbox.drain(Duration::from_secs(9), &desk.tolerant).await.unwrap();
+        assert!(desk.store.kept.lock().unwrap().is_empty());
+        assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_wrong_with_a_record_is_tolerated() {
+        let mut desk = Desk::new();
+        let batch = desk.outbox.open(None, None);
+        let numbers = [desk.outbox.ledger.push(batch, Mark::None), desk.outbox.ledger.push(batch, Mark::None)];
+        let refused = |outbox: &mut Outbox, number, error| outbox.refused(number, None, error, &desk.tolerant);
+        assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).is_ok());
+        assert!(refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).is_err());
+        assert_eq!(desk.outbox.ledger.in_flight(), 1, "it was not skipped");
     }
 }

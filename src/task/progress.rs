@@ -14,6 +14,14 @@ pub struct Progress {
 struct Reach {
     next: Option<i64>,
     committed: Option<i64>,
+    /// A record that fails the task: nothing from it on is committed, whatever was put behind it.
+    bad: Option<i64>,
+}
+
+impl Reach {
+    fn before_bad(self, offset: i64) -> i64 {
+        self.bad.map_or(offset, |bad| offset.min(bad))
+    }
 }
 
 impl Progress {
@@ -21,7 +29,7 @@ impl Progress {
     pub fn assign(&mut self, assigned: &[Assigned]) {
         for partition in assigned {
             let committed = partition.committed.as_ref().map(|(offset, _)| *offset);
-            self.owned.insert(partition.tp.clone(), Reach { next: None, committed });
+            self.owned.insert(partition.tp.clone(), Reach { committed, ..Reach::default() });
         }
     }
 
@@ -29,6 +37,13 @@ impl Progress {
     pub fn advance(&mut self, tp: &TopicPartition, next: i64) {
         if let Some(reach) = self.owned.get_mut(tp) {
             reach.next = Some(next);
+        }
+    }
+
+    /// The record at this offset fails the task.
+    pub fn stop_before(&mut self, tp: &TopicPartition, offset: i64) {
+        if let Some(reach) = self.owned.get_mut(tp) {
+            reach.bad = Some(reach.before_bad(offset));
         }
     }
 
@@ -44,19 +59,18 @@ impl Progress {
 
     /// How far everything was put, for the chosen partitions.
     pub fn put_so_far(&self, chosen: impl Fn(&TopicPartition) -> bool) -> Offsets {
-        let next = |(tp, reach): (&TopicPartition, &Reach)| Some((tp.clone(), reach.next?));
+        let next = |(tp, reach): (&TopicPartition, &Reach)| Some((tp.clone(), reach.before_bad(reach.next?)));
         self.owned.iter().filter(|(tp, _)| chosen(tp)).filter_map(next).collect()
     }
 
     /// What of `safe` is worth committing: owned, not more than was put, not what is committed already.
     pub fn worth_committing(&self, safe: Offsets) -> Offsets {
-        safe.into_iter()
-            .filter(|(tp, offset)| {
-                self.owned.get(tp).is_some_and(|reach| {
-                    reach.next.is_some_and(|next| *offset <= next) && reach.committed != Some(*offset)
-                })
-            })
-            .collect()
+        let worth = |(tp, offset): (TopicPartition, i64)| {
+            let reach = self.owned.get(&tp).filter(|reach| reach.next.is_some_and(|next| offset <= next))?;
+            let offset = reach.before_bad(offset);
+            (reach.committed != Some(offset)).then_some((tp, offset))
+        };
+        safe.into_iter().filter_map(worth).collect()
     }
 
     /// The group has these offsets now.
@@ -98,5 +112,18 @@ mod tests {
         assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty());
         progress.forget(&[tp(0)]);
         assert!(progress.owned().is_empty());
+    }
+
+    #[test]
+    fn nothing_from_a_record_on_that_fails_the_task_is_committed() {
+        let mut progress = owning(Some(5));
+        progress.advance(&tp(0), 9);
+        progress.stop_before(&tp(0), 8);
+        progress.stop_before(&tp(0), 6);
+        progress.stop_before(&tp(0), 7);
+        assert_eq!(progress.put_so_far(|_| true), Offsets::from([(tp(0), 6)]));
+        assert_eq!(progress.worth_committing(Offsets::from([(tp(0), 9)])), Offsets::from([(tp(0), 6)]));
+        progress.stop_before(&tp(0), 5);
+        assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty(), "committed already");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Runs on the task's thread (`thread.rs`); the consumer has a thread of its own (`kafka/consumer.rs`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,30 @@ pub struct SinkLoop {
     pub reporter: Reporter,
     /// Tells the dashboards.
     pub meters: SinkMeters,
+    /// When to flush and commit next.
+    pub flush_at: tokio::time::Instant,
     /// What the task owns and how far it is.
     pub progress: Progress,
+    /// Batches that came while an earlier one was put again and again.
+    pub backlog: VecDeque<Vec<RawRecord>>,
+}
+
+/// Records for the sink, and how far the task is with each partition once they are put.
+struct Prepared {
+    batch: Arc<SinkBatch>,
+    next: Offsets,
+}
+
+impl Prepared {
+    /// Leaves out what is no longer this task's to put.
+    fn drop_partitions(&mut self, gone: &[TopicPartition]) {
+        self.next.retain(|tp, _| !gone.contains(tp));
+        let stays = |record: &&SinkRecord| !gone.contains(&record.origin.tp);
+        if !self.batch.records.iter().all(|record| stays(&record)) {
+            let records = self.batch.records.iter().filter(stays).cloned().collect();
+            self.batch = Arc::new(SinkBatch { records });
+        }
+    }
 }
 
 impl SinkLoop {
@@ -60,11 +83,11 @@ impl SinkLoop {
         self.reporter.running();
         let ended = self.serve(&mut *task).await;
         let owned = self.progress.owned();
-        let safe = self.flush(&mut *task, |_| true).await;
+        let (safe, judged) = self.flush(&mut *task, |_| true).await;
         let closed = if owned.is_empty() { Ok(()) } else { task.close(&owned).await };
         self.commit(safe).await;
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
-        ended.and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
+        ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
 
     async fn started(&mut self, task: &mut dyn SinkTask, context: &SinkContext) -> Result<bool, Failure> {
@@ -86,49 +109,44 @@ impl SinkLoop {
     }
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
-        let mut due = tokio::time::Instant::now() + self.flush_interval;
-        let mut wish = self.follow(Wish::Run, &[]);
+        self.flush_at = tokio::time::Instant::now() + self.flush_interval;
+        let mut wish = self.follow(Wish::Run);
         loop {
+            // Looked at first: a batch that was given up for it must not be overtaken by the next one.
+            if self.signal.wish() == Wish::Stop {
+                return Ok(());
+            }
             tokio::select! {
-                () = self.signal.until(|now| now != wish) => {
-                    if self.signal.wish() == Wish::Stop {
-                        return Ok(());
-                    }
-                    wish = self.follow(wish, &self.progress.owned());
-                    continue;
-                }
-                event = self.consumer.events.recv() => match event {
-                    Some(event) => self.event(task, event, wish).await?,
+                () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
+                event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
+                    Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
+                    Some(event) => drop(self.rebalance(task, event).await?),
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
-                Some(request) = self.requests.recv() => {
-                    if self.grant(request)? {
-                        due = tokio::time::Instant::now();
-                    }
-                }
-                () = tokio::time::sleep_until(due) => {
-                    self.flush_and_commit(task, |_| true).await;
-                    due = tokio::time::Instant::now() + self.flush_interval;
-                }
+                Some(request) = self.requests.recv() => self.grant(request)?,
+                () = tokio::time::sleep_until(self.flush_at) => {}
             }
-            // A busy consumer must not keep the tick waiting.
-            if tokio::time::Instant::now() >= due {
-                self.flush_and_commit(task, |_| true).await;
-                due = tokio::time::Instant::now() + self.flush_interval;
+            // Outside of the choice: a busy consumer must not keep the tick waiting.
+            let now = tokio::time::Instant::now();
+            if now >= self.flush_at {
+                self.flush_at = now + self.flush_interval;
+                let (safe, judged) = self.flush(task, |_| true).await;
+                self.commit(safe).await;
+                judged?;
             }
         }
     }
 
     /// Follows a changed wish; the task stays in its group while it is paused.
-    fn follow(&mut self, was: Wish, owned: &[TopicPartition]) -> Wish {
+    fn follow(&mut self, was: Wish) -> Wish {
         let wish = self.signal.wish();
         match (was, wish) {
             (Wish::Run, Wish::Pause) => {
-                self.tell(ConsumerCommand::Pause(owned.to_vec()));
+                self.tell(ConsumerCommand::Hold);
                 self.reporter.paused();
             }
             (Wish::Pause, Wish::Run) => {
-                self.tell(ConsumerCommand::Resume(owned.to_vec()));
+                self.tell(ConsumerCommand::GoOn);
                 self.reporter.running();
             }
             _ => {}
@@ -136,30 +154,33 @@ impl SinkLoop {
         wish
     }
 
-    async fn event(&mut self, task: &mut dyn SinkTask, event: ConsumerEvent, wish: Wish) -> Result<(), Failure> {
+    /// Every event but records; answers which partitions are gone.
+    async fn rebalance(
+        &mut self,
+        task: &mut dyn SinkTask,
+        event: ConsumerEvent,
+    ) -> Result<Vec<TopicPartition>, Failure> {
+        let close_failed = |error| Failure::new("close", error);
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
                 let seeks = task.open(&assigned).await.map_err(|error| Failure::new("open", error))?;
                 self.tell(ConsumerCommand::Opened(seeks));
-                if wish == Wish::Pause {
-                    self.tell(ConsumerCommand::Pause(assigned.into_iter().map(|partition| partition.tp).collect()));
-                }
-                Ok(())
+                Ok(Vec::new())
             }
-            ConsumerEvent::Records(records) => self.records(task, records).await,
             ConsumerEvent::Revoked(gone) => {
-                let safe = self.flush(task, |tp| gone.contains(tp)).await;
+                let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
                 let closed = task.close(&gone).await;
                 self.progress.forget(&gone);
                 self.tell(ConsumerCommand::Closed(safe));
-                closed.map_err(|error| Failure::new("close", error))
+                closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
-                task.close(&gone).await.map_err(|error| Failure::new("close", error))
+                task.close(&gone).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
+            ConsumerEvent::Records(_) => unreachable!("records are no rebalance"),
         }
     }
 
@@ -181,80 +202,125 @@ impl SinkLoop {
             records.extend(self.prepare(origin).await?);
         }
         next.extend(last);
-        if records.is_empty() || self.put(task, Arc::new(SinkBatch { records })).await? {
-            for (tp, offset) in next {
-                self.progress.advance(&tp, offset);
-            }
+        // Wanted back meanwhile: what was not tried to its end is neither put nor skipped, it is read again next time.
+        if self.signal.wish() == Wish::Stop {
+            return Ok(());
+        }
+        let prepared = Prepared { batch: Arc::new(SinkBatch { records }), next };
+        let Some(next) = self.put(task, prepared).await? else { return Ok(()) };
+        for (tp, offset) in next {
+            self.progress.advance(&tp, offset);
         }
         Ok(())
     }
 
-    /// Puts a batch, the same one again after a retriable error. False when the task is wanted back before the sink
-    /// took it: it is read again next time.
-    async fn put(&mut self, task: &mut dyn SinkTask, batch: Arc<SinkBatch>) -> Result<bool, Failure> {
+    /// Puts a batch, the same one again after a retriable error; answers how far the task is then. `None` when the
+    /// task is wanted back before the sink took it: it is read again next time.
+    async fn put(&mut self, task: &mut dyn SinkTask, mut prepared: Prepared) -> Result<Option<Offsets>, Failure> {
         let mut attempt = 1;
-        self.meters.batch_size.record(i64::try_from(batch.records.len()).unwrap_or(i64::MAX), Instant::now());
-        loop {
+        let size = |batch: &SinkBatch| i64::try_from(batch.records.len()).unwrap_or(i64::MAX);
+        self.meters.batch_size.record(size(&prepared.batch), Instant::now());
+        while !prepared.batch.records.is_empty() {
             let began = Instant::now();
-            let put = task.put(Arc::clone(&batch)).await;
+            let put = task.put(Arc::clone(&prepared.batch)).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
                 Ok(()) => break,
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     if attempt == 1 {
-                        self.tell(ConsumerCommand::Pause(self.progress.owned()));
+                        self.tell(ConsumerCommand::Hold);
                     }
-                    self.rest(&error, attempt, "The sink is away; putting the same records again").await;
+                    self.rest_in_group(task, &mut prepared, &error, attempt).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
                 Err(error) => return Err(Failure::new("put", error)),
             }
         }
         if attempt > 1 && self.signal.wish() == Wish::Run {
-            self.tell(ConsumerCommand::Resume(self.progress.owned()));
+            self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.
-        while let Ok(request) = self.requests.try_recv() {
-            self.grant(request)?;
-        }
-        self.meters.sent.count(batch.records.len());
-        Ok(true)
+        self.judge_reports()?;
+        self.meters.sent.count(prepared.batch.records.len());
+        Ok(Some(prepared.next))
     }
 
-    /// Does what the plugin asked for; true when it asked for a flush.
-    fn grant(&mut self, request: Request) -> Result<bool, Failure> {
-        match request {
-            Request::Flush => Ok(true),
-            Request::Report { batch, index, error } => {
-                if let Some(record) = batch.records.get(index) {
-                    self.bad::<()>(Stage::Put, &record.origin, error)?;
-                }
-                Ok(false)
+    /// The wait before the next attempt of `put`. The group does not wait with us: partitions come and go meanwhile.
+    async fn rest_in_group(
+        &mut self,
+        task: &mut dyn SinkTask,
+        prepared: &mut Prepared,
+        error: &ConnectError,
+        attempt: u32,
+    ) -> Result<(), Failure> {
+        tracing::warn!(error = %error.chain(), attempt, "The sink is away; putting the same records again");
+        let wait = error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt));
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(()),
+                event = self.consumer.events.recv() => match event {
+                    Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
+                    Some(event) => {
+                        let gone = self.rebalance(task, event).await?;
+                        prepared.drop_partitions(&gone);
+                        self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
+                    }
+                    None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
+                },
             }
         }
     }
 
-    async fn flush_and_commit(&mut self, task: &mut dyn SinkTask, chosen: impl Fn(&TopicPartition) -> bool) {
-        let safe = self.flush(task, chosen).await;
-        self.commit(safe).await;
+    /// Does what the plugin asked for.
+    fn grant(&mut self, request: Request) -> Result<(), Failure> {
+        match request {
+            Request::Flush => self.flush_at = tokio::time::Instant::now(),
+            Request::Report { batch, index, error } => {
+                if let Some(SinkRecord { origin, .. }) = batch.records.get(index) {
+                    // It fails the task: whatever else is durable, the next start has to begin with it.
+                    let judged = self.bad::<()>(Stage::Put, origin, error);
+                    judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset))?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Makes durable what was put for the chosen partitions; answers what is worth committing.
-    async fn flush(&mut self, task: &mut dyn SinkTask, chosen: impl Fn(&TopicPartition) -> bool) -> Offsets {
-        let upto = self.progress.put_so_far(chosen);
-        if upto.is_empty() {
-            return upto;
+    /// Looks at every report made so far; the first that is not tolerated is the end of the task.
+    fn judge_reports(&mut self) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        while let Ok(request) = self.requests.try_recv() {
+            outcome = outcome.and(self.grant(request));
         }
-        match task.flush(&upto).await {
+        outcome
+    }
+
+    /// Makes durable what was put for the chosen partitions; answers what is worth committing, and whether a report
+    /// made meanwhile ends the task. A task that was given up has nothing to commit (Law 3).
+    async fn flush(
+        &mut self,
+        task: &mut dyn SinkTask,
+        chosen: impl Fn(&TopicPartition) -> bool,
+    ) -> (Offsets, Result<(), Failure>) {
+        let upto = self.progress.put_so_far(chosen);
+        if upto.is_empty() || self.signal.is_given_up() {
+            return (Offsets::new(), Ok(()));
+        }
+        let flushed = task.flush(&upto).await;
+        let judged = self.judge_reports();
+        let safe = match flushed {
             Ok(safe) => self.progress.worth_committing(safe),
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "The sink could not flush; nothing is committed");
                 Offsets::new()
             }
-        }
+        };
+        (safe, judged)
     }
 
     /// Commits; a refusal is told and tried again with the next flush.
@@ -285,14 +351,18 @@ impl SinkLoop {
 
     async fn rest(&self, error: &ConnectError, attempt: u32, what: &'static str) {
         tracing::warn!(error = %error.chain(), attempt, "{what}");
-        let wait = error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt));
+        self.wait(error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt))).await;
+    }
+
+    async fn wait(&self, time: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(time) => {}
             () = self.signal.until(|wish| wish == Wish::Stop) => {}
         }
     }
 
-    /// Bytes to record, through the chain. `None` when it was filtered or tolerated.
+    /// Bytes to record, through the chain. `None` when it was filtered or tolerated, or when a stop came before it was
+    /// known what becomes of it, which gives its whole batch up.
     async fn prepare(&mut self, origin: RawRecord) -> Result<Option<SinkRecord>, Failure> {
         let mut record = match self.codec.decode(&origin) {
             Ok(record) => record,
@@ -304,11 +374,12 @@ impl SinkLoop {
                 Ok(Verdict::Keep) => return Ok(Some(SinkRecord { record, origin })),
                 Ok(Verdict::Drop) => return Ok(None),
                 Err(error) => match self.guard.retry(&error, attempt, began) {
-                    Some(wait) if self.signal.wish() != Wish::Stop => {
-                        tokio::time::sleep(wait).await;
+                    None => return self.bad(Stage::Transform, &origin, error),
+                    Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
+                    Some(wait) => {
+                        self.wait(wait).await;
                         attempt += 1;
                     }
-                    _ => return self.bad(Stage::Transform, &origin, error),
                 },
             }
         }
@@ -317,5 +388,16 @@ impl SinkLoop {
     fn bad<T>(&self, stage: Stage, origin: &RawRecord, error: ConnectError) -> Result<Option<T>, Failure> {
         let place = Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
         self.guard.judge(Failure::at(stage, place, error)).map(|()| None)
+    }
+}
+
+/// What came while an earlier batch was put again goes first.
+async fn next_event(
+    backlog: &mut VecDeque<Vec<RawRecord>>,
+    events: &mut mpsc::Receiver<ConsumerEvent>,
+) -> Option<ConsumerEvent> {
+    match backlog.pop_front() {
+        Some(records) => Some(ConsumerEvent::Records(records)),
+        None => events.recv().await,
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Body, ConnectError, Datum, EncodedRecord, ErrorKind, Position, Signal, SourceBatch, SourceContext, SourceEntry,
-    SourceRecord, SourceTask, Value, Verdict, Wish,
+    Blob, Body, ConnectError, Datum, EncodedRecord, ErrorKind, Payload, Position, Signal, SourceBatch, SourceContext,
+    SourceEntry, SourceRecord, SourceTask, Value, Verdict, Wish,
 };
 
 use super::chain::Chain;
@@ -25,6 +25,8 @@ use crate::kafka::producer::Outgoing;
 /// The first wait after a retriable error of `start` or `poll`, doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Attempts to read one payload, about half a minute with the waits between them.
+const PAYLOAD_ATTEMPTS: u32 = 9;
 
 /// Everything a source task runs with.
 pub struct SourceLoop {
@@ -87,6 +89,8 @@ impl SourceLoop {
                 Wish::Stop => return Ok(()),
             }
             match self.poll(task).await? {
+                // What it brings is another task's to send by now.
+                _ if self.outbox.is_given_up() => return Ok(()),
                 Ok(batch) => {
                     failures = 0;
                     match self.take(batch).await {
@@ -136,13 +140,18 @@ impl SourceLoop {
         Ok(())
     }
 
-    /// Waits after a retriable error, shorter when the task is wanted back.
+    /// Waits after a retriable error.
     async fn rest(&self, error: &ConnectError, attempt: u32, what: &'static str) {
         tracing::warn!(error = %error.chain(), attempt, "{what}");
-        let wait = error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt));
+        self.wait(error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt))).await;
+    }
+
+    /// Waits, shorter when something else is wanted of the task meanwhile.
+    async fn wait(&self, time: Duration) {
+        let wish = self.signal.wish();
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.signal.recalled() => {}
+            () = tokio::time::sleep(time) => {}
+            () = self.signal.until(|now| now != wish) => {}
         }
     }
 
@@ -150,7 +159,8 @@ impl SourceLoop {
         if batch.is_empty() {
             return Ok(());
         }
-        self.outbox.meters.polled.count(batch.entries.len());
+        let records = batch.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
+        self.outbox.meters.polled.count(records);
         let size = i64::try_from(batch.entries.len()).unwrap_or(i64::MAX);
         self.outbox.meters.batch_size.record(size, Instant::now());
         let id = self.outbox.open(batch.acked, batch.committed);
@@ -181,11 +191,13 @@ impl SourceLoop {
                         return Ok(());
                     }
                     Err(error) => match self.guard.retry(&error, attempt, began) {
-                        Some(wait) if self.signal.wish() != Wish::Stop => {
-                            tokio::time::sleep(wait).await;
+                        None => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
+                        // Nobody knows yet what becomes of it: it is read again next time.
+                        Some(_) if self.signal.wish() == Wish::Stop => return Err(Unsent::Recalled),
+                        Some(wait) => {
+                            self.wait(wait).await;
                             attempt += 1;
                         }
-                        _ => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
                     },
                 }
             }
@@ -195,7 +207,7 @@ impl SourceLoop {
         }
         for datum in [&mut record.key, &mut record.value] {
             if let Value::Payload(payload) = &datum.value {
-                match payload::materialise(&**payload).await {
+                match self.materialise(&**payload, &record.topic, position.as_ref()).await? {
                     Ok(bytes) => *datum = Datum { schema: datum.schema.take(), value: Value::Bytes(bytes) },
                     Err(error) => {
                         return self.bad(batch, position, Stage::ValueConverter, Some(&record.topic), error);
@@ -216,10 +228,12 @@ impl SourceLoop {
         let value = match record.value {
             None => None,
             Some(Body::Bytes(bytes)) => Some(bytes),
-            Some(Body::Payload(payload)) => match payload::materialise(&*payload).await {
-                Ok(bytes) => Some(bytes),
-                Err(error) => return self.bad(batch, position, Stage::Produce, Some(&record.topic), error),
-            },
+            Some(Body::Payload(payload)) => {
+                match self.materialise(&*payload, &record.topic, position.as_ref()).await? {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) => return self.bad(batch, position, Stage::Produce, Some(&record.topic), error),
+                }
+            }
         };
         let outgoing = Outgoing {
             topic: &record.topic,
@@ -230,6 +244,34 @@ impl SourceLoop {
             timestamp: record.timestamp,
         };
         self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
+    }
+
+    /// The bytes of a payload, or why this one can never be had. What may be had later is tried again, and is no bad
+    /// record: when it lasts, the task ends, so that a share that is away costs no record.
+    async fn materialise(
+        &self,
+        payload: &dyn Payload,
+        topic: &Arc<str>,
+        position: Option<&Position>,
+    ) -> Result<Result<Blob, ConnectError>, Unsent> {
+        let mut attempt = 1;
+        loop {
+            match payload::materialise(payload).await {
+                Err(error) if error.kind() == ErrorKind::Retriable => {
+                    if self.signal.wish() == Wish::Stop {
+                        return Err(Unsent::Recalled);
+                    }
+                    if attempt == PAYLOAD_ATTEMPTS {
+                        let from = position.map(|position| Arc::clone(&position.partition));
+                        let place = Place::Source { topic: Some(Arc::clone(topic)), from };
+                        return Err(Failure::at(Stage::ValueConverter, place, error).into());
+                    }
+                    self.rest(&error, attempt, "A file cannot be read for now; trying again").await;
+                    attempt += 1;
+                }
+                outcome => return Ok(outcome),
+            }
+        }
     }
 
     /// A record that will not be sent: skipped and counted, or the end of the task.

@@ -1,5 +1,6 @@
 //! One OS thread with a current-thread runtime per task: a plugin that blocks holds up nobody but itself.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ use crate::kafka::consumer::TaskConsumer;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
 use crate::store::OffsetStore;
 
-/// Says to a task what is wanted. Dropping it asks the task to stop.
+/// Says to a task what is wanted. Dropping it gives the task up: it is asked to stop, and whatever it still does commits
+/// nothing and runs no hook (Law 3), since another start of it may be at work by then.
 #[derive(Debug)]
 pub struct TaskHandle {
     wish: watch::Sender<Wish>,
@@ -211,7 +213,8 @@ impl Parts {
         let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
         let (chain, codec, guard) = self.pipeline()?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
-        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string()).map_err(at_start)?;
+        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
+            .map_err(at_start)?;
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
@@ -226,7 +229,9 @@ impl Parts {
             flush_interval: self.spec.flush_interval,
             flush_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
+            flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
+            backlog: VecDeque::new(),
             meters,
         };
         sink.run(task, context).await

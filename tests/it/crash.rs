@@ -42,6 +42,52 @@ fn crash_short() {
     println!("seed {seed} done");
 }
 
+/// The broker dies in the middle and comes back on its folder: the worker waits for it and goes on, by itself.
+#[test]
+fn a_broker_that_is_killed_loses_no_row_and_fails_no_task() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kafka = ApacheKafka::start(&folder.path().join("kafka"), &[]);
+    let site = Site::lay_out(folder.path(), &kafka.bootstrap());
+    let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[]);
+    worker.start();
+    site.create_connectors(&worker);
+    let handed = Handed { rows: vec![20_000; 6] };
+    let patience = Duration::from_mins(2);
+    for file in 0..4 {
+        site.drop_in(file, &handed.file(file));
+    }
+    wait::until(
+        "rows in the sink file",
+        patience,
+        || if size(&site.sink_file) > 0 { Ok(()) } else { Err(String::new()) },
+    );
+    kafka.crash(|| {
+        // What comes while there is no broker is taken as well.
+        for file in 4..6 {
+            site.drop_in(file, &handed.file(file));
+        }
+        wait::moment(Duration::from_secs(3));
+    });
+    wait::until("all files in finished", patience, || {
+        worker.assert_lives();
+        site.all_finished(&handed)
+    });
+    let in_topic = topic::values(&kafka.bootstrap(), TOPIC);
+    handed.check(in_topic.iter().map(String::as_str)).assert_kept("the topic");
+    let sink = wait::until("every row in the sink file", patience, || {
+        worker.assert_lives();
+        let bytes = fs::read(&site.sink_file).map_err(|error| error.to_string())?;
+        let verdict = handed.check(String::from_utf8_lossy(&bytes).lines());
+        if verdict.lost_count == 0 { Ok(verdict) } else { Err(verdict.to_string()) }
+    });
+    sink.assert_kept("the sink file");
+    for name in ["crash-source", "crash-sink"] {
+        let status = worker.rest().get(&format!("/connectors/{name}/status")).expect("REST answers").body;
+        assert!(!status.to_string().contains("FAILED"), "{status}");
+    }
+    assert!(worker.stop().success(), "SIGTERM must end the worker with exit code 0");
+}
+
 fn run(plan: &Plan, dice: &mut Dice) {
     let started = Instant::now();
     let left = || plan.limit.saturating_sub(started.elapsed());

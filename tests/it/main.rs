@@ -13,11 +13,13 @@
 mod bed;
 mod checker;
 mod crash;
+mod docs;
 mod examples;
 mod flows;
 mod on_apache_kafka;
 mod quickstart;
 mod rest;
+mod restart;
 mod support;
 mod tidy;
 mod validate;

@@ -6,7 +6,7 @@
 
 mod arrows;
 mod packages;
-mod source;
+pub(crate) mod source;
 mod text;
 
 /// Fails with every complaint of a guard, and says how the rule is called.

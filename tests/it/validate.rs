@@ -38,6 +38,16 @@ fn definition(definition: &Value) -> String {
     if definition.is_null() { "null".into() } else { keys.map(|key| definition[key].to_string()).join(" ") }
 }
 
+/// We refuse what Java honours here (docs/deviations.md: dead letter queues); must be there when the case asks for it.
+fn take_deviation(answer: &mut Value) {
+    let entries = answer["configs"].as_array_mut().unwrap();
+    let dead = entries.iter_mut().find(|entry| entry["value"]["name"] == "errors.deadletterqueue.topic.name");
+    let Some(dead) = dead.filter(|entry| entry["value"]["value"] != "") else { return };
+    let errors = dead["value"]["errors"].as_array_mut().unwrap();
+    assert!(errors.remove(0).as_str().unwrap().contains("dead letter queues are not written yet"));
+    answer["error_count"] = json!(answer["error_count"].as_i64().unwrap() - 1);
+}
+
 /// The configuration of this case uses a transformation that is not shipped yet; the test's plugins have its keys.
 const FULL_CHAIN: &str = "FileStreamSource-full";
 
@@ -59,7 +69,9 @@ fn validation_answers_as_apaches_worker_does() {
         let class = request["connector.class"].as_str().unwrap().rsplit('.').next().unwrap();
         let answer = bed.put(&format!("/connector-plugins/{class}/config/validate"), &request.to_string());
         assert_eq!(answer.status, 200, "{case}: {}", answer.body);
-        let (ours, javas) = (shape(&answer.json()), shape(&recorded(&format!("validate/{case}.response.json"))));
+        let mut answer = answer.json();
+        take_deviation(&mut answer);
+        let (ours, javas) = (shape(&answer), shape(&recorded(&format!("validate/{case}.response.json"))));
         for (ours, javas) in ours.iter().zip(&javas) {
             assert_eq!(ours, javas, "{case}");
         }
@@ -137,4 +149,23 @@ fn a_password_is_never_shown() {
     let answer = bed.put("/connector-plugins/ToySource/config/validate", config);
     assert_eq!(answer.json()["error_count"], 0, "{answer:?}");
     assert!(!answer.body.contains("hunter2") && answer.body.contains("[hidden]"));
+}
+
+#[test]
+fn a_key_that_protects_and_cannot_be_honoured_is_refused() {
+    let bed = Bed::shipped();
+    let refused = |class: &str, more: serde_json::Value, key: &str| {
+        let mut config = serde_json::json!({"connector.class": class, "file": "f", "topic": "t", "topics": "t"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config.as_object_mut().unwrap().remove(if class.ends_with("Sink") { "topic" } else { "topics" });
+        let answer = bed.put("/connectors/a/config", &config.to_string());
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.message().contains(key), "{}", answer.message());
+    };
+    let key = "producer.override.plugin.library.paths";
+    refused("FileStreamSource", serde_json::json!({ key: "/x.so" }), key);
+    let key = "consumer.override.sasl.jaas.config";
+    refused("FileStreamSink", serde_json::json!({ key: "secret" }), key);
+    let key = "errors.deadletterqueue.topic.name";
+    refused("FileStreamSink", serde_json::json!({ key: "dead", "errors.tolerance": "all" }), key);
 }

@@ -36,9 +36,11 @@ struct Filling {
 impl Run {
     pub(crate) fn fill(&mut self) -> SourceBatch {
         let mut filling = Filling::default();
+        // Thousands of files can go at once; they count as entries like records do.
+        let forgotten = self.forget.len().min(self.settings.batch_records);
         let forgotten: Vec<FileKey> = self
             .forget
-            .drain(..)
+            .drain(..forgotten)
             .map(|(key, partition)| {
                 filling.entries.push(SourceEntry::Forget(partition));
                 key

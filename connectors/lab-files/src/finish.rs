@@ -72,7 +72,7 @@ pub(crate) async fn move_to(
             Ok(()) => return moved(departing, target),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                return move_across(departing, &target, recalled).await;
+                return move_across(departing, &target, folder, recalled).await;
             }
             Err(error) => return Err(error),
         }
@@ -142,7 +142,12 @@ fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Copy under a temporary name, sync, give it its name without replacing, and only then remove the original.
-async fn move_across(departing: Departing<'_>, target: &Path, recalled: Recalled<'_>) -> io::Result<Finished> {
+async fn move_across(
+    departing: Departing<'_>,
+    target: &Path,
+    folder: &Path,
+    recalled: Recalled<'_>,
+) -> io::Result<Finished> {
     let temporary = target.with_file_name(temporary_name(departing.path, departing.head8));
     if !copy(departing.path, &temporary, recalled).await? {
         fs::remove_file(&temporary)?;
@@ -156,12 +161,13 @@ async fn move_across(departing: Departing<'_>, target: &Path, recalled: Recalled
     for target in names(target, departing.head8) {
         match rename_no_replace(&temporary, &target) {
             Ok(()) => {
-                sync_folder_of(&target)?;
+                sync_folders(&target, folder)?;
                 fs::remove_file(departing.path)?;
                 return Ok(Finished::Away(Some(target)));
             }
             // What a crash between the rename and the removal leaves behind.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && same_bytes(&temporary, &target)? => {
+                sync_folders(&target, folder)?;
                 fs::remove_file(&temporary)?;
                 fs::remove_file(departing.path)?;
                 return Ok(Finished::Away(Some(target)));
@@ -192,8 +198,10 @@ async fn copy(from: &Path, to: &Path, recalled: Recalled<'_>) -> io::Result<bool
     Ok(true)
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+/// The name in its folder, and that folder's in those above it that may have been made just now.
+fn sync_folders(path: &Path, top: &Path) -> io::Result<()> {
+    let mut inside = path.ancestors().skip(1).take_while(|above| above.starts_with(top));
+    inside.try_for_each(|above| File::open(above)?.sync_all())
 }
 
 fn same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
@@ -312,11 +320,14 @@ mod tests {
         let look = Look::of(&fs::metadata(&from).unwrap());
         let departing = Departing { path: &from, look, head8: "00" };
         let target = done.join("a.bin");
-        assert_eq!(move_across(departing, &target, &|| true).await.unwrap(), Finished::Recalled);
+        assert_eq!(move_across(departing, &target, &done, &|| true).await.unwrap(), Finished::Recalled);
         assert!(from.exists() && fs::read_dir(&done).unwrap().count() == 0, "nothing is left of a broken-off copy");
         // A crash after the copy got its name: the next attempt sees that they are the same.
         fs::write(&target, &content).unwrap();
-        assert_eq!(move_across(departing, &target, &|| false).await.unwrap(), Finished::Away(Some(target.clone())));
+        assert_eq!(
+            move_across(departing, &target, &done, &|| false).await.unwrap(),
+            Finished::Away(Some(target.clone()))
+        );
         assert!(!from.exists() && fs::read(&target).unwrap() == content);
         assert_eq!(fs::read_dir(&done).unwrap().count(), 1);
     }

@@ -32,8 +32,8 @@ pub use config::CONFIG;
 
 use pipette_api::{ExactlyOnce, Info, Plugin, SourcePlugin};
 
-/// The plugins of this crate.
-pub static PLUGINS: &[Plugin] = &[Plugin::Source(SourcePlugin {
+/// The source.
+pub static SOURCE: SourcePlugin = SourcePlugin {
     // Records and the position behind them go into one transaction, and positions are exact bytes of the file.
     exactly_once: |_| ExactlyOnce::Supported,
     probe: Some(connector::probe),
@@ -51,4 +51,7 @@ pub static PLUGINS: &[Plugin] = &[Plugin::Source(SourcePlugin {
         |_| Ok(Box::new(connector::LabFilesConnector)),
         |settings| Ok(Box::new(source::LabFilesTask::new(&settings)?)),
     )
-})];
+};
+
+/// The plugins of this crate.
+pub static PLUGINS: &[Plugin] = &[Plugin::Source(SOURCE)];

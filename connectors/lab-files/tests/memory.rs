@@ -9,7 +9,7 @@ mod harness;
 use std::fs;
 use std::io::Write;
 
-use harness::{Lab, errors, records, show};
+use harness::{Lab, errors, records, show, until};
 
 /// Resident memory of this process, in KiB.
 fn resident() -> u64 {
@@ -18,8 +18,8 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[tokio::test]
-async fn a_line_of_100_megabytes_takes_no_memory() {
+#[test]
+fn a_line_of_100_megabytes_takes_no_memory() {
     for format in ["lines", "csv"] {
         let lab = Lab::new(&[("format", format), ("csv.separator.char", ",")]);
         let mut file = fs::File::create(lab.path("in").join("a.txt")).unwrap();
@@ -30,9 +30,9 @@ async fn a_line_of_100_megabytes_takes_no_memory() {
         }
         file.write_all(b"\nafter\n").unwrap();
         drop(file);
-        let mut task = lab.start().await.unwrap();
+        let mut task = lab.start().unwrap();
         let before = resident();
-        let said = task.until(|_| lab.list("in").is_empty()).await;
+        let said = until(&mut task, |_| lab.list("in").is_empty());
         assert!(resident() < before + 30 * 1024, "{format}: {} KiB, before {before}", resident());
         assert_eq!(errors(&said).len(), 1, "{format}");
         assert_eq!(show(records(&said).last().unwrap()).rsplit('=').next(), Some("after"));

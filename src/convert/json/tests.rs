@@ -256,8 +256,7 @@ fn what_java_refuses_is_refused_in_its_words() {
         );
     }
     let error = plain().read(Some(&blob("{\"a\":"))).unwrap_err();
-    let expected =
-        "Converting byte[] to Kafka Connect data failed due to serialization error: : invalid JSON at byte 5";
+    let expected = "Converting byte[] to Kafka Connect data failed due to serialization error: invalid JSON at byte 5";
     assert!(error.chain().starts_with(expected), "{}", error.chain());
 }
 

@@ -11,7 +11,8 @@ use super::temporary;
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (new, name) = create(path)?;
     (&new).write_all(bytes).and_then(|()| new.sync_all()).inspect_err(|_| drop(fs::remove_file(&name)))?;
-    publish(path)
+    fs::rename(&name, path)?;
+    sync_folder(path)
 }
 
 /// The file that will take the place of `path`, empty, and its name. Only this user may read it: configurations can
@@ -22,9 +23,8 @@ pub(super) fn create(path: &Path) -> io::Result<(File, std::path::PathBuf)> {
     Ok((file, name))
 }
 
-/// Renames the finished file. A rename is durable once its folder is synced.
-pub(super) fn publish(path: &Path) -> io::Result<()> {
-    fs::rename(temporary(path), path)?;
+/// A rename is durable once its folder is synced.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),

@@ -343,11 +343,15 @@ impl Log {
     fn rewrite(&mut self) -> io::Result<()> {
         let path = &self.view.path;
         let (new, name) = atomic::create(path)?;
-        let copied = self.copy_live(&new).and_then(|copied| atomic::publish(path).map(|()| copied));
+        let copied = self.copy_live(&new).and_then(|copied| fs::rename(&name, path).map(|()| copied));
         let copied = copied.inspect_err(|_| drop(fs::remove_file(&name)))?;
         self.size = copied.size;
-        self.suspect = false;
         *self.view.write() = Committed { file: Arc::new(new), connectors: copied.connectors, live: copied.live };
+        // The old log has no name any more: what is appended to it would be gone at the next start. The new one is
+        // trusted once its name is durable too.
+        self.suspect = true;
+        atomic::sync_folder(path)?;
+        self.suspect = false;
         Ok(())
     }
 

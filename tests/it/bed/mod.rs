@@ -1,4 +1,4 @@
-//! A herder with REST on a free port, stores in memory and tasks that only report; no Kafka.
+//! A herder with REST on a free port and stores in memory. Tasks only report and need no Kafka, except in `Bed::live`.
 
 pub(crate) mod plugins;
 
@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter};
+use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter, real_tasks};
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
@@ -16,7 +16,7 @@ use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::spec::TaskSpec;
-use pipette::task::{TaskNews, TaskReport};
+use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{ConfigMap, OffsetMap, Offsets, Partition, Result, TaskId, TopicPartition, Wish, async_trait};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
@@ -69,19 +69,39 @@ impl Bed {
     }
 
     fn with(store: Arc<Memory>, plugins: Plugins) -> Self {
+        Self::build(store, plugins, "127.0.0.1:1", |tasks, _| tasks.starter())
+    }
+
+    /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors and `BlocksInPoll`.
+    pub(crate) fn live(bootstrap: &str) -> Self {
+        let plugins = Plugins::of(&[plugins::LIVE, connector_file::PLUGINS, pipette::convert::PLUGINS]);
+        Self::build(Arc::default(), plugins, bootstrap, |_, environment| real_tasks(environment))
+    }
+
+    fn build(
+        store: Arc<Memory>,
+        plugins: Plugins,
+        bootstrap: &str,
+        starter: impl FnOnce(&Arc<Tasks>, TaskEnvironment) -> TaskStarter,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Arc::new(Tasks::default());
         let metrics = WorkerMetrics::new();
+        let environment = TaskEnvironment {
+            io: runtime.handle().clone(),
+            offsets: Arc::clone(&store) as _,
+            metrics: Arc::clone(&metrics),
+        };
         let parts = Parts {
-            worker: Arc::new(WorkerConfig::read(worker_config()).unwrap()),
+            worker: Arc::new(WorkerConfig::read(worker_config(bootstrap)).unwrap()),
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,
             offsets: Arc::clone(&store) as _,
             sink_offsets: Arc::new(Group),
-            tasks: tasks.starter(),
+            tasks: starter(&tasks, environment),
             metrics: Arc::clone(&metrics),
             io: runtime.handle().clone(),
             deadlines: Deadlines { aside: Duration::from_millis(700), call: Duration::from_millis(700) },
@@ -177,10 +197,10 @@ pub(crate) fn wait_until<T: std::fmt::Debug>(mut find: impl FnMut() -> T, is_rig
     }
 }
 
-fn worker_config() -> ConfigMap {
+fn worker_config(bootstrap: &str) -> ConfigMap {
     let json = "org.apache.kafka.connect.json.JsonConverter";
     let pairs = [
-        ("bootstrap.servers", "127.0.0.1:1"),
+        ("bootstrap.servers", bootstrap),
         ("key.converter", json),
         ("value.converter", json),
         ("task.shutdown.graceful.timeout.ms", "300"),

@@ -5,7 +5,8 @@ use pipette_api::config::checks::not_empty;
 use pipette_api::config::key::Importance::{High, Low};
 use pipette_api::{
     ConfigDef, ConfigMap, ConnectError, Connector, ConnectorContext, ConverterPlugin, HeaderConverterPlugin, Info, Key,
-    Plugin, PredicatePlugin, Question, Result, Settings, SinkPlugin, SourcePlugin, TransformPlugin, async_trait,
+    Plugin, PredicatePlugin, Question, Result, Settings, SinkPlugin, SourceBatch, SourceContext, SourcePlugin,
+    SourceTask, TransformPlugin, async_trait,
 };
 
 static FILE: Key<String> = Key::new("file", "The file.").optional().importance(High);
@@ -129,6 +130,27 @@ pub(crate) static PLUGINS: &[Plugin] = &[
         make: no,
     }),
 ];
+
+/// For a bed with real tasks.
+pub(crate) static LIVE: &[Plugin] = &[Plugin::Source(SourcePlugin::new(
+    info("test.BlocksInPollConnector", &TOY),
+    |settings| Ok(Box::new(Toy(settings))),
+    |_| Ok(Box::new(Blocks)),
+))];
+
+/// A task that never gives its thread back.
+struct Blocks;
+
+#[async_trait]
+impl SourceTask for Blocks {
+    async fn start(&mut self, _context: SourceContext) -> Result<()> {
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> Result<SourceBatch> {
+        hang()
+    }
+}
 
 /// Blocks its thread for good, as a bad plugin may.
 fn hang() -> ! {

@@ -1,7 +1,10 @@
 //! Tasks in this process on the embedded broker: both loops with small plugins made to misbehave.
 //!
-//! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows.
+//! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
+//! those in which a record could get lost.
 
+mod kept_in;
+mod kept_out;
 mod sinks;
 mod sources;
 mod stage;

@@ -8,15 +8,16 @@ use connector_file::{SINK as FILE_SINK, SOURCE as FILE_SOURCE};
 use pipette::kafka::consumer::{ConsumerEvent, Subscription, TaskConsumer};
 use pipette::task::TaskNews;
 use pipette_api::{
-    ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, SinkBatch, SinkContext, SinkPlugin, SinkTask,
-    TopicPartition, Wish, async_trait,
+    ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, Signal, SinkBatch, SinkContext, SinkPlugin,
+    SinkTask, TopicPartition, Wish, async_trait,
 };
+use tokio::sync::watch;
 
 use super::stage::{PATIENCE, Stage};
 use crate::support::{topic, wait};
 
 /// Puts these lines into a topic, through a source task.
-fn fill(stage: &mut Stage, topic: &str, lines: &str) {
+pub(super) fn fill(stage: &mut Stage, topic: &str, lines: &str) {
     let file = stage.path(&format!("{topic}.in"));
     std::fs::write(&file, lines).unwrap();
     let task = stage.source(topic, &FILE_SOURCE, &[("file", file.to_str().unwrap()), ("topic", topic)]);
@@ -42,7 +43,8 @@ fn a_consumer_that_still_joins_its_group_holds_up_no_stop() {
     let mut stage = Stage::new();
     fill(&mut stage, "rows", "one\n");
     let topics = Subscription::Topics(vec!["rows".into()]);
-    let join = || TaskConsumer::start(&stage.consumer("left"), &topics, "left-0").unwrap();
+    let (_wish, wished) = watch::channel(Wish::Run);
+    let join = || TaskConsumer::start(&stage.consumer("left"), &topics, "left-0", Signal::new(wished.clone())).unwrap();
     let mut silent = join();
     wait::until("partitions", PATIENCE, || match silent.events.try_recv() {
         // Never answered: this member does not take part when the group is formed anew.
@@ -52,8 +54,8 @@ fn a_consumer_that_still_joins_its_group_holds_up_no_stop() {
     let joining = join();
     let bootstrap = stage.bootstrap();
     wait::until("the group to be formed anew", PATIENCE, || match topic::group_state(&bootstrap, "connect-left") {
-        state if state == "PreparingRebalance" => Ok(()),
-        state => Err(state),
+        told if told == "PreparingRebalance" => Ok(()),
+        told => Err(told),
     });
     let began = Instant::now();
     drop(joining);
@@ -86,7 +88,7 @@ fn a_sink_goes_on_at_the_committed_offset() {
 
 static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 
-const fn plugin(task: fn(Settings) -> Result<Box<dyn SinkTask>>) -> SinkPlugin {
+pub(super) const fn plugin(task: fn(Settings) -> Result<Box<dyn SinkTask>>) -> SinkPlugin {
     let info = Info { class: "test.Sink", aliases: &[], version: "1", about: "", readme: "", config: &NO_KEYS };
     let connector: fn(Settings) -> Result<Box<dyn Connector>> = |_| Err(ConnectError::fatal("not here"));
     SinkPlugin::new(info, connector, task)

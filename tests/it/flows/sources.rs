@@ -67,18 +67,18 @@ impl SourceTask for Scripted {
 
 static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 
-const fn plugin(task: fn(pipette_api::Settings) -> Result<Box<dyn SourceTask>>) -> SourcePlugin {
+pub(super) const fn plugin(task: fn(pipette_api::Settings) -> Result<Box<dyn SourceTask>>) -> SourcePlugin {
     let info = Info { class: "test.Scripted", aliases: &[], version: "1", about: "", readme: "", config: &NO_KEYS };
     let connector: fn(pipette_api::Settings) -> Result<Box<dyn Connector>> = |_| Err(ConnectError::fatal("not here"));
     SourcePlugin::new(info, connector, task)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a descriptor's function")]
-fn scripted(script: fn(usize) -> Result<SourceBatch>) -> Result<Box<dyn SourceTask>> {
+pub(super) fn scripted(script: fn(usize) -> Result<SourceBatch>) -> Result<Box<dyn SourceTask>> {
     Ok(Box::new(Scripted { script, polls: 0, context: None }))
 }
 
-fn entry(text: &str, mark: i64) -> SourceEntry {
+pub(super) fn entry(text: &str, mark: i64) -> SourceEntry {
     let shape = Arc::new(OffsetShape { fixed: BTreeMap::new(), marks: [Some("at"), None] });
     let partition = Arc::new(Partition::of("script", "one"));
     SourceEntry::Record(SourceRecord {

@@ -9,7 +9,7 @@ use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
 use pipette::store::files::FileStore;
-use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec};
+use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec, TransformSpec};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
@@ -36,21 +36,45 @@ pub(super) struct Stage {
     heard: mpsc::UnboundedReceiver<TaskReport>,
     seen: Vec<TaskReport>,
     starts: u64,
+    /// `errors.*` of the tasks started next.
+    pub(super) errors: ErrorPolicy,
+    /// The chain of the tasks started next.
+    pub(super) transforms: Vec<TransformSpec>,
+    /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
+    pub(super) consumer: Vec<(&'static str, &'static str)>,
 }
 
 impl Stage {
     pub(super) fn new() -> Self {
+        Self::with_partitions(1)
+    }
+
+    pub(super) fn with_partitions(partitions: i32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = BrokerConfig::new(folder.path().join("broker"));
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.fsync = false;
+        config.default_partitions = partitions;
         let broker = Broker::start(config).unwrap();
         let store = FileStore::open(&folder.path().join("state")).unwrap();
         let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let environment =
             TaskEnvironment { io: io.handle().clone(), offsets: store.offset_store(), metrics: WorkerMetrics::new() };
         let (reports, heard) = mpsc::unbounded_channel();
-        Self { folder, broker, environment, _store: store, _io: io, reports, heard, seen: Vec::new(), starts: 0 }
+        Self {
+            folder,
+            broker,
+            environment,
+            _store: store,
+            _io: io,
+            reports,
+            heard,
+            seen: Vec::new(),
+            starts: 0,
+            errors: ErrorPolicy::default(),
+            transforms: Vec::new(),
+            consumer: Vec::new(),
+        }
     }
 
     pub(super) fn bootstrap(&self) -> String {
@@ -65,7 +89,7 @@ impl Stage {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
         let producer = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
         let role = Role::Source { plugin, producer, topics: None };
-        self.start(name, role, Settings::new(pairs(config), plugin.info.config), ErrorPolicy::default())
+        self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
     pub(super) fn sink(&mut self, name: &str, plugin: &'static SinkPlugin, config: &[(&str, &str)]) -> TaskHandle {
@@ -73,13 +97,21 @@ impl Stage {
         let consumer = self.consumer(name);
         let topics = config["topics"].split(',').map(str::to_owned).collect();
         let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
-        self.start(name, role, Settings::new(config, plugin.info.config), ErrorPolicy::default())
+        self.start(name, role, Settings::new(config, plugin.info.config))
     }
 
     pub(super) fn consumer(&self, name: &str) -> ClientProperties {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
-        let group = format!("connect-{name}");
-        pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap()
+        // `name.2` is another member of the group of `name`.
+        let group = format!("connect-{}", name.split('.').next().unwrap());
+        let mut properties = pipette::kafka::properties::consumer(&worker, &ConfigMap::new(), name, &group).unwrap();
+        properties.extend(self.consumer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        properties
+    }
+
+    /// The source partitions of which an offset is stored.
+    pub(super) fn stored(&self, name: &str) -> usize {
+        self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
     }
 
     /// What the group of a sink has committed.
@@ -87,7 +119,7 @@ impl Stage {
         pipette::kafka::admin::committed(&self.consumer(name)).unwrap()
     }
 
-    fn start(&mut self, name: &str, role: Role, settings: Settings, errors: ErrorPolicy) -> TaskHandle {
+    fn start(&mut self, name: &str, role: Role, settings: Settings) -> TaskHandle {
         static NONE: ConfigDef = ConfigDef::new(&[]);
         let bare = Settings::new(ConfigMap::new(), &NONE);
         self.starts += 1;
@@ -100,8 +132,8 @@ impl Stage {
                 value: (&TEXT, bare.clone()),
                 header: (&HEADER, bare),
             },
-            transforms: Vec::new(),
-            errors,
+            transforms: self.transforms.clone(),
+            errors: self.errors.clone(),
             flush_interval: Duration::from_mins(1),
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),

@@ -22,7 +22,7 @@ const CLUSTER_ID: &str = "cGlwZXR0ZS1wcm9vZnMtMQ";
 const WARDEN: &str = r#"
 trap '' INT TERM HUP
 log=$1 folder=$2; shift 2
-"$@" >"$log" 2>&1 </dev/null &
+"$@" >>"$log" 2>&1 </dev/null &
 echo $!; exec >/dev/null 2>&1
 cat >/dev/null
 kill -KILL $!; wait $!
@@ -31,7 +31,9 @@ rm -rf -- "$folder"
 
 /// A running broker. It and its folder are gone when this is dropped, or when the test process ends.
 pub(crate) struct ApacheKafka {
-    warden: Child,
+    /// One for each life of the broker, the last is the present one's.
+    wardens: Vec<Child>,
+    folder: PathBuf,
     pid: u32,
     port: u16,
     log: PathBuf,
@@ -54,28 +56,44 @@ impl ApacheKafka {
     /// Starts a broker whose data and log live in `folder`, which goes with it; `overrides` win over the settings here.
     pub(crate) fn start(folder: &Path, overrides: &[(&str, &str)]) -> Self {
         let [port, controller] = free_ports();
+        fs::create_dir_all(folder).expect("the broker's folder");
         let settings = folder.join("server.properties");
         fs::write(&settings, server_properties(folder, port, controller, overrides)).expect("the broker's settings");
         format_storage(&settings);
 
         let log = folder.join("broker.log");
+        let mut kafka = Self { wardens: Vec::new(), folder: folder.to_owned(), pid: 0, port, log };
+        kafka.launch();
+        kafka
+    }
+
+    fn launch(&mut self) {
         let mut warden = Command::new("sh")
             .args(["-c", WARDEN, "warden"])
-            .args([&log, folder])
+            .args([&self.log, &self.folder])
             .arg("java")
             .args(["-Xms128m", "-Xmx512m", &logging(), "-cp", &class_path(), "kafka.Kafka"])
-            .arg(&settings)
+            .arg(self.folder.join("server.properties"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("sh starts");
         let mut line = String::new();
         BufReader::new(warden.stdout.take().expect("a pipe")).read_line(&mut line).expect("the broker's pid");
-        let pid = line.trim().parse().expect("a pid");
+        self.pid = line.trim().parse().expect("a pid");
+        self.wardens.push(warden);
+        self.await_answer();
+    }
 
-        let kafka = Self { warden, pid, port, log };
-        kafka.await_answer();
-        kafka
+    /// SIGKILL, and a new start on the same folder and port once `meanwhile` returns.
+    pub(crate) fn crash(&mut self, meanwhile: impl FnOnce()) {
+        let killed = Command::new("kill").args(["-KILL", &self.pid.to_string()]).status().expect("kill runs");
+        assert!(killed.success(), "the broker cannot be killed");
+        wait::until("the broker's end", Duration::from_secs(10), || {
+            if self.lives() { Err(String::new()) } else { Ok(()) }
+        });
+        meanwhile();
+        self.launch();
     }
 
     /// `host:port`.
@@ -105,9 +123,11 @@ impl ApacheKafka {
 
 impl Drop for ApacheKafka {
     fn drop(&mut self) {
-        drop(self.warden.stdin.take());
-        // The warden ends only after the broker has: the ports are free again.
-        let _ = self.warden.wait();
+        for mut warden in self.wardens.drain(..).rev() {
+            drop(warden.stdin.take());
+            // The warden ends only after the broker has: the ports are free again.
+            let _ = warden.wait();
+        }
     }
 }
 

@@ -85,17 +85,33 @@ impl SourceHarness {
     }
 
     /// Polls until what was handed over since this call fulfils the condition; fatal at the deadline.
-    pub fn poll_until(&mut self, mut enough: impl FnMut(&[SourceEntry]) -> bool) -> Result<Vec<SourceEntry>> {
+    pub fn poll_until(&mut self, enough: impl FnMut(&[SourceEntry]) -> bool) -> Result<Vec<SourceEntry>> {
+        self.poll_and(|_| {}, enough)
+    }
+
+    /// The same with each batch settled before the next poll, so that the condition can be about what comes of that.
+    pub fn settle_until(&mut self, enough: impl FnMut(&[SourceEntry]) -> bool) -> Result<Vec<SourceEntry>> {
+        self.poll_and(Self::settle, enough)
+    }
+
+    fn poll_and(
+        &mut self,
+        then: impl Fn(&mut Self),
+        mut enough: impl FnMut(&[SourceEntry]) -> bool,
+    ) -> Result<Vec<SourceEntry>> {
         let begun = Instant::now();
         let mut seen = Vec::new();
         while !enough(&seen) {
             if begun.elapsed() > DEADLINE {
                 return Err(ConnectError::fatal(format!(
-                    "after {DEADLINE:?} of polling the source has handed over {} entries, which is not what was waited for",
-                    seen.len()
+                    "after {DEADLINE:?} of polling the source has handed over {} entries, which is not what was waited \
+                     for; the last are {:?}",
+                    seen.len(),
+                    &seen[seen.len().saturating_sub(3)..]
                 )));
             }
             seen.extend(self.poll()?);
+            then(self);
         }
         Ok(seen)
     }

@@ -152,6 +152,10 @@ impl SourceTask for Toy {
                 drop(tokio::time::timeout(Duration::from_millis(1200), std::future::pending::<()>()).await);
             }
             "empty batches move on" => self.at += 1,
+            "forgets all at once" => {
+                let forget = |_| SourceEntry::Forget(Arc::clone(&self.partition));
+                return Ok(SourceBatch::of((0..=BATCH).map(forget).collect()));
+            }
             _ => {}
         }
         Ok(SourceBatch::empty())
@@ -230,6 +234,7 @@ const DEFECTS: &[(&str, &str, &str)] = &[
     ("S12", "leaves a future", "1 spawned futures"),
     ("S12", "leaves a file", "toy.lock"),
     ("S13", "unbounded", "hands over 41 entries"),
+    ("S13", "forgets all at once", "hands over 21 entries"),
     ("S14", "empty batches move on", "2 of 4 records are missing"),
 ];
 

@@ -1,35 +1,22 @@
-//! A worker small enough for a test: it starts the task, takes its batches, keeps an offset store, and runs hooks when
-//! the test says that Kafka and the store have them.
+//! The folders of a lab with the task that reads them, which the kit drives as the worker does.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 
-use pipette_api::{
-    ConfigMap, Context, Hook, Metric, MetricInfo, Metrics, OffsetMap, OffsetReader, Partition, Plugin, Record,
-    Registry, Result, Settings, Shared, Signal, SourceBatch, SourceContext, SourceEntry, SourcePlugin, SourceTask,
-    TaskId, Value, Wish, async_trait,
-};
-use tokio::sync::watch;
+use connector_lab_files::SOURCE;
+use pipette_api::{ConfigMap, ConnectError, Record, Result, SourceEntry, Value};
+use pipette_kit::bench::DEADLINE;
+use pipette_kit::source_harness::{bad, record};
+use pipette_kit::{MapOffsets, Numbers, SourceHarness, build};
 
-/// Nothing here takes this long; a test that waits longer has failed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-
-pub(crate) fn plugin() -> &'static SourcePlugin {
-    match &connector_lab_files::PLUGINS[0] {
-        Plugin::Source(plugin) => plugin,
-        _ => unreachable!("the crate has one source"),
-    }
-}
-
-/// The folders of a test and what outlives a task: offsets, metrics, shared values.
+/// The folders of a test and what outlives a task: offsets and metrics.
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
     pub(crate) config: ConfigMap,
-    pub(crate) offsets: Arc<Offsets>,
-    pub(crate) shared: Shared,
-    metrics: Arc<Numbers>,
+    pub(crate) offsets: Arc<MapOffsets>,
+    numbers: Arc<Numbers>,
 }
 
 impl Lab {
@@ -40,21 +27,18 @@ impl Lab {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let mut config: ConfigMap = [
-            ("input.path", path("in").as_str()),
+        let mut config = build::config(&[
+            ("input.path", &path("in")),
             ("finished.path", &path("done")),
             ("error.path", &path("bad")),
             ("cleanup.policy", "MOVE"),
             ("topic", "lab"),
             ("poll.interval.ms", "100"),
             ("settle.interval.ms", "20"),
-        ]
-        .into_iter()
-        .chain(extra.iter().copied())
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
+        ]);
+        config.extend(build::config(extra));
         config.retain(|_, value| value != "-");
-        Self { folder, config, offsets: Arc::default(), shared: Shared::default(), metrics: Arc::default() }
+        Self { folder, config, offsets: Arc::default(), numbers: Arc::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -83,194 +67,58 @@ impl Lab {
         found
     }
 
-    pub(crate) fn metric(&self, name: &str) -> i64 {
-        self.metrics.0.lock().unwrap()[name].get()
+    pub(crate) fn metric(&self, name: &'static str) -> i64 {
+        self.numbers.get(name, &[]).unwrap()
     }
 
-    /// The answer to `GET /connectors/lab/files`.
-    pub(crate) fn files(&self) -> serde_json::Value {
-        let answer = (plugin().questions[0].answer)(&self.shared, &BTreeMap::new()).unwrap();
-        serde_json::from_str(&answer).unwrap()
+    /// How many files have an offset.
+    pub(crate) fn stored(&self) -> usize {
+        self.offsets.all().len()
     }
 
-    pub(crate) async fn start(&self) -> Result<Running> {
-        let (wish, signal) = watch::channel(Wish::Run);
-        let common = Context {
-            connector: "lab".into(),
-            io: tokio::runtime::Handle::current(),
-            signal: Signal::new(signal),
-            shared: self.shared.clone(),
-            metrics: Metrics::new(Arc::clone(&self.metrics) as Arc<dyn Registry>),
-        };
-        let offsets = Arc::clone(&self.offsets);
-        let context = SourceContext {
-            common,
-            id: TaskId { connector: "lab".into(), task: 0 },
-            offsets: Arc::clone(&offsets) as Arc<dyn OffsetReader>,
-        };
-        let settings = Settings::new(self.config.clone(), plugin().info.config);
-        let mut task = (plugin().task)(settings)?;
-        task.start(context).await?;
-        Ok(Running { task, wish, offsets, waiting: VecDeque::new() })
+    /// A new task, which goes on at the lab's offsets. Dropped, it has crashed.
+    pub(crate) fn start(&self) -> Result<SourceHarness> {
+        let mut task = SourceHarness::new(&SOURCE, self.config.clone())?;
+        task.offsets = Arc::clone(&self.offsets);
+        task.bench.numbers = Arc::clone(&self.numbers);
+        task.start()?;
+        Ok(task)
     }
 }
 
-/// A task that runs.
-pub(crate) struct Running {
-    task: Box<dyn SourceTask>,
-    wish: watch::Sender<Wish>,
-    offsets: Arc<Offsets>,
-    /// Batches that are polled but not committed.
-    waiting: VecDeque<(Vec<Change>, Option<Hook>)>,
+/// The answer to `GET /connectors/{name}/files`.
+pub(crate) fn files(task: &SourceHarness) -> serde_json::Value {
+    let answer = (SOURCE.questions[0].answer)(&task.bench.common().shared, &BTreeMap::new()).unwrap();
+    serde_json::from_str(&answer).unwrap()
 }
 
-enum Change {
-    Put(Partition, OffsetMap),
-    Forget(Partition),
+/// Polls and settles until the condition holds; the records and errors that came meanwhile.
+pub(crate) fn until(task: &mut SourceHarness, enough: impl Fn(&[SourceEntry]) -> bool) -> Vec<SourceEntry> {
+    let mut said = task.settle_until(enough).unwrap();
+    said.retain(|entry| record(entry).is_some() || bad(entry).is_some());
+    said
 }
 
-/// What a batch had to say, in order.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Record(Box<Record>),
-    Bad(String),
-}
-
-impl Running {
-    /// One batch; its offsets and hook wait for [`Running::commit`].
-    pub(crate) async fn poll(&mut self) -> Result<Vec<Said>> {
-        let batch = tokio::time::timeout(DEADLINE, self.task.poll()).await.expect("a batch within the deadline")?;
-        Ok(self.take(batch))
-    }
-
-    fn take(&mut self, batch: SourceBatch) -> Vec<Said> {
-        let (mut said, mut changes) = (Vec::new(), Vec::new());
-        for entry in batch.entries {
-            let position = match entry {
-                SourceEntry::Record(record) => {
-                    said.push(Said::Record(Box::new(record.record)));
-                    record.position
-                }
-                SourceEntry::Bad { position, error, .. } => {
-                    said.push(Said::Bad(error.chain()));
-                    position
-                }
-                SourceEntry::Position(position) => Some(position),
-                SourceEntry::Forget(partition) => {
-                    changes.push(Change::Forget((*partition).clone()));
-                    None
-                }
-                SourceEntry::Encoded(..) => unreachable!("no side records yet"),
-            };
-            changes.extend(position.map(|position| Change::Put((*position.partition).clone(), position.render())));
+/// Polls and settles until the task fails; what came before that.
+pub(crate) fn until_error(task: &mut SourceHarness) -> (Vec<SourceEntry>, ConnectError) {
+    let (begun, mut said) = (Instant::now(), Vec::new());
+    while begun.elapsed() < DEADLINE {
+        match task.poll() {
+            Ok(more) => said.extend(more),
+            Err(error) => return (said, error),
         }
-        self.waiting.push_back((changes, batch.committed));
-        said
+        task.settle();
     }
-
-    /// The offsets of everything polled are stored; hooks run when `hooks` says so, as they would not before a crash.
-    pub(crate) fn store(&mut self, hooks: bool) {
-        while let Some((changes, hook)) = self.waiting.pop_front() {
-            let mut offsets = self.offsets.0.lock().unwrap();
-            for change in changes {
-                match change {
-                    Change::Put(partition, offset) => drop(offsets.insert(partition, offset)),
-                    Change::Forget(partition) => drop(offsets.remove(&partition)),
-                }
-            }
-            drop(offsets);
-            if let Some(hook) = hook.filter(|_| hooks) {
-                hook.run();
-            }
-        }
-    }
-
-    pub(crate) fn commit(&mut self) {
-        self.store(true);
-    }
-
-    /// Polls and commits until the condition holds; everything said meanwhile.
-    pub(crate) async fn until(&mut self, condition: impl Fn(&[Said]) -> bool) -> Vec<Said> {
-        let mut all = Vec::new();
-        let end = tokio::time::Instant::now() + DEADLINE;
-        while !condition(&all) {
-            assert!(tokio::time::Instant::now() < end, "the condition was not met in time; said so far: {all:?}");
-            all.extend(self.turn().await);
-            self.commit();
-        }
-        all
-    }
-
-    /// One batch, or nothing when the task has nothing to say for a moment. A poll is never dropped, so it is called
-    /// back as the runtime does for a pause.
-    pub(crate) async fn turn(&mut self) -> Vec<Said> {
-        let batch = {
-            let mut poll = self.task.poll();
-            if let Ok(batch) = tokio::time::timeout(Duration::from_millis(50), &mut poll).await {
-                batch
-            } else {
-                self.wish.send(Wish::Pause).unwrap();
-                let batch = tokio::time::timeout(DEADLINE, poll).await.expect("an answer to the recall");
-                self.wish.send(Wish::Run).unwrap();
-                batch
-            }
-        };
-        self.take(batch.unwrap())
-    }
-
-    pub(crate) async fn stop(mut self) {
-        self.wish.send(Wish::Stop).unwrap();
-        self.task.stop().await.unwrap();
-    }
-}
-
-/// Keeps offsets as the worker's store does.
-#[derive(Default)]
-pub(crate) struct Offsets(Mutex<HashMap<Partition, OffsetMap>>);
-
-impl Offsets {
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-}
-
-#[async_trait]
-impl OffsetReader for Offsets {
-    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
-        Ok(self.0.lock().unwrap().get(partition).cloned())
-    }
-
-    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
-        Ok(self.0.lock().unwrap().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
-
-#[derive(Default)]
-struct Numbers(Mutex<HashMap<&'static str, Metric>>);
-
-impl Registry for Numbers {
-    fn register(&self, info: &'static MetricInfo, _labels: &[&str]) -> Metric {
-        self.0.lock().unwrap().entry(info.name).or_default().clone()
-    }
+    panic!("the task does not fail; it said {said:?}")
 }
 
 /// The records among what was said.
-pub(crate) fn records(said: &[Said]) -> Vec<&Record> {
-    said.iter()
-        .filter_map(|said| match said {
-            Said::Record(record) => Some(&**record),
-            Said::Bad(_) => None,
-        })
-        .collect()
+pub(crate) fn records(said: &[SourceEntry]) -> Vec<&Record> {
+    said.iter().filter_map(record).collect()
 }
 
-pub(crate) fn errors(said: &[Said]) -> Vec<&str> {
-    said.iter()
-        .filter_map(|said| match said {
-            Said::Bad(error) => Some(error.as_str()),
-            Said::Record(_) => None,
-        })
-        .collect()
+pub(crate) fn errors(said: &[SourceEntry]) -> Vec<String> {
+    said.iter().filter_map(bad).map(ConnectError::chain).collect()
 }
 
 /// A row as `name=text` pairs, or a line as it is.

@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, header, plugin, records, show};
+use crate::harness::{Lab, header, records, show, until, until_error};
+use connector_lab_files::SOURCE;
 use pipette_api::ErrorKind;
 
-#[tokio::test]
-async fn thousands_of_files_pass_through_a_small_window_in_order() {
+#[test]
+fn thousands_of_files_pass_through_a_small_window_in_order() {
     let lab = Lab::new(&[
         ("order.window", "200"),
         ("input.path.walk.recursively", "true"),
@@ -23,8 +24,8 @@ async fn thousands_of_files_pass_through_a_small_window_in_order() {
             expected.push(name);
         }
     }
-    let mut task = lab.start().await.unwrap();
-    let said = task.until(|_| lab.list("in").is_empty() && lab.offsets.len() == 0).await;
+    let mut task = lab.start().unwrap();
+    let said = until(&mut task, |_| lab.list("in").is_empty() && lab.stored() == 0);
     let mut paths: Vec<String> = records(&said).iter().map(|record| header(record, "file.relative.path")).collect();
     assert_eq!(paths[..200], expected[..200], "in order within the window");
     paths.sort();
@@ -32,8 +33,8 @@ async fn thousands_of_files_pass_through_a_small_window_in_order() {
     assert_eq!(lab.list("done"), expected, "folders are kept");
 }
 
-#[tokio::test]
-async fn links_are_left_alone_and_the_archive_inside_the_folder_is_not_read() {
+#[test]
+fn links_are_left_alone_and_the_archive_inside_the_folder_is_not_read() {
     let lab = Lab::new(&[("input.path.walk.recursively", "true"), ("format", "lines")]);
     let (inner, outside) = (lab.path("in").join("archive"), lab.path("outside"));
     fs::create_dir(&inner).unwrap();
@@ -48,66 +49,65 @@ async fn links_are_left_alone_and_the_archive_inside_the_folder_is_not_read() {
     lab.put("new.txt", "new\n");
     for follow in ["false", "true"] {
         lab.config.insert("input.path.follow.symlinks".into(), follow.into());
-        let mut task = lab.start().await.unwrap();
+        let mut task = lab.start().unwrap();
         lab.put("new.txt", format!("new {follow}\n"));
-        let said = task.until(|_| !lab.path("in").join("new.txt").exists()).await;
+        let said = until(&mut task, |_| !lab.path("in").join("new.txt").exists());
         assert_eq!(records(&said).iter().map(|r| show(r)).collect::<Vec<_>>(), [format!("new {follow}")]);
-        task.stop().await;
+        task.stop().unwrap();
     }
 }
 
-#[tokio::test]
-async fn a_missing_folder_is_retried_with_a_reason_and_nothing_is_concluded_from_it() {
+#[test]
+fn a_missing_folder_is_retried_with_a_reason_and_nothing_is_concluded_from_it() {
     let lab = Lab::new(&[]);
     fs::rename(lab.path("in"), lab.path("away")).unwrap();
-    let error = lab.start().await.err().unwrap();
+    let error = lab.start().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Retriable);
     assert!(
         error.to_string().contains("input.path: folder") && error.to_string().contains("does not exist"),
         "{error}"
     );
     fs::rename(lab.path("away"), lab.path("in")).unwrap();
-    let mut task = lab.start().await.unwrap();
+    let mut task = lab.start().unwrap();
     lab.put("a.csv", "id\n1\n");
-    task.until(|said| said.len() == 1).await;
+    until(&mut task, |said| records(said).len() == 1);
     fs::rename(lab.path("in"), lab.path("away")).unwrap();
-    let error = loop {
-        if let Err(error) = task.poll().await {
-            break error;
-        }
-        task.commit();
-    };
+    let (_, error) = until_error(&mut task);
     assert_eq!(error.kind(), ErrorKind::Retriable);
     fs::rename(lab.path("away"), lab.path("in")).unwrap();
     lab.put("b.csv", "id\n2\n");
-    let said = task.until(|_| lab.list("in").is_empty()).await;
+    let said = until(&mut task, |_| lab.list("in").is_empty());
     assert_eq!(records(&said).iter().map(|r| show(r)).collect::<Vec<_>>(), ["id=2"]);
 }
 
-#[tokio::test]
-async fn an_archive_that_is_away_holds_up_the_move_and_nothing_else() {
+#[test]
+fn an_archive_that_is_away_holds_up_the_move_and_nothing_else() {
     let lab = Lab::new(&[]);
-    let mut task = lab.start().await.unwrap();
+    let mut task = lab.start().unwrap();
     fs::rename(lab.path("done"), lab.path("away")).unwrap();
     lab.put("a.csv", "id\n1\n");
-    task.until(|said| said.len() == 1).await;
+    until(&mut task, |said| records(said).len() == 1);
     lab.put("b.csv", "id\n2\n");
-    let said = task.until(|said| said.len() == 1).await;
+    let said = until(&mut task, |said| records(said).len() == 1);
     assert_eq!(show(records(&said)[0]), "id=2", "a is not read again, b is read");
-    task.until(|_| lab.metric("lab_files_cleanup_pending") == 2).await;
+    until(&mut task, |_| lab.metric("lab_files_cleanup_pending") == 2);
     fs::rename(lab.path("away"), lab.path("done")).unwrap();
-    assert!(task.until(|_| lab.list("done").len() == 2).await.is_empty());
+    assert!(until(&mut task, |_| lab.list("done").len() == 2).is_empty());
 }
 
-#[tokio::test]
-async fn a_waiting_poll_answers_a_recall_and_file_events_bring_the_scan_forward() {
+#[test]
+fn a_waiting_poll_answers_a_recall_and_file_events_bring_the_scan_forward() {
     let lab = Lab::new(&[("poll.interval.ms", "3600000"), ("watch.mode", "events"), ("settle.checks", "1")]);
-    let mut task = lab.start().await.unwrap();
+    let mut task = lab.start().unwrap();
     let begun = Instant::now();
-    assert!(task.turn().await.is_empty());
+    assert!(task.poll().unwrap().is_empty());
     assert!(begun.elapsed() < Duration::from_secs(1));
     lab.put("a.csv", "id\n1\n");
-    assert_eq!(task.until(|said| !said.is_empty()).await.len(), 1, "an hour before the next scan by the clock");
+    assert_eq!(
+        until(&mut task, |said| !records(said).is_empty()).len(),
+        1,
+        "an hour before the next scan by the clock"
+    );
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_configuration_is_checked_key_by_key_and_folder_by_folder() {
             config.insert((*key).into(), (*value).into());
             config.retain(|_, value| value != "-");
         }
-        let checked = plugin().info.config.check(&config);
+        let checked = SOURCE.info.config.check(&config);
         checked.into_iter().flat_map(|key| key.errors.into_iter().map(move |e| (key.row.name.clone(), e))).collect()
     };
     assert_eq!(errors(&[]), []);

@@ -1,0 +1,366 @@
+//! librdkafka's side of a consumer's conversation with its sink loop: rebalances, commits, and who wants which
+//! partitions paused.
+//!
+//! Everything here runs on the consumer's thread (`consumer.rs`), rebalances inside of its `poll`.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pipette_api::{Assigned, ConnectError, Offsets, Result, Signal, TopicPartition};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::consumer::{ConsumerCommand, ConsumerEvent};
+use super::events::ClientEvents;
+
+/// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
+const LOOK_UP: Duration = Duration::from_secs(5);
+/// The wait between two attempts.
+const LOOK_UP_AGAIN: Duration = Duration::from_millis(500);
+/// How long one wait for a command lasts: bounds how late room in the channel, or being given up, is seen.
+const LISTEN: Duration = Duration::from_millis(5);
+
+/// What the consumer's thread and librdkafka's callbacks share.
+pub(super) struct Conversation {
+    events: mpsc::Sender<ConsumerEvent>,
+    orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
+    complaints: ClientEvents,
+    pauses: Mutex<Pauses>,
+    /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
+    gone: Mutex<Vec<TopicPartition>>,
+    stopping: AtomicBool,
+    signal: Signal,
+}
+
+/// Who wants what paused. A partition is read only when nobody does.
+#[derive(Default)]
+struct Pauses {
+    /// The sink loop: the task is paused, or its sink is away.
+    all: bool,
+    /// The plugin.
+    some: BTreeSet<TopicPartition>,
+}
+
+/// What came of listening for a command.
+enum Heard {
+    Command(ConsumerCommand),
+    Nothing,
+    Stop,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Conversation {
+    pub(super) fn new(
+        events: mpsc::Sender<ConsumerEvent>,
+        orders: std_mpsc::Receiver<ConsumerCommand>,
+        complaints: ClientEvents,
+        signal: Signal,
+    ) -> Self {
+        Self {
+            events,
+            orders: Mutex::new(orders),
+            complaints,
+            pauses: Mutex::default(),
+            gone: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            signal,
+        }
+    }
+
+    /// Gives a batch to the sink loop; back when there is no room.
+    pub(super) fn offer(&self, event: ConsumerEvent) -> Option<ConsumerEvent> {
+        match self.events.try_send(event) {
+            Err(mpsc::error::TrySendError::Full(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// True when the sink loop is gone, has asked for an end, or was given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || self.events.is_closed() || self.signal.is_given_up()
+    }
+
+    /// From here on rebalances ask nobody.
+    pub(super) fn end(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Partitions taken away since the last call.
+    pub(super) fn take_gone(&self) -> Vec<TopicPartition> {
+        std::mem::take(&mut *lock(&self.gone))
+    }
+
+    /// An error that passes by itself.
+    pub(super) fn complain(&self, error: &KafkaError, doing: &str) {
+        self.complaints.error(error, doing);
+    }
+
+    /// Carries out what was asked so far; false when it is time to end.
+    pub(super) fn obey(&self, consumer: &BaseConsumer<Self>) -> bool {
+        loop {
+            match self.listen(Duration::ZERO) {
+                Heard::Command(command) => self.serve(consumer, command),
+                Heard::Nothing => return !self.is_over(),
+                Heard::Stop => return false,
+            }
+        }
+    }
+
+    /// Tells the sink loop something, when there is room. Serves commands meanwhile: the loop may wait for one of them
+    /// before it looks at its events. False when nobody listens any more.
+    pub(super) fn tell(&self, consumer: &BaseConsumer<Self>, event: ConsumerEvent) -> bool {
+        let mut event = event;
+        while let Some(back) = self.offer(event) {
+            event = back;
+            match self.listen(LISTEN) {
+                Heard::Command(command) => self.serve(consumer, command),
+                Heard::Nothing => {}
+                Heard::Stop => return false,
+            }
+        }
+        !self.is_over()
+    }
+
+    /// Waits for the answer to an event, serving commits meanwhile: the sink may be inside one at this moment.
+    fn answer<T>(&self, consumer: &BaseConsumer<Self>, pick: impl Fn(&mut ConsumerCommand) -> Option<T>) -> Option<T> {
+        loop {
+            match self.listen(LISTEN) {
+                Heard::Command(mut command) => match pick(&mut command) {
+                    Some(answer) => return Some(answer),
+                    None => self.serve(consumer, command),
+                },
+                Heard::Nothing => {}
+                Heard::Stop => return None,
+            }
+        }
+    }
+
+    fn listen(&self, wait: Duration) -> Heard {
+        match lock(&self.orders).recv_timeout(wait) {
+            Err(std_mpsc::RecvTimeoutError::Timeout) if !self.signal.is_given_up() => Heard::Nothing,
+            Ok(ConsumerCommand::Stop) | Err(_) => {
+                self.end();
+                Heard::Stop
+            }
+            Ok(command) => Heard::Command(command),
+        }
+    }
+
+    fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
+        match command {
+            ConsumerCommand::Commit(offsets, metadata, reply) => {
+                let _ = reply.send(commit(consumer, &offsets, metadata.as_deref()));
+            }
+            ConsumerCommand::Hold => {
+                lock(&self.pauses).all = true;
+                pause_all(consumer);
+            }
+            ConsumerCommand::GoOn => {
+                lock(&self.pauses).all = false;
+                self.resume_all(consumer);
+            }
+            ConsumerCommand::Pause(partitions) => {
+                let _ = consumer.pause(&list(&partitions));
+                lock(&self.pauses).some.extend(partitions);
+            }
+            ConsumerCommand::Resume(partitions) => {
+                lock(&self.pauses).some.retain(|tp| !partitions.contains(tp));
+                self.resume(consumer, partitions);
+            }
+            // Answers to a question that is no longer asked, after a rebalance was given up.
+            ConsumerCommand::Opened(_) | ConsumerCommand::Closed(_) | ConsumerCommand::Stop => {}
+        }
+    }
+
+    /// Resumes what nobody else wants paused.
+    pub(super) fn resume_all(&self, consumer: &BaseConsumer<Self>) {
+        if let Ok(assignment) = consumer.assignment() {
+            self.resume(consumer, partitions(&assignment));
+        }
+    }
+
+    fn resume(&self, consumer: &BaseConsumer<Self>, mut wanted: Vec<TopicPartition>) {
+        let pauses = lock(&self.pauses);
+        wanted.retain(|tp| !pauses.all && !pauses.some.contains(tp));
+        if !wanted.is_empty() {
+            let _ = consumer.resume(&list(&wanted));
+        }
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) {
+        let Some(mut start) = self.look_up(consumer, given) else { return };
+        if !self.tell(consumer, ConsumerEvent::Assigned(assignments(&start))) {
+            return;
+        }
+        let opened = self.answer(consumer, |command| match command {
+            ConsumerCommand::Opened(seeks) => Some(std::mem::take(seeks)),
+            _ => None,
+        });
+        let Some(seeks) = opened else { return };
+        for (tp, offset) in seeks {
+            let _ = start.set_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset));
+        }
+        let taken = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&start),
+            _ => consumer.assign(&start),
+        };
+        if let Err(error) = taken {
+            self.complain(&error, "while taking partitions");
+        }
+        // librdkafka remembers over a rebalance that a partition was paused, whoever paused it and however long ago.
+        let hold = lock(&self.pauses).all;
+        if hold { pause_all(consumer) } else { self.resume_all(consumer) }
+    }
+
+    /// The committed offset of each partition, asked for until Kafka says it for all of them: without it the sink would
+    /// start in the wrong place. `None` when the task ends first.
+    fn look_up(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
+        loop {
+            let found = consumer.committed_offsets(given.clone(), LOOK_UP).and_then(|found| {
+                found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
+                Ok(found)
+            });
+            let error = match found {
+                Ok(found) => return Some(found),
+                Err(error) => error,
+            };
+            self.complain(&error, "while looking up committed offsets");
+            if let Some(failure) = refused(&error) {
+                self.tell(consumer, ConsumerEvent::Failed(failure));
+                return None;
+            }
+            match self.listen(LOOK_UP_AGAIN) {
+                Heard::Command(command) => self.serve(consumer, command),
+                Heard::Nothing => {}
+                Heard::Stop => return None,
+            }
+        }
+    }
+
+    fn revoked(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {
+        let leaving = partitions(taken);
+        if !leaving.is_empty() && !self.is_over() {
+            lock(&self.pauses).some.retain(|tp| !leaving.contains(tp));
+            lock(&self.gone).extend(leaving.iter().cloned());
+            if consumer.assignment_lost() {
+                self.tell(consumer, ConsumerEvent::Lost(leaving));
+            } else if self.tell(consumer, ConsumerEvent::Revoked(leaving)) {
+                let closed = self.answer(consumer, |command| match command {
+                    ConsumerCommand::Closed(offsets) => Some(std::mem::take(offsets)),
+                    _ => None,
+                });
+                if let Some(offsets) = closed
+                    && let Err(error) = commit(consumer, &offsets, None)
+                {
+                    tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
+                }
+            }
+        }
+        let given_up = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(taken),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = given_up {
+            self.complain(&error, "while giving partitions up");
+        }
+    }
+}
+
+impl ClientContext for Conversation {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        ClientEvents::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complain(&error, reason);
+    }
+}
+
+impl ConsumerContext for Conversation {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
+            _ => self.revoked(consumer, list),
+        }
+    }
+}
+
+/// The end of the task, for an error that no waiting cures.
+pub(super) fn refused(error: &KafkaError) -> Option<ConnectError> {
+    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+        return Some(ConnectError::fatal(format!("The Kafka consumer failed: {error}")));
+    }
+    let denied = matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    );
+    denied.then(|| {
+        ConnectError::fatal(format!("Kafka does not allow reading: {error}. Check the ACLs of topic and group"))
+    })
+}
+
+pub(super) fn pause_all(consumer: &BaseConsumer<Conversation>) {
+    if let Ok(assignment) = consumer.assignment() {
+        let _ = consumer.pause(&assignment);
+    }
+}
+
+fn commit(consumer: &BaseConsumer<Conversation>, offsets: &Offsets, metadata: Option<&str>) -> Result<()> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (tp, offset) in offsets {
+        let mut element = list.add_partition(&tp.topic, tp.partition);
+        let _ = element.set_offset(Offset::Offset(*offset));
+        if let Some(metadata) = metadata {
+            element.set_metadata(metadata);
+        }
+    }
+    match consumer.commit(&list, CommitMode::Sync) {
+        // Nothing new to commit.
+        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+        Err(error) => Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
+    }
+}
+
+fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for tp in partitions {
+        list.add_partition(&tp.topic, tp.partition);
+    }
+    list
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
+}
+
+fn assignments(committed: &TopicPartitionList) -> Vec<Assigned> {
+    let committed_at = |offset| match offset {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    };
+    committed
+        .elements()
+        .iter()
+        .map(|element| Assigned {
+            tp: TopicPartition::new(element.topic(), element.partition()),
+            committed: committed_at(element.offset()).map(|offset| (offset, std::sync::Arc::from(element.metadata()))),
+        })
+        .collect()
+}

@@ -1,0 +1,268 @@
+//! The generated pages, path by path. Everything in them comes from the values the program runs with: definitions of
+//! keys, descriptors of plugins, the table of metrics.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pipette::metrics::table::TABLE;
+use pipette::plugins::{Family, Plugins};
+use pipette::settings::{connector, file, worker};
+use pipette_api::config::page::table;
+use pipette_api::{MetricInfo, MetricKind, Plugin};
+
+/// Every generated page: its path relative to the root, its text.
+pub(crate) fn all() -> BTreeMap<String, String> {
+    let plugins = Plugins::built_in();
+    let mut pages = BTreeMap::from([
+        ("docs/connectors/README.md".to_owned(), common_keys(&plugins)),
+        ("docs/transforms/README.md".to_owned(), list_of_transforms(&plugins)),
+        ("docs/converters.md".to_owned(), converters(&plugins)),
+        ("docs/worker.md".to_owned(), worker_keys()),
+        ("docs/metrics.md".to_owned(), metrics(&plugins)),
+    ]);
+    for (name, readme) in readmes() {
+        let of_page: Vec<_> = connectors(&plugins).filter(|plugin| plugin.info().readme == readme).collect();
+        assert!(!of_page.is_empty(), "connectors/{name}/README.md belongs to no plugin of this binary");
+        pages.insert(format!("docs/connectors/{name}.md"), connector_page(&plugins, &readme, &of_page));
+    }
+    for (name, of_page) in transforms(&plugins) {
+        pages.insert(format!("docs/transforms/{name}.md"), transform_page(&name, &of_page));
+    }
+    pages
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn note(source: &str) -> String {
+    format!("<!-- Generated from {source} by tests/it/docs.rs; a change here is overwritten. -->\n\n")
+}
+
+fn connectors(plugins: &Plugins) -> impl Iterator<Item = &'static Plugin> {
+    plugins.family(Family::Connector)
+}
+
+/// The README of each connector crate, by the crate's folder.
+fn readmes() -> BTreeMap<String, String> {
+    let folders = fs::read_dir(root().join("connectors")).expect("the connectors");
+    let read = |folder: fs::DirEntry| {
+        let readme = fs::read_to_string(folder.path().join("README.md")).expect("a README per connector crate");
+        (folder.file_name().to_string_lossy().into_owned(), readme)
+    };
+    folders.map(|folder| read(folder.expect("a connector crate"))).collect()
+}
+
+fn connector_page(plugins: &Plugins, readme: &str, of_page: &[&'static Plugin]) -> String {
+    let mut page = note("the crate's README.md, its keys and config/connectors/");
+    page.push_str(readme.trim_end());
+    for plugin in of_page {
+        let info = plugin.info();
+        let _ = write!(page, "\n\n## Keys of the {}\n\n{}\n\n", plugin.kind(), plugin_line(plugin));
+        page.push_str("Besides these there are [the keys every connector has](README.md).\n\n");
+        page.push_str(table(info.config).trim_end());
+        let (metrics, questions) = match plugin {
+            Plugin::Source(source) => (source.metrics, source.questions),
+            Plugin::Sink(sink) => (sink.metrics, sink.questions),
+            _ => unreachable!("connectors only"),
+        };
+        for question in questions {
+            let _ = write!(page, "\n\n`GET /connectors/NAME/{}`: {}", question.path, question.about);
+        }
+        if !metrics.is_empty() {
+            page.push_str("\n\nIt counts for itself: see [metrics](../metrics.md).");
+        }
+        for (path, text) in examples(plugins, plugin) {
+            let _ = write!(page, "\n\n`{path}`:\n\n```json\n{}\n```", text.trim_end());
+        }
+    }
+    page.push('\n');
+    page
+}
+
+/// The examples of a plugin: path relative to the root, text.
+fn examples(plugins: &Plugins, plugin: &'static Plugin) -> Vec<(String, String)> {
+    let folder = fs::read_dir(root().join("config/connectors")).expect("examples");
+    let mut files: Vec<PathBuf> = folder.map(|file| file.expect("an example").path()).collect();
+    files.sort();
+    let is_of = |path: &PathBuf| {
+        let config = file::connector(path).expect("a connector file").config;
+        let found = plugins.find(Family::Connector, config["connector.class"].trim()).expect("a known class");
+        found.info().class == plugin.info().class
+    };
+    let named = |path: &PathBuf| {
+        let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+        (name, fs::read_to_string(path).expect("an example"))
+    };
+    files.iter().filter(|path| is_of(path)).map(named).collect()
+}
+
+fn plugin_line(plugin: &Plugin) -> String {
+    let info = plugin.info();
+    let also: Vec<String> = info.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+    let also = if also.is_empty() { String::new() } else { format!(", also {}", also.join(", ")) };
+    format!("`{}`{also}. {}", info.class, info.about)
+}
+
+fn common_keys(plugins: &Plugins) -> String {
+    let mut page = note("the plugins of the binary and src/settings/connector.rs");
+    page.push_str("# Connectors\n\n");
+    for (name, readme) in readmes() {
+        for plugin in connectors(plugins).filter(|plugin| plugin.info().readme == readme) {
+            let info = plugin.info();
+            let _ = writeln!(page, "* [{} {}]({name}.md): {}", simple_name(info.class), plugin.kind(), info.about);
+        }
+    }
+    page.push_str("\n# Keys every connector has\n\n");
+    page.push_str(&table(&connector::COMMON));
+    let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
+    let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
+    page.push_str(
+        "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",
+    );
+    page
+}
+
+fn simple_name(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
+}
+
+/// Transformations and predicates by the name of their page: `$Key` and `$Value` share one.
+fn transforms(plugins: &Plugins) -> BTreeMap<String, Vec<&'static Plugin>> {
+    let mut pages: BTreeMap<String, Vec<&'static Plugin>> = BTreeMap::new();
+    for plugin in plugins.family(Family::Transform).chain(plugins.family(Family::Predicate)) {
+        let name = simple_name(plugin.info().class).split('$').next().unwrap_or_default();
+        pages.entry(name.to_owned()).or_default().push(plugin);
+    }
+    pages
+}
+
+fn list_of_transforms(plugins: &Plugins) -> String {
+    let mut page = note("the plugins of the binary");
+    page.push_str("# Transformations and predicates\n\n| name | kind | what it does |\n|---|---|---|\n");
+    for (name, of_page) in transforms(plugins) {
+        let plugin = of_page[0];
+        let _ = writeln!(page, "| [{name}]({name}.md) | {} | {} |", plugin.kind(), plugin.info().about);
+    }
+    page.push_str(
+        "\nA transformation stands in a connector's configuration under a name of your choice, a predicate decides \
+         which records it sees:\n\n",
+    );
+    page.push_str(CHAIN);
+    page
+}
+
+const CHAIN: &str = r#"```json
+{
+  "connector.class": "FileStreamSource",
+  "file": "/var/log/app.log",
+  "topic": "app-log",
+  "transforms": "route",
+  "transforms.route.type": "org.apache.kafka.connect.transforms.RegexRouter",
+  "transforms.route.regex": "(.*)",
+  "transforms.route.replacement": "lab.$1",
+  "transforms.route.predicate": "empty",
+  "transforms.route.negate": "true",
+  "predicates": "empty",
+  "predicates.empty.type": "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone"
+}
+```
+"#;
+
+fn transform_page(name: &str, of_page: &[&'static Plugin]) -> String {
+    let mut page = note("the plugin's descriptor and its keys");
+    let _ = write!(page, "# {name}\n\n{}\n\n", of_page[0].info().about);
+    for plugin in of_page {
+        let _ = writeln!(page, "* `{}`", plugin.info().class);
+    }
+    page.push('\n');
+    let keys = table(of_page[0].info().config);
+    page.push_str(if keys.is_empty() { "It has no keys of its own.\n" } else { &keys });
+    page
+}
+
+fn converters(plugins: &Plugins) -> String {
+    let mut page = note("the plugins of the binary");
+    page.push_str(
+        "# Converters\n\nThe keys stand under the key that names the converter, such as \
+         `value.converter.schemas.enable`.\n",
+    );
+    for plugin in plugins.family(Family::Converter).chain(plugins.family(Family::HeaderConverter)) {
+        let info = plugin.info();
+        let of_header = matches!(plugin, Plugin::HeaderConverter(_));
+        if of_header && plugins.converter(info.class).is_some() {
+            // The same class, described above: every converter of values also converts headers.
+            continue;
+        }
+        let _ = write!(page, "\n## {}\n\n{}\n\n", simple_name(info.class), plugin_line(plugin));
+        page.push_str(&table(info.config));
+    }
+    page
+}
+
+fn worker_keys() -> String {
+    let mut page = note("src/settings/worker.rs");
+    page.push_str(
+        "# Keys of the worker file\n\nThe file is a Java `.properties` file, given to `pipette run`. Keys that begin \
+         with `producer.`, `consumer.` or `admin.` go to the Kafka clients, those below `key.converter.`, \
+         `value.converter.` and `header.converter.` to the converters. A key that is not known here is a warning in \
+         the log at start.\n\n",
+    );
+    page.push_str(&table(&worker::CONFIG));
+    page
+}
+
+fn metrics(plugins: &Plugins) -> String {
+    let mut page = note("src/metrics/table.rs and the plugins' descriptors");
+    page.push_str(
+        "# Metrics\n\n`GET /metrics` shows them in Prometheus' text format. Names that begin with `kafka_connect_` \
+         are those that the usual exporter rules make of the attributes of Apache's worker. Every metric of a task \
+         also has the label `connector`. A metric appears once there is something to count.\n\n## Worker, connectors \
+         and tasks\n\n| metric | kind | labels | in Apache's worker | meaning |\n|---|---|---|---|---|\n",
+    );
+    for row in TABLE {
+        let MetricInfo { name, help, labels, .. } = &row.info;
+        let _ = writeln!(page, "| `{name}` | {} | {} | `{}` | {help} |", kind(&row.info), labels.join(", "), row.java);
+    }
+    for plugin in connectors(plugins) {
+        let of_plugin = match plugin {
+            Plugin::Source(source) => source.metrics,
+            Plugin::Sink(sink) => sink.metrics,
+            _ => unreachable!("connectors only"),
+        };
+        if of_plugin.is_empty() {
+            continue;
+        }
+        let _ =
+            write!(page, "\n## {}\n\n| metric | kind | meaning |\n|---|---|---|\n", simple_name(plugin.info().class));
+        for info in of_plugin {
+            let _ = writeln!(page, "| `pipette_{}` | {} | {} |", info.name, kind(info), info.help);
+        }
+    }
+    let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
+    page
+}
+
+fn kind(info: &MetricInfo) -> &'static str {
+    match info.kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+    }
+}
+
+/// What an empty registry shows, by its own HELP and TYPE lines.
+fn process_rows() -> String {
+    let shown = pipette::metrics::WorkerMetrics::new().render();
+    let mut rows = String::new();
+    let mut help = "";
+    for line in shown.lines() {
+        if let Some((_, text)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            help = text;
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            let _ = writeln!(rows, "| `{name}` | {kind} | {help} |");
+        }
+    }
+    rows
+}

@@ -1,0 +1,103 @@
+//! The worker as a process: what survives its restarts, and what a plugin that blocks cannot hold up.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use pipette_broker::{Broker, BrokerConfig};
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+use crate::support::worker::Worker;
+use crate::support::{topic, wait};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn broker(folder: &Path) -> Broker {
+    let mut config = BrokerConfig::new(folder.join("broker"));
+    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.fsync = false;
+    Broker::start(config).expect("a broker")
+}
+
+/// The state of a connector and of its first task, if it has one.
+fn states(worker: &Worker, name: &str) -> (Value, Value) {
+    let status = worker.rest().get(&format!("/connectors/{name}/status")).expect("an answer").body;
+    (status["connector"]["state"].clone(), status["tasks"][0]["state"].clone())
+}
+
+fn wait_for(worker: &Worker, name: &str, connector: &str, task: &Value) {
+    wait::until(&format!("{name} to be {connector}"), PATIENCE, || match states(worker, name) {
+        found if found == (json!(connector), task.clone()) => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+}
+
+#[test]
+fn posted_connectors_survive_an_orderly_restart_and_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path());
+    let bootstrap = broker.address().to_string();
+    let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
+    worker.start();
+    let mut lines = String::new();
+    for name in ["runs", "waits", "stands"] {
+        let file = folder.path().join(name);
+        fs::write(&file, "").expect("a file");
+        let config = json!({"connector.class": "FileStreamSource", "file": file, "topic": name});
+        let body = json!({"name": name, "config": config});
+        assert_eq!(worker.rest().send("POST", "/connectors", Some(&body)).expect("an answer").status, 201);
+        wait_for(&worker, name, "RUNNING", &json!("RUNNING"));
+    }
+    assert_eq!(worker.rest().put("/connectors/waits/pause", &Value::Null).expect("an answer").status, 202);
+    assert_eq!(worker.rest().put("/connectors/stands/stop", &Value::Null).expect("an answer").status, 204);
+
+    for round in 0..3 {
+        wait_for(&worker, "runs", "RUNNING", &json!("RUNNING"));
+        // A connector that begins paused plans its tasks when it is resumed.
+        wait_for(&worker, "waits", "PAUSED", &if round == 0 { json!("PAUSED") } else { Value::Null });
+        wait_for(&worker, "stands", "STOPPED", &Value::Null);
+        lines.extend((0..200).map(|line| format!("round {round} line {line}\n")));
+        fs::write(folder.path().join("runs"), &lines).expect("more lines");
+        let position = json!({"position": lines.len()});
+        wait::until("the offset of everything", PATIENCE, || {
+            let offsets = worker.rest().get("/connectors/runs/offsets").expect("an answer").body;
+            if offsets["offsets"][0]["offset"] == position { Ok(()) } else { Err(offsets.to_string()) }
+        });
+        if round == 0 {
+            assert!(worker.stop().success());
+        } else {
+            worker.kill();
+        }
+        worker.start();
+    }
+    assert_eq!(
+        topic::values(&bootstrap, "runs"),
+        lines.lines().collect::<Vec<_>>(),
+        "every offset was committed before the worker ended: nothing comes twice, nothing is missing"
+    );
+}
+
+#[test]
+fn two_polls_that_block_for_ever_leave_rest_prompt_and_other_tasks_running() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path());
+    let bootstrap = broker.address().to_string();
+    let bed = Bed::live(&bootstrap);
+    for name in ["blocks-1", "blocks-2"] {
+        bed.create(name, "BlocksInPoll", &[]);
+        bed.wait_for_states(name, &["RUNNING", "RUNNING"]);
+    }
+    bed.assert_prompt();
+    let file = folder.path().join("lines");
+    fs::write(&file, "one\ntwo\n").expect("a file");
+    bed.create("runs", "FileStreamSource", &[("file", file.to_str().expect("a path"))]);
+    bed.wait_for_states("runs", &["RUNNING", "RUNNING"]);
+    wait::until("the other task's records", PATIENCE, || match topic::values(&bootstrap, "t").len() {
+        2 => Ok(()),
+        count => Err(format!("{count} records")),
+    });
+    assert_eq!(bed.delete("/connectors/blocks-1").status, 204, "a blocked connector can be deleted");
+    bed.assert_prompt();
+}

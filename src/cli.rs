@@ -97,8 +97,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
 /// The worker, until it is told to stop.
 fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
-    let values = file::worker(path(matches, "WORKER")).map_err(Failure::setup)?;
-    let config = WorkerConfig::read(values).map_err(Failure::setup)?;
+    let config = worker_config(path(matches, "WORKER")).map_err(Failure::setup)?;
     let files = matches.get_many::<PathBuf>("CONNECTOR").unwrap_or_default();
     let connectors: Vec<_> = files.map(|path| file::connector(path)).collect::<Result<_>>().map_err(Failure::start)?;
     let broker =
@@ -113,6 +112,11 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     worker.stop();
     drop(broker);
     created
+}
+
+/// The error names the file: a key that is missing is missing there.
+fn worker_config(path: &Path) -> Result<WorkerConfig> {
+    WorkerConfig::read(file::worker(path)?).map_err(|error| error.within(path.display()))
 }
 
 fn quickstart(matches: &ArgMatches, levels: &str) -> Outcome {
@@ -154,11 +158,10 @@ fn validate_file(matches: &ArgMatches) -> Result<()> {
     let path = path(matches, "FILE");
     let connector = file::connector(path)?;
     let worker = match matches.get_one::<PathBuf>("worker") {
-        Some(worker) => file::worker(worker)?,
-        None => any_worker(),
+        Some(worker) => worker_config(worker)?,
+        None => WorkerConfig::read(any_worker())?,
     };
-    let errors =
-        errors_of(&WorkerConfig::read(worker)?, connector.config).map_err(|error| error.within(path.display()))?;
+    let errors = errors_of(&worker, connector.config).map_err(|error| error.within(path.display()))?;
     if errors.is_empty() {
         return say(&format!("{}: connector {} is valid\n", path.display(), connector.name));
     }

@@ -193,6 +193,24 @@ impl Plugins {
         }
     }
 
+    /// Why a configuration key may not name a class: nobody has it, or it belongs to another family.
+    pub fn refusal(&self, family: Family, key: &str, class: &str) -> Option<String> {
+        if self.find(family, class).is_some() {
+            return None;
+        }
+        Some(match self.find_any(class) {
+            Some(other) => format!(
+                "Invalid value {class} for configuration {key}: Class class {} does not implement the {} interface",
+                other.info().class,
+                family.interface()
+            ),
+            None => format!(
+                "Invalid value {class} for configuration {key}: Class {class} could not be found.{}",
+                self.did_you_mean(family, class)
+            ),
+        })
+    }
+
     /// ` Did you mean X?` with the nearest name of the family, or nothing when none is near.
     pub fn did_you_mean(&self, family: Family, name: &str) -> String {
         let names = self.family(family).flat_map(|plugin| {

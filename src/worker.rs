@@ -23,7 +23,7 @@ use crate::herder::{self, Deadlines, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::{admin, properties};
 use crate::metrics::WorkerMetrics;
-use crate::plugins::Plugins;
+use crate::plugins::{Family, Plugins};
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::worker::{Listener, WorkerConfig};
@@ -55,6 +55,7 @@ pub struct Worker {
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
     pub fn start(config: WorkerConfig) -> std::result::Result<Self, Failure> {
+        check_converters(&config).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
@@ -127,6 +128,18 @@ impl Worker {
         drop(self.store);
         tracing::info!("Worker stopped");
     }
+}
+
+/// A converter that does not exist would fail every connector that leaves the choice to the worker.
+fn check_converters(config: &WorkerConfig) -> Result<()> {
+    let plugins = Plugins::built_in();
+    let named = [
+        (Family::Converter, "key.converter", &config.key_converter),
+        (Family::Converter, "value.converter", &config.value_converter),
+        (Family::HeaderConverter, "header.converter", &config.header_converter),
+    ];
+    let refused = named.into_iter().find_map(|(family, key, class)| plugins.refusal(family, key, class));
+    refused.map_or(Ok(()), |error| Err(ConnectError::config(error)))
 }
 
 /// What the herder is made of.

@@ -50,6 +50,27 @@ fn wrong_command_lines_exit_with_1_and_say_why() {
 }
 
 #[test]
+fn a_worker_file_that_cannot_work_is_refused_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("worker.properties");
+    std::fs::write(&path, "bootstrap.servers=localhost:9092\n").unwrap();
+    let error = worker_config(&path).unwrap_err().to_string();
+    assert!(error.contains("worker.properties: Missing required configuration \"key.converter\""), "{error}");
+    let converters = "key.converter=StringConverter\nvalue.converter=JsonConvertr\n";
+    let state = dir.path().join("state");
+    let text = format!(
+        "bootstrap.servers=localhost:9092\nlisteners=http://127.0.0.1:0\n{converters}state.dir={}",
+        state.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let refused = Worker::start(worker_config(&path).unwrap()).err().expect("no such converter");
+    assert_eq!(refused.code, 2);
+    assert!(refused.error.to_string().contains("for configuration value.converter"), "{}", refused.error);
+    assert!(refused.error.to_string().contains("Did you mean JsonConverter?"), "{}", refused.error);
+    assert!(!state.exists(), "nothing is made for a worker that does not start");
+}
+
+#[test]
 fn a_bad_connector_file_is_told_key_by_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bad.properties");

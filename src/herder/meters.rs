@@ -50,7 +50,7 @@ impl Meters {
                     match news {
                         TaskNews::Running | TaskNews::Paused => self.task_started.add(1),
                         TaskNews::Failed { .. } => self.task_not_started.add(1),
-                        TaskNews::Stopped => {}
+                        TaskNews::Waiting { .. } | TaskNews::Stopped => {}
                     }
                 }
             }

@@ -11,6 +11,7 @@ use pipette_api::{
 use super::Parts;
 use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
+use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
@@ -73,8 +74,10 @@ fn role(
             subscription: if own.topics_regex.is_empty() {
                 Subscription::Topics(own.topics.clone())
             } else {
-                // Java asks for a match of the whole name; librdkafka searches.
-                Subscription::Pattern(format!("^({})$", own.topics_regex))
+                Subscription::Pattern(pattern::whole_name(&own.topics_regex).map_err(|error| {
+                    let text = &own.topics_regex;
+                    ConnectError::config(format!("Invalid value {text} for configuration topics.regex: {error}"))
+                })?)
             },
         },
     })

@@ -349,6 +349,7 @@ impl State {
     fn task_news(&mut self, id: &TaskId, start: u64, news: TaskNews) -> Vec<Effect> {
         match news {
             TaskNews::Running => self.set_task_status(id, start, Status::of(Condition::Running)),
+            TaskNews::Waiting { trace } => self.set_task_status(id, start, Status::waiting(trace)),
             TaskNews::Paused => self.set_task_status(id, start, Status::of(Condition::Paused)),
             TaskNews::Failed { trace } => return self.run_ended(id, start, Some(trace)),
             TaskNews::Stopped => return self.run_ended(id, start, None),

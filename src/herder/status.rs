@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct Status {
     /// The word.
     pub condition: Condition,
-    /// Why it failed.
+    /// Why it failed, or has not begun.
     pub trace: Option<Arc<str>>,
 }
 
@@ -40,6 +40,11 @@ impl Condition {
 impl Status {
     pub(super) fn of(condition: Condition) -> Self {
         Self { condition, trace: None }
+    }
+
+    /// Java knows no word for it; the trace says more than the word.
+    pub(super) fn waiting(trace: impl Into<Arc<str>>) -> Self {
+        Self { condition: Condition::Unassigned, trace: Some(trace.into()) }
     }
 
     pub(super) fn failed(trace: impl Into<Arc<str>>) -> Self {

@@ -10,7 +10,7 @@ use pipette_api::{ConfigMap, Info, Plugin, Settings};
 
 use super::form::{Entry, framework_rows, own_rows};
 use super::version;
-use crate::kafka::properties;
+use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector;
 use crate::settings::worker::WorkerConfig;
@@ -191,20 +191,7 @@ impl Sheet<'_> {
     }
 
     fn class_error(&self, key: &str, class: &str, family: Family) -> Option<String> {
-        if self.plugins.find(family, class).is_some() {
-            return None;
-        }
-        Some(match self.plugins.find_any(class) {
-            Some(other) => format!(
-                "Invalid value {class} for configuration {key}: Class class {} does not implement the {} interface",
-                other.info().class,
-                family.interface()
-            ),
-            None => format!(
-                "Invalid value {class} for configuration {key}: Class {class} could not be found.{}",
-                self.plugins.did_you_mean(family, class)
-            ),
-        })
+        self.plugins.refusal(family, key, class)
     }
 
     fn list(&self, key: &str) -> Vec<String> {
@@ -380,6 +367,12 @@ impl Sheet<'_> {
         if !error.is_empty() {
             self.blame(topics, error.into());
             self.blame(regex, error.into());
+        }
+        let pattern =
+            self.config.get(regex).filter(|_| has_regex).map(|text| (text.trim(), pattern::whole_name(text.trim())));
+        if let Some((text, Err(error))) = pattern {
+            let error = format!("Invalid value {text} for configuration {regex}: Invalid regex: {error}");
+            self.blame(regex, error);
         }
         let dead = self.config.get(connector::DEAD_LETTERS.info.name).map(|name| name.trim().to_owned());
         if let Some(dead) = dead.filter(|dead| list.contains(dead)) {

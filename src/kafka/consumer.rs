@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use pipette_api::{Assigned, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::BatchBuilder;
 use super::conversation::{Conversation, pause_all, refused};
+use super::events::ClientEvents;
 use super::properties::ClientProperties;
 
 /// What a sink reads.
@@ -92,7 +94,7 @@ impl TaskConsumer {
         config.extend(properties.clone());
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        let context = Conversation::new(events, orders, signal);
+        let context = Conversation::new(events, orders, ClientEvents::new(properties), signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -100,9 +102,7 @@ impl TaskConsumer {
             Subscription::Topics(topics) => topics.iter().map(String::as_str).collect(),
             Subscription::Pattern(pattern) => vec![pattern.as_str()],
         };
-        consumer
-            .subscribe(&topics)
-            .map_err(|error| ConnectError::config(format!("Cannot subscribe to {}: {error}", topics.join(", "))))?;
+        consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let third = max_poll_interval(properties) / 3;
         let thread = std::thread::Builder::new()
             .name(format!("consumer {name}"))
@@ -122,6 +122,15 @@ impl Drop for TaskConsumer {
             let _ = thread.join();
         }
     }
+}
+
+fn unsubscribed(subscription: &Subscription, error: &KafkaError) -> ConnectError {
+    ConnectError::config(match subscription {
+        Subscription::Topics(topics) => format!("Cannot subscribe to topics={}: {error}", topics.join(",")),
+        Subscription::Pattern(pattern) => {
+            format!("Cannot subscribe: topics.regex is no valid regular expression (tried as {pattern}): {error}")
+        }
+    })
 }
 
 fn max_poll_interval(properties: &ClientProperties) -> Duration {

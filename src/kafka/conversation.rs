@@ -63,12 +63,13 @@ impl Conversation {
     pub(super) fn new(
         events: mpsc::Sender<ConsumerEvent>,
         orders: std_mpsc::Receiver<ConsumerCommand>,
+        complaints: ClientEvents,
         signal: Signal,
     ) -> Self {
         Self {
             events,
             orders: Mutex::new(orders),
-            complaints: ClientEvents::default(),
+            complaints,
             pauses: Mutex::default(),
             gone: Mutex::default(),
             stopping: AtomicBool::new(false),

@@ -7,22 +7,33 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::properties::ClientProperties;
+
 /// The last errors of one client, so that a task can say why nothing moves.
-#[derive(Debug, Default)]
-pub(super) struct ClientEvents {
-    last: Mutex<Option<Told>>,
-}
-
 #[derive(Debug)]
-struct Told {
-    text: String,
-    at: Instant,
+pub(super) struct ClientEvents {
+    client: String,
+    last: Mutex<Last>,
 }
 
-/// The same complaint is logged once in this time: librdkafka repeats it for every attempt to connect.
+#[derive(Debug, Default)]
+struct Last {
+    /// The last error, told or not.
+    text: Option<String>,
+    /// When each kind of complaint was last logged; there are few kinds.
+    told: Vec<(Option<RDKafkaErrorCode>, Instant)>,
+}
+
+/// A kind of complaint is logged once in this time: librdkafka repeats it for every attempt to connect.
 const QUIET: Duration = Duration::from_secs(30);
 
 impl ClientEvents {
+    /// The client is named in its complaints by its `client.id`.
+    pub(super) fn new(properties: &ClientProperties) -> Self {
+        let client = properties.get("client.id").cloned().unwrap_or_default();
+        Self { client, last: Mutex::default() }
+    }
+
     /// A log line of librdkafka.
     pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
@@ -45,17 +56,52 @@ impl ClientEvents {
             return;
         }
         let text = format!("{error}: {reason}");
+        let kind = kind(error.rdkafka_error_code());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let repeated = last.as_ref().is_some_and(|told| told.text == text && told.at.elapsed() < QUIET);
-        if !repeated {
-            tracing::warn!(error = %text, "Kafka is not well; retrying");
-            *last = Some(Told { text, at: Instant::now() });
+        last.told.retain(|(_, at)| at.elapsed() < QUIET);
+        if !last.told.iter().any(|(told, _)| *told == kind) {
+            tracing::warn!(client = %self.client, error = %text, "Kafka is not well; retrying");
+            last.told.push((kind, Instant::now()));
         }
+        last.text = Some(text);
     }
 
     /// The last error, for a status that explains itself.
     pub(super) fn last_error(&self) -> Option<String> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map(|told| told.text.clone())
+        last.text.clone()
+    }
+}
+
+/// Brokers that are away are told by three codes in turn, several times a second, and each time in other words.
+fn kind(code: Option<RDKafkaErrorCode>) -> Option<RDKafkaErrorCode> {
+    match code {
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve) => {
+            Some(RDKafkaErrorCode::BrokerTransportFailure)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_away_is_told_once_however_it_is_worded() {
+        let events = ClientEvents::new(&ClientProperties::from([("client.id".to_owned(), "c-0".to_owned())]));
+        assert_eq!(events.last_error(), None);
+        for (code, reason) in [
+            (RDKafkaErrorCode::BrokerTransportFailure, "Connection refused"),
+            (RDKafkaErrorCode::AllBrokersDown, "0/1 brokers are down"),
+            (RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down"),
+            (RDKafkaErrorCode::Resolve, "no such host"),
+        ] {
+            events.error(&KafkaError::Global(code), reason);
+        }
+        assert_eq!(events.last.lock().unwrap().told.len(), 1);
+        assert!(events.last_error().unwrap().ends_with("no such host"), "status shows the latest");
+        events.error(&KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong password");
+        assert_eq!(events.last.lock().unwrap().told.len(), 2, "another trouble is told at once");
     }
 }

@@ -1,7 +1,8 @@
 //! Everything that knows librdkafka; the rest of the worker sees bytes, numbers and closed enums.
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `admin.rs` by topics and REST, `properties.rs` turns
-//! Java's client keys into librdkafka's; `loop_bench.rs` is what `pipette bench` compares with.
+//! Java's client keys into librdkafka's, `pattern.rs` its
+//! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
 pub mod consumer;
@@ -11,4 +12,5 @@ pub mod loop_bench;
 mod batch;
 mod conversation;
 mod events;
+pub mod pattern;
 mod sys;

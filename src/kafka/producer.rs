@@ -75,7 +75,8 @@ impl TaskProducer {
     pub fn start(properties: &ClientProperties) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
-        let context = Deliveries { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::default() };
+        let context =
+            Deliveries { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::new(properties) };
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the producer's settings: {error}")))?;

@@ -90,8 +90,13 @@ impl Parts {
         if self.body.is_empty() {
             return Err(ApiError::bad("The request needs a body in JSON, and has none"));
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| ApiError::bad(format!("The body is not as expected: {error}")))
+        // Jackson passes over a byte order mark too.
+        let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
+        // An array would pass for a struct, field by field.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(ApiError::bad("The body must be a JSON object: {…}"));
+        }
+        serde_json::from_slice(body).map_err(|error| ApiError::bad(format!("The body is not as expected: {error}")))
     }
 }
 

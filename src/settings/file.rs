@@ -29,8 +29,10 @@ pub fn worker(path: &Path) -> Result<ConfigMap> {
 /// Reads a connector file: a flat JSON object, a JSON object as for `POST /connectors`, or a properties file.
 pub fn connector(path: &Path) -> Result<ConnectorFile> {
     let bytes = read(path)?;
+    // Windows editors put a byte order mark in front.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let looks_like_json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let file = if looks_like_json { from_json(&bytes) } else { properties::parse(&bytes).and_then(flat) };
+    let file = if looks_like_json { from_json(bytes) } else { properties::parse(bytes).and_then(flat) };
     file.map_err(|error| error.within(path.display()))
 }
 
@@ -86,6 +88,7 @@ mod tests {
     fn the_three_formats_mean_the_same() {
         let properties = check("name=a\ntasks.max=2\n").unwrap();
         assert_eq!(check(r#" {"name":"a","tasks.max":2}"#).unwrap(), properties);
+        assert_eq!(check("\u{feff}{\"name\":\"a\",\"tasks.max\":2}").unwrap(), properties);
         assert_eq!(check(r#"{"name":"a","config":{"tasks.max":"2"},"other":1}"#).unwrap(), properties);
         let paused = check(r#"{"name":"a","config":{"tasks.max":"2"},"initial_state":"paused"}"#).unwrap();
         assert_eq!(paused.initial_state.as_deref(), Some("paused"));

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pipette_api::config::checks::{at_least, one_of_any_case};
+use pipette_api::config::checks::{at_least, not_empty, one_of_any_case};
 use pipette_api::config::key::ClassName;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
@@ -43,7 +43,8 @@ static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
 )
-.default("pipette-state");
+.default("pipette-state")
+.check(not_empty);
 static OFFSETS_FILE: Key<String> = Key::new(
     "offset.storage.file.filename",
     "Apache's offsets file. If it exists and `state.dir` has no offsets yet, it is read once at start.",
@@ -314,6 +315,14 @@ mod tests {
         assert_eq!(worker.worker_id("127.0.0.1:1234".parse().unwrap()), "127.0.0.1:1234");
         let error = WorkerConfig::read(ConfigMap::new()).unwrap_err().to_string();
         assert_eq!(error, "Missing required configuration \"bootstrap.servers\" which has no default value.");
+    }
+
+    #[test]
+    fn values_that_would_do_harm_later_are_refused_at_once() {
+        let refused = |key, value| read(&[(key, value)]).unwrap_err().to_string();
+        assert_eq!(refused("state.dir", " "), "Invalid value  for configuration state.dir: String must be non-empty");
+        let negative = "Invalid value -5 for configuration offset.flush.interval.ms: Value must be at least 0";
+        assert_eq!(refused("offset.flush.interval.ms", "-5"), negative);
     }
 
     #[test]

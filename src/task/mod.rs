@@ -54,6 +54,11 @@ pub struct TaskReport {
 pub enum TaskNews {
     /// It polls or puts.
     Running,
+    /// It has not begun: the plugin says that trying again helps.
+    Waiting {
+        /// Why, for people.
+        trace: String,
+    },
     /// It is paused; its batches have run their hooks.
     Paused,
     /// It has ended with an error; `trace` is what `GET …/status` shows: one sentence first, causes behind.

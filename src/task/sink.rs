@@ -96,6 +96,7 @@ impl SinkLoop {
             match task.start(context.clone()).await {
                 Ok(()) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Retriable => {
+                    self.reporter.waiting(&error);
                     self.rest(&error, attempt, "Cannot start yet; trying again").await;
                     attempt += 1;
                 }

@@ -68,6 +68,7 @@ impl SourceLoop {
             match task.start(context.clone()).await {
                 Ok(()) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Retriable => {
+                    self.reporter.waiting(&error);
                     self.rest(&error, attempt, "Cannot start yet; trying again").await;
                     attempt += 1;
                 }

@@ -90,6 +90,11 @@ impl Reporter {
         self.tell(TaskNews::Paused);
     }
 
+    /// The plugin cannot start yet and is asked again.
+    pub fn waiting(&self, error: &ConnectError) {
+        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {}", error.chain()) });
+    }
+
     fn failed(&self, failure: &Failure) {
         let trace = failure.trace(&self.id);
         tracing::error!(error = %trace.lines().next().unwrap_or_default(), "Task failed; restart it when the cause is gone");

@@ -43,6 +43,17 @@ fn a_connector_lives_from_post_to_delete() {
 }
 
 #[test]
+fn a_task_that_cannot_start_yet_says_why() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    bed.tasks.wait("a", 0, "Cannot start yet; trying again: input.path: folder /inbox does not exist");
+    bed.wait_for_states("a", &["RUNNING", "UNASSIGNED"]);
+    let trace = bed.get("/connectors/a/status").json()["tasks"][0]["trace"].clone();
+    assert!(trace.as_str().unwrap().contains("input.path: folder /inbox does not exist"), "{trace}");
+}
+
+#[test]
 fn connectors_survive_a_restart_as_they_were_wanted() {
     let bed = Bed::new();
     bed.create("runs", "ToySource", &[]);
@@ -214,6 +225,8 @@ fn errors_have_javas_status_and_form() {
     check("POST", "/connectors", &[], r#"{"name":"b","configs":{}}"#, (400, "unknown field `configs`"));
     check("POST", "/connectors", &[], r#"{"name":"b"}"#, (400, "has no \"config\""));
     check("POST", "/connectors", &[], "", (400, "needs a body"));
+    let array = r#"["b",{"connector.class":"ToySource","topic":"t"}]"#;
+    check("POST", "/connectors", &[], array, (400, "must be a JSON object"));
     check("PUT", "/connectors/b/config", &[], r#"{"a":[1]}"#, (400, "The value of a must be text"));
     check("PUT", "/connectors/b/config", &["Content-Type: text/plain"], "{}", (415, "HTTP 415 Unsupported Media Type"));
     check("GET", "/connectors", &["Accept: text/plain"], "", (406, "HTTP 406 Not Acceptable"));

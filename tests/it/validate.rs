@@ -129,6 +129,20 @@ fn what_cannot_be_validated_is_a_clear_400() {
 }
 
 #[test]
+fn a_pattern_of_topics_that_can_never_match_is_refused() {
+    let bed = Bed::new();
+    let check = |pattern: &str| {
+        let config = json!({"connector.class":"FileStreamSink","name":"x","file":"/tmp/x","topics.regex":pattern});
+        let answer = bed.put("/connector-plugins/FileStreamSink/config/validate", &config.to_string());
+        answer.json()["configs"].as_array().unwrap().iter().find(|row| row["value"]["name"] == "topics.regex").unwrap()
+            ["value"]["errors"]
+            .clone()
+    };
+    assert_eq!(check(r"lab\.\d+"), json!([]));
+    assert_eq!(check("("), json!(["Invalid value ( for configuration topics.regex: Invalid regex: Unclosed group"]));
+}
+
+#[test]
 fn a_password_is_never_shown() {
     let bed = Bed::new();
     let config = r#"{"connector.class":"ToySource","name":"x","topic":"t","secret":"hunter2"}"#;

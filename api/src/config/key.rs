@@ -295,7 +295,10 @@ impl FromText for Duration {
     const KIND: KeyType = KeyType::Long;
     /// Whole milliseconds, not negative.
     fn from_text(text: &str) -> Result<Self, String> {
-        u64::from_text(text).map(Self::from_millis)
+        match i64::from_text(text)? {
+            millis if millis < 0 => Err("Value must be at least 0".into()),
+            millis => Ok(Self::from_millis(millis.unsigned_abs())),
+        }
     }
 }
 

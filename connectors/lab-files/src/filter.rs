@@ -10,7 +10,8 @@ use crate::settings::LabFilesSettings;
 /// A pattern that the whole name must match, as Java's `matches()`.
 pub(crate) fn whole_name(pattern: &str) -> Result<Regex, String> {
     // Compiled alone first, so that a stray bracket cannot hide in the group that is put around it.
-    Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).map_err(|error| error.to_string())
+    // A name may hold a line break, and `.*` means every file: one that is never looked at would be lost silently.
+    Regex::new(pattern).and_then(|_| Regex::new(&format!("(?s)^(?:{pattern})$"))).map_err(|error| error.to_string())
 }
 
 /// Globs in which `*` stays inside one folder and `**` crosses folders. A glob without a slash is about the name, in
@@ -43,6 +44,7 @@ mod tests {
     fn names_match_as_a_whole_and_broken_patterns_are_refused() {
         let csv = whole_name(r".*\.csv|x").unwrap();
         assert!(csv.is_match("a.csv") && csv.is_match("x") && !csv.is_match("a.csv.bak"));
+        assert!(whole_name(".*").unwrap().is_match("two\nlines.csv"));
         assert!(whole_name(")(").is_err());
     }
 

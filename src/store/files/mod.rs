@@ -101,7 +101,7 @@ fn failed(path: &Path, verb: &str, error: std::io::Error) -> ConnectError {
         ReadOnlyFilesystem => "the file system is read-only: set state.dir to a folder on a writable one",
         _ => "check the disk under state.dir",
     };
-    ConnectError::retriable(format!("Cannot {verb} {}: {error}: {advice}", path.display())).because(error)
+    ConnectError::retriable(format!("Cannot {verb} {}: {advice}", path.display())).because(error)
 }
 
 /// A file that is not what it should be: names the file and says how to go on. Nothing is repaired by guessing.

@@ -259,6 +259,12 @@ impl Tasks {
         self.stubborn.lock().unwrap().iter().any(|name| **name == *id.connector)
     }
 
+    pub(crate) fn wait(&self, connector: &str, task: usize, trace: &str) {
+        let id = TaskId { connector: connector.into(), task };
+        let (start, reports) = self.running.lock().unwrap()[&id].clone();
+        reports.send(TaskReport { id, start, news: TaskNews::Waiting { trace: trace.into() } }).unwrap();
+    }
+
     pub(crate) fn fail(&self, connector: &str, task: usize, trace: &str) {
         let id = TaskId { connector: connector.into(), task };
         let (start, reports) = self.running.lock().unwrap().remove(&id).expect("runs");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connector_file::SOURCE as FILE_SOURCE;
 use pipette::task::TaskNews;
 use pipette_api::{
-    ConfigDef, ConnectError, Connector, Datum, Hook, Info, OffsetShape, Partition, Position, Record, Result,
+    ConfigDef, ConnectError, Connector, Datum, Hook, Info, OffsetShape, Partition, Plugin, Position, Record, Result,
     SourceBatch, SourceContext, SourceEntry, SourcePlugin, SourceRecord, SourceTask, Value, Wish, async_trait,
 };
 
@@ -152,6 +152,20 @@ fn a_retriable_poll_is_tried_again_and_a_fatal_one_ends_the_task() {
     let trace = stage.hear("away", |news| matches!(news, TaskNews::Failed { .. }));
     assert!(trace.starts_with("Task away-0 failed in poll: the disk is gone"), "{trace}");
     assert_eq!(topic::values(&stage.bootstrap(), "scripted"), ["before"], "what was polled before is delivered");
+}
+
+#[test]
+fn a_folder_that_is_not_there_yet_is_named_and_waited_for() {
+    let [Plugin::Source(lab_files)] = connector_lab_files::PLUGINS else { panic!("one source") };
+    let mut stage = Stage::new();
+    let inbox = stage.path("inbox");
+    let config = [("input.path", inbox.to_str().unwrap()), ("topic", "t"), ("cleanup.policy", "NONE")];
+    let task = stage.source("lab", lab_files, &config);
+    let trace = stage.hear("lab", |news| matches!(news, TaskNews::Waiting { .. }));
+    assert!(trace.contains("trying again: input.path: folder"), "{trace}");
+    std::fs::create_dir(&inbox).unwrap();
+    stage.hear("lab", |news| matches!(news, TaskNews::Running));
+    stage.stop("lab", &task);
 }
 
 #[test]

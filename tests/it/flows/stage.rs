@@ -150,7 +150,7 @@ impl Stage {
             }
             let found = seen.iter().position(|report| &*report.id.connector == name && wanted(&report.news));
             match found.map(|index| seen.remove(index).news) {
-                Some(TaskNews::Failed { trace }) => Ok(trace),
+                Some(TaskNews::Failed { trace } | TaskNews::Waiting { trace }) => Ok(trace),
                 Some(_) => Ok(String::new()),
                 None => Err(format!("{seen:?}")),
             }

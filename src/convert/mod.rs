@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_plugin_starts_with_its_defaults() {
+    fn every_plugin_starts_with_its_defaults_and_keeps_the_laws_of_configurations() {
         for plugin in PLUGINS {
             let settings = pipette_api::Settings::new(pipette_api::ConfigMap::new(), plugin.info().config);
             let made = match plugin {
@@ -199,6 +199,9 @@ mod tests {
                 other => panic!("{} is no converter", other.info().class),
             };
             assert!(made.is_ok(), "{}", plugin.info().class);
+            let framework: &[_] = &[("converter.type", "value")];
+            let smallest = if plugin.info().config.keys().is_empty() { &[] } else { framework };
+            pipette_kit::config_laws::hold(plugin.info(), smallest);
         }
         let count = |kind: &str| PLUGINS.iter().filter(|plugin| plugin.kind() == kind).count();
         assert_eq!((count("converter"), count("header_converter")), (3, 4));

@@ -1,15 +1,24 @@
 //! `ByteArrayConverter`: bytes as they are, no copy in either direction.
 
 use pipette_api::config::ConfigDef;
-use pipette_api::record::KafkaHeaders;
-use pipette_api::{Blob, ConnectError, Converter, Datum, HeaderConverter, Kind, Result, Schema, Value};
+use pipette_api::{Blob, ConnectError, Datum, Kind, Result, Schema, Value};
 
-use super::{CONVERTER_TYPE, java, payload_refused};
+use super::{CONVERTER_TYPE, Form, java, payload_refused};
 
 pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[&CONVERTER_TYPE.info]);
 
 #[derive(Debug)]
 pub(super) struct ByteArrayConverter;
+
+impl Form for ByteArrayConverter {
+    fn write<'a>(&mut self, datum: &'a Datum, _buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        write(datum)
+    }
+
+    fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
+        Ok(read(bytes))
+    }
+}
 
 fn write(datum: &Datum) -> Result<Option<&[u8]>> {
     if let Some(schema) = &datum.schema
@@ -33,38 +42,6 @@ fn write(datum: &Datum) -> Result<Option<&[u8]>> {
 
 fn read(bytes: Option<&Blob>) -> Datum {
     Datum::new(Schema::optional(Kind::Bytes), bytes.map_or(Value::Null, |bytes| Value::Bytes(bytes.clone())))
-}
-
-impl Converter for ByteArrayConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _headers: &mut KafkaHeaders,
-        datum: &'a Datum,
-        _buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        write(datum)
-    }
-
-    fn decode(&mut self, _topic: &str, _headers: &KafkaHeaders, bytes: Option<&Blob>) -> Result<Datum> {
-        Ok(read(bytes))
-    }
-}
-
-impl HeaderConverter for ByteArrayConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _name: &str,
-        datum: &'a Datum,
-        _buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        write(datum)
-    }
-
-    fn decode(&mut self, _topic: &str, _name: &str, bytes: Option<&Blob>) -> Result<Datum> {
-        Ok(read(bytes))
-    }
 }
 
 #[cfg(test)]

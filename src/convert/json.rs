@@ -14,16 +14,13 @@ use std::sync::Arc;
 
 use pipette_api::config::checks::one_of_any_case;
 use pipette_api::config::{ConfigDef, Importance, Width};
-use pipette_api::record::KafkaHeaders;
-use pipette_api::{
-    Blob, ConnectError, Converter, Datum, HeaderConverter, Key, Result, Schema, SchemaCache, Settings, Text, Value,
-};
+use pipette_api::{Blob, ConnectError, Datum, Key, Result, Schema, SchemaCache, Settings, Text, Value};
 use pipette_json::{Document, Parser, Reader, Shape, SyntaxError};
 
 use self::decode::Decoder;
 use self::encode::Encoder;
 use self::known::KnownSchemas;
-use super::CONVERTER_TYPE;
+use super::{CONVERTER_TYPE, Form};
 
 const SCHEMAS: &str = "Schemas";
 const SERIALIZATION: &str = "Serialization";
@@ -116,43 +113,6 @@ impl JsonConverter {
         })
     }
 
-    fn write<'a>(&mut self, datum: &Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
-        buffer.clear();
-        if datum.is_null() {
-            return Ok(None);
-        }
-        let schema = datum.schema.as_ref();
-        if !self.envelope {
-            self.encoder.value(schema, &datum.value, buffer)?;
-            return Ok(Some(buffer));
-        }
-        buffer.extend_from_slice(b"{\"schema\":");
-        match schema {
-            None => buffer.extend_from_slice(b"null"),
-            Some(schema) => {
-                let encoder = self.encoder;
-                let rendered = self.rendered.get_or_try(schema, |schema| schema::render(schema, encoder))?;
-                buffer.extend_from_slice(rendered);
-            }
-        }
-        buffer.extend_from_slice(b",\"payload\":");
-        self.encoder.value(schema, &datum.value, buffer)?;
-        buffer.push(b'}');
-        Ok(Some(buffer))
-    }
-
-    fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
-        let Some(bytes) = bytes else { return Ok(Datum::NULL) };
-        let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
-        read.map_err(|error| {
-            if SyntaxError::is_cause_of(&error) {
-                let message = "Converting byte[] to Kafka Connect data failed due to serialization error";
-                return ConnectError::data(message).because(error);
-            }
-            error
-        })
-    }
-
     fn document(&mut self, reader: &mut Reader<'_>) -> Result<Datum> {
         if reader.at_end() {
             return match &self.fixed {
@@ -219,6 +179,45 @@ impl JsonConverter {
     }
 }
 
+impl Form for JsonConverter {
+    fn write<'a>(&mut self, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        buffer.clear();
+        if datum.is_null() {
+            return Ok(None);
+        }
+        let schema = datum.schema.as_ref();
+        if !self.envelope {
+            self.encoder.value(schema, &datum.value, buffer)?;
+            return Ok(Some(buffer));
+        }
+        buffer.extend_from_slice(b"{\"schema\":");
+        match schema {
+            None => buffer.extend_from_slice(b"null"),
+            Some(schema) => {
+                let encoder = self.encoder;
+                let rendered = self.rendered.get_or_try(schema, |schema| schema::render(schema, encoder))?;
+                buffer.extend_from_slice(rendered);
+            }
+        }
+        buffer.extend_from_slice(b",\"payload\":");
+        self.encoder.value(schema, &datum.value, buffer)?;
+        buffer.push(b'}');
+        Ok(Some(buffer))
+    }
+
+    fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
+        let Some(bytes) = bytes else { return Ok(Datum::NULL) };
+        let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
+        read.map_err(|error| {
+            if SyntaxError::is_cause_of(&error) {
+                let message = "Converting byte[] to Kafka Connect data failed due to serialization error";
+                return ConnectError::data(message).because(error);
+            }
+            error
+        })
+    }
+}
+
 fn fixed_schema(text: &str, parser: &mut Parser) -> Result<Option<Arc<Schema>>> {
     if text.trim().is_empty() {
         return Ok(None);
@@ -232,36 +231,4 @@ fn fixed_schema(text: &str, parser: &mut Parser) -> Result<Option<Arc<Schema>>> 
         };
         ConnectError::config(message)
     })
-}
-
-impl Converter for JsonConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _headers: &mut KafkaHeaders,
-        datum: &'a Datum,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        self.write(datum, buffer)
-    }
-
-    fn decode(&mut self, _topic: &str, _headers: &KafkaHeaders, bytes: Option<&Blob>) -> Result<Datum> {
-        self.read(bytes)
-    }
-}
-
-impl HeaderConverter for JsonConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _name: &str,
-        datum: &'a Datum,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        self.write(datum, buffer)
-    }
-
-    fn decode(&mut self, _topic: &str, _name: &str, bytes: Option<&Blob>) -> Result<Datum> {
-        self.read(bytes)
-    }
 }

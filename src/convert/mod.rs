@@ -12,8 +12,10 @@ mod json;
 mod text;
 
 use pipette_api::config::{Importance, Width};
+use pipette_api::record::KafkaHeaders;
 use pipette_api::{
-    ConnectError, Converter, ConverterPlugin, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload, Plugin,
+    Blob, ConnectError, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload,
+    Plugin, Result,
 };
 
 /// Set by the framework; every converter but `SimpleHeaderConverter` lists it first.
@@ -63,29 +65,76 @@ const SIMPLE: Info = Info {
 
 /// The converters of the worker.
 pub static PLUGINS: &[Plugin] = &[
-    Plugin::Converter(ConverterPlugin { info: BYTES, make: |_, _| Ok(Box::new(bytes::ByteArrayConverter)) }),
+    Plugin::Converter(ConverterPlugin { info: BYTES, make: |_, _| Ok(Box::new(Anywhere(bytes::ByteArrayConverter))) }),
     Plugin::Converter(ConverterPlugin {
         info: JSON,
-        make: |settings, _| Ok(Box::new(json::JsonConverter::new(&settings)?) as Box<dyn Converter>),
+        make: |settings, _| Ok(Box::new(Anywhere(json::JsonConverter::new(&settings)?))),
     }),
     Plugin::Converter(ConverterPlugin {
         info: TEXT,
-        make: |settings, _| Ok(Box::new(text::StringConverter::new(&settings)?) as Box<dyn Converter>),
+        make: |settings, _| Ok(Box::new(Anywhere(text::StringConverter::new(&settings)?))),
     }),
-    Plugin::HeaderConverter(HeaderConverterPlugin { info: BYTES, make: |_| Ok(Box::new(bytes::ByteArrayConverter)) }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: BYTES,
+        make: |_| Ok(Box::new(Anywhere(bytes::ByteArrayConverter))),
+    }),
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: JSON,
-        make: |settings| Ok(Box::new(json::JsonConverter::new(&settings)?) as Box<dyn HeaderConverter>),
+        make: |settings| Ok(Box::new(Anywhere(json::JsonConverter::new(&settings)?))),
     }),
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: TEXT,
-        make: |settings| Ok(Box::new(text::StringConverter::new(&settings)?) as Box<dyn HeaderConverter>),
+        make: |settings| Ok(Box::new(Anywhere(text::StringConverter::new(&settings)?))),
     }),
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: SIMPLE,
         make: |_| Ok(Box::new(header::SimpleHeaderConverter::new())),
     }),
 ];
+
+/// A form that is the same in keys, values and headers, of every topic and header name.
+trait Form: Send {
+    /// See [`Converter::encode`].
+    fn write<'a>(&mut self, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>>;
+
+    /// See [`Converter::decode`].
+    fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum>;
+}
+
+/// Makes both converters of a form.
+struct Anywhere<F>(F);
+
+impl<F: Form> Converter for Anywhere<F> {
+    fn encode<'a>(
+        &mut self,
+        _topic: &str,
+        _headers: &mut KafkaHeaders,
+        datum: &'a Datum,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>> {
+        self.0.write(datum, buffer)
+    }
+
+    fn decode(&mut self, _topic: &str, _headers: &KafkaHeaders, bytes: Option<&Blob>) -> Result<Datum> {
+        self.0.read(bytes)
+    }
+}
+
+impl<F: Form> HeaderConverter for Anywhere<F> {
+    fn encode<'a>(
+        &mut self,
+        _topic: &str,
+        _name: &str,
+        datum: &'a Datum,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>> {
+        self.0.write(datum, buffer)
+    }
+
+    fn decode(&mut self, _topic: &str, _name: &str, bytes: Option<&Blob>) -> Result<Datum> {
+        self.0.read(bytes)
+    }
+}
 
 /// Small payloads are read into memory before a converter sees them; this one is not small.
 fn payload_refused(converter: &str, payload: &dyn Payload) -> ConnectError {
@@ -141,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_plugin_starts_with_its_defaults() {
+    fn every_plugin_starts_with_its_defaults_and_keeps_the_laws_of_configurations() {
         for plugin in PLUGINS {
             let settings = pipette_api::Settings::new(pipette_api::ConfigMap::new(), plugin.info().config);
             let made = match plugin {
@@ -150,6 +199,9 @@ mod tests {
                 other => panic!("{} is no converter", other.info().class),
             };
             assert!(made.is_ok(), "{}", plugin.info().class);
+            let framework: &[_] = &[("converter.type", "value")];
+            let smallest = if plugin.info().config.keys().is_empty() { &[] } else { framework };
+            pipette_kit::config_laws::hold(plugin.info(), smallest);
         }
         let count = |kind: &str| PLUGINS.iter().filter(|plugin| plugin.kind() == kind).count();
         assert_eq!((count("converter"), count("header_converter")), (3, 4));

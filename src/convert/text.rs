@@ -1,12 +1,9 @@
 //! `StringConverter`: plain text. Strings pass without a copy in either direction.
 
 use pipette_api::config::{ConfigDef, Importance, Width};
-use pipette_api::record::KafkaHeaders;
-use pipette_api::{
-    Blob, ConnectError, Converter, Datum, HeaderConverter, Key, Kind, Result, Schema, Settings, Text, Value,
-};
+use pipette_api::{Blob, ConnectError, Datum, Key, Kind, Result, Schema, Settings, Text, Value};
 
-use super::{CONVERTER_TYPE, java};
+use super::{CONVERTER_TYPE, Form, java};
 
 static ENCODING: Key<String> =
     Key::new("converter.encoding", "The character set that text is written in and read as. Only UTF-8 for now.")
@@ -31,6 +28,16 @@ impl StringConverter {
              set it to UTF-8",
             ENCODING.info.name
         )))
+    }
+}
+
+impl Form for StringConverter {
+    fn write<'a>(&mut self, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        write(datum, buffer)
+    }
+
+    fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
+        Ok(read(bytes))
     }
 }
 
@@ -70,38 +77,6 @@ fn lossy(mut bytes: &[u8]) -> String {
         bytes = &bad[if surrogate { 3 } else { chunk.invalid().len() }..];
     }
     text
-}
-
-impl Converter for StringConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _headers: &mut KafkaHeaders,
-        datum: &'a Datum,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        write(datum, buffer)
-    }
-
-    fn decode(&mut self, _topic: &str, _headers: &KafkaHeaders, bytes: Option<&Blob>) -> Result<Datum> {
-        Ok(read(bytes))
-    }
-}
-
-impl HeaderConverter for StringConverter {
-    fn encode<'a>(
-        &mut self,
-        _topic: &str,
-        _name: &str,
-        datum: &'a Datum,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>> {
-        write(datum, buffer)
-    }
-
-    fn decode(&mut self, _topic: &str, _name: &str, bytes: Option<&Blob>) -> Result<Datum> {
-        Ok(read(bytes))
-    }
 }
 
 #[cfg(test)]

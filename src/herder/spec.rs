@@ -43,7 +43,8 @@ pub(super) fn task(
             log_messages: own.log_messages,
         },
         flush_interval: parts.worker.flush_interval,
-        flush_timeout: parts.worker.flush_timeout,
+        // A task that is told to stop is to be through with it before it is abandoned.
+        flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
         id: id.clone(),
         shared,
     })

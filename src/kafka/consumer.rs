@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pipette_api::{Assigned, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
@@ -70,7 +69,8 @@ pub struct TaskConsumer {
     pub events: mpsc::Receiver<ConsumerEvent>,
     /// What is said to it.
     pub commands: ConsumerCommands,
-    thread: Option<JoinHandle<()>>,
+    /// Tells nothing; it closes when the thread is through.
+    ended: std_mpsc::Receiver<()>,
 }
 
 /// The way to the consumer thread; cheap to clone.
@@ -80,6 +80,9 @@ pub type ConsumerCommands = std_mpsc::Sender<ConsumerCommand>;
 const BATCHES_AHEAD: usize = 4;
 /// How long one idle poll lasts: bounds how late a command is seen.
 const POLL: Duration = Duration::from_millis(20);
+/// How long leaving the group is waited for. A broker that is away, or a join that the broker holds back until a dead
+/// member times out, would make it 5 s; the thread then goes on leaving alone.
+const LEAVE: Duration = Duration::from_secs(1);
 
 impl TaskConsumer {
     /// Starts the thread; the group is joined in the background, and left at once when `signal` says that the task was
@@ -104,11 +107,15 @@ impl TaskConsumer {
         };
         consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let third = max_poll_interval(properties) / 3;
-        let thread = std::thread::Builder::new()
+        let (end, ended) = std_mpsc::channel();
+        std::thread::Builder::new()
             .name(format!("consumer {name}"))
-            .spawn(move || Loop { consumer, patience: third, held: None }.run())
+            .spawn(move || {
+                Loop { consumer, patience: third, held: None }.run();
+                drop::<std_mpsc::Sender<()>>(end);
+            })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
-        Ok(Self { events: heard, commands, thread: Some(thread) })
+        Ok(Self { events: heard, commands, ended })
     }
 }
 
@@ -118,9 +125,7 @@ impl Drop for TaskConsumer {
         self.events.close();
         // Whatever is still in the channel would keep the thread waiting for room.
         while self.events.try_recv().is_ok() {}
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = self.ended.recv_timeout(LEAVE);
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::io::Write;
 
-use pipette_api::data::decimal::Decimal;
 use pipette_api::{ConnectError, Result, Struct, Value};
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -15,16 +14,16 @@ pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => put(out, format_args!("{value}")),
-        Value::I8(value) => put(out, format_args!("{value}")),
-        Value::I16(value) => put(out, format_args!("{value}")),
-        Value::I32(value) => put(out, format_args!("{value}")),
-        Value::I64(value) => put(out, format_args!("{value}")),
-        Value::F32(value) => float(out, f64::from(value.abs()), &format!("{value:?}"), &format!("{value:e}")),
-        Value::F64(value) => float(out, value.abs(), &format!("{value:?}"), &format!("{value:e}")),
+        Value::I8(number) => pipette_json::write_i64(i64::from(*number), out),
+        Value::I16(number) => pipette_json::write_i64(i64::from(*number), out),
+        Value::I32(number) => pipette_json::write_i64(i64::from(*number), out),
+        Value::I64(number) => pipette_json::write_i64(*number, out),
+        Value::F32(number) => pipette_json::write_f32(*number, out),
+        Value::F64(number) => pipette_json::write_f64(*number, out),
         Value::Date(days) => date(out, i64::from(*days) * DAY_MS),
         Value::Time(millis) => date(out, i64::from(*millis)),
         Value::Timestamp(millis) => date(out, *millis),
-        Value::Decimal(value) => decimal(out, value),
+        Value::Decimal(value) => pipette_json::write_decimal(value, out),
         Value::String(text) => out.extend_from_slice(text.as_bytes()),
         Value::Bytes(bytes) => put(out, format_args!("[B@{:x}", identity(bytes.as_bytes()))),
         Value::Payload(payload) => return Err(no_text(payload.len())),
@@ -88,35 +87,6 @@ fn structure(out: &mut Vec<u8>, record: &Struct) -> Result<()> {
     Ok(())
 }
 
-/// Shortest digits; an exponent below 10^-3 and from 10^7.
-fn float(out: &mut Vec<u8>, magnitude: f64, plain: &str, scientific: &str) {
-    if magnitude.is_infinite() {
-        let sign = if plain.starts_with('-') { "-" } else { "" };
-        return put(out, format_args!("{sign}Infinity"));
-    }
-    if magnitude.is_nan() || magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
-        return out.extend_from_slice(plain.as_bytes());
-    }
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
-    let fraction = if digits.contains('.') { "" } else { ".0" };
-    put(out, format_args!("{digits}{fraction}E{exponent}"));
-}
-
-/// `BigDecimal.toString`: plain, unless the exponent is positive or far below zero.
-fn decimal(out: &mut Vec<u8>, value: &Decimal) {
-    let digits = value.unscaled.magnitude().to_string();
-    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
-    let exponent = length - 1 - i64::from(value.scale);
-    if value.scale >= 0 && exponent >= -6 {
-        return put(out, format_args!("{value}"));
-    }
-    let text = value.unscaled.to_string();
-    let (sign, digits) = text.split_at(text.len() - digits.len());
-    let (first, rest) = digits.split_at(1);
-    let point = if rest.is_empty() { "" } else { "." };
-    put(out, format_args!("{sign}{first}{point}{rest}E{exponent:+}"));
-}
-
 /// `Date.toString` in UTC, which is the zone of a container.
 fn date(out: &mut Vec<u8>, millis: i64) {
     let (day, seconds) = (millis.div_euclid(DAY_MS), millis.rem_euclid(DAY_MS) / 1000);
@@ -151,6 +121,7 @@ mod tests {
     use std::sync::Arc;
 
     use pipette_api::data::build::SchemaBuilder;
+    use pipette_api::data::decimal::Decimal;
     use pipette_api::{Blob, Kind, Map, Schema};
 
     use super::*;

@@ -8,9 +8,16 @@ use std::path::PathBuf;
 use connector_file::{SINK, SOURCE};
 use pipette_api::{ConfigMap, Datum, Payload, PayloadReader, Result, SinkPlugin, SourcePlugin, Value, async_trait};
 use pipette_kit::{
-    Capability, Redelivery, SinkDriver, SinkTraits, SourceDriver, SourceTraits, build, sink_laws, source_laws,
+    Capability, Redelivery, SinkDriver, SinkTraits, SourceDriver, SourceTraits, build, config_laws, sink_laws,
+    source_laws,
 };
 use tempfile::TempDir;
+
+#[test]
+fn configurations_keep_their_laws() {
+    config_laws::hold(&SOURCE.info, &[("topic", "lines")]);
+    config_laws::hold(&SINK.info, &[]);
+}
 
 #[test]
 fn the_source_keeps_its_laws() {

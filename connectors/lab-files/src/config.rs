@@ -13,6 +13,13 @@ use crate::decode::CharsetChoice;
 use crate::filter;
 use crate::settings::{KeyChoice, character, rule};
 
+const WATCH_MODES: &[&str] = &["auto", "events", "poll"];
+const OUTPUT_MODES: &[&str] = &["records", "whole"];
+const FILE_ERRORS: &[&str] = &["fail", "skip", "quarantine"];
+const CLEANUPS: &[&str] = &["NONE", "MOVE", "DELETE"];
+const FORMATS: &[&str] = &["auto", "csv", "lines"];
+const ROW_WIDTHS: &[&str] = &["strict", "pad", "flexible"];
+
 pub(crate) static INPUT_PATH: Key<Vec<String>> = Key::new(
     "input.path",
     "Folders to watch, separated by commas. They must exist; a share that is not mounted is waited for.",
@@ -75,8 +82,8 @@ pub(crate) static WATCH_MODE: Key<String> = Key::new(
 )
 .default("auto")
 .group("Input")
-.recommended(&["auto", "events", "poll"])
-.check(watch_mode);
+.recommended(WATCH_MODES)
+.check(|text| one_of(text, WATCH_MODES));
 pub(crate) static POLL_INTERVAL: Key<Duration> = Key::new("poll.interval.ms", "Time between two scans of the folders.")
     .default("5000")
     .group("Input")
@@ -120,8 +127,8 @@ pub(crate) static OUTPUT_MODE: Key<String> = Key::new(
 .default("records")
 .importance(Importance::High)
 .group("Output")
-.recommended(&["records", "whole"])
-.check(output_mode);
+.recommended(OUTPUT_MODES)
+.check(|text| one_of(text, OUTPUT_MODES));
 pub(crate) static KEY: Key<String> = Key::new(
     "key",
     "The key of each record: `none`, `path` (relative to the folder), `name`, or `field:NAME` (a column).",
@@ -160,8 +167,8 @@ pub(crate) static FILE_ERROR: Key<String> = Key::new(
 )
 .optional()
 .group("Errors")
-.recommended(&["fail", "skip", "quarantine"])
-.check(file_error);
+.recommended(FILE_ERRORS)
+.check(|text| one_of(text, FILE_ERRORS));
 pub(crate) static ERROR_PATH: Key<String> =
     Key::new("error.path", "Folder that files in error are moved to. It must exist.")
         .optional()
@@ -174,8 +181,8 @@ pub(crate) static CLEANUP: Key<String> = Key::new(
 )
 .importance(Importance::High)
 .group("Clean-up")
-.recommended(&["NONE", "MOVE", "DELETE"])
-.check(cleanup);
+.recommended(CLEANUPS)
+.check(|text| one_of(text, CLEANUPS));
 pub(crate) static FINISHED_PATH: Key<String> = Key::new(
     "finished.path",
     "Folder that finished files are moved to. It must exist, and is best on the same device. A file that is there \
@@ -198,8 +205,8 @@ pub(crate) static FORMAT: Key<String> = Key::new(
 .default("auto")
 .importance(Importance::High)
 .group("Format")
-.recommended(&["auto", "csv", "lines"])
-.check(format);
+.recommended(FORMATS)
+.check(|text| one_of(text, FORMATS));
 pub(crate) static CHARSET: Key<String> = Key::new(
     "file.charset",
     "`auto`: by byte order mark (UTF-8, UTF-16), else UTF-8, else `file.charset.fallback`. Or a fixed one: `utf-8`, \
@@ -253,8 +260,8 @@ pub(crate) static ROW_WIDTH: Key<String> = Key::new(
 )
 .default("strict")
 .group("Format")
-.recommended(&["strict", "pad", "flexible"])
-.check(row_width);
+.recommended(ROW_WIDTHS)
+.check(|text| one_of(text, ROW_WIDTHS));
 
 /// The definition, in the order of forms and pages.
 pub static CONFIG: ConfigDef = ConfigDef::new(&[
@@ -298,12 +305,15 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
 .rule(rule);
 
 fn id(text: Option<&str>) -> Result<(), String> {
-    let Some(text) = text else { return Ok(()) };
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if (1..=64).contains(&text.len()) && text.chars().all(legal) {
+    if text.is_none_or(|text| is_name(text, 64)) {
         return Ok(());
     }
     Err("must be 1 to 64 letters, digits, dots, underscores or hyphens".into())
+}
+
+fn is_name(text: &str, most: usize) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=most).contains(&text.len()) && text.chars().all(legal)
 }
 
 fn pattern(text: Option<&str>) -> Result<(), String> {
@@ -314,10 +324,6 @@ fn globs(text: Option<&str>) -> Result<(), String> {
     filter::globs(text.unwrap_or_default().split(',').map(str::trim)).map(drop)
 }
 
-fn watch_mode(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["auto", "events", "poll"])
-}
-
 fn settle_interval(text: Option<&str>) -> Result<(), String> {
     match text {
         None | Some("auto") => Ok(()),
@@ -326,16 +332,10 @@ fn settle_interval(text: Option<&str>) -> Result<(), String> {
 }
 
 fn topic(text: Option<&str>) -> Result<(), String> {
-    let Some(text) = text else { return Ok(()) };
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if (1..=249).contains(&text.len()) && text.chars().all(legal) && text != "." && text != ".." {
+    if text.is_none_or(|text| is_name(text, 249) && text != "." && text != "..") {
         return Ok(());
     }
     Err("must be a topic name: 1 to 249 letters, digits, dots, underscores or hyphens".into())
-}
-
-fn output_mode(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["records", "whole"])
 }
 
 fn key(text: Option<&str>) -> Result<(), String> {
@@ -347,18 +347,6 @@ fn headers(text: Option<&str>) -> Result<(), String> {
     names.into_iter().try_for_each(|name| one_of(Some(name), crate::emit::HEADER_NAMES))
 }
 
-fn file_error(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["fail", "skip", "quarantine"])
-}
-
-fn cleanup(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["NONE", "MOVE", "DELETE"])
-}
-
-fn format(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["auto", "csv", "lines"])
-}
-
 fn charset(text: Option<&str>) -> Result<(), String> {
     CharsetChoice::read(text.unwrap_or("auto"), "none").map(drop)
 }
@@ -368,19 +356,13 @@ fn fallback(text: Option<&str>) -> Result<(), String> {
 }
 
 fn separator(text: Option<&str>) -> Result<(), String> {
-    match text {
-        None | Some("auto") => Ok(()),
-        Some(text) => character(text).map(drop),
-    }
+    character_or("auto", text)
 }
 
 fn quote(text: Option<&str>) -> Result<(), String> {
-    match text {
-        None | Some("none") => Ok(()),
-        Some(text) => character(text).map(drop),
-    }
+    character_or("none", text)
 }
 
-fn row_width(text: Option<&str>) -> Result<(), String> {
-    one_of(text, &["strict", "pad", "flexible"])
+fn character_or(word: &str, text: Option<&str>) -> Result<(), String> {
+    text.filter(|text| *text != word).map_or(Ok(()), |text| character(text).map(drop))
 }

@@ -2,17 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connector_file::{SINK as FILE_SINK, SOURCE as FILE_SOURCE};
+use pipette::kafka::consumer::{ConsumerEvent, Subscription, TaskConsumer};
 use pipette::task::TaskNews;
 use pipette_api::{
-    ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, SinkBatch, SinkContext, SinkPlugin, SinkTask,
-    TopicPartition, Wish, async_trait,
+    ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, Signal, SinkBatch, SinkContext, SinkPlugin,
+    SinkTask, TopicPartition, Wish, async_trait,
 };
+use tokio::sync::watch;
 
 use super::stage::{PATIENCE, Stage};
-use crate::support::wait;
+use crate::support::{topic, wait};
 
 /// Puts these lines into a topic, through a source task.
 pub(super) fn fill(stage: &mut Stage, topic: &str, lines: &str) {
@@ -33,6 +35,31 @@ fn until_lines(path: &std::path::Path, count: usize) {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         if text.lines().count() >= count { Ok(()) } else { Err(format!("{} lines", text.lines().count())) }
     });
+}
+
+/// A killed worker's member stays in its group until it times out; the next one joins, and may be told to stop.
+#[test]
+fn a_consumer_that_still_joins_its_group_holds_up_no_stop() {
+    let mut stage = Stage::new();
+    fill(&mut stage, "rows", "one\n");
+    let topics = Subscription::Topics(vec!["rows".into()]);
+    let (_wish, wished) = watch::channel(Wish::Run);
+    let join = || TaskConsumer::start(&stage.consumer("left"), &topics, "left-0", Signal::new(wished.clone())).unwrap();
+    let mut silent = join();
+    wait::until("partitions", PATIENCE, || match silent.events.try_recv() {
+        // Never answered: this member does not take part when the group is formed anew.
+        Ok(ConsumerEvent::Assigned(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let joining = join();
+    let bootstrap = stage.bootstrap();
+    wait::until("the group to be formed anew", PATIENCE, || match topic::group_state(&bootstrap, "connect-left") {
+        told if told == "PreparingRebalance" => Ok(()),
+        told => Err(told),
+    });
+    let began = Instant::now();
+    drop(joining);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]

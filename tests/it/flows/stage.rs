@@ -100,7 +100,7 @@ impl Stage {
         self.start(name, role, Settings::new(config, plugin.info.config))
     }
 
-    fn consumer(&self, name: &str) -> ClientProperties {
+    pub(super) fn consumer(&self, name: &str) -> ClientProperties {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
         // `name.2` is another member of the group of `name`.
         let group = format!("connect-{}", name.split('.').next().unwrap());

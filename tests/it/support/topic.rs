@@ -77,3 +77,10 @@ impl Group {
         offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default()
     }
 }
+
+/// What the broker says of a group, such as `Stable`; empty as long as it knows none.
+pub(crate) fn group_state(bootstrap: &str, group: &str) -> String {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let groups = client.fetch_group_list(Some(group), Duration::from_secs(5));
+    groups.ok().and_then(|list| Some(list.groups().first()?.state().to_owned())).unwrap_or_default()
+}

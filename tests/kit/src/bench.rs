@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{
-    ConnectError, ConnectorContext, Context, Metrics, OffsetReader, Result, Shared, Signal, SinkContext, SinkRuntime,
-    SourceContext, TaskId, Wish,
+    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Metrics, OffsetReader, Result, Shared, Signal,
+    SinkContext, SinkRuntime, SourceContext, TaskId, Wish,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::fakes::Numbers;
+use crate::fakes::{MapOffsets, Numbers};
 
 /// How long anything may take before it counts as hung. Generous, because it is only ever waited for in full by a test
 /// that fails.
@@ -97,4 +97,20 @@ impl Bench {
         let _ = self.run_within(Duration::from_secs(1), "what was spawned", settled);
         left()
     }
+
+    /// What a connector plans for at most so many tasks, each laid over the connector's configuration as the worker does.
+    pub fn plan(&self, mut connector: Box<dyn Connector>, config: &ConfigMap, max: usize) -> Result<Vec<ConfigMap>> {
+        self.run("planning tasks", async {
+            connector.start(self.connector(Arc::new(MapOffsets::default()))).await?;
+            let planned = connector.task_configs(max).await;
+            connector.stop().await;
+            let lay = |task: ConfigMap| config.clone().into_iter().chain(task).collect();
+            Ok(planned?.into_iter().map(lay).collect())
+        })?
+    }
+}
+
+/// The task of a harness.
+pub(crate) fn running<T>(task: &mut Option<T>) -> Result<&mut T> {
+    task.as_mut().ok_or_else(|| ConnectError::fatal("the test has not started the task"))
 }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use pipette_api::ConnectError;
 
+use crate::bench::Bench;
+
 /// Whether a plugin claims to be able to do something. A law that needs it is printed with the reason when it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
@@ -38,6 +40,48 @@ pub type Judgement = Result<Ruling, Broken>;
 /// Broken with that explanation, unless the condition holds.
 pub fn ensure(condition: bool, explain: impl FnOnce() -> String) -> Result<(), Broken> {
     if condition { Ok(()) } else { Err(Broken(explain())) }
+}
+
+/// Ends a law that needs what the plugin does not claim.
+macro_rules! applies {
+    ($capability:expr) => {
+        if let crate::law::Capability::No(reason) = $capability {
+            return Ok(crate::law::Ruling::NotApplicable(reason));
+        }
+    };
+}
+pub(crate) use applies;
+
+/// Texts that are short, plain and unique, in order.
+pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}-{number:05}")).collect()
+}
+
+/// Every text at least once and nothing else.
+pub(crate) fn nothing_missing(written: &[String], seen: &[String]) -> Judgement {
+    let missing: Vec<_> = written.iter().filter(|text| !seen.contains(text)).collect();
+    ensure(missing.is_empty(), || {
+        format!("{} of {} records are missing, the first is {}", missing.len(), written.len(), missing[0])
+    })?;
+    let stranger = seen.iter().find(|text| !written.contains(text));
+    ensure(stranger.is_none(), || format!("a record that nobody wrote: {stranger:?}"))?;
+    Ok(Ruling::Kept)
+}
+
+/// Every text once and nothing else.
+pub(crate) fn exactly_once(written: &[String], seen: &[String]) -> Judgement {
+    nothing_missing(written, seen)?;
+    let doubled = written.iter().find(|text| seen.iter().filter(|other| other == text).count() > 1);
+    ensure(doubled.is_none(), || format!("a record comes more than once: {doubled:?}"))?;
+    Ok(Ruling::Kept)
+}
+
+/// A stopped task has left no future on the runtime and nothing in the outside system.
+pub(crate) fn nothing_left(bench: &Bench, left: &[String]) -> Judgement {
+    let spawned = bench.spawned();
+    ensure(spawned == 0, || format!("{spawned} spawned futures run on after stop"))?;
+    ensure(left.is_empty(), || format!("left behind after stop: {}", left.join(", ")))?;
+    Ok(Ruling::Kept)
 }
 
 /// Prints one line per law and panics with every broken one.

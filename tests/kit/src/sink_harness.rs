@@ -11,7 +11,7 @@ use pipette_api::{
     TopicPartition, Wish,
 };
 
-use crate::bench::Bench;
+use crate::bench::{Bench, running};
 use crate::build::sink_record;
 use crate::fakes::RecordingRuntime;
 
@@ -142,10 +142,6 @@ impl SinkHarness {
         self.bench = Bench::new()?;
         Ok(())
     }
-}
-
-fn running(task: &mut Option<Box<dyn SinkTask>>) -> Result<&mut Box<dyn SinkTask>> {
-    task.as_mut().ok_or_else(|| ConnectError::fatal("the test has not started the task"))
 }
 
 fn to_offset(len: usize) -> i64 {

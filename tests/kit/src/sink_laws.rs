@@ -9,10 +9,10 @@ use pipette_api::{ConfigMap, ConnectError, Datum, ErrorKind, Result, Settings, S
 
 use crate::bench::{Bench, DEADLINE};
 use crate::build;
-use crate::fakes::MapOffsets;
-use crate::law::{Broken, Capability, Judgement, Ruling, ensure, judge};
+use crate::law::{
+    Broken, Capability, Judgement, Ruling, applies, ensure, exactly_once, judge, names, nothing_left, nothing_missing,
+};
 use crate::sink_harness::SinkHarness;
-use crate::source_laws::{exactly_once, nothing_missing};
 
 /// What happens to a record that is delivered twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +106,7 @@ fn k5_writes_what_was_put(driver: &mut dyn SinkDriver) -> Judgement {
 }
 
 fn k5_keeps_the_order(driver: &mut dyn SinkDriver) -> Judgement {
-    if let Capability::No(reason) = driver.traits().ordered {
-        return Ok(Ruling::NotApplicable(reason));
-    }
+    applies!(driver.traits().ordered);
     let (a, b) = (partition(0), partition(1));
     let mut harness = started(driver, &[a.clone(), b.clone()])?;
     for (tp, prefix) in [(&a, "k5o-a1"), (&b, "k5o-b1"), (&a, "k5o-a2"), (&b, "k5o-b2")] {
@@ -155,9 +153,7 @@ fn k6_redelivery_is_as_declared(driver: &mut dyn SinkDriver) -> Judgement {
 }
 
 fn k7_survives_an_outage(driver: &mut dyn SinkDriver) -> Judgement {
-    if let Capability::No(reason) = driver.traits().outage {
-        return Ok(Ruling::NotApplicable(reason));
-    }
+    applies!(driver.traits().outage);
     let tp = partition(0);
     driver.outage(true);
     let mut harness = new_harness(driver)?;
@@ -251,9 +247,7 @@ fn k9_rebalances_keep_data(driver: &mut dyn SinkDriver) -> Judgement {
 }
 
 fn k10_poison_hurts_itself_only(driver: &mut dyn SinkDriver) -> Judgement {
-    if let Capability::No(reason) = driver.traits().poison {
-        return Ok(Ruling::NotApplicable(reason));
-    }
+    applies!(driver.traits().poison);
     let tp = partition(0);
     let mut harness = started(driver, std::slice::from_ref(&tp))?;
     let good = names("k10", 2);
@@ -276,11 +270,7 @@ fn k11_leaves_nothing(driver: &mut dyn SinkDriver) -> Judgement {
     harness.flush()?;
     harness.close(std::slice::from_ref(&tp))?;
     harness.stop()?;
-    let spawned = harness.bench.spawned();
-    ensure(spawned == 0, || format!("{spawned} spawned futures run on after stop"))?;
-    let left = driver.left_behind();
-    ensure(left.is_empty(), || format!("left behind after stop: {}", left.join(", ")))?;
-    Ok(Ruling::Kept)
+    nothing_left(&harness.bench, &driver.left_behind())
 }
 
 fn partition(number: i32) -> TopicPartition {
@@ -290,16 +280,9 @@ fn partition(number: i32) -> TopicPartition {
 /// A harness for the first task the connector plans.
 fn new_harness(driver: &dyn SinkDriver) -> Result<SinkHarness> {
     let (plugin, config) = (driver.plugin(), driver.config());
-    let bench = Bench::new()?;
-    let mut connector = (plugin.connector)(Settings::new(config.clone(), plugin.info.config))?;
-    let planned: Result<_> = bench.run("planning tasks", async {
-        connector.start(bench.connector(Arc::new(MapOffsets::default()))).await?;
-        let planned = connector.task_configs(1).await;
-        connector.stop().await;
-        planned
-    })?;
-    let first = planned?.into_iter().next().unwrap_or_default();
-    SinkHarness::new(plugin, config.into_iter().chain(first).collect())
+    let connector = (plugin.connector)(Settings::new(config.clone(), plugin.info.config))?;
+    let first = Bench::new()?.plan(connector, &config, 1)?.into_iter().next().unwrap_or_default();
+    SinkHarness::new(plugin, first)
 }
 
 fn started(driver: &dyn SinkDriver, partitions: &[TopicPartition]) -> Result<SinkHarness> {
@@ -307,10 +290,6 @@ fn started(driver: &dyn SinkDriver, partitions: &[TopicPartition]) -> Result<Sin
     harness.start()?;
     harness.open(partitions)?;
     Ok(harness)
-}
-
-fn names(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{prefix}-{number:05}")).collect()
 }
 
 fn write(

@@ -14,7 +14,7 @@ use pipette_api::{
     SourcePlugin, SourceTask, Wish,
 };
 
-use crate::bench::{Bench, DEADLINE};
+use crate::bench::{Bench, DEADLINE, running};
 use crate::fakes::MapOffsets;
 
 /// How long a poll may wait for data before it is recalled, so that conditions are looked at again.
@@ -219,10 +219,6 @@ impl SourceHarness {
             }
         }
     }
-}
-
-fn running(task: &mut Option<Box<dyn SourceTask>>) -> Result<&mut Box<dyn SourceTask>> {
-    task.as_mut().ok_or_else(|| ConnectError::fatal("the test has not started the task"))
 }
 
 fn step(entry: &SourceEntry) -> Step {

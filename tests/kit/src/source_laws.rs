@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use pipette_api::{ConfigMap, ErrorKind, ExactlyOnce, Partition, Record, Result, Settings, SourceEntry, SourcePlugin};
 
 use crate::bench::{Bench, DEADLINE};
-use crate::fakes::MapOffsets;
-use crate::law::{Broken, Capability, Judgement, Ruling, ensure, judge};
+use crate::law::{
+    Broken, Capability, Judgement, Ruling, applies, ensure, exactly_once, judge, names, nothing_left, nothing_missing,
+};
 use crate::source_harness::{SourceHarness, bad, position, record};
 
 /// How long a waiting poll may take to return when the task is stopped.
@@ -92,14 +93,6 @@ pub fn check<D: SourceDriver>(mut make: impl FnMut() -> D) {
     let plugin = make().plugin().info.class;
     let rulings: Vec<_> = LAWS.iter().map(|(id, says, law)| (*id, *says, law(&mut make()))).collect();
     judge(plugin, &rulings);
-}
-
-macro_rules! applies {
-    ($capability:expr) => {
-        if let Capability::No(reason) = $capability {
-            return Ok(Ruling::NotApplicable(reason));
-        }
-    };
 }
 
 fn s5_tasks_share_the_work(driver: &mut dyn SourceDriver) -> Judgement {
@@ -286,11 +279,7 @@ fn s12_leaves_nothing(driver: &mut dyn SourceDriver) -> Judgement {
     gather(&mut harness, at_least(3))?;
     harness.settle();
     harness.stop_while_waiting()?;
-    let spawned = harness.bench.spawned();
-    ensure(spawned == 0, || format!("{spawned} spawned futures run on after stop"))?;
-    let left = driver.left_behind();
-    ensure(left.is_empty(), || format!("left behind after stop: {}", left.join(", ")))?;
-    Ok(Ruling::Kept)
+    nothing_left(&harness.bench, &driver.left_behind())
 }
 
 fn s13_polls_are_bounded(driver: &mut dyn SourceDriver) -> Judgement {
@@ -328,18 +317,10 @@ fn s14_empty_batches_are_harmless(driver: &mut dyn SourceDriver) -> Judgement {
     exactly_once(&written, &seen)
 }
 
-/// What the connector plans, each laid over the connector's configuration as the worker does.
 fn task_configs(driver: &dyn SourceDriver, max: usize) -> Result<Vec<ConfigMap>> {
     let (plugin, config) = (driver.plugin(), driver.config());
-    let bench = Bench::new()?;
-    let mut connector = (plugin.connector)(Settings::new(config.clone(), plugin.info.config))?;
-    bench.run("planning tasks", async {
-        connector.start(bench.connector(Arc::new(MapOffsets::default()))).await?;
-        let planned = connector.task_configs(max).await;
-        connector.stop().await;
-        let lay = |task: ConfigMap| config.clone().into_iter().chain(task).collect();
-        Ok(planned?.into_iter().map(lay).collect())
-    })?
+    let connector = (plugin.connector)(Settings::new(config.clone(), plugin.info.config))?;
+    Bench::new()?.plan(connector, &config, max)
 }
 
 /// A harness for the only task.
@@ -360,7 +341,7 @@ fn exactly_once_supported(driver: &dyn SourceDriver) -> bool {
 }
 
 fn write(driver: &mut dyn SourceDriver, prefix: &str, count: usize) -> Vec<String> {
-    let texts: Vec<String> = (0..count).map(|number| format!("{prefix}-{number:05}")).collect();
+    let texts = names(prefix, count);
     driver.write(&texts);
     texts
 }
@@ -390,23 +371,4 @@ fn at_least(count: usize) -> impl Fn(&[SourceEntry]) -> bool {
 fn end_of_record(entries: &[SourceEntry], records: usize) -> usize {
     let ends = entries.iter().enumerate().filter(|(_, entry)| record(entry).is_some());
     ends.map(|(index, _)| index + 1).nth(records - 1).unwrap_or(entries.len())
-}
-
-/// Every text at least once and nothing else.
-pub(crate) fn nothing_missing(written: &[String], seen: &[String]) -> Judgement {
-    let missing: Vec<_> = written.iter().filter(|text| !seen.contains(text)).collect();
-    ensure(missing.is_empty(), || {
-        format!("{} of {} records are missing, the first is {}", missing.len(), written.len(), missing[0])
-    })?;
-    let stranger = seen.iter().find(|text| !written.contains(text));
-    ensure(stranger.is_none(), || format!("a record that nobody wrote: {stranger:?}"))?;
-    Ok(Ruling::Kept)
-}
-
-/// Every text once and nothing else.
-pub(crate) fn exactly_once(written: &[String], seen: &[String]) -> Judgement {
-    nothing_missing(written, seen)?;
-    let doubled = written.iter().find(|text| seen.iter().filter(|other| other == text).count() > 1);
-    ensure(doubled.is_none(), || format!("a record comes more than once: {doubled:?}"))?;
-    Ok(Ruling::Kept)
 }

@@ -17,7 +17,7 @@ use super::spec::lay_over;
 use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::task_limit;
-use crate::store::OffsetStore;
+use crate::store::OwnOffsets;
 
 /// What a connector's thread is asked.
 #[derive(Debug)]
@@ -117,23 +117,6 @@ async fn plan(start: &Start, connector: &mut dyn Connector) -> InstanceNews {
     match plans.and_then(|plans| lay_over(&start.name, &start.config, plans)) {
         Ok(configs) => InstanceNews::Planned(configs),
         Err(error) => InstanceNews::Troubled(error.chain()),
-    }
-}
-
-/// A source's own committed offsets.
-struct OwnOffsets {
-    store: Arc<dyn OffsetStore>,
-    connector: Arc<str>,
-}
-
-#[async_trait]
-impl OffsetReader for OwnOffsets {
-    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
-        self.store.get(&self.connector, partition).await
-    }
-
-    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
-        self.store.scan(&self.connector).await
     }
 }
 

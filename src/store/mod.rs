@@ -7,7 +7,7 @@ pub mod offset_json;
 
 use std::sync::Arc;
 
-use pipette_api::{ConfigMap, OffsetMap, Partition, Result, async_trait};
+use pipette_api::{ConfigMap, OffsetMap, OffsetReader, Partition, Result, async_trait};
 
 /// Connector configurations and what is wanted of each connector. Replaced atomically (Law 6).
 #[async_trait]
@@ -64,4 +64,23 @@ pub struct OffsetEntry {
     pub partition: Arc<Partition>,
     /// The offset, `None` to take it away.
     pub offset: Option<OffsetMap>,
+}
+
+/// The offsets of one connector, as it and its tasks may read them.
+pub struct OwnOffsets {
+    /// Whose.
+    pub connector: Arc<str>,
+    /// Where they are kept.
+    pub store: Arc<dyn OffsetStore>,
+}
+
+#[async_trait]
+impl OffsetReader for OwnOffsets {
+    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
+        self.store.get(&self.connector, partition).await
+    }
+
+    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
+        self.store.scan(&self.connector).await
+    }
 }

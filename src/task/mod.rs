@@ -7,6 +7,7 @@ pub mod chain;
 pub mod codec;
 pub mod commits;
 pub mod door;
+pub mod patience;
 pub mod guard;
 pub mod ledger;
 pub mod outbox;

@@ -15,16 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::chain::Chain;
 use super::codec::Codec;
 use super::door::Request;
-use super::guard::{Guard, Stage, backoff};
+use super::guard::{Guard, Stage};
+use super::patience;
 use super::progress::Progress;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
-
-/// The first wait after a retriable error of `put` or `start`, doubled up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Everything a sink task runs with.
 pub struct SinkLoop {
@@ -77,7 +74,7 @@ impl Prepared {
 impl SinkLoop {
     /// Runs until stopped or failed. What was put is flushed and committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SinkTask>, context: SinkContext) -> Result<(), Failure> {
-        if !self.started(&mut *task, &context).await? {
+        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
             return Ok(());
         }
         self.reporter.running();
@@ -88,24 +85,6 @@ impl SinkLoop {
         self.commit(safe).await;
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
-    }
-
-    async fn started(&mut self, task: &mut dyn SinkTask, context: &SinkContext) -> Result<bool, Failure> {
-        let mut attempt = 1;
-        loop {
-            match task.start(context.clone()).await {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Retriable => {
-                    self.reporter.waiting(&error);
-                    self.rest(&error, attempt, "Cannot start yet; trying again").await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(Failure::new("start", error)),
-            }
-            if self.signal.wish() == Wish::Stop {
-                return Ok(false);
-            }
-        }
     }
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
@@ -257,7 +236,7 @@ impl SinkLoop {
         attempt: u32,
     ) -> Result<(), Failure> {
         tracing::warn!(error = %error.chain(), attempt, "The sink is away; putting the same records again");
-        let wait = error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt));
+        let wait = patience::delay(error, attempt);
         let until = tokio::time::Instant::now() + wait;
         loop {
             tokio::select! {
@@ -349,18 +328,6 @@ impl SinkLoop {
         let _ = self.consumer.commands.send(command);
     }
 
-    async fn rest(&self, error: &ConnectError, attempt: u32, what: &'static str) {
-        tracing::warn!(error = %error.chain(), attempt, "{what}");
-        self.wait(error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt))).await;
-    }
-
-    async fn wait(&self, time: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = self.signal.until(|wish| wish == Wish::Stop) => {}
-        }
-    }
-
     /// Bytes to record, through the chain. `None` when it was filtered or tolerated, or when a stop came before it was
     /// known what becomes of it, which gives its whole batch up.
     async fn prepare(&mut self, origin: RawRecord) -> Result<Option<SinkRecord>, Failure> {
@@ -377,7 +344,7 @@ impl SinkLoop {
                     None => return self.bad(Stage::Transform, &origin, error),
                     Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
                     Some(wait) => {
-                        self.wait(wait).await;
+                        patience::wait(&self.signal, wait).await;
                         attempt += 1;
                     }
                 },

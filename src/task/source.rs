@@ -13,18 +13,16 @@ use pipette_api::{
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::guard::{Guard, Stage, backoff};
+use super::guard::{Guard, Stage};
 use super::ledger::Mark;
 use super::outbox::{Outbox, Unsent};
+use super::patience;
 use super::payload;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use super::topics::Topics;
 use crate::kafka::producer::Outgoing;
 
-/// The first wait after a retriable error of `start` or `poll`, doubled up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Attempts to read one payload, about half a minute with the waits between them.
 const PAYLOAD_ATTEMPTS: u32 = 9;
 
@@ -51,7 +49,7 @@ pub struct SourceLoop {
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        if !self.started(&mut *task, &context).await? {
+        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
             return Ok(());
         }
         self.reporter.running();
@@ -59,25 +57,6 @@ impl SourceLoop {
         let drained = self.outbox.drain(self.drain_timeout, &self.guard).await;
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
-    }
-
-    /// Starts the plugin, again and again while it says that trying helps. False when the task is wanted back first.
-    async fn started(&mut self, task: &mut dyn SourceTask, context: &SourceContext) -> Result<bool, Failure> {
-        let mut attempt = 1;
-        loop {
-            match task.start(context.clone()).await {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Retriable => {
-                    self.reporter.waiting(&error);
-                    self.rest(&error, attempt, "Cannot start yet; trying again").await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(Failure::new("start", error)),
-            }
-            if self.signal.wish() == Wish::Stop {
-                return Ok(false);
-            }
-        }
     }
 
     async fn poll_until_stopped(&mut self, task: &mut dyn SourceTask) -> Result<(), Failure> {
@@ -101,7 +80,7 @@ impl SourceLoop {
                 }
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     failures += 1;
-                    self.rest(&error, failures, "The source is away; trying again").await;
+                    patience::rest(&self.signal, &error, failures, "The source is away; trying again").await;
                 }
                 Err(error) => return Err(Failure::new("poll", error)),
             }
@@ -138,21 +117,6 @@ impl SourceLoop {
             self.reporter.running();
         }
         Ok(())
-    }
-
-    /// Waits after a retriable error.
-    async fn rest(&self, error: &ConnectError, attempt: u32, what: &'static str) {
-        tracing::warn!(error = %error.chain(), attempt, "{what}");
-        self.wait(error.wait().unwrap_or_else(|| backoff(RETRY_FIRST, RETRY_MAX, attempt))).await;
-    }
-
-    /// Waits, shorter when something else is wanted of the task meanwhile.
-    async fn wait(&self, time: Duration) {
-        let wish = self.signal.wish();
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = self.signal.until(|now| now != wish) => {}
-        }
     }
 
     async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
@@ -195,7 +159,7 @@ impl SourceLoop {
                         // Nobody knows yet what becomes of it: it is read again next time.
                         Some(_) if self.signal.wish() == Wish::Stop => return Err(Unsent::Recalled),
                         Some(wait) => {
-                            self.wait(wait).await;
+                            patience::wait(&self.signal, wait).await;
                             attempt += 1;
                         }
                     },
@@ -266,7 +230,7 @@ impl SourceLoop {
                         let place = Place::Source { topic: Some(Arc::clone(topic)), from };
                         return Err(Failure::at(Stage::ValueConverter, place, error).into());
                     }
-                    self.rest(&error, attempt, "A file cannot be read for now; trying again").await;
+                    patience::rest(&self.signal, &error, attempt, "A file cannot be read for now; trying again").await;
                     attempt += 1;
                 }
                 outcome => return Ok(outcome),
@@ -296,7 +260,7 @@ impl SourceLoop {
             match self.topics.ensure(topic).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Retriable => {
-                    self.rest(&error, attempt, "The topic cannot be made yet; trying again").await;
+                    patience::rest(&self.signal, &error, attempt, "The topic cannot be made yet; trying again").await;
                     attempt += 1;
                 }
                 Err(error) => return Err(Failure::new("topic creation", error).into()),

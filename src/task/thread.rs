@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use pipette_api::{
-    ConnectError, Context, OffsetMap, OffsetReader, Partition, Result, Signal, SinkContext, SourceContext, TaskId,
-    Wish, async_trait,
-};
+use pipette_api::{ConnectError, Context, Result, Signal, SinkContext, SourceContext, TaskId, Wish};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
@@ -26,7 +23,7 @@ use super::topics::Topics;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::kafka::consumer::TaskConsumer;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
-use crate::store::OffsetStore;
+use crate::store::OwnOffsets;
 
 /// Says to a task what is wanted. Dropping it gives the task up: it is asked to stop, and whatever it still does commits
 /// nothing and runs no hook (Law 3), since another start of it may be at work by then.
@@ -235,24 +232,5 @@ impl Parts {
             meters,
         };
         sink.run(task, context).await
-    }
-}
-
-/// The offsets of one connector, as its tasks may read them.
-pub struct OwnOffsets {
-    /// Whose.
-    pub connector: Arc<str>,
-    /// Where they are kept.
-    pub store: Arc<dyn OffsetStore>,
-}
-
-#[async_trait]
-impl OffsetReader for OwnOffsets {
-    async fn get(&self, partition: &Partition) -> Result<Option<OffsetMap>> {
-        self.store.get(&self.connector, partition).await
-    }
-
-    async fn scan(&self) -> Result<Vec<(Partition, OffsetMap)>> {
-        self.store.scan(&self.connector).await
     }
 }

@@ -144,18 +144,22 @@ impl Outbox {
         self.meters.commit_ms.record_time(began, std::time::Instant::now());
     }
 
-    /// Waits until Kafka has everything, for `timeout` at most, then stores what may be stored.
+    /// Waits until Kafka has everything, for `timeout` at most and not longer than the same is wanted of the task, then
+    /// stores what may be stored.
     pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
         let deadline = Instant::now() + timeout;
+        let wish = self.signal.wish();
         let mut outcome = Ok(());
         while self.ledger.in_flight() > self.given_up && outcome.is_ok() && !self.is_given_up() {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard),
                 () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
+                () = self.signal.until(|now| now != wish) => break,
                 () = tokio::time::sleep_until(deadline) => {
                     let waiting = self.ledger.in_flight();
-                    let reason = self.producer.as_ref().and_then(TaskProducer::last_error).unwrap_or_default();
-                    tracing::warn!(waiting, reason, "Kafka has not acknowledged everything; the rest is read again");
+                    let reason = self.producer.as_ref().and_then(TaskProducer::last_error);
+                    let reason = reason.unwrap_or_else(|| "no answer".into());
+                    tracing::warn!(waiting, reason, "Kafka has not acknowledged everything in time");
                     break;
                 }
             }
@@ -291,6 +295,23 @@ mod tests {
         desk.outbox.drain(Duration::from_secs(9), &desk.tolerant).await.unwrap();
         assert!(desk.store.kept.lock().unwrap().is_empty());
         assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_waits_for_kafka_ends_when_a_stop_is_wanted() {
+        let mut desk = Desk::new();
+        let wish = desk.wish.take().unwrap();
+        wish.send_replace(Wish::Pause);
+        let batch = desk.outbox.open(None, None);
+        desk.outbox.ledger.push(batch, Mark::None);
+        let began = Instant::now();
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            wish.send_replace(Wish::Stop);
+        };
+        let drain = desk.outbox.drain(Duration::from_mins(1), &desk.tolerant);
+        tokio::join!(drain, stop).0.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(1), "the stop has a grace of its own to keep");
     }
 
     #[tokio::test]

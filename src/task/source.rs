@@ -109,9 +109,19 @@ impl SourceLoop {
 
     async fn pause(&mut self, task: &mut dyn SourceTask) -> Result<(), Failure> {
         self.outbox.drain(self.drain_timeout, &self.guard).await?;
+        if self.signal.wish() != Wish::Pause {
+            return Ok(());
+        }
         task.pause().await;
         self.reporter.paused();
-        self.signal.until(|wish| wish != Wish::Pause).await;
+        // What Kafka took its time over is settled and stored all the same.
+        while self.signal.wish() == Wish::Pause {
+            tokio::select! {
+                () = self.signal.until(|wish| wish != Wish::Pause) => break,
+                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard)?,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+            }
+        }
         if self.signal.wish() == Wish::Run {
             task.resume().await;
             self.reporter.running();

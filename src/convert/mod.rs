@@ -2,13 +2,15 @@
 //! record, so schemas are read and rendered once and strings stay spans of the batch's buffer.
 //!
 //! Coercions and error texts that look odd are Java's and documented in `docs/deviations.md` where they are not. Reading
-//! order: `bytes.rs` (the smallest), `text.rs`, `json.rs` with its folder, `header.rs` with its folder.
+//! order: `bytes.rs` (the smallest), `numbers.rs`, `text.rs`,
+//! `json.rs` with its folder, `header.rs` with its folder.
 
 mod bytes;
 mod calendar;
 mod header;
 mod java;
 mod json;
+mod numbers;
 mod text;
 
 use pipette_api::config::{Importance, Width};
@@ -17,6 +19,8 @@ use pipette_api::{
     Blob, ConnectError, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload,
     Plugin, Result,
 };
+
+use self::numbers::NumberConverter;
 
 /// Set by the framework; every converter but `SimpleHeaderConverter` lists it first.
 static CONVERTER_TYPE: Key<String> =
@@ -63,6 +67,46 @@ const SIMPLE: Info = Info {
     config: &header::CONFIG,
 };
 
+const BOOLEAN: Info = number(
+    "org.apache.kafka.connect.converters.BooleanConverter",
+    &["BooleanConverter", "Boolean"],
+    "Booleans as one byte, 0 or 1.",
+);
+
+const SHORT: Info = number(
+    "org.apache.kafka.connect.converters.ShortConverter",
+    &["ShortConverter", "Short"],
+    "int16 as 2 bytes, big-endian.",
+);
+
+const INTEGER: Info = number(
+    "org.apache.kafka.connect.converters.IntegerConverter",
+    &["IntegerConverter", "Integer"],
+    "int32 as 4 bytes, big-endian.",
+);
+
+const LONG: Info = number(
+    "org.apache.kafka.connect.converters.LongConverter",
+    &["LongConverter", "Long"],
+    "int64 as 8 bytes, big-endian.",
+);
+
+const FLOAT: Info = number(
+    "org.apache.kafka.connect.converters.FloatConverter",
+    &["FloatConverter", "Float"],
+    "float32 as 4 bytes, big-endian IEEE 754.",
+);
+
+const DOUBLE: Info = number(
+    "org.apache.kafka.connect.converters.DoubleConverter",
+    &["DoubleConverter", "Double"],
+    "float64 as 8 bytes, big-endian IEEE 754.",
+);
+
+const fn number(class: &'static str, aliases: &'static [&'static str], about: &'static str) -> Info {
+    Info { class, aliases, version: VERSION, about, readme: "", config: &numbers::CONFIG }
+}
+
 /// The converters of the worker.
 pub static PLUGINS: &[Plugin] = &[
     Plugin::Converter(ConverterPlugin { info: BYTES, make: |_, _| Ok(Box::new(Anywhere(bytes::ByteArrayConverter))) }),
@@ -74,6 +118,18 @@ pub static PLUGINS: &[Plugin] = &[
         info: TEXT,
         make: |settings, _| Ok(Box::new(Anywhere(text::StringConverter::new(&settings)?))),
     }),
+    Plugin::Converter(ConverterPlugin {
+        info: BOOLEAN,
+        make: |_, _| Ok(Box::new(Anywhere(NumberConverter::boolean()))),
+    }),
+    Plugin::Converter(ConverterPlugin { info: SHORT, make: |_, _| Ok(Box::new(Anywhere(NumberConverter::short()))) }),
+    Plugin::Converter(ConverterPlugin {
+        info: INTEGER,
+        make: |_, _| Ok(Box::new(Anywhere(NumberConverter::integer()))),
+    }),
+    Plugin::Converter(ConverterPlugin { info: LONG, make: |_, _| Ok(Box::new(Anywhere(NumberConverter::long()))) }),
+    Plugin::Converter(ConverterPlugin { info: FLOAT, make: |_, _| Ok(Box::new(Anywhere(NumberConverter::float()))) }),
+    Plugin::Converter(ConverterPlugin { info: DOUBLE, make: |_, _| Ok(Box::new(Anywhere(NumberConverter::double()))) }),
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: BYTES,
         make: |_| Ok(Box::new(Anywhere(bytes::ByteArrayConverter))),
@@ -85,6 +141,30 @@ pub static PLUGINS: &[Plugin] = &[
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: TEXT,
         make: |settings| Ok(Box::new(Anywhere(text::StringConverter::new(&settings)?))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: BOOLEAN,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::boolean()))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: SHORT,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::short()))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: INTEGER,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::integer()))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: LONG,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::long()))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: FLOAT,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::float()))),
+    }),
+    Plugin::HeaderConverter(HeaderConverterPlugin {
+        info: DOUBLE,
+        make: |_| Ok(Box::new(Anywhere(NumberConverter::double()))),
     }),
     Plugin::HeaderConverter(HeaderConverterPlugin {
         info: SIMPLE,
@@ -170,7 +250,9 @@ mod tests {
     #[test]
     fn definitions_are_javas() {
         let kind = "converter.type STRING ! LOW - NONE converter.type";
-        assert_eq!(keys("org.apache.kafka.connect.converters.ByteArrayConverter"), [kind]);
+        for name in ["ByteArray", "Boolean", "Short", "Integer", "Long", "Float", "Double"] {
+            assert_eq!(keys(&format!("org.apache.kafka.connect.converters.{name}Converter")), [kind]);
+        }
         assert_eq!(
             keys("org.apache.kafka.connect.storage.StringConverter"),
             [kind, "converter.encoding STRING UTF-8 HIGH - MEDIUM Encoding"]
@@ -204,6 +286,6 @@ mod tests {
             pipette_kit::config_laws::hold(plugin.info(), smallest);
         }
         let count = |kind: &str| PLUGINS.iter().filter(|plugin| plugin.kind() == kind).count();
-        assert_eq!((count("converter"), count("header_converter")), (3, 4));
+        assert_eq!((count("converter"), count("header_converter")), (9, 10));
     }
 }

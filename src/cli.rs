@@ -3,8 +3,6 @@
 //! Called by `main.rs`. `run` takes what Apache's `connect-standalone` takes, and its exit codes are Java's: see
 //! [`Failure`].
 
-pub(crate) mod http;
-
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -19,10 +17,11 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 
 use crate::bench;
+use crate::console::{Failure, say};
 use crate::herder::validate::{Draft, validate};
 use crate::kafka::properties;
 use crate::plugins::Plugins;
-use crate::quickstart::{self, Quickstart};
+use crate::quickstart::{self, Quickstart, http};
 use crate::settings::file;
 use crate::settings::worker::WorkerConfig;
 use crate::telemetry;
@@ -33,28 +32,6 @@ const LOG_VARIABLE: &str = "PIPETTE_LOG";
 
 /// The quick start shows progress instead; that its topic is made by the first row is no news.
 const QUICKSTART_LOG: &str = "warn,pipette::kafka::consumer=error";
-
-/// An error on its way to the exit code.
-#[derive(Debug)]
-pub struct Failure {
-    /// 1: wrong arguments, or a file that is not valid. 2: the worker file, its state folder or its port. 3: the
-    /// worker does not come up, or a connector of the command line was refused.
-    pub code: u8,
-    /// What to tell.
-    pub error: ConnectError,
-}
-
-impl Failure {
-    /// The worker cannot start with what it was given.
-    pub fn setup(error: ConnectError) -> Self {
-        Self { code: 2, error }
-    }
-
-    /// The worker was up, or nearly so.
-    pub fn start(error: ConnectError) -> Self {
-        Self { code: 3, error }
-    }
-}
 
 type Outcome = std::result::Result<(), Failure>;
 
@@ -200,16 +177,6 @@ fn health(matches: &ArgMatches) -> Result<()> {
 
 fn path<'a>(matches: &'a ArgMatches, name: &str) -> &'a Path {
     matches.get_one::<PathBuf>(name).unwrap_or_else(|| unreachable!("{name} is required or has a default"))
-}
-
-/// Prints to standard output. A reader that has gone away (`| head`) is no error.
-pub(crate) fn say(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ConnectError::fatal("Cannot write to standard output").because(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// What can be asked for.

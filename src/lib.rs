@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod quickstart;
 pub mod bench;
+pub mod console;
 pub mod worker;
 pub mod settings;
 pub mod plugins;

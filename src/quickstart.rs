@@ -3,6 +3,7 @@
 //! Called by the command line. It speaks to its own worker by REST only, so whatever it does a user can repeat with
 //! curl. Everything it makes is below one folder; a second start goes on where the first stopped.
 
+pub(crate) mod http;
 mod progress;
 mod samples;
 
@@ -17,7 +18,7 @@ use pipette_broker::error::BrokerError;
 use pipette_broker::{Broker, BrokerConfig};
 use serde_json::json;
 
-use crate::cli::{Failure, http, say};
+use crate::console::{Failure, say};
 use crate::settings::worker::WorkerConfig;
 use crate::worker::Worker;
 

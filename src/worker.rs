@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::cli::Failure;
+use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pipette_api::{ConnectError, Result};
 
-use crate::cli::say;
+use crate::console::say;
 
 /// Looks at the folders and tells what has changed.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ impl Kind {
         Self::Struct,
     ];
 
-    /// The name in JSON envelopes: `int8` … `struct`.
+    /// Connect's name: `int8` … `struct`. JSON envelopes write `float` and `double` for the two floats.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",

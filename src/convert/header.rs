@@ -93,6 +93,7 @@ fn append(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
             java::parts(out, ["{", ",", "}"], fields, |(field, value), out| {
                 quoted(field.name.as_bytes(), out);
                 out.push(b':');
+                let value = field.schema.default().filter(|_| value.is_null()).unwrap_or(value);
                 append(value, out, depth + 1)
             })?;
         }
@@ -146,6 +147,8 @@ mod tests {
     #[test]
     fn values_are_written_as_java_writes_them() {
         let schema = SchemaBuilder::record().field("a", Schema::of(Kind::String)).build().unwrap();
+        let seven = SchemaBuilder::new(Kind::Int8).default(Value::I8(7)).build().unwrap();
+        let with_default = SchemaBuilder::record().field("d", seven).build().unwrap();
         let mut record = Struct::new(schema);
         record.set("a", Value::text("x\"\\")).unwrap();
         let map = Map(vec![(Value::text("k"), Value::Struct(Box::new(record))), (Value::text("n"), Value::Null)]);
@@ -157,6 +160,7 @@ mod tests {
             (Value::Bytes(Blob::whole(vec![0, 156]).unwrap()), "AJw="),
             (Value::Array(Box::new([Value::I8(1), Value::text("a")])), "[1,\"a\"]"),
             (Value::Map(Box::new(map)), "{\"k\":{\"a\":\"x\\\"\\\\\"},\"n\":null}"),
+            (Value::Struct(Box::new(Struct::new(with_default))), "{\"d\":7}"),
             (Value::Timestamp(0), "00:00:00.000Z"),
             (Value::Date(1), "1970-01-02"),
             (Value::Timestamp(-1), "23:59:59.999Z"),

@@ -63,7 +63,7 @@ pub(super) fn decode(bytes: &Blob) -> Text {
     Text::new(bytes.clone()).unwrap_or_else(|_| Text::from(lossy(bytes.as_bytes())))
 }
 
-/// As many U+FFFD as Java puts: one for an encoded surrogate, where Rust's own function puts three.
+/// As many U+FFFD as Java puts: one for an encoded surrogate, whole or cut, where Rust's own function puts one for each byte.
 fn lossy(mut bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     while let Some(chunk) = bytes.utf8_chunks().next() {
@@ -73,8 +73,12 @@ fn lossy(mut bytes: &[u8]) -> String {
             break;
         }
         text.push(char::REPLACEMENT_CHARACTER);
-        let surrogate = matches!(bad, [0xED, 0xA0..=0xBF, 0x80..=0xBF, ..]);
-        bytes = &bad[if surrogate { 3 } else { chunk.invalid().len() }..];
+        let skipped = match bad {
+            [0xED, 0xA0..=0xBF, 0x80..=0xBF, ..] => 3,
+            [0xED, 0xA0..=0xBF, ..] => 2,
+            _ => chunk.invalid().len(),
+        };
+        bytes = &bad[skipped..];
     }
     text
 }
@@ -121,6 +125,7 @@ mod tests {
     fn replacement_characters_are_counted_as_in_java() {
         for (bytes, count) in [
             (&[0xED, 0xA0, 0x80][..], 1),
+            (&[0xED, 0xA3], 1),
             (&[0xF0, 0x9F, 0x98], 1),
             (&[0xE2, 0x82], 1),
             (&[0xC0, 0x80], 2),

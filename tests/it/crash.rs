@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::checker::Handed;
+use crate::support::dice::Dice;
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;
 use crate::support::worker::Worker;
@@ -99,7 +100,7 @@ fn run(plan: &Plan, dice: &mut Dice) {
     worker.start();
     site.create_connectors(&worker);
 
-    let handed = Handed { rows: (0..plan.kills * plan.files_per_kill).map(|n| dice.rows(n)).collect() };
+    let handed = Handed { rows: (0..plan.kills * plan.files_per_kill).map(|n| rows(dice, n)).collect() };
     let mut amid_work = 0;
     for round in 0..plan.kills {
         for file in round * plan.files_per_kill..(round + 1) * plan.files_per_kill {
@@ -282,21 +283,8 @@ fn last_change(folder: &Path) -> u64 {
     changes.max().unwrap_or_default()
 }
 
-/// Seeded chance (SplitMix64): a run can be repeated by its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    /// Every third file is large enough for a kill in its middle.
-    fn rows(&mut self, file: usize) -> usize {
-        let most = if file.is_multiple_of(3) { 30_000 } else { 2_000 };
-        usize::try_from(1 + self.below(most)).expect("a small number")
-    }
+/// Every third file is large enough for a kill in its middle.
+fn rows(dice: &mut Dice, file: usize) -> usize {
+    let most = if file.is_multiple_of(3) { 30_000 } else { 2_000 };
+    usize::try_from(1 + dice.below(most)).expect("a small number")
 }

@@ -256,14 +256,20 @@ impl<'a> Reader<'a> {
         self.peek().is_none() && !self.cut
     }
 
+    fn in_word(&self) -> bool {
+        let next = self.bytes.get(self.pos);
+        next.is_some_and(|byte| *byte == b'_' || *byte >= 0x7F || byte.is_ascii_alphanumeric())
+    }
+
     /// Java's rule for the end of a document, after a value that starts like `first`: what follows a string, an object or an array is ignored;
-    /// after anything else white space must come before it is.
+    /// after a number white space must come before it is, and after a word anything that does not make the word longer.
     pub fn finish_leniently(&self, shape: Shape) -> Result<()> {
         let closed = matches!(shape, Shape::String | Shape::Array | Shape::Object);
         match self.bytes.get(self.pos) {
             None if closed || !self.cut => Ok(()),
             Some(b' ' | b'\t' | b'\n' | b'\r') => Ok(()),
             Some(_) if closed => Ok(()),
+            Some(_) if shape != Shape::Number && !self.in_word() => Ok(()),
             _ => Err(self.fail("white space or the end")),
         }
     }

@@ -93,7 +93,12 @@ fn javas_leniency_at_the_end() {
     for (text, accepted) in [
         ("5 6", true),
         ("5x", false),
-        ("true]", false),
+        ("true]", true),
+        ("null\"", true),
+        ("truex", false),
+        ("true_", false),
+        ("trueé", false),
+        ("5]", false),
         ("\"a\"b", true),
         ("[1]]", true),
         ("{}x", true),

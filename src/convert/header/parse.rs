@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use pipette_api::data::Decimal;
+use pipette_api::data::{Decimal, logical};
 use pipette_api::{Datum, Kind, Schema, SchemaBuilder, Text, Value};
 
 use super::temporal;
 use super::tokens::{Tokens, trim};
+use crate::convert::calendar::DAY_MILLIS;
 
 /// Lists and maps nested deeper than this stay text.
 const MAX_NESTING: usize = 100;
@@ -54,12 +55,13 @@ impl Types {
         if depth.is_some() && tokens.take("\"") {
             return Ok(self.quoted(tokens));
         }
-        if tokens.take("null") {
-            return Ok(Datum::NULL);
-        }
-        for (word, value) in [("true", true), ("false", false)] {
-            if tokens.take(word) {
-                return Ok(Datum::new(Schema::of(Kind::Boolean), Value::Bool(value)));
+        for (word, value) in [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))] {
+            let mut ahead = *tokens;
+            // Outside of lists and maps such a word stands alone: "true}" is text.
+            if ahead.take(word) && (depth.is_some() || ahead.at_end()) {
+                *tokens = ahead;
+                let schema = if value.is_null() { None } else { Some(Schema::of(Kind::Boolean)) };
+                return Ok(Datum { schema, value });
             }
         }
         let inner = depth.map_or(0, |depth| depth + 1);
@@ -174,11 +176,14 @@ fn list_of(element: Option<Arc<Schema>>, values: Vec<Value>) -> Parsed {
 }
 
 fn map_of(key: Option<Arc<Schema>>, value: Option<Arc<Schema>>, mut entries: Vec<(Value, Value)>) -> Parsed {
-    if let (Some(key), Some(value)) = (&key, &value) {
-        let align_both = |(k, v)| Ok((align(k, key)?, align(v, value)?));
+    let value = value.filter(|_| key.is_some());
+    if let Some(key) = &key {
+        let align_both = |(k, v)| {
+            let v = if let Some(value) = &value { align(v, value)? } else { v };
+            Ok((align(k, key)?, v))
+        };
         entries = entries.into_iter().map(align_both).collect::<Result<_, NoValue>>()?;
     }
-    let value = value.filter(|_| key.is_some());
     let schema = SchemaBuilder::new(Kind::Map).key(key).element(value).build().map_err(|_| NoValue)?;
     Ok(Datum::new(schema, Value::Map(Box::new(pipette_json::unique(entries)))))
 }
@@ -225,10 +230,16 @@ fn align(value: Value, schema: &Schema) -> Result<Value, NoValue> {
         Value::I64(number) => Some(number),
         _ => None,
     };
+    if let Some(name) = schema.name() {
+        return temporal_part(name, value, integer);
+    }
+    if matches!(value, Value::Date(_) | Value::Time(_) | Value::Timestamp(_)) {
+        return Err(NoValue);
+    }
     Ok(match (schema.kind(), integer) {
         (Kind::Int16, Some(number)) => i16::try_from(number).map_or(value, Value::I16),
-        (Kind::Int32, Some(number)) if schema.name().is_none() => i32::try_from(number).map_or(value, Value::I32),
-        (Kind::Int64, Some(number)) if schema.name().is_none() => Value::I64(number),
+        (Kind::Int32, Some(number)) => i32::try_from(number).map_or(value, Value::I32),
+        (Kind::Int64, Some(number)) => Value::I64(number),
         // Java's widening conversions round, too.
         #[allow(clippy::cast_precision_loss)]
         (Kind::Float32, Some(number)) => Value::F32(number as f32),
@@ -242,11 +253,28 @@ fn align(value: Value, schema: &Schema) -> Result<Value, NoValue> {
     })
 }
 
+/// A small integer beside dates or times counts their days or milliseconds.
+fn temporal_part(name: &str, value: Value, integer: Option<i64>) -> Result<Value, NoValue> {
+    let Some(number) = integer else { return Ok(value) };
+    match name {
+        logical::DATE => i32::try_from(number).map(Value::Date).map_err(|_| NoValue),
+        logical::TIME if (0..=DAY_MILLIS).contains(&number) => {
+            i32::try_from(number).map(Value::Time).map_err(|_| NoValue)
+        }
+        logical::TIMESTAMP => Ok(Value::Timestamp(number)),
+        _ => Err(NoValue),
+    }
+}
+
 /// A number in the smallest type that holds it.
 fn number(token: &str) -> Parsed {
     let decimal = pipette_json::decimal_from_text(token).ok_or(NoValue)?;
     if let Some(datum) = whole_number(token, &decimal) {
         return Ok(datum);
+    }
+    // Digits without a point and without an exponent are kept to the last one.
+    if decimal.scale == 0 {
+        return as_decimal(decimal);
     }
     let float: f32 = token.parse().map_err(|_| NoValue)?;
     if float.is_finite() {
@@ -306,11 +334,13 @@ mod tests {
     fn shown(text: &str) -> String {
         let datum = parse(text);
         let schema = datum.schema.as_ref().map_or("none".to_owned(), |schema| {
-            let part = |part: Option<&Arc<Schema>>| part.map_or("null", |part| part.kind().name());
+            let last = |schema: &Schema| schema.name().and_then(|name| name.rsplit('.').next()).map(str::to_owned);
+            let named = |schema: &Schema| last(schema).unwrap_or_else(|| schema.kind().name().to_owned());
+            let part = |part: Option<&Arc<Schema>>| part.map_or_else(|| "null".to_owned(), |part| named(part));
             match schema.kind() {
                 Kind::Array => format!("array {}", part(schema.value_schema())),
                 Kind::Map => format!("map {} {}", part(schema.key_schema()), part(schema.value_schema())),
-                kind => schema.name().and_then(|name| name.rsplit('.').next()).unwrap_or(kind.name()).to_owned(),
+                _ => named(schema),
             }
         });
         let mut out = Vec::new();
@@ -322,7 +352,16 @@ mod tests {
     fn recorded_answers_of_java() {
         for (text, expected) in [
             ("null", "none null"),
+            ("null}", "string \"null}\""),
             (" true ", "boolean true"),
+            ("true,", "string \"true,\""),
+            ("[03:04:05.678Z,90000000]", "string \"[03:04:05.678Z,90000000]\""),
+            ("[2020-01-02,-5]", "array Date [18263,-5]"),
+            ("[03:04:05.678Z,-1]", "string \"[03:04:05.678Z,-1]\""),
+            ("[03:04:05.678Z,5]", "array Time [11045678,5]"),
+            ("[2020-01-02,1.5]", "string \"[2020-01-02,1.5]\""),
+            ("{1:true,1.5:2}", "map float32 null [[1.0,true],[1.5,2]]"),
+            ("922337203685477580803", "Decimal 922337203685477580803"),
             ("1", "int8 1"),
             ("127", "int8 127"),
             ("128", "int16 128"),

@@ -65,13 +65,21 @@ impl Decoder<'_> {
 
     fn array(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
         let mut elements = Vec::new();
-        if shape != Shape::Array {
-            reader.skip()?;
-            return Ok(Value::Array(elements.into()));
-        }
-        reader.open_array()?;
-        while reader.element(elements.is_empty())? {
-            elements.push(self.part(schema.value_schema(), reader)?);
+        match shape {
+            Shape::Array => {
+                reader.open_array()?;
+                while reader.element(elements.is_empty())? {
+                    elements.push(self.part(schema.value_schema(), reader)?);
+                }
+            }
+            // Java goes through an object's values as it goes through elements.
+            Shape::Object => {
+                reader.open_object()?;
+                while reader.member(elements.is_empty())?.is_some() {
+                    elements.push(self.part(schema.value_schema(), reader)?);
+                }
+            }
+            _ => reader.skip()?,
         }
         Ok(Value::Array(elements.into()))
     }

@@ -89,7 +89,7 @@ impl Encoder {
             Value::Array(elements) => self.array(None, elements, out, depth),
             Value::Map(map) if has_text_keys(map) => self.object((None, None), map, out, depth),
             Value::Map(map) => self.pairs((None, None), map, out, depth),
-            Value::Struct(record) => self.record(record, out, depth),
+            Value::Struct(_) => Err(ConnectError::data("Mismatching schema.")),
             Value::Payload(payload) => Err(payload_refused("JsonConverter", &**payload)),
             Value::Date(_) | Value::Time(_) | Value::Timestamp(_) | Value::Decimal(_) => {
                 let class = java::class(value);

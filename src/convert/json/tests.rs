@@ -184,6 +184,7 @@ fn coercions_are_javas() {
     let array = r#"{"type":"array","items":{"type":"int8"}}"#;
     for (schema, text, expected) in [
         (r#"{"type":"int8"}"#, "300", Value::I8(44)),
+        (array, r#"{"a":1,"b":2}"#, Value::Array(Box::new([Value::I8(1), Value::I8(2)]))),
         (int32, "\"12\"", Value::I32(0)),
         (int32, "1e10", Value::I32(1_410_065_408)),
         (r#"{"type":"int16"}"#, "1e10", Value::I16(-7168)),

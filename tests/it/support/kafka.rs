@@ -173,7 +173,7 @@ fn logging() -> String {
 }
 
 /// The jars, or a failure that says how to get them. They are whole when `./test --fetch` left the pom beside them.
-fn class_path() -> String {
+pub(crate) fn class_path() -> String {
     let home = std::env::var_os("PIPETTE_APACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/pipette/apache-kafka"),
         PathBuf::from,

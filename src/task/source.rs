@@ -64,7 +64,11 @@ impl SourceLoop {
         loop {
             match self.signal.wish() {
                 Wish::Run => {}
-                Wish::Pause => self.pause(task).await?,
+                // A pause ends with a new wish, which may be to stop: no poll follows that.
+                Wish::Pause => {
+                    self.pause(task).await?;
+                    continue;
+                }
                 Wish::Stop => return Ok(()),
             }
             match self.poll(task).await? {

@@ -117,6 +117,24 @@ fn hooks_run_soon_although_the_flush_tick_is_a_minute_away() {
 }
 
 #[test]
+fn a_task_that_is_stopped_while_paused_is_not_polled_again() {
+    static POLLS: AtomicUsize = AtomicUsize::new(0);
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| {
+            POLLS.store(poll, Ordering::SeqCst);
+            Ok(SourceBatch::empty())
+        })
+    });
+    let mut stage = Stage::new();
+    let task = stage.source("rests", &PLUGIN, &[]);
+    wait::until("a poll", PATIENCE, || if POLLS.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err("none".into()) });
+    task.wish(Wish::Pause);
+    stage.hear("rests", |news| matches!(news, TaskNews::Paused));
+    stage.stop("rests", &task);
+    assert_eq!(POLLS.load(Ordering::SeqCst), 1, "no poll follows a pause before it is resumed");
+}
+
+#[test]
 fn a_plugin_that_panics_fails_its_task_only() {
     static PANICS: SourcePlugin = plugin(|_| scripted(|_| panic!("the toner is empty")));
     static WELL: SourcePlugin = plugin(|_| {

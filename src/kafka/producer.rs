@@ -124,11 +124,6 @@ impl TaskProducer {
         std::mem::swap(into, &mut *self.producer.context().lock());
     }
 
-    /// Records librdkafka still holds.
-    pub fn in_flight(&self) -> usize {
-        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
-    }
-
     /// The last complaint of librdkafka, for a status that explains itself.
     pub fn last_error(&self) -> Option<String> {
         self.producer.context().events.last_error()

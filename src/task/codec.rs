@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use pipette_api::{
-    Blob, Body, ConnectError, Converter, Datum, HeaderConverter, Headers, KafkaHeaders, RawRecord, Record, Result,
-    Side, SinkRecord,
+    Blob, Body, ConnectError, Converter, Datum, HeaderConverter, Headers, KafkaHeaders, RawRecord, Record, Result, Side,
 };
 
 use super::guard::Stage;
@@ -100,9 +99,4 @@ impl Codec {
             offset: Some(raw.offset),
         })
     }
-}
-
-/// A record for the sink with what it was made from.
-pub fn sink_record(record: Record, origin: RawRecord) -> SinkRecord {
-    SinkRecord { record, origin }
 }

@@ -170,14 +170,6 @@ impl ConfigSet {
         self.rows.extend(def.keys.iter().map(|key| Row::new(**key)));
     }
 
-    /// Adds the keys of a plugin under a prefix and a heading, counted from 1 behind `after`.
-    pub fn embed(&mut self, prefix: &str, group: &str, after: i32, def: &ConfigDef) {
-        for (key, order) in def.keys.iter().zip(after + 1..) {
-            let row = Row::new(**key);
-            self.rows.push(Row { name: format!("{prefix}{}", key.name), group: Some(group.to_owned()), order, ..row });
-        }
-    }
-
     /// Checks a configuration, key by key in order.
     pub fn check(&self, config: &ConfigMap) -> Vec<Checked> {
         self.rows.iter().map(|row| row.check(config)).collect()

@@ -27,11 +27,6 @@ impl SchemaBuilder {
         Self { schema: schema.clone(), params, fields }
     }
 
-    /// A copy of a schema's own properties without its fields, for transformations that rebuild them.
-    pub fn like_without_fields(schema: &Schema) -> Self {
-        Self { fields: Vec::new(), ..Self::like(schema) }
-    }
-
     /// An array of elements.
     pub fn array(element: Arc<Schema>) -> Self {
         Self::new(Kind::Array).element(Some(element))

@@ -55,14 +55,18 @@ fn a_port_that_is_taken_is_named_and_a_kafka_there_recognised() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name_and_left_alone() {
+fn a_newer_format_is_refused_by_name_and_left_alone_and_an_older_one_taken_over() {
     let folder = TempDir::new().unwrap();
     Broker::start(config(folder.path())).unwrap().stop();
     let format = folder.path().join("format");
     std::fs::write(&format, "pipette-broker 99\n").unwrap();
     let text = refusal(config(folder.path()));
-    assert!(text.contains("format 99") && text.contains("knows format 1"), "{text}");
+    assert!(text.contains("format 99") && text.contains("knows format 2"), "{text}");
     assert_eq!(std::fs::read_to_string(&format).unwrap(), "pipette-broker 99\n");
+    // What an older Pipette wrote is taken over, and no longer for the older one.
+    std::fs::write(&format, "pipette-broker 1\n").unwrap();
+    Broker::start(config(folder.path())).unwrap().stop();
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "pipette-broker 2\n");
     std::fs::write(&format, "something else").unwrap();
     let text = refusal(config(folder.path()));
     assert!(text.contains("not what a Pipette broker writes"), "{text}");

@@ -137,10 +137,13 @@ impl Node {
             Some(id) => id,
         };
         let who = Identity { producer_id: header.producer_id, epoch: header.producer_epoch };
-        let work = transaction::must_be_open(self.transaction(id), who).map_err(|code| {
-            // Produce has no other code for a fenced producer.
-            let code = if code == ResponseError::ProducerFenced { ResponseError::InvalidProducerEpoch } else { code };
-            Refused::new(code, format!("this producer has no open transaction as {id}"))
+        let work = transaction::must_be_open(self.transaction(id), who).map_err(|code| match code {
+            // Produce has no other code for it.
+            ResponseError::ProducerFenced => Refused::new(
+                ResponseError::InvalidProducerEpoch,
+                format!("the transactional id {id} has a newer producer"),
+            ),
+            code => Refused::new(code, format!("this producer has no open transaction as {id}")),
         })?;
         if work.partitions.contains(&(topic.to_owned(), partition)) {
             return Ok(());

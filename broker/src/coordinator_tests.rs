@@ -101,11 +101,11 @@ impl Stage {
             }
             let header = Header::parse(&bytes).unwrap();
             let aborted = log.aborted(offset, next);
-            let is_aborted = |aborted: &crate::storage::spans::Aborted| {
-                aborted.producer_id == header.producer_id && aborted.first_offset <= header.base_offset
-            };
+            let is_aborted = aborted
+                .iter()
+                .any(|aborted| aborted.producer_id == header.producer_id && aborted.first_offset <= header.base_offset);
             let is_marker = bytes.len() == HEADER + 17 && header.base_sequence < 0;
-            if !is_marker && !(header.is_transactional() && aborted.iter().any(is_aborted)) {
+            if !is_marker && !is_aborted {
                 seen.push(header.base_offset);
             }
             offset = next;
@@ -371,6 +371,21 @@ fn a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     assert_eq!(node.end_transaction("a", who, Outcome::Committed), Err(ResponseError::ProducerFenced));
     assert_eq!(node.log("t", 0).unwrap().stable_end(), 2);
     assert_eq!(stage.committed(0), [0_i64; 0]);
+}
+
+#[test]
+fn who_asked_for_a_new_epoch_and_then_took_too_long_is_fenced_under_both() {
+    let mut stage = Stage::new(false);
+    let first = stage.start("a");
+    let second = stage.node().start_transactions("a", 60_000, Some(first)).unwrap().unwrap();
+    assert_eq!(second.epoch, first.epoch + 1);
+    stage.node().add_partitions("a", second, vec![partition(0)]).unwrap();
+    stage.node().abort_overdue(now_ms() + 60_000);
+    stage.end_all(3);
+    for who in [first, second] {
+        let refused = stage.node().start_transactions("a", 60_000, Some(who)).unwrap_err();
+        assert_eq!(refused.code, ResponseError::ProducerFenced);
+    }
 }
 
 #[test]

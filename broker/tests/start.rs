@@ -208,9 +208,8 @@ fn transact_until_killed(mut child: Child, address: &str, from: u64, patience: D
     for number in from.. {
         let value = number.to_string();
         let record = |partition| BaseRecord::<str, str>::to("t").partition(partition).payload(&value);
-        let sent = producer.begin_transaction().and_then(|()| {
-            producer.send(record(0)).and_then(|()| producer.send(record(1))).map_err(|(error, _)| error)
-        });
+        let put = |partition| producer.send(record(partition)).map_err(|(error, _)| error);
+        let sent = producer.begin_transaction().and_then(|()| put(0)).and_then(|()| put(1));
         // Without this each commit takes the 100 ms that rdkafka's flush waits.
         let until = Instant::now() + Duration::from_secs(2);
         while producer.in_flight_count() > 0 && Instant::now() < until {

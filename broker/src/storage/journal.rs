@@ -304,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn a_change_counts_as_not_durable_until_its_fsync_has_worked() {
+        let folder = TempDir::new().unwrap();
+        let Opened { mut journal, .. } = Journal::open(folder.path()).unwrap();
+        journal.append(&topic("a", 1)).unwrap();
+        assert!(journal.unsynced().is_some());
+        assert!(journal.has_unsynced());
+        journal.synced();
+        assert!(!journal.has_unsynced());
+    }
+
+    #[test]
     fn a_grown_journal_is_rewritten_while_the_broker_runs() {
         let folder = TempDir::new().unwrap();
         let Opened { mut journal, mut catalogue, .. } = Journal::open(folder.path()).unwrap();

@@ -22,19 +22,19 @@ use crate::socket::Fixture;
 
 /// A producer as it introduces itself.
 pub(crate) struct Producer {
-    id: &'static str,
-    producer_id: i64,
+    transactional_id: &'static str,
+    id: i64,
     epoch: i16,
 }
 
-pub(crate) const NOBODY: Producer = Producer { id: "nobody", producer_id: 1, epoch: 0 };
+pub(crate) const NOBODY: Producer = Producer { transactional_id: "nobody", id: 1, epoch: 0 };
 
 fn id(producer: &Producer) -> TransactionalId {
-    TransactionalId(text(producer.id))
+    TransactionalId(text(producer.transactional_id))
 }
 
 pub(crate) fn sample(key: ApiKey, producer: &Producer) -> RequestKind {
-    let producer_id = ProducerId(producer.producer_id);
+    let producer_id = ProducerId(producer.id);
     match key {
         ApiKey::AddPartitionsToTxn => {
             let topic = AddPartitionsToTxnTopic::default().with_name(topic()).with_partitions(vec![0]);
@@ -92,7 +92,7 @@ fn init(fixture: &Fixture, version: i16, request: InitProducerIdRequest) -> (i16
 fn start(fixture: &Fixture, id: &'static str) -> Producer {
     let (code, producer_id, epoch) = init(fixture, 4, init_request(id));
     assert_eq!(code, 0);
-    Producer { id, producer_id, epoch }
+    Producer { transactional_id: id, id: producer_id, epoch }
 }
 
 fn ask(fixture: &Fixture, key: ApiKey, version: i16, producer: &Producer) -> i16 {
@@ -110,7 +110,7 @@ fn ask(fixture: &Fixture, key: ApiKey, version: i16, producer: &Producer) -> i16
 fn end(fixture: &Fixture, producer: &Producer, committed: bool) -> i16 {
     let request = EndTxnRequest::default()
         .with_transactional_id(id(producer))
-        .with_producer_id(ProducerId(producer.producer_id))
+        .with_producer_id(ProducerId(producer.id))
         .with_producer_epoch(producer.epoch)
         .with_committed(committed);
     match fixture.ask(ApiKey::EndTxn, 3, &RequestKind::EndTxn(request)) {
@@ -126,7 +126,7 @@ fn batch(producer: &Producer, sequence: i32) -> Bytes {
     checked.put_i32(0);
     checked.put_i64(1_000);
     checked.put_i64(1_000);
-    checked.put_i64(producer.producer_id);
+    checked.put_i64(producer.id);
     checked.put_i16(producer.epoch);
     checked.put_i32(sequence);
     checked.put_i32(1);
@@ -189,7 +189,7 @@ fn a_fenced_producer_is_told_so_in_the_words_its_version_knows() {
     let zombie = start(&fixture, "x");
     assert_eq!(ask(&fixture, ApiKey::AddPartitionsToTxn, 3, &zombie), 0);
     let heir = start(&fixture, "x");
-    assert_eq!((heir.producer_id, heir.epoch), (zombie.producer_id, zombie.epoch + 2));
+    assert_eq!((heir.id, heir.epoch), (zombie.id, zombie.epoch + 2));
     let (fenced, old_epoch) = (ResponseError::ProducerFenced.code(), ResponseError::InvalidProducerEpoch.code());
     for key in [ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn, ApiKey::EndTxn] {
         for (version, expected) in [(0, old_epoch), (1, old_epoch), (2, fenced), (3, fenced)] {
@@ -200,7 +200,7 @@ fn a_fenced_producer_is_told_so_in_the_words_its_version_knows() {
         assert_eq!(ask(&fixture, ApiKey::TxnOffsetCommit, version, &zombie), old_epoch);
     }
     assert_eq!(produce(&fixture, &zombie, 0).0, old_epoch);
-    let again = || init_request("x").with_producer_id(ProducerId(zombie.producer_id)).with_producer_epoch(zombie.epoch);
+    let again = || init_request("x").with_producer_id(ProducerId(zombie.id)).with_producer_epoch(zombie.epoch);
     assert_eq!(init(&fixture, 3, again()), (old_epoch, -1, -1));
     assert_eq!(init(&fixture, 4, again()), (fenced, -1, -1));
 }
@@ -232,7 +232,7 @@ fn partitions_are_added_all_or_none() {
     });
     let request = AddPartitionsToTxnRequest::default()
         .with_v3_and_below_transactional_id(id(&producer))
-        .with_v3_and_below_producer_id(ProducerId(producer.producer_id))
+        .with_v3_and_below_producer_id(ProducerId(producer.id))
         .with_v3_and_below_producer_epoch(producer.epoch)
         .with_v3_and_below_topics(topics.to_vec());
     let answer = fixture.ask(ApiKey::AddPartitionsToTxn, 3, &RequestKind::AddPartitionsToTxn(request));
@@ -263,7 +263,7 @@ fn readers_are_told_what_is_stable_and_what_was_aborted_in_every_version() {
         assert_eq!((committed.high_watermark, committed.last_stable_offset), (3, 2));
         let aborted = committed.aborted_transactions.unwrap();
         let aborted: Vec<(i64, i64)> = aborted.iter().map(|one| (one.producer_id.0, one.first_offset)).collect();
-        assert_eq!(aborted, [(producer.producer_id, 0)]);
+        assert_eq!(aborted, [(producer.id, 0)]);
         let size = |records: Option<Bytes>| records.unwrap().len();
         assert_eq!(size(all.records), size(committed.records) + batch(&producer, 1).len());
         let behind = fetch(&fixture, version, 1, 2);
@@ -290,10 +290,10 @@ fn a_producer_that_asks_for_a_new_epoch_gets_one_and_the_same_when_it_asks_again
     let fixture = with_topic();
     let producer = start(&fixture, "x");
     let bump = || {
-        let request = init_request("x").with_producer_id(ProducerId(producer.producer_id));
+        let request = init_request("x").with_producer_id(ProducerId(producer.id));
         init(&fixture, 4, request.with_producer_epoch(producer.epoch))
     };
-    let expected = (0, producer.producer_id, producer.epoch + 1);
+    let expected = (0, producer.id, producer.epoch + 1);
     assert_eq!((bump(), bump()), (expected, expected));
     start(&fixture, "x");
     assert_eq!(bump().0, ResponseError::ProducerFenced.code());

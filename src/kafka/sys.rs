@@ -1,6 +1,6 @@
 //! The one reviewed place with `unsafe`: calls of librdkafka that rdkafka does not wrap, or wraps per record.
 //!
-//! `admin.rs` asks for group offsets; `consumer.rs` takes records by the batch and `batch.rs` copies them out. Each call
+//! `admin.rs` asks for group offsets; `producer.rs` flushes; `consumer.rs` takes records by the batch and `batch.rs` copies them out. Each call
 //! owns what it makes through small guards, so that every way out frees it once.
 #![allow(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 
@@ -46,6 +46,14 @@ pub(super) fn group_offsets(client: *mut RDKafka, group: &str, timeout: Duration
         }
         Ok(offsets(c::rd_kafka_group_result_partitions(*groups)))
     }
+}
+
+/// Has the client's threads send what they hold without waiting for batches to fill, for as long as this call takes: until
+/// everything is delivered, or `wait` is over. `client` is a producer and alive for the whole call.
+pub(super) fn flush(client: *mut RDKafka, wait: Duration) {
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `client` is alive.
+    unsafe { c::rd_kafka_flush(client, wait) };
 }
 
 /// The partitions of a list that have an offset.

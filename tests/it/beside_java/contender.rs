@@ -56,6 +56,7 @@ listeners=http://127.0.0.1:{port}
 offset.storage.file.filename={}
 key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
+plugin.discovery=service_load
 ",
             stage.bootstrap,
             folder.join("offsets").display()
@@ -108,4 +109,8 @@ fn compile(classes: &Path) {
     let output =
         run.unwrap_or_else(|error| panic!("javac does not start ({error}): apt-get install default-jdk-headless"));
     assert!(output.status.success(), "the sink does not compile: {}", String::from_utf8_lossy(&output.stderr));
+    let services = classes.join("META-INF/services");
+    fs::create_dir_all(&services).expect("a folder for the list of plugins");
+    let list = services.join("org.apache.kafka.connect.sink.SinkConnector");
+    fs::write(list, "io.pipette.bench.DiscardSinkConnector\n").expect("the list of plugins");
 }

@@ -1,8 +1,9 @@
 //! Pipette, Apache's own Connect worker and raw librdkafka over the same records, in one run on Apache Kafka 4.3.1.
 //!
 //! `./test --bench` runs it: every round measures each workload with all who take part, in turns, so that drift of the
-//! machine hits all alike; medians count. `PIPETTE_BENCH=quick` makes it short, `PIPETTE_BENCH_ROUNDS=9` long. Read next:
-//! `workload.rs` (what is run), `contender.rs` (who runs it), `measure.rs` (what is counted), `report.rs` (the judgement).
+//! machine hits all alike; medians count. `PIPETTE_BENCH=quick` makes it short, `PIPETTE_BENCH_ROUNDS=9` long,
+//! `PIPETTE_BENCH_ONLY=json` leaves out the other workloads. Read next: `workload.rs` (what is run), `contender.rs` (who
+//! runs it), `measure.rs` (what is counted), `report.rs` (the judgement).
 
 mod contender;
 mod measure;
@@ -18,9 +19,9 @@ use pipette::bench::record::{envelope, record};
 use pipette::kafka::loop_bench::TopicSize;
 
 use self::contender::Contender;
-use self::measure::{Cost, Stage};
-use self::report::{Row, Who};
-use self::workload::{ENVELOPES, PLAIN, Raw, WORKLOADS, Workload};
+use self::measure::{Cost, Measured, Stage};
+use self::report::{Row, Warmed, Who};
+use self::workload::{ENVELOPES, End, PLAIN, Raw, WORKLOADS, Workload};
 use crate::support::figures;
 use crate::support::kafka::ApacheKafka;
 
@@ -28,82 +29,126 @@ use crate::support::kafka::ApacheKafka;
 struct Extent {
     records: u32,
     rounds: usize,
-    /// Java's compilers have seen at least 1.5 million records before anything counts.
-    warm_up: u32,
+    /// Records of a workload that Java's compilers see before it counts: of the source, which shares no code with the
+    /// others, and of each sink. They go on until they are through.
+    warm_up: [u32; 2],
+    /// A part of the key of the workloads to run.
+    only: String,
 }
+
+const QUICK: Extent = Extent { records: 100_000, rounds: 2, warm_up: [1_000_000, 200_000], only: String::new() };
+const FULL: Extent = Extent { records: 300_000, rounds: 5, warm_up: [1_500_000, 600_000], only: String::new() };
+
+/// Java counts as warm when a pass is not a tenth cheaper than the best before, or after so many.
+const PASSES: u32 = 20;
 
 impl Extent {
     fn asked() -> Self {
-        let quick = std::env::var("PIPETTE_BENCH").is_ok_and(|word| word == "quick");
-        let given = std::env::var("PIPETTE_BENCH_ROUNDS").ok();
-        let rounds = given.map(|text| text.parse().expect("PIPETTE_BENCH_ROUNDS is a number"));
-        let (records, usual) = if quick { (150_000, 2) } else { (400_000, 5) };
-        Self { records, rounds: rounds.unwrap_or(usual), warm_up: 1_500_000 }
+        let asked = |name: &str| std::env::var(name).ok();
+        let usual = if asked("PIPETTE_BENCH").is_some_and(|word| word == "quick") { QUICK } else { FULL };
+        let rounds = asked("PIPETTE_BENCH_ROUNDS").map(|text| text.parse().expect("PIPETTE_BENCH_ROUNDS is a number"));
+        let only = asked("PIPETTE_BENCH_ONLY").unwrap_or_default();
+        Self { rounds: rounds.unwrap_or(usual.rounds), only, ..usual }
+    }
+
+    fn warm_up(&self, workload: &Workload) -> u32 {
+        self.warm_up[usize::from(workload.end != End::Topic)]
+    }
+
+    fn workloads(&self) -> impl Iterator<Item = &'static Workload> {
+        WORKLOADS.iter().filter(|workload| workload.key.contains(&self.only))
     }
 }
 
 #[test]
 #[ignore = "a benchmark of minutes, for an optimised build on an idle machine: ./test --bench"]
 fn beside_java() {
-    let clock = Instant::now();
-    let say = |line: &str| println!("[{:4} s] {line}", clock.elapsed().as_secs());
     let extent = Extent::asked();
     let folder = tempfile::Builder::new().prefix("beside-java-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
     let folder = folder.expect("a folder for the benchmark");
-    say("starting Apache Kafka and both workers");
+    let clock = Instant::now();
+    say(clock, "starting Apache Kafka and both workers");
     let kafka = ApacheKafka::start(&folder.path().join("kafka"), &[]);
     let stage = Stage { bootstrap: kafka.bootstrap(), folder: folder.path().to_owned(), records: extent.records };
-    let ours = Contender::ours(&stage);
-    let java = Contender::java(&stage);
-    say(&format!("filling two topics with {} records each", extent.records));
-    fill(&stage, PLAIN, record);
-    fill(&stage, ENVELOPES, envelope);
-    fs::remove_file(stage.lines(ENVELOPES)).expect("the envelopes are in their topic");
+    let run = Run { ours: Contender::ours(&stage), java: Contender::java(&stage), stage, clock };
+    say(clock, &format!("filling two topics with {} records each", extent.records));
+    fill(&run.stage, PLAIN, record);
+    fill(&run.stage, ENVELOPES, envelope);
+    fs::remove_file(run.stage.lines(ENVELOPES)).expect("the envelopes are in their topic");
 
-    let mut outputs = Vec::new();
-    let passes = extent.warm_up.div_ceil(extent.records * u32::try_from(WORKLOADS.len()).unwrap());
-    for pass in 1..=passes.max(2) {
-        for workload in WORKLOADS {
-            let both = [&java, &ours].map(|who| {
-                let measured = measure::connector(&stage, who, workload, &format!("warm-up-{pass}"));
-                say(&format!("warm-up {pass}, {}: {} {}", workload.title, who.name(), measured.cost.show()));
-                measured.output
-            });
-            if let (1, [Some(java), Some(ours)]) = (pass, &both) {
-                outputs.push((workload.title, same(java, ours)));
-            }
-            both.into_iter().flatten().for_each(|output| fs::remove_file(output).expect("its output goes"));
-        }
-    }
-
+    let warmed: Vec<_> = extent.workloads().map(|workload| run.warm_up(workload, extent.warm_up(workload))).collect();
     let mut rows = Vec::new();
     for round in 1..=extent.rounds {
-        for workload in WORKLOADS {
-            let costs = turn(&stage, [&java, &ours], workload, round);
-            for (who, cost) in costs {
-                say(&format!("round {round} of {}, {}: {} {}", extent.rounds, workload.title, who.name(), cost.show()));
-                rows.push(Row { workload: workload.title, who, cost });
-            }
+        for workload in extent.workloads() {
+            run.round(workload, round, &mut rows);
         }
     }
-    figures::record("beside_java", &report::page(&stage, extent.rounds, &rows, &outputs));
+    figures::record("beside_java", &report::page(&run.stage, extent.rounds, &rows, &warmed));
 }
 
-/// One workload of a round. Who comes first changes from round to round.
-fn turn(stage: &Stage, workers: [&Contender; 2], workload: &Workload, round: usize) -> Vec<(Who, Cost)> {
-    let mut costs = Vec::new();
-    let name = format!("round-{round}");
-    for index in [round % 2, (round + 1) % 2] {
-        let measured = measure::connector(stage, workers[index], workload, &name);
-        measured.output.into_iter().for_each(|output| fs::remove_file(output).expect("its output goes"));
-        costs.push((workers[index].who(), measured.cost));
+fn say(clock: Instant, line: &str) {
+    println!("[{:4} s] {line}", clock.elapsed().as_secs());
+}
+
+/// The benchmark under way.
+struct Run {
+    stage: Stage,
+    ours: Contender,
+    java: Contender,
+    clock: Instant,
+}
+
+impl Run {
+    /// Runs Java until it is warm, and Pipette once. What both wrote is compared.
+    fn warm_up(&self, workload: &Workload, records: u32) -> Warmed {
+        let ours = self.measure(&self.ours, workload, "warm-up").output;
+        let (mut best, mut seen) = (f64::INFINITY, 0);
+        loop {
+            let measured = self.measure(&self.java, workload, &format!("warm-up-{seen}"));
+            seen += self.stage.records;
+            let warm = seen >= records && measured.cost.micros > best * 0.9;
+            best = best.min(measured.cost.micros);
+            if warm || seen >= PASSES * self.stage.records {
+                let compared = ours.as_deref().zip(measured.output.as_deref()).map(|(ours, java)| same(java, ours));
+                [ours, measured.output].into_iter().flatten().for_each(remove);
+                return Warmed { workload: workload.title, records: seen, compared };
+            }
+            measured.output.into_iter().for_each(remove);
+        }
     }
-    match workload.raw {
-        Some(Raw::Producer) => costs.push((Who::Raw, measure::raw_producer(stage, &name))),
-        Some(Raw::Consumer) => costs.push((Who::Raw, measure::raw_consumer(stage))),
-        None => {}
+
+    /// One workload of a round. Who comes first changes from round to round.
+    fn round(&self, workload: &Workload, round: usize, rows: &mut Vec<Row>) {
+        let name = format!("round-{round}");
+        let mut add = |who, cost| rows.push(Row { workload: workload.title, who, cost });
+        let workers = if round.is_multiple_of(2) { [&self.java, &self.ours] } else { [&self.ours, &self.java] };
+        for worker in workers {
+            let measured = self.measure(worker, workload, &name);
+            measured.output.into_iter().for_each(remove);
+            add(worker.who(), measured.cost);
+        }
+        let raw = match workload.raw {
+            Some(Raw::Producer) => measure::raw_producer(&self.stage, &name),
+            Some(Raw::Consumer) => measure::raw_consumer(&self.stage),
+            None => return,
+        };
+        self.told(Who::Raw, workload, &name, raw);
+        add(Who::Raw, raw);
     }
-    costs
+
+    fn measure(&self, who: &Contender, workload: &Workload, name: &str) -> Measured {
+        let measured = measure::connector(&self.stage, who, workload, name);
+        self.told(who.who(), workload, name, measured.cost);
+        measured
+    }
+
+    fn told(&self, who: Who, workload: &Workload, name: &str, cost: Cost) {
+        say(self.clock, &format!("{name}, {}, {}: {}", workload.title, who.name(), cost.show()));
+    }
+}
+
+fn remove(file: PathBuf) {
+    fs::remove_file(file).expect("its output goes");
 }
 
 /// Writes the records of a topic into a file and sends them.

@@ -36,6 +36,15 @@ pub(super) struct Row {
     pub(super) cost: Cost,
 }
 
+/// A workload before it was measured.
+pub(super) struct Warmed {
+    pub(super) workload: &'static str,
+    /// That Java had run by then.
+    pub(super) records: u32,
+    /// Whether both workers wrote the same, where there is a file to compare.
+    pub(super) compared: Option<Result<(), String>>,
+}
+
 /// What is promised of a workload.
 struct Promise {
     workload: &'static str,
@@ -76,7 +85,7 @@ const PROMISES: &[Promise] = &[
 const MEMORY: f64 = 100.0;
 
 /// The whole page.
-pub(super) fn page(stage: &Stage, rounds: usize, rows: &[Row], outputs: &[(&str, Result<(), String>)]) -> String {
+pub(super) fn page(stage: &Stage, rounds: usize, rows: &[Row], warmed: &[Warmed]) -> String {
     let mut text = format!("{} records of 720 bytes, medians of {rounds} rounds\n{}\n", stage.records, settings());
     let _ = writeln!(
         text,
@@ -91,17 +100,19 @@ pub(super) fn page(stage: &Stage, rounds: usize, rows: &[Row], outputs: &[(&str,
             }
         }
     }
-    for promise in PROMISES {
+    for promise in PROMISES.iter().filter(|promise| rows.iter().any(|row| row.workload == promise.workload)) {
         let _ = writeln!(text, "{}", judge(promise, rows));
     }
     let peak = rows.iter().filter(|row| row.who == Who::Ours).map(|row| row.cost.peak).fold(0.0, f64::max);
     let peak = peak * f64::from(1 << 20) / 1e6;
     let word = if peak <= MEMORY { "holds" } else { "DOES NOT HOLD" };
     let _ = writeln!(text, "peak memory of Pipette: {peak:.0} MB (at most {MEMORY}): {word}");
-    for (workload, outcome) in outputs {
-        let _ = match outcome {
-            Ok(()) => writeln!(text, "{workload}: Java and Pipette wrote the same bytes"),
-            Err(difference) => writeln!(text, "{workload}: Java and Pipette DIFFER in {difference}"),
+    for Warmed { workload, records, compared } in warmed {
+        let _ = write!(text, "{workload}: Java was warmed up by {records} records");
+        let _ = match compared {
+            Some(Ok(())) => writeln!(text, "; it wrote what Pipette writes, byte for byte"),
+            Some(Err(difference)) => writeln!(text, "; it and Pipette DIFFER in {difference}"),
+            None => writeln!(text),
         };
     }
     text

@@ -77,3 +77,37 @@ impl SinkTask for Discard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::TopicPartition;
+    use pipette_kit::SinkHarness;
+    use pipette_kit::build::{config, text};
+
+    use super::*;
+    use crate::plugins::Plugins;
+
+    #[test]
+    fn marks_tell_the_first_record_and_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let marks = folder.path().join("run.1");
+        let there = |ending: &str| folder.path().join(format!("run.1.{ending}")).exists();
+        let [Plugin::Sink(plugin)] = PLUGINS else { unreachable!("one sink") };
+        let mut sink =
+            SinkHarness::new(plugin, config(&[("records", "3"), ("marks", marks.to_str().unwrap())])).unwrap();
+        sink.start().unwrap();
+        let tp = TopicPartition::new("t", 0);
+        sink.open(std::slice::from_ref(&tp)).unwrap();
+        for (values, first, done) in [(0, false, false), (2, true, false), (2, true, true)] {
+            sink.put(&tp, vec![text("x"); values]).unwrap().1.unwrap();
+            assert_eq!((there("first"), there("done")), (first, done), "after {values} more");
+        }
+    }
+
+    #[test]
+    fn only_a_worker_for_the_benchmark_knows_it() {
+        let class = PLUGINS[0].info().class;
+        assert!(Plugins::built_in().connector(class).is_err());
+        assert!(Plugins::built_in().and(PLUGINS).connector(class).is_ok());
+    }
+}

@@ -1,7 +1,7 @@
 //! Who is measured: the worker of this tree and Apache's, each one process for the whole run, spoken to by REST.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,8 +28,23 @@ pub(super) const JVM: &[&str] = &[
 /// A worker that runs.
 pub(super) enum Contender {
     Ours(Worker),
-    Java(JavaProcess, Rest),
+    Java(JavaProcess, Rest, PathBuf),
 }
+
+/// Of Java's clients, what makes a difference.
+const CLIENT_KEYS: &[&str] = &[
+    "acks",
+    "batch.size",
+    "buffer.memory",
+    "compression.type",
+    "enable.idempotence",
+    "linger.ms",
+    "max.in.flight.requests.per.connection",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "max.partition.fetch.bytes",
+    "max.poll.records",
+];
 
 impl Contender {
     /// The binary of this build, with the sink that discards.
@@ -74,7 +89,16 @@ plugin.discovery=service_load
                 other => Err(format!("{other:?}")),
             }
         });
-        Self::Java(process, rest)
+        Self::Java(process, rest, log)
+    }
+
+    /// What Apache's worker has told its clients, as its log has it.
+    pub(super) fn clients_of_java(&self) -> String {
+        let Self::Java(_, _, log) = self else { return String::new() };
+        let log = fs::read_to_string(log).expect("the log of Apache's worker");
+        let value = |key: &str| log.lines().rev().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" = "));
+        let told = CLIENT_KEYS.iter().filter_map(|key| Some(format!("{key}={}", value(key)?)));
+        told.collect::<Vec<_>>().join(" ")
     }
 
     pub(super) fn who(&self) -> Who {
@@ -91,14 +115,14 @@ plugin.discovery=service_load
     pub(super) fn pid(&self) -> String {
         match self {
             Self::Ours(worker) => worker.pid().to_string(),
-            Self::Java(process, _) => process.pid.to_string(),
+            Self::Java(process, ..) => process.pid.to_string(),
         }
     }
 
     pub(super) fn rest(&self) -> &Rest {
         match self {
             Self::Ours(worker) => worker.rest(),
-            Self::Java(_, rest) => rest,
+            Self::Java(_, rest, _) => rest,
         }
     }
 }

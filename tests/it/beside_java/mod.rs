@@ -8,11 +8,12 @@
 mod contender;
 mod measure;
 mod report;
+mod sameness;
 mod workload;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use pipette::bench::record::{envelope, record};
@@ -21,6 +22,7 @@ use pipette::kafka::loop_bench::TopicSize;
 use self::contender::Contender;
 use self::measure::{Cost, Measured, Stage};
 use self::report::{Row, Warmed, Who};
+use self::sameness::Sameness;
 use self::workload::{ENVELOPES, End, PLAIN, Raw, WORKLOADS, Workload};
 use crate::support::figures;
 use crate::support::kafka::ApacheKafka;
@@ -83,7 +85,8 @@ fn beside_java() {
             run.round(workload, round, &mut rows);
         }
     }
-    figures::record("beside_java", &report::page(&run.stage, extent.rounds, &rows, &warmed));
+    let settings = report::settings(&run.java.clients_of_java());
+    figures::record("beside_java", &report::page(extent.records, extent.rounds, &settings, &rows, &warmed));
 }
 
 fn say(clock: Instant, line: &str) {
@@ -109,7 +112,8 @@ impl Run {
             let warm = seen >= records && measured.cost.micros > best * 0.9;
             best = best.min(measured.cost.micros);
             if warm || seen >= PASSES * self.stage.records {
-                let compared = ours.as_deref().zip(measured.output.as_deref()).map(|(ours, java)| same(java, ours));
+                let compared =
+                    ours.as_deref().zip(measured.output.as_deref()).map(|(ours, java)| Sameness::of(java, ours));
                 [ours, measured.output].into_iter().flatten().for_each(remove);
                 return Warmed { workload: workload.title, records: seen, compared };
             }
@@ -161,19 +165,6 @@ fn fill(stage: &Stage, topic: &str, record: fn(u32) -> String) {
     measure::bare_loop(&stage.bootstrap, &["--bare-loop", &stage.lines(topic).to_string_lossy(), topic]);
     let size = TopicSize::watch(&stage.bootstrap, topic).expect("a client");
     assert_eq!(size.records().expect("an answer"), u64::from(stage.records));
-}
-
-/// Whether two files hold the same lines; else the first that differ.
-fn same(java: &Path, ours: &Path) -> Result<(), String> {
-    let read = |path: &Path| fs::read(path).expect("an output");
-    let (java, ours) = (read(java), read(ours));
-    if java == ours {
-        return Ok(());
-    }
-    let lines = |text: &[u8]| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>();
-    let (java, ours) = (lines(&java), lines(&ours));
-    let at = java.iter().zip(&ours).position(|(java, ours)| java != ours).unwrap_or(java.len().min(ours.len()));
-    Err(format!("line {}\n  Java    {:?}\n  Pipette {:?}", at + 1, java.get(at), ours.get(at)))
 }
 
 impl Stage {

@@ -6,7 +6,8 @@ use pipette::kafka::properties;
 use pipette_api::ConfigMap;
 
 use super::contender::JVM;
-use super::measure::{Cost, Stage};
+use super::measure::Cost;
+use super::sameness::Sameness;
 use super::workload::{
     ENVELOPES_TO_FILE, ENVELOPES_TO_NOWHERE, FILE_TO_KAFKA, JSON_TO_FILE, JSON_TO_NOWHERE, KAFKA_TO_FILE, WORKLOADS,
 };
@@ -42,7 +43,7 @@ pub(super) struct Warmed {
     /// That Java had run by then.
     pub(super) records: u32,
     /// Whether both workers wrote the same, where there is a file to compare.
-    pub(super) compared: Option<Result<(), String>>,
+    pub(super) compared: Option<Sameness>,
 }
 
 /// What is promised of a workload.
@@ -85,8 +86,8 @@ const PROMISES: &[Promise] = &[
 const MEMORY: f64 = 100.0;
 
 /// The whole page.
-pub(super) fn page(stage: &Stage, rounds: usize, rows: &[Row], warmed: &[Warmed]) -> String {
-    let mut text = format!("{} records of 720 bytes, medians of {rounds} rounds\n{}\n", stage.records, settings());
+pub(super) fn page(records: u32, rounds: usize, settings: &str, rows: &[Row], warmed: &[Warmed]) -> String {
+    let mut text = format!("{records} records of 720 bytes, medians of {rounds} rounds\n{settings}\n");
     let _ = writeln!(
         text,
         "{:<50} {:<10} {:>10} {:>9} {:>15} {:>9}",
@@ -110,8 +111,7 @@ pub(super) fn page(stage: &Stage, rounds: usize, rows: &[Row], warmed: &[Warmed]
     for Warmed { workload, records, compared } in warmed {
         let _ = write!(text, "{workload}: Java was warmed up by {records} records");
         let _ = match compared {
-            Some(Ok(())) => writeln!(text, "; it wrote what Pipette writes, byte for byte"),
-            Some(Err(difference)) => writeln!(text, "; it and Pipette DIFFER in {difference}"),
+            Some(sameness) => writeln!(text, "; {}", sameness.show()),
             None => writeln!(text),
         };
     }
@@ -161,8 +161,8 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures[(figures.len() - 1) / 2]
 }
 
-/// What a reader must know to repeat it.
-fn settings() -> String {
+/// What a reader must know to repeat it. `java` is what Java's clients were told.
+pub(super) fn settings(java: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let nothing = ConfigMap::new();
     let show = |properties: properties::ClientProperties| {
@@ -176,8 +176,8 @@ fn settings() -> String {
     format!(
         "{cores} cores, SHARED with the broker: wall time is a race for them, CPU per record is what counts.\n\
          One connector at a time, one task, one partition, no compression, the same configuration for both workers.\n\
-         Java: Connect's own client settings (acks=all), {}\n\
-         Pipette and librdkafka: {producer} | {consumer}",
+         Java: {} {java}\n\
+         Pipette and librdkafka: {producer} {consumer}",
         JVM.join(" ")
     )
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use pipette_api::{Blob, Map, Result, Value};
+use pipette_api::{Blob, ConnectError, Map, Result, Value};
 
 use crate::encoding::Document;
+use crate::place::{Place, Step};
 use crate::read::{Reader, Shape};
 use crate::write::write;
 
@@ -17,6 +18,7 @@ pub struct Parser {
     /// Elements of the arrays being read.
     elements: Vec<Value>,
     frames: Vec<Frame>,
+    place: Place,
 }
 
 /// An object or array being read, and where its parts begin on the stack.
@@ -33,7 +35,8 @@ const KEEP: usize = 4096;
 pub fn parse(bytes: &Blob) -> Result<Value> {
     let document = Document::new(bytes)?;
     let mut reader = document.reader();
-    let value = Parser::default().value(&mut reader)?;
+    let mut parser = Parser::default();
+    let value = parser.value(&mut reader).map_err(|error| parser.locate(error))?;
     if reader.at_end() { Ok(value) } else { Err(reader.fail("the end of the document")) }
 }
 
@@ -41,6 +44,9 @@ impl Parser {
     /// The next value of the reader.
     pub fn value(&mut self, reader: &mut Reader<'_>) -> Result<Value> {
         let value = self.build(reader);
+        if value.is_err() {
+            self.note_open();
+        }
         self.members.clear();
         self.elements.clear();
         self.frames.clear();
@@ -94,6 +100,35 @@ impl Parser {
                     break;
                 }
                 value = self.close();
+            }
+        }
+    }
+
+    /// Notes one more step around the value that an error is about, on the error's way out.
+    pub fn inside(&mut self, step: Step<'_>) {
+        self.place.push(step);
+    }
+
+    /// Puts the path that was noted in front of the error.
+    pub fn locate(&mut self, error: ConnectError) -> ConnectError {
+        let path = self.place.take();
+        if path.is_empty() { error } else { error.within(path) }
+    }
+
+    #[cold]
+    fn note_open(&mut self) {
+        let (mut members, mut elements) = (self.members.len(), self.elements.len());
+        for frame in self.frames.iter().rev() {
+            match frame {
+                Frame::Object(start) => {
+                    let name = self.members[*start..members].last().and_then(|(name, _)| name.as_str());
+                    name.into_iter().for_each(|name| self.place.push(Step::Member(name.as_bytes())));
+                    members = *start;
+                }
+                Frame::Array(start) => {
+                    self.place.push(Step::Element(elements - start));
+                    elements = *start;
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pipette_api::data::logical;
 use pipette_api::{Blob, ConnectError, Kind, Result, Schema, Struct, Value};
-use pipette_json::{Parser, Reader, Shape, decimal_from_bytes, decode_base64, unique};
+use pipette_json::{Parser, Reader, Shape, Step, decimal_from_bytes, decode_base64, unique};
 
 use crate::convert::java;
 
@@ -69,14 +69,16 @@ impl Decoder<'_> {
             Shape::Array => {
                 reader.open_array()?;
                 while reader.element(elements.is_empty())? {
-                    elements.push(self.part(schema.value_schema(), reader)?);
+                    let at = Step::Element(elements.len());
+                    elements.push(self.part(schema.value_schema(), reader, at)?);
                 }
             }
             // Java goes through an object's values as it goes through elements.
             Shape::Object => {
                 reader.open_object()?;
                 while reader.member(elements.is_empty())?.is_some() {
-                    elements.push(self.part(schema.value_schema(), reader)?);
+                    let at = Step::Element(elements.len());
+                    elements.push(self.part(schema.value_schema(), reader, at)?);
                 }
             }
             _ => reader.skip()?,
@@ -95,8 +97,9 @@ impl Decoder<'_> {
             }
             reader.open_object()?;
             while let Some(name) = reader.member(entries.is_empty())? {
-                let key = Value::String(reader.to_text(name));
-                entries.push((key, self.part(schema.value_schema(), reader)?));
+                let key = reader.to_text(name);
+                let value = self.part(schema.value_schema(), reader, Step::Member(key.as_bytes()))?;
+                entries.push((Value::String(key), value));
             }
         } else {
             if shape != Shape::Array {
@@ -107,7 +110,8 @@ impl Decoder<'_> {
             }
             reader.open_array()?;
             while reader.element(entries.is_empty())? {
-                entries.push(self.pair(schema, reader)?);
+                let pair = self.pair(schema, reader);
+                entries.push(pair.map_err(|error| self.inside(Step::Element(entries.len()), error))?);
             }
         }
         Ok(Value::Map(Box::new(unique(entries))))
@@ -126,11 +130,11 @@ impl Decoder<'_> {
         if !reader.element(true)? {
             return Err(wrong());
         }
-        let key = self.part(schema.key_schema(), reader)?;
+        let key = self.part(schema.key_schema(), reader, Step::Element(0))?;
         if !reader.element(false)? {
             return Err(wrong());
         }
-        let value = self.part(schema.value_schema(), reader)?;
+        let value = self.part(schema.value_schema(), reader, Step::Element(1))?;
         if reader.element(false)? { Err(wrong()) } else { Ok((key, value)) }
     }
 
@@ -154,36 +158,39 @@ impl Decoder<'_> {
             match index {
                 Some(index) => {
                     next = index + 1;
-                    values[index] = self
-                        .part(Some(&fields[index].schema), reader)
-                        .map_err(|error| in_field(error, &fields[index].name))?;
+                    let field = &fields[index];
+                    values[index] = self.part(Some(&field.schema), reader, Step::Member(field.name.as_bytes()))?;
                 }
                 None => reader.skip()?,
             }
         }
         for (field, value) in fields.iter().zip(&mut values) {
             if value.is_null() {
-                *value = self.missing(&field.schema).map_err(|error| in_field(error, &field.name))?;
+                let missing = self.missing(&field.schema);
+                *value = missing.map_err(|error| self.inside(Step::Member(field.name.as_bytes()), error))?;
             }
         }
         Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values))))
     }
 
     /// A value inside of another one, where Java validates what the coercions left.
-    fn part(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>) -> Result<Value> {
-        let value = self.value(schema, reader)?;
-        match schema {
-            Some(schema) if value.is_null() && !schema.is_optional() => Err(ConnectError::data(format!(
+    fn part(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, at: Step<'_>) -> Result<Value> {
+        let error = match (self.value(schema, reader), schema) {
+            (Ok(value), Some(schema)) if value.is_null() && !schema.is_optional() => ConnectError::data(format!(
                 "Invalid value: null used for required field, schema type: {}",
                 java::kind(schema.kind())
-            ))),
-            _ => Ok(value),
-        }
+            )),
+            (Ok(value), _) => return Ok(value),
+            (Err(error), _) => error,
+        };
+        Err(self.inside(at, error))
     }
-}
 
-fn in_field(error: ConnectError, name: &str) -> ConnectError {
-    error.within(format_args!("field \"{name}\""))
+    #[cold]
+    fn inside(&mut self, step: Step<'_>, error: ConnectError) -> ConnectError {
+        self.parser.inside(step);
+        error
+    }
 }
 
 fn is_number(kind: Kind) -> bool {

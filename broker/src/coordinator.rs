@@ -19,6 +19,9 @@ use crate::storage::marker::Outcome;
 use crate::storage::transactions::{Identity, Pending, State, Transaction};
 use crate::transaction::{self, End, Start};
 
+/// In bytes: with the number of ids this bounds the memory for them.
+const LONGEST_ID: usize = 1_000;
+
 /// A transaction whose markers are written, and what has to be durable before it may be said to have ended.
 #[derive(Debug)]
 pub(crate) struct Marked {
@@ -56,6 +59,10 @@ impl Node {
     fn check_start(&self, id: &str, timeout_ms: i32) -> Result<(), Refused> {
         if id.is_empty() {
             return Err(Refused::new(ResponseError::InvalidRequest, "the transactional id is empty"));
+        }
+        if id.len() > LONGEST_ID {
+            let why = format!("a transactional id of {} bytes; at most {LONGEST_ID} are possible", id.len());
+            return Err(Refused::new(ResponseError::InvalidRequest, why));
         }
         let longest = self.config.max_transaction_timeout;
         let asked = u64::try_from(timeout_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);

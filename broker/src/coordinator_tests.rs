@@ -344,6 +344,32 @@ fn markers_wait_for_the_decision_and_the_end_for_the_markers() {
 }
 
 #[test]
+fn a_marker_that_the_disk_refuses_is_written_again_before_the_transaction_ends() {
+    let mut stage = Stage::new(true);
+    let who = stage.start("a");
+    stage.node().add_partitions("a", who, vec![partition(0), partition(1)]).unwrap();
+    stage.produce("a", who, 0, 0).unwrap();
+    stage.produce("a", who, 1, 0).unwrap();
+    stage.sync();
+    stage.node().end_transaction("a", who, Outcome::Committed).unwrap();
+    let decided = stage.node().ending();
+    stage.sync();
+    let marked = stage.node().write_markers(decided);
+    // As after an fsync that failed for one of the two logs.
+    stage.node().log_mut("t", 1).unwrap().take_back().unwrap();
+    stage.sync();
+    stage.node().finish(marked);
+    assert!(stage.node().is_ending("a"));
+    assert_eq!((stage.committed(0), stage.committed(1)), (vec![0], vec![]));
+    stage.end_all(3);
+    assert!(!stage.node().is_ending("a"));
+    assert_eq!((stage.committed(0), stage.committed(1)), (vec![0], vec![0]));
+    // One marker in each, not two.
+    let ends = [0, 1].map(|index| stage.node().log("t", index).unwrap().visible_end());
+    assert_eq!(ends, [2, 2]);
+}
+
+#[test]
 fn a_late_record_of_an_ended_transaction_is_refused() {
     let mut stage = Stage::new(false);
     let who = stage.start("a");

@@ -101,6 +101,23 @@ fn an_open_transaction_holds_back_who_reads_committed_records_until_it_ends() {
 }
 
 #[test]
+fn a_waiting_reader_of_committed_records_is_woken_by_the_commit() {
+    let fixture = Fixture::with_topic(1);
+    fixture.produce("t", 1, &[]);
+    let producer = transactional(&fixture, "x", &[]);
+    producer.begin_transaction().unwrap();
+    send(&producer, &["first"]);
+    let waiting = reader(&fixture, &[COMMITTED[0], ("fetch.wait.max.ms", "9000")]);
+    // From here on its requests wait at the broker.
+    receive(&waiting, 1);
+    assert!(!hears_something(&waiting));
+    let started = Instant::now();
+    producer.commit_transaction(DEADLINE).unwrap();
+    receive(&waiting, 1);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
 fn the_end_of_a_partition_is_where_the_reader_can_get_to() {
     let fixture = Fixture::with_topic(1);
     fixture.produce("t", 2, &[]);

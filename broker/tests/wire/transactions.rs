@@ -218,6 +218,8 @@ fn who_is_not_known_or_has_begun_nothing_is_told_which() {
     assert_eq!(ask(&fixture, ApiKey::TxnOffsetCommit, 3, &producer), nothing_open);
     assert_eq!(produce(&fixture, &producer, 0).0, nothing_open);
     assert_eq!(init(&fixture, 4, init_request("")).0, ResponseError::InvalidRequest.code());
+    let long: &'static str = "x".repeat(1_001).leak();
+    assert_eq!(init(&fixture, 4, init_request(long)).0, ResponseError::InvalidRequest.code());
     let without_time = init_request("x").with_transaction_timeout_ms(0);
     assert_eq!(init(&fixture, 4, without_time).0, ResponseError::InvalidTransactionTimeout.code());
 }

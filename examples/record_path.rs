@@ -143,7 +143,10 @@ impl Path {
         };
         let chain = vec![
             transform("ReplaceField$Value", &[("exclude", "approved_by,checksum"), ("renames", "cycles:n_cycles")]),
-            transform("InsertField$Value", &[("topic.field", "topic"), ("timestamp.field", "at"), ("offset.field", "o")]),
+            transform(
+                "InsertField$Value",
+                &[("topic.field", "topic"), ("timestamp.field", "at"), ("offset.field", "o")],
+            ),
         ];
         let file = plugin(connector_file::PLUGINS, "sink", "FileStreamSink");
         let Plugin::Sink(made) = file else { unreachable!("asked for") };

@@ -222,7 +222,7 @@ fn fixed_schema(text: &str, parser: &mut Parser) -> Result<Option<Arc<Schema>>> 
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let document = Document::new(Text::from(text).blob())?;
+    let document = Document::new(&Text::from(text).to_blob())?;
     schema::read(&mut document.reader(), parser).map_err(|error| {
         let message = if SyntaxError::is_cause_of(&error) {
             format!("Failed to parse schema in converter config due to serialization error: {error}")

@@ -11,6 +11,7 @@ mod base64;
 mod decimal;
 mod encoding;
 mod float;
+mod layouts;
 mod number;
 mod read;
 mod scan;

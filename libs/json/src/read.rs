@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Display;
+use std::ops::Range;
 
 use pipette_api::{ConnectError, Result, Text};
 
-use crate::number::{MAX_NUMBER, Number};
+use crate::number::{MAX_NUMBER, Number, SHORT_NUMBER};
 use crate::scan;
 
 /// Java's limit on nesting. What is read recursively elsewhere (schemas) has a lower one.
@@ -103,11 +104,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `null`.
+    #[inline]
     pub fn null(&mut self) -> Result<()> {
         self.literal(b"null")
     }
 
     /// Takes `true` or `false`.
+    #[inline]
     pub fn boolean(&mut self) -> Result<bool> {
         let value = self.peek() == Some(b't');
         self.literal(if value { b"true" } else { b"false" })?;
@@ -120,31 +123,30 @@ impl<'a> Reader<'a> {
         self.peek();
         let start = self.pos;
         self.eat(b'-');
-        let mut low = 0u64;
-        let first = self.pos;
-        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.pos) {
-            low = low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.pos += 1;
-        }
-        if self.pos == first {
-            return Err(self.fail("a digit"));
-        }
-        let mut integer = true;
+        let low = self.digits(0)?;
+        let (mut integer, mut all, mut point) = (true, low, 0);
         if self.eat(b'.') {
             integer = false;
-            self.digits()?;
+            point = self.pos;
+            all = self.digits(low)?;
+            point = self.pos - point;
+        }
+        // Text that is short enough has all its digits in 64 bits.
+        let short = self.pos - start <= SHORT_NUMBER && !matches!(self.bytes.get(self.pos), Some(b'e' | b'E'));
+        if short {
+            let text = &self.bytes[start..self.pos];
+            return Ok(Number::new(text, integer, low).with_digits(all, point));
         }
         if matches!(self.bytes.get(self.pos), Some(b'e' | b'E')) {
             integer = false;
             self.pos += 1;
             let _sign = self.eat(b'-') || self.eat(b'+');
-            self.digits()?;
+            self.digits(0)?;
         }
         if self.pos - start > MAX_NUMBER {
             return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
         }
-        let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
-        Ok(Number::new(text, integer, low))
+        Ok(Number::new(&self.bytes[start..self.pos], integer, low))
     }
 
     /// Takes a string.
@@ -152,6 +154,17 @@ impl<'a> Reader<'a> {
     pub fn string(&mut self) -> Result<Text> {
         let name = self.quoted(MAX_STRING)?;
         Ok(self.to_text(name))
+    }
+
+    /// Takes a string as it stands in the document.
+    #[inline]
+    pub(crate) fn text_token(&mut self) -> Result<Name> {
+        self.quoted(MAX_STRING)
+    }
+
+    /// The document.
+    pub(crate) fn text(&self) -> &'a Text {
+        self.text
     }
 
     /// Goes into an object; [`Reader::member`] is next.
@@ -225,6 +238,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The name as text of its own.
+    #[inline]
     pub fn to_text(&self, name: Name) -> Text {
         match name {
             Name::Span(start, len) => self.text.slice(start, len),
@@ -244,11 +258,30 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a text that is known to be a whole value, if the document goes on with exactly it.
+    #[inline]
     pub fn take(&mut self, known: &[u8]) -> bool {
         self.peek();
         let same = self.bytes[self.pos..].starts_with(known);
         self.pos += if same { known.len() } else { 0 };
         same
+    }
+
+    /// Takes that text, if the document goes on with it right here.
+    #[inline]
+    pub(crate) fn take_here(&mut self, known: &[u8]) -> bool {
+        let same = scan::starts_with(&self.bytes[self.pos..], known);
+        self.pos += if same { known.len() } else { 0 };
+        same
+    }
+
+    /// Where the last token ended.
+    pub(crate) fn here(&self) -> usize {
+        self.pos
+    }
+
+    /// The document's bytes of a range.
+    pub(crate) fn between(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
     }
 
     /// True when nothing but white space is left.
@@ -331,6 +364,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn literal(&mut self, word: &'static [u8]) -> Result<()> {
         if self.take(word) { Ok(()) } else { Err(self.fail("a value")) }
     }
@@ -341,12 +375,15 @@ impl<'a> Reader<'a> {
         there
     }
 
-    fn digits(&mut self) -> Result<()> {
-        let start = self.pos;
-        while self.bytes.get(self.pos).is_some_and(u8::is_ascii_digit) {
+    /// Takes digits and appends them to a number, modulo 2^64.
+    #[inline]
+    fn digits(&mut self, number: u64) -> Result<u64> {
+        let (start, mut number) = (self.pos, number);
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.pos) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.pos += 1;
         }
-        if self.pos == start { Err(self.fail("a digit")) } else { Ok(()) }
+        if self.pos == start { Err(self.fail("a digit")) } else { Ok(number) }
     }
 
     #[inline]
@@ -365,6 +402,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string whose first escape (or mistake) is at `stop`.
+    #[cold]
     fn escaped(&mut self, start: usize, stop: usize, limit: usize) -> Result<Name> {
         let mut made = self.bytes[start..stop].to_vec();
         self.pos = stop;
@@ -432,11 +470,14 @@ impl<'a> Reader<'a> {
         value.ok_or_else(|| Self::refuse(at, "\\u must be followed by four hexadecimal digits"))
     }
 
+    #[inline]
     fn check_length(start: usize, string: &[u8], limit: usize) -> Result<()> {
         // UTF-16 units are never more than bytes.
-        if string.len() <= limit {
-            return Ok(());
-        }
+        if string.len() <= limit { Ok(()) } else { Self::count_units(start, string, limit) }
+    }
+
+    #[cold]
+    fn count_units(start: usize, string: &[u8], limit: usize) -> Result<()> {
         let units = std::str::from_utf8(string).map_or(0, |text| text.encode_utf16().count());
         if units <= limit {
             return Ok(());
@@ -464,6 +505,7 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[inline]
 fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or_else(|_| unreachable!("a blob is shorter than 4 GiB"))
 }

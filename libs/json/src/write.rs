@@ -52,14 +52,14 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
 }
 
 fn map(map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
-    if map.0.iter().all(|(key, _)| matches!(key, Value::String(_))) {
-        return list(map.0.iter(), out, *b"{}", |(key, value), out| {
+    if map.keys().are_text() {
+        return list(map.iter(), out, *b"{}", |(key, value), out| {
             nested(key, out, depth)?;
             out.push(b':');
             nested(value, out, depth)
         });
     }
-    list(map.0.iter(), out, *b"[]", |(key, value), out| {
+    list(map.iter(), out, *b"[]", |(key, value), out| {
         list([key, value].into_iter(), out, *b"[]", |value, out| nested(value, out, depth))
     })
 }

@@ -115,7 +115,7 @@ impl Encoder {
     fn object(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let depth = deeper(depth)?;
         out.push(b'{');
-        for (index, (key, value)) in map.0.iter().enumerate() {
+        for (index, (key, value)) in map.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
@@ -135,7 +135,7 @@ impl Encoder {
     fn pairs(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let depth = deeper(depth)?;
         out.push(b'[');
-        for (index, (key, value)) in map.0.iter().enumerate() {
+        for (index, (key, value)) in map.iter().enumerate() {
             out.extend_from_slice(if index > 0 { b",[" } else { b"[" });
             self.nested(schemas.0, key, out, depth)?;
             out.push(b',');
@@ -187,7 +187,7 @@ impl Encoder {
 type Schemas<'s> = (Option<&'s Schema>, Option<&'s Schema>);
 
 fn has_text_keys(map: &Map) -> bool {
-    map.0.iter().all(|(key, _)| matches!(key, Value::String(_)))
+    map.keys().are_text()
 }
 
 fn deeper(depth: usize) -> Result<usize> {

@@ -111,10 +111,15 @@ impl Layouts {
         self.layouts.get(guess.0 as usize)?.seams.get(index)
     }
 
-    /// The keys, if the object that ends after so many members is like the guess.
+    /// The keys of an object that ends after so many members, if it is like the guess or another one of the place.
     #[inline]
-    pub(crate) fn keys(&self, guess: Guess, members: usize) -> Option<&Arc<Keys>> {
-        self.layouts.get(guess.0 as usize).map(|layout| &layout.keys).filter(|keys| keys.len() == members)
+    pub(crate) fn keys(&mut self, place: Place, guess: Guess, members: usize) -> Option<Arc<Keys>> {
+        let keys = &self.layouts.get(guess.0 as usize)?.keys;
+        if keys.len() == members {
+            return Some(Arc::clone(keys));
+        }
+        let shorter = self.other(place, guess, members, None)?;
+        self.layouts.get(shorter.0 as usize).map(|layout| Arc::clone(&layout.keys))
     }
 
     /// The first keys of a guess and their seams, for an object that went on in another way.

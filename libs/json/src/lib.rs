@@ -27,4 +27,4 @@ pub use float::{write_f32, write_f64};
 pub use number::Number;
 pub use read::{MAX_DEPTH, Name, Reader, Shape, SyntaxError};
 pub use tree::{Parser, parse, unique};
-pub use write::{write, write_i64, write_string};
+pub use write::{write, write_i64, write_string, write_text};

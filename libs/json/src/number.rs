@@ -77,7 +77,9 @@ impl<'a> Number<'a> {
     pub fn as_f64(&self) -> f64 {
         match self.digits {
             Some((0, _)) => 0.0,
-            Some((digits, places)) => (if self.negative { -1.0 } else { 1.0 }) * (digits as f64 / POWERS[places]),
+            Some((digits, places)) => {
+                (if self.negative { -1.0 } else { 1.0 }) * (digits.cast_signed() as f64 / POWERS[places])
+            }
             None => self.parsed_f64(),
         }
     }

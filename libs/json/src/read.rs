@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::ops::Range;
 
-use pipette_api::{ConnectError, Result, Text};
+use pipette_api::{ConnectError, Result, Text, Value};
 
 use crate::number::{MAX_NUMBER, Number, SHORT_NUMBER};
 use crate::scan;
@@ -156,15 +156,41 @@ impl<'a> Reader<'a> {
         Ok(self.to_text(name))
     }
 
-    /// Takes a string as it stands in the document.
+    /// Takes a string that stands in the document as it is, right here: start and length. `None` leaves everything else
+    /// to [`Reader::string`].
     #[inline]
-    pub(crate) fn text_token(&mut self) -> Result<Name> {
-        self.quoted(MAX_STRING)
+    fn plain_string(&mut self) -> Option<(u32, u32)> {
+        if self.bytes.get(self.pos) != Some(&b'"') {
+            return None;
+        }
+        let start = self.pos + 1;
+        let end = scan::read_run(self.bytes, start);
+        if self.bytes.get(end) != Some(&b'"') || end - start > MAX_STRING {
+            return None;
+        }
+        self.pos = end + 1;
+        Some((narrow(start), narrow(end - start)))
     }
 
-    /// The document.
-    pub(crate) fn text(&self) -> &'a Text {
-        self.text
+    /// Takes a string into a slot that holds a null: the fast way for what is kept.
+    #[inline]
+    pub fn string_into(&mut self, slot: &mut Value) -> Result<()> {
+        match self.plain_string() {
+            Some((start, len)) => self.text.slice_into(start, len, slot),
+            None => *slot = Value::String(self.string()?),
+        }
+        Ok(())
+    }
+
+    /// Takes a member's name when it is that one, written without white space. `first` as in [`Reader::member`].
+    #[inline]
+    pub fn take_name(&mut self, name: &[u8], first: bool) -> bool {
+        let rest = &self.bytes[self.pos..];
+        let rest = if first { Some(rest) } else { rest.strip_prefix(b",") };
+        let rest = rest.and_then(|rest| rest.strip_prefix(b"\"")).filter(|rest| scan::starts_with(rest, name));
+        let same = rest.is_some_and(|rest| rest[name.len()..].starts_with(b"\":"));
+        self.pos += if same { name.len() + usize::from(!first) + 3 } else { 0 };
+        same
     }
 
     /// Goes into an object; [`Reader::member`] is next.

@@ -54,13 +54,29 @@ fn run(bytes: &[u8], start: usize, stops: impl Fn(u64) -> u64, is_stop: impl Fn(
 pub(crate) fn starts_with(bytes: &[u8], known: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..known.len()) else { return false };
     if let (Some(a), Some(b)) = (bytes.last_chunk::<8>(), known.last_chunk::<8>()) {
-        let words = bytes.as_chunks::<8>().0.iter().zip(known.as_chunks::<8>().0);
-        return a == b && words.into_iter().all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b));
+        return same_word(a, b) && same_words(bytes, known);
     }
     match (bytes.first_chunk::<4>(), known.first_chunk::<4>()) {
         (Some(a), Some(b)) => a == b && bytes.last_chunk::<4>() == known.last_chunk::<4>(),
         _ => bytes == known,
     }
+}
+
+#[inline]
+fn same_word(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    u64::from_le_bytes(*a) == u64::from_le_bytes(*b)
+}
+
+/// Of two texts of one length, the whole words from the beginning.
+#[inline]
+fn same_words(mut a: &[u8], mut b: &[u8]) -> bool {
+    while let (Some((x, rest_of_a)), Some((y, rest_of_b))) = (a.split_first_chunk(), b.split_first_chunk()) {
+        if !same_word(x, y) {
+            return false;
+        }
+        (a, b) = (rest_of_a, rest_of_b);
+    }
+    true
 }
 
 #[cfg(test)]

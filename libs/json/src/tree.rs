@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pipette_api::{Blob, Keys, Map, Result, Text, Value};
+use pipette_api::{Blob, Keys, Map, Result, Value};
 
 use crate::encoding::Document;
 use crate::layouts::{Guess, Layouts, Place, Seams};
-use crate::read::{Name, Reader, Shape};
+use crate::read::{Reader, Shape};
 use crate::write::write;
 
 /// Builds values. Keep one per task: it remembers its stack, so that each array and object is allocated once in its size,
@@ -16,7 +16,7 @@ use crate::write::write;
 #[derive(Debug, Default)]
 pub struct Parser {
     /// Elements of the arrays and values of the objects being read, outermost first.
-    values: Vec<Value>,
+    values: Stack,
     frames: Vec<Frame>,
     layouts: Layouts,
     /// Keys of the objects being read that are like none before, and what stood around them.
@@ -31,17 +31,11 @@ struct Frame {
     start: usize,
     /// Its place; of an array, that of the objects inside.
     place: Place,
-    /// `None` in an array.
-    object: Option<Members>,
-}
-
-/// How the keys of an object are known.
-#[derive(Debug, Clone, Copy)]
-enum Members {
-    /// As those of an earlier one, so far.
-    Guessed(Guess),
-    /// By their names, which begin there on the stack of names.
-    Named(usize),
+    object: bool,
+    /// What an object is like so far.
+    guess: Guess,
+    /// Where the keys of an object begin on the stack of names when the guess is none.
+    names: usize,
 }
 
 /// Above this many parts the stacks are given back after the document: a giant must not stay for ever.
@@ -65,7 +59,6 @@ impl Parser {
         self.frames.clear();
         self.names.clear();
         self.seams.clear();
-        self.values.shrink_to(KEEP);
         self.names.shrink_to(KEEP);
         self.layouts.tidy();
         value
@@ -77,10 +70,14 @@ impl Parser {
                 continue;
             }
             loop {
-                let Some(frame) = self.frames.last().copied() else {
-                    return Ok(self.values.pop().unwrap_or_else(|| unreachable!("a value was just pushed")));
+                let more = match self.frames.last() {
+                    None => return Ok(self.values.only()),
+                    Some(Frame { object: false, .. }) => reader.element(false)?,
+                    Some(Frame { start, guess, .. }) => {
+                        let seam = self.layouts.seam(*guess, self.values.top - start);
+                        seam.is_some_and(|seam| reader.take_here(seam)) || self.named_member(reader)?
+                    }
                 };
-                let more = if frame.object.is_some() { self.member(frame, reader)? } else { reader.element(false)? };
                 if more {
                     break;
                 }
@@ -89,27 +86,26 @@ impl Parser {
         }
     }
 
-    /// Takes the next value, or goes into it when it has parts; true then. Each arm pushes for itself: a value that is put
-    /// together in one place and copied to another costs several times what making it costs.
+    /// Takes the next value, or goes into it when it has parts; true then.
     #[inline]
     fn opened(&mut self, reader: &mut Reader<'_>) -> Result<bool> {
         match reader.shape()? {
-            Shape::String => match reader.text_token()? {
-                Name::Span(start, len) => reader.text().cut(start, len, |text| self.values.push(Value::String(text))),
-                Name::Made(text) => self.values.push(Value::String(Text::from(text))),
-            },
+            Shape::String => reader.string_into(self.values.slot())?,
             Shape::Number => {
                 let number = reader.number()?;
                 if number.is_integer() {
-                    self.values.push(Value::I64(number.as_i64()));
+                    let number = number.as_i64();
+                    self.values.slot().put(Value::I64(number));
                 } else {
-                    self.values.push(Value::F64(number.as_f64()));
+                    let number = number.as_f64();
+                    self.values.slot().put(Value::F64(number));
                 }
             }
             Shape::Object => {
                 reader.open_object()?;
-                let frame = self.open(true);
-                if self.member(frame, reader)? {
+                let guess = self.open(true);
+                let seam = self.layouts.seam(guess, 0);
+                if seam.is_some_and(|seam| reader.take_here(seam)) || self.named_member(reader)? {
                     return Ok(true);
                 }
                 self.close();
@@ -124,69 +120,51 @@ impl Parser {
             }
             Shape::Boolean => {
                 let value = reader.boolean()?;
-                self.values.push(Value::Bool(value));
+                self.values.slot().put(Value::Bool(value));
             }
             Shape::Null => {
                 reader.null()?;
-                self.values.push(Value::Null);
+                self.values.slot();
             }
         }
         Ok(false)
     }
 
-    fn open(&mut self, object: bool) -> Frame {
+    /// Begins an object or array; answers what an object will be like.
+    fn open(&mut self, object: bool) -> Guess {
         let place = match self.frames.last() {
             None => Place::ROOT,
-            Some(Frame { start, object: Some(Members::Guessed(guess)), .. }) => {
-                self.layouts.below(*guess, self.values.len() - start)
-            }
-            Some(Frame { object: Some(Members::Named(_)), .. }) => Place::UNKNOWN,
+            Some(Frame { object: true, start, guess, .. }) => self.layouts.below(*guess, self.values.top - start),
             Some(Frame { place, .. }) => *place,
         };
-        let members = || match self.layouts.guess(place) {
-            Guess::NONE => Members::Named(self.names.len()),
-            guess => Members::Guessed(guess),
+        let guess = if object { self.layouts.guess(place) } else { Guess::NONE };
+        self.frames.push(Frame { start: self.values.top, place, object, guess, names: self.names.len() });
+        guess
+    }
+
+    /// Goes to the next member of the innermost object by its name; false at its end.
+    fn named_member(&mut self, reader: &mut Reader<'_>) -> Result<bool> {
+        let Some(Frame { start, place, guess, .. }) = self.frames.last().copied() else {
+            unreachable!("called inside of an object")
         };
-        let frame = Frame { start: self.values.len(), place, object: object.then(members) };
-        self.frames.push(frame);
-        frame
-    }
-
-    /// Goes to the next member of the innermost object, whose frame it is; false at its end.
-    #[inline]
-    fn member(&mut self, frame: Frame, reader: &mut Reader<'_>) -> Result<bool> {
-        if let Some(Members::Guessed(guess)) = frame.object
-            && let Some(seam) = self.layouts.seam(guess, self.values.len() - frame.start)
-            && reader.take_here(seam)
-        {
-            return Ok(true);
-        }
-        self.named_member(frame, reader)
-    }
-
-    fn named_member(&mut self, frame: Frame, reader: &mut Reader<'_>) -> Result<bool> {
-        let (index, from) = (self.values.len() - frame.start, reader.here());
+        let (index, from) = (self.values.top - start, reader.here());
         let Some(name) = reader.member(index == 0)? else { return Ok(false) };
         let seam = from..reader.position();
-        if let Some(Members::Guessed(guess)) = frame.object {
-            let bytes = reader.bytes_of(&name);
-            if let Some(guess) = self.layouts.other(frame.place, guess, index, Some(bytes)) {
-                self.follow(Members::Guessed(guess));
+        if guess != Guess::NONE {
+            let other = self.layouts.other(place, guess, index, Some(reader.bytes_of(&name)));
+            if other.is_none() {
+                self.begin_as(guess, index);
+            }
+            if let Some(frame) = self.frames.last_mut() {
+                frame.guess = other.unwrap_or(Guess::NONE);
+            }
+            if other.is_some() {
                 return Ok(true);
             }
-            self.follow(Members::Named(self.names.len()));
-            self.begin_as(guess, index);
         }
         self.names.push(Value::String(reader.to_text(name)));
         self.seams.push(reader.between(seam));
         Ok(true)
-    }
-
-    /// What the innermost object is like, after all.
-    fn follow(&mut self, members: Members) {
-        if let Some(frame) = self.frames.last_mut() {
-            frame.object = Some(members);
-        }
     }
 
     /// The names of an object that began like the guess but is like none before.
@@ -200,51 +178,89 @@ impl Parser {
     /// Puts the innermost object or array, complete, in the place of its parts.
     fn close(&mut self) {
         let Some(frame) = self.frames.pop() else { unreachable!("called with an open frame") };
-        let value = self.closed(frame);
-        self.values.push(value);
+        match self.closed(frame) {
+            Closed::Array(elements) => self.values.slot().put(Value::Array(elements)),
+            Closed::Map(map) => self.values.slot().put(Value::Map(map)),
+        }
     }
 
-    fn closed(&mut self, frame: Frame) -> Value {
-        let Some(members) = frame.object else { return Value::Array(self.take(frame.start, 0).into()) };
-        let (count, room) = (self.values.len() - frame.start, if frame.start == 0 { ROOM } else { 0 });
-        let first = match members {
-            Members::Named(first) => first,
-            Members::Guessed(guess) => {
-                let right = self.layouts.keys(guess, count).map(Arc::clone);
-                let right = right.or_else(|| {
-                    let other = self.layouts.other(frame.place, guess, count, None)?;
-                    self.layouts.keys(other, count).map(Arc::clone)
-                });
-                if let Some(keys) = right {
-                    return Value::Map(Box::new(Map::new(keys, self.take(frame.start, room))));
-                }
-                let first = self.names.len();
-                self.begin_as(guess, count);
-                first
+    fn closed(&mut self, frame: Frame) -> Closed {
+        if !frame.object {
+            return Closed::Array(self.values.take(frame.start, 0).into());
+        }
+        let (count, room) = (self.values.top - frame.start, if frame.start == 0 { ROOM } else { 0 });
+        if frame.guess != Guess::NONE {
+            if let Some(keys) = self.layouts.keys(frame.place, frame.guess, count) {
+                return Closed::Map(Box::new(Map::new(keys, self.values.take(frame.start, room))));
             }
-        };
+            self.begin_as(frame.guess, count);
+        }
+        let first = frame.names;
         let (keys, seams) = (self.names.split_off(first), self.seams.split_off(first));
-        let values = self.take(frame.start, room);
+        let values = self.values.take(frame.start, room);
         let again = again(&keys);
         if !again.is_empty() {
-            return Value::Map(Box::new(without(&again, keys, values)));
+            return Closed::Map(Box::new(without(&again, keys, values)));
         }
         let keys = Arc::new(Keys::from(keys));
         self.layouts.learn(frame.place, &keys, seams);
-        Value::Map(Box::new(Map::new(keys, values)))
+        Closed::Map(Box::new(Map::new(keys, values)))
+    }
+}
+
+/// Values in the order they were read. Nulls stand above them, to be overwritten: a value that waits while a vector may
+/// have to grow is put together elsewhere and copied, at several times what making it costs.
+#[derive(Debug, Default)]
+struct Stack {
+    slots: Vec<Value>,
+    top: usize,
+}
+
+impl Stack {
+    /// A place for the next value, null until it is filled.
+    #[inline]
+    fn slot(&mut self) -> &mut Value {
+        if self.top == self.slots.len() {
+            self.grow();
+        }
+        self.top += 1;
+        &mut self.slots[self.top - 1]
     }
 
-    /// The parts of the innermost object or array.
+    #[cold]
+    fn grow(&mut self) {
+        self.slots.resize_with((2 * self.top).max(64), || Value::Null);
+    }
+
+    /// The values from `start` on, with room for more of them.
     #[inline]
     fn take(&mut self, start: usize, room: usize) -> Vec<Value> {
-        if start > 0 {
-            return self.values.split_off(start);
-        }
-        // Of the whole stack, splitting would give the stack itself away.
-        let mut parts = Vec::with_capacity(self.values.len() + room);
-        parts.append(&mut self.values);
-        parts
+        let parts = &mut self.slots[start..self.top];
+        let mut taken = Vec::with_capacity(parts.len() + room);
+        taken.extend(parts.iter_mut().map(|part| std::mem::replace(part, Value::Null)));
+        self.top = start;
+        taken
     }
+
+    /// The last value there is.
+    fn only(&mut self) -> Value {
+        self.top = 0;
+        self.slots.first_mut().map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
+    }
+
+    /// Empty again, also after an error.
+    fn clear(&mut self) {
+        self.slots[..self.top].fill_with(|| Value::Null);
+        self.top = 0;
+        self.slots.truncate(KEEP);
+        self.slots.shrink_to(KEEP);
+    }
+}
+
+/// What an object or array became.
+enum Closed {
+    Array(Box<[Value]>),
+    Map(Box<Map>),
 }
 
 /// Up to this many members, names are compared with each other; above, they are hashed.

@@ -14,8 +14,13 @@ use crate::convert::java;
 /// The latest time of day that Java accepts: one millisecond too many.
 const MAX_TIME: i32 = 86_400_000;
 
+/// Room made before an array's elements are read, at most.
+const MAX_GUESS: usize = 64;
+
 pub(super) struct Decoder<'p> {
     pub(super) parser: &'p mut Parser,
+    /// How many elements the last array had: the next one probably has as many.
+    pub(super) last_array: &'p mut usize,
     pub(super) replace_null: bool,
 }
 
@@ -64,24 +69,31 @@ impl Decoder<'_> {
     }
 
     fn array(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
-        let mut elements = Vec::new();
+        let mut elements = Vec::with_capacity(*self.last_array);
         match shape {
             Shape::Array => {
                 reader.open_array()?;
                 while reader.element(elements.is_empty())? {
-                    elements.push(self.part(schema.value_schema(), reader)?);
+                    self.element(schema.value_schema(), reader, &mut elements)?;
                 }
             }
             // Java goes through an object's values as it goes through elements.
             Shape::Object => {
                 reader.open_object()?;
                 while reader.member(elements.is_empty())?.is_some() {
-                    elements.push(self.part(schema.value_schema(), reader)?);
+                    self.element(schema.value_schema(), reader, &mut elements)?;
                 }
             }
             _ => reader.skip()?,
         }
+        *self.last_array = elements.len().min(MAX_GUESS);
         Ok(Value::Array(elements.into()))
+    }
+
+    fn element(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, to: &mut Vec<Value>) -> Result<()> {
+        let index = to.len();
+        to.resize_with(index + 1, || Value::Null);
+        self.part_into(schema, reader, &mut to[index])
     }
 
     fn map(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
@@ -140,22 +152,24 @@ impl Decoder<'_> {
             return Err(ConnectError::data(format!("Structs should be encoded as JSON objects, but found {found}")));
         }
         let fields = schema.fields();
-        let mut values: Box<[Value]> = vec![Value::Null; fields.len()].into();
+        let mut values: Box<[Value]> = fields.iter().map(|_| Value::Null).collect();
         reader.open_object()?;
         let (mut first, mut next) = (true, 0);
-        while let Some(name) = reader.member(first)? {
-            first = false;
-            let name = reader.bytes_of(&name);
+        loop {
             // Writers keep the order of the schema: the next field is almost always the one.
             let index = match fields.get(next) {
-                Some(field) if field.name.as_bytes() == name => Some(next),
-                _ => std::str::from_utf8(name).ok().and_then(|name| schema.field(name)),
+                Some(field) if reader.take_name(field.name.as_bytes(), first) => Some(next),
+                _ => match reader.member(first)? {
+                    None => break,
+                    Some(name) => std::str::from_utf8(reader.bytes_of(&name)).ok().and_then(|name| schema.field(name)),
+                },
             };
+            first = false;
             match index {
                 Some(index) => {
                     next = index + 1;
-                    values[index] = self
-                        .part(Some(&fields[index].schema), reader)
+                    values[index].put(Value::Null);
+                    self.part_into(Some(&fields[index].schema), reader, &mut values[index])
                         .map_err(|error| in_field(error, &fields[index].name))?;
                 }
                 None => reader.skip()?,
@@ -167,6 +181,40 @@ impl Decoder<'_> {
             }
         }
         Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values))))
+    }
+
+    /// Puts [`Decoder::part`] into a slot that holds a null. What is most frequent is put together right there.
+    fn part_into(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, slot: &mut Value) -> Result<()> {
+        if let Some(schema) = schema
+            && schema.name().is_none()
+        {
+            match (schema.kind(), reader.shape()?) {
+                (Kind::String, Shape::String) => return reader.string_into(slot),
+                (Kind::Int32, Shape::Number) => {
+                    let number = reader.number()?.as_i32();
+                    slot.put(Value::I32(number));
+                    return Ok(());
+                }
+                (Kind::Int64, Shape::Number) => {
+                    let number = reader.number()?.as_i64();
+                    slot.put(Value::I64(number));
+                    return Ok(());
+                }
+                (Kind::Float64, Shape::Number) => {
+                    let number = reader.number()?.as_f64();
+                    slot.put(Value::F64(number));
+                    return Ok(());
+                }
+                (Kind::Boolean, Shape::Boolean) => {
+                    let value = reader.boolean()?;
+                    slot.put(Value::Bool(value));
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        *slot = self.part(schema, reader)?;
+        Ok(())
     }
 
     /// A value inside of another one, where Java validates what the coercions left.

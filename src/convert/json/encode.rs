@@ -2,7 +2,7 @@
 
 use pipette_api::data::{Decimal, logical};
 use pipette_api::{ConnectError, Kind, Map, Result, Schema, Struct, Value};
-use pipette_json::{MAX_DEPTH, write, write_base64, write_decimal, write_string};
+use pipette_json::{MAX_DEPTH, write, write_base64, write_decimal, write_string, write_text};
 
 use crate::convert::{java, payload_refused};
 
@@ -95,6 +95,10 @@ impl Encoder {
                 let class = java::class(value);
                 Err(ConnectError::data(format!("Java class {class} does not have corresponding schema type.")))
             }
+            Value::String(text) => {
+                write_text(text, out);
+                Ok(())
+            }
             plain => write(plain, out),
         }
     }
@@ -120,7 +124,7 @@ impl Encoder {
                 out.push(b',');
             }
             match key {
-                Value::String(name) => write_string(name.as_bytes(), out),
+                Value::String(name) => write_text(name, out),
                 // Java names a null key of an optional key schema so.
                 Value::Null if schemas.0.is_some_and(Schema::is_optional) => out.extend_from_slice(b"\"null\""),
                 other => self.nested(schemas.0, other, out, depth)?,

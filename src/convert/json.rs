@@ -15,7 +15,7 @@ use std::sync::Arc;
 use pipette_api::config::checks::one_of_any_case;
 use pipette_api::config::{ConfigDef, Importance, Width};
 use pipette_api::{Blob, ConnectError, Datum, Key, Result, Schema, SchemaCache, Settings, Text, Value};
-use pipette_json::{Document, Parser, Reader, Shape, SyntaxError};
+use pipette_json::{Document, Parser, Reader, Shape, Step, SyntaxError};
 
 use self::decode::Decoder;
 use self::encode::Encoder;
@@ -155,7 +155,8 @@ impl JsonConverter {
             first = false;
             match reader.bytes_of(&name) {
                 b"schema" => {
-                    schema = Some(self.known.read(reader, &mut self.parser)?);
+                    let read = self.known.read(reader, &mut self.parser);
+                    schema = Some(read.map_err(|error| self.inside(b"schema", error))?);
                     if let Some((_, value)) = &mut payload {
                         *value = None;
                     }
@@ -163,10 +164,10 @@ impl JsonConverter {
                 b"payload" => {
                     let start = reader.clone();
                     let value = match &schema {
-                        Some(schema) => Some(self.decoder().value(schema.as_ref(), reader)?),
-                        None => reader.skip().map(|()| None)?,
+                        Some(schema) => self.decoder().value(schema.as_ref(), reader).map(Some),
+                        None => reader.skip().map(|()| None),
                     };
-                    payload = Some((start, value));
+                    payload = Some((start, value.map_err(|error| self.inside(b"payload", error))?));
                 }
                 _ => {
                     strangers = true;
@@ -177,8 +178,20 @@ impl JsonConverter {
         let (Some(schema), Some((mut start, value)), false) = (schema, payload, strangers) else {
             return Err(ConnectError::data(NO_ENVELOPE));
         };
-        let value = if let Some(value) = value { value } else { self.decoder().value(schema.as_ref(), &mut start)? };
+        let value = match value {
+            Some(value) => value,
+            None => {
+                let value = self.decoder().value(schema.as_ref(), &mut start);
+                value.map_err(|error| self.inside(b"payload", error))?
+            }
+        };
         Ok(Datum { schema, value })
+    }
+
+    #[cold]
+    fn inside(&mut self, member: &[u8], error: ConnectError) -> ConnectError {
+        self.parser.inside(Step::Member(member));
+        error
     }
 }
 
@@ -212,6 +225,7 @@ impl Form for JsonConverter {
         let Some(bytes) = bytes else { return Ok(Datum::NULL) };
         let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
         read.map_err(|error| {
+            let error = self.parser.locate(error);
             if SyntaxError::is_cause_of(&error) {
                 let message = "Converting byte[] to Kafka Connect data failed due to serialization error";
                 return ConnectError::data(message).because(error);

@@ -2,11 +2,12 @@
 //! record, so schemas are read and rendered once and strings stay spans of the batch's buffer.
 //!
 //! Coercions and error texts that look odd are Java's and documented in `docs/deviations.md` where they are not. Reading
-//! order: `bytes.rs` (the smallest), `numbers.rs`, `text.rs`,
+//! order: `bytes.rs` (the smallest), `numbers.rs`, `text.rs`, `charset.rs`,
 //! `json.rs` with its folder, `header.rs` with its folder.
 
 mod bytes;
 mod calendar;
+mod charset;
 mod header;
 mod java;
 mod json;

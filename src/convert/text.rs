@@ -1,13 +1,15 @@
-//! `StringConverter`: plain text. Strings pass without a copy in either direction.
+//! `StringConverter`: plain text. UTF-8 strings pass without a copy in either direction; `charset.rs` does the others.
 
 use pipette_api::config::{ConfigDef, Importance, Width};
 use pipette_api::{Blob, ConnectError, Datum, Key, Kind, Result, Schema, Settings, Text, Value};
 
+use super::charset::{self, Charset};
 use super::{CONVERTER_TYPE, Form, java};
 
 static ENCODING: Key<String> =
-    Key::new("converter.encoding", "The character set that text is written in and read as. Only UTF-8 for now.")
+    Key::new("converter.encoding", "The character set that text is written in and read as, by any of Java's names.")
         .default("UTF-8")
+        .check(|name| charset::find(name.unwrap_or_default()).map(drop))
         .importance(Importance::High)
         .width(Width::Medium)
         .display("Encoding");
@@ -15,29 +17,33 @@ static ENCODING: Key<String> =
 pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[&CONVERTER_TYPE.info, &ENCODING.info]);
 
 #[derive(Debug)]
-pub(super) struct StringConverter;
+pub(super) struct StringConverter {
+    /// None is UTF-8.
+    charset: Option<&'static Charset>,
+}
 
 impl StringConverter {
     pub(super) fn new(settings: &Settings) -> Result<Self> {
-        let encoding = settings.get(&ENCODING)?;
-        if ["UTF-8", "UTF8"].iter().any(|name| name.eq_ignore_ascii_case(&encoding)) {
-            return Ok(Self);
-        }
-        Err(ConnectError::config(format!(
-            "Unsupported encoding {encoding} in {}: StringConverter reads and writes UTF-8 only; leave the key out, or \
-             set it to UTF-8",
-            ENCODING.info.name
-        )))
+        let charset = charset::find(&settings.get(&ENCODING)?);
+        let charset = charset.map_err(|error| ConnectError::config(format!("{}: {error}", ENCODING.info.name)))?;
+        Ok(Self { charset })
     }
 }
 
 impl Form for StringConverter {
     fn write<'a>(&mut self, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
-        write(datum, buffer)
+        match self.charset {
+            None => write(datum, buffer),
+            Some(charset) => recode(charset, datum, buffer),
+        }
     }
 
     fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
-        Ok(read(bytes))
+        let value = bytes.map_or(Value::Null, |bytes| {
+            let text = self.charset.map(|charset| Text::from(charset.decode(bytes.as_bytes())));
+            Value::String(text.unwrap_or_else(|| decode(bytes)))
+        });
+        Ok(Datum::new(Schema::optional(Kind::String), value))
     }
 }
 
@@ -53,9 +59,12 @@ fn write<'a>(datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8
     }
 }
 
-fn read(bytes: Option<&Blob>) -> Datum {
-    let value = bytes.map_or(Value::Null, |bytes| Value::String(decode(bytes)));
-    Datum::new(Schema::optional(Kind::String), value)
+fn recode<'a>(charset: &Charset, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+    let mut other = Vec::new();
+    let Some(text) = write(datum, &mut other)? else { return Ok(None) };
+    buffer.clear();
+    charset.encode(std::str::from_utf8(text).unwrap_or_else(|_| unreachable!("text is UTF-8")), buffer);
+    Ok(Some(buffer))
 }
 
 /// The bytes as text; U+FFFD where they are not UTF-8.
@@ -91,6 +100,10 @@ mod tests {
 
     use super::*;
 
+    fn utf8() -> StringConverter {
+        with("utf-8").unwrap()
+    }
+
     fn text(value: Value) -> String {
         String::from_utf8(write(&Datum::schemaless(value), &mut Vec::new()).unwrap().unwrap().to_vec()).unwrap()
     }
@@ -118,7 +131,7 @@ mod tests {
     #[test]
     fn null_is_null_both_ways() {
         assert_eq!(write(&Datum::NULL, &mut Vec::new()).unwrap(), None);
-        assert_eq!(read(None), Datum::new(Schema::optional(Kind::String), Value::Null));
+        assert_eq!(utf8().read(None).unwrap(), Datum::new(Schema::optional(Kind::String), Value::Null));
     }
 
     #[test]
@@ -136,22 +149,43 @@ mod tests {
         }
     }
 
+    fn with(name: &str) -> Result<StringConverter> {
+        let config = ConfigMap::from([("converter.encoding".into(), name.into())]);
+        StringConverter::new(&Settings::new(config, &CONFIG))
+    }
+
     #[test]
-    fn other_encodings_are_refused() {
-        let with = |name: &str| {
-            let config = ConfigMap::from([("converter.encoding".into(), name.into())]);
-            StringConverter::new(&Settings::new(config, &CONFIG))
-        };
-        assert!(with("utf-8").is_ok());
-        let error = with("UTF-16").unwrap_err();
+    fn text_is_written_and_read_in_its_encoding() {
+        let text = Datum::schemaless(Value::text("é€日"));
+        let list = Datum::schemaless(Value::Array(Box::new([Value::text("é"), Value::I8(1)])));
+        for (name, bytes, listed, back) in [
+            ("latin1", &b"\xE9??"[..], &b"[\xE9, 1]"[..], "é??"),
+            ("UTF-16LE", b"\xE9\0\xAC\x20\xE5\x65", b"[\0\xE9\0,\0 \x001\0]\0", "é€日"),
+            ("Shift_JIS", b"??\x93\xFA", b"[?, 1]", "??日"),
+            ("UTF-8", "é€日".as_bytes(), "[é, 1]".as_bytes(), "é€日"),
+        ] {
+            let mut converter = with(name).unwrap();
+            let mut buffer = Vec::new();
+            assert_eq!(converter.write(&text, &mut buffer).unwrap().unwrap(), bytes, "{name}");
+            assert_eq!(converter.write(&list, &mut Vec::new()).unwrap().unwrap(), listed, "{name}");
+            let read = converter.read(Some(&Blob::whole(bytes.to_vec()).unwrap())).unwrap();
+            assert_eq!(read.value.as_str(), Some(back), "{name}");
+            assert_eq!(converter.read(None).unwrap().value, Value::Null);
+            assert_eq!(converter.write(&Datum::NULL, &mut Vec::new()).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn an_unknown_encoding_is_an_error_that_names_the_key() {
+        let error = with("EUC-JP").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().starts_with("Unsupported encoding UTF-16"));
+        assert!(error.to_string().contains("converter.encoding: EUC-JP is no character set"), "{error}");
     }
 
     proptest! {
         #[test]
         fn any_bytes_become_text_and_text_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let datum = read(Some(&Blob::whole(bytes.clone()).unwrap()));
+            let datum = utf8().read(Some(&Blob::whole(bytes.clone()).unwrap())).unwrap();
             let again = write(&datum, &mut Vec::new()).unwrap().unwrap().to_vec();
             prop_assert!(again == bytes || std::str::from_utf8(&bytes).is_err());
         }

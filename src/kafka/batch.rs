@@ -1,104 +1,73 @@
 //! Makes one buffer of many messages: one copy from librdkafka, then spans (decisions: one buffer per batch).
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
-use pipette_api::{Blob, Body, RawRecord, Result, TimestampType, TopicPartition};
-use rdkafka::Timestamp;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use pipette_api::{Blob, Body, KafkaHeaders, RawRecord, Result, TopicPartition};
 
-/// Records in a batch: Java's default for `max.poll.records`.
-const MAX_RECORDS: usize = 500;
-/// Bytes after which a batch is handed over although it has fewer records.
-const MAX_BYTES: usize = 1 << 20;
+use super::sys::{Fetched, HeaderList, Message};
 
-/// A batch in the making.
-#[derive(Default)]
-pub(super) struct BatchBuilder {
-    bytes: Vec<u8>,
-    drafts: Vec<Draft>,
-}
-
-/// A record whose parts are still ranges of the growing buffer.
-struct Draft {
-    tp: TopicPartition,
-    offset: i64,
-    key: Option<Range>,
-    value: Option<Range>,
-    headers: Vec<(Arc<str>, Option<Range>)>,
-    timestamp: Option<i64>,
-    timestamp_type: TimestampType,
-}
-
-#[derive(Clone, Copy)]
-struct Range {
-    start: u32,
-    len: u32,
-}
-
-impl BatchBuilder {
-    /// True when it should be handed over.
-    pub(super) fn is_full(&self) -> bool {
-        self.drafts.len() >= MAX_RECORDS || self.bytes.len() >= MAX_BYTES
+/// The records among these, as spans of one buffer; errors are left out.
+pub(super) fn copy_out(fetched: &Fetched) -> Result<Vec<RawRecord>> {
+    let messages = || fetched.iter().filter(|message| message.error().is_none());
+    let headers: Vec<_> = messages().map(Message::headers).collect();
+    if headers.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// Copies a message in.
-    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let topic = match self.drafts.last() {
-            Some(last) if &*last.tp.topic == message.topic() => Arc::clone(&last.tp.topic),
+    let size = messages().flat_map(parts).map(<[u8]>::len).sum();
+    let mut bytes = Vec::with_capacity(size);
+    for (message, headers) in messages().zip(&headers) {
+        let values = headers.iter().flat_map(|headers| headers.iter()).filter_map(|(_, value)| value);
+        parts(message).chain(values).for_each(|part| bytes.extend_from_slice(part));
+    }
+    let mut cut = Cutter { buffer: Blob::whole(bytes)?, at: 0 };
+    let mut records: Vec<RawRecord> = Vec::with_capacity(headers.len());
+    let mut before = None;
+    for (message, headers) in messages().zip(headers) {
+        let last = records.last();
+        let topic = match (last, before) {
+            (Some(last), Some(before)) if message.is_of_topic_of(before) => Arc::clone(&last.tp.topic),
+            // Made anew for each batch: threads that count on one name at once make each other wait.
             _ => Arc::from(message.topic()),
         };
-        let (timestamp, timestamp_type) = match message.timestamp() {
-            Timestamp::NotAvailable => (None, TimestampType::NotAvailable),
-            Timestamp::CreateTime(at) => (Some(at), TimestampType::CreateTime),
-            Timestamp::LogAppendTime(at) => (Some(at), TimestampType::LogAppendTime),
+        before = Some(message);
+        let key = message.key().map(|key| cut.next(key));
+        let value = message.value().map(|value| Body::Bytes(cut.next(value)));
+        let headers = headers.map_or_else(Vec::new, |headers| cut.headers(headers, last));
+        let (timestamp, timestamp_type) = message.timestamp();
+        let tp = TopicPartition { topic, partition: message.partition() };
+        records.push(RawRecord { tp, offset: message.offset(), key, value, headers, timestamp, timestamp_type });
+    }
+    Ok(records)
+}
+
+fn parts(message: Message<'_>) -> impl Iterator<Item = &[u8]> {
+    [message.key(), message.value()].into_iter().flatten()
+}
+
+/// Cuts the buffer into spans, in the order in which it was filled.
+struct Cutter {
+    buffer: Blob,
+    at: u32,
+}
+
+impl Cutter {
+    fn next(&mut self, part: &[u8]) -> Blob {
+        let len = u32::try_from(part.len()).unwrap_or_else(|_| unreachable!("a part of a buffer below 4 GiB"));
+        let span = self.buffer.slice(self.at, len);
+        self.at += len;
+        span
+    }
+
+    /// Neighbours usually have the same header names, which are then shared.
+    fn headers(&mut self, headers: HeaderList<'_>, before: Option<&RawRecord>) -> KafkaHeaders {
+        let named = |(index, (name, value)): (usize, (&CStr, Option<&[u8]>))| {
+            let name = match before.and_then(|before| before.headers.get(index)) {
+                Some((known, _)) if known.as_bytes() == name.to_bytes() => Arc::clone(known),
+                _ => Arc::from(name.to_string_lossy()),
+            };
+            (name, value.map(|value| self.next(value)))
         };
-        let key = message.key().map(|key| self.copy(key));
-        let value = message.payload().map(|value| self.copy(value));
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (Arc::from(header.key), header.value.map(|value| self.copy(value)))).collect()
-        });
-        self.drafts.push(Draft {
-            tp: TopicPartition { topic, partition: message.partition() },
-            offset: message.offset(),
-            key,
-            value,
-            headers,
-            timestamp,
-            timestamp_type,
-        });
-    }
-
-    /// Forgets what was copied in of these partitions.
-    pub(super) fn drop_partitions(&mut self, gone: &[TopicPartition]) {
-        self.drafts.retain(|draft| !gone.contains(&draft.tp));
-    }
-
-    /// The records, as spans of one buffer.
-    pub(super) fn finish(self) -> Result<Vec<RawRecord>> {
-        if self.drafts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let buffer = Blob::whole(self.bytes)?;
-        let span = |range: Range| buffer.slice(range.start, range.len);
-        let records = self.drafts.into_iter().map(|draft| RawRecord {
-            tp: draft.tp,
-            offset: draft.offset,
-            key: draft.key.map(span),
-            value: draft.value.map(|range| Body::Bytes(span(range))),
-            headers: draft.headers.into_iter().map(|(name, value)| (name, value.map(span))).collect(),
-            timestamp: draft.timestamp,
-            timestamp_type: draft.timestamp_type,
-        });
-        Ok(records.collect())
-    }
-
-    fn copy(&mut self, bytes: &[u8]) -> Range {
-        let position = |length: usize| {
-            u32::try_from(length)
-                .unwrap_or_else(|_| unreachable!("a batch ends at 1 MiB and a Kafka record below 2 GiB"))
-        };
-        let start = position(self.bytes.len());
-        self.bytes.extend_from_slice(bytes);
-        Range { start, len: position(bytes.len()) }
+        headers.iter().enumerate().map(named).collect()
     }
 }

@@ -96,6 +96,6 @@ mod tests {
         let document = Document::new(&Blob::whole(b"[1] \xFF".to_vec()).unwrap()).unwrap();
         assert!(Parser::default().value(&mut document.reader()).is_ok());
         let error = crate::parse(&Blob::whole(b"[\"a\xED\xA0\x80\"]".to_vec()).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "invalid JSON: the text is not valid UTF-8 at byte 3");
+        assert_eq!(error.to_string(), "[0]: invalid JSON: the text is not valid UTF-8 at byte 3");
     }
 }

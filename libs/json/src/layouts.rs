@@ -2,8 +2,8 @@
 //! like an earlier one costs a comparison per member: no name is looked for, copied or hashed, and all such objects share
 //! one list of keys.
 //!
-//! A place is where objects stand in documents: the outermost one, or below a certain member of the objects of another
-//! place. Objects of one place look alike, or like one of a few.
+//! A spot is where objects stand in documents: the outermost one, or below a certain member of the objects of another
+//! spot. Objects of one spot look alike, or like one of a few.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use pipette_api::{Keys, Value};
 
 /// Where an object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(u32);
+pub(crate) struct Spot(u32);
 
-impl Place {
+impl Spot {
     /// The outermost object, or the elements of the outermost array.
     pub(crate) const ROOT: Self = Self(0);
     /// Nothing is known here, and nothing is learnt.
@@ -29,27 +29,27 @@ impl Guess {
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
-/// Layouts remembered for a place; the one not seen for longest makes room.
+/// Layouts remembered for a spot; the one not seen for longest makes room.
 const ALTERNATIVES: usize = 6;
-/// After so many objects of a place that were like none before, only one in so many is learnt: names that are data do
+/// After so many objects of a spot that were like none before, only one in so many is learnt: names that are data do
 /// not come again.
 const STRANGERS: u32 = 32;
 /// Larger objects are not learnt.
 const MAX_MEMBERS: usize = 512;
 const MAX_SEAMS: usize = 16 << 10;
 /// When more is known than this, everything is forgotten.
-const MAX_PLACES: usize = 256;
+const MAX_SPOTS: usize = 256;
 const MAX_LAYOUTS: usize = 512;
 const MAX_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Layouts {
-    places: Vec<Alternatives>,
+    spots: Vec<Alternatives>,
     layouts: Vec<Layout>,
     bytes: usize,
 }
 
-/// The layouts of a place, the last one seen first.
+/// The layouts of a spot, the last one seen first.
 #[derive(Debug, Default)]
 struct Alternatives {
     layouts: Vec<u32>,
@@ -60,8 +60,8 @@ struct Alternatives {
 struct Layout {
     keys: Arc<Keys>,
     seams: Seams,
-    /// The place of the objects below each member.
-    below: Box<[Option<Place>]>,
+    /// The spot of the objects below each member.
+    below: Box<[Option<Spot>]>,
 }
 
 /// What stands between the values of an object, in the document's own words: comma, name, colon and white space.
@@ -98,10 +98,10 @@ impl Seams {
 }
 
 impl Layouts {
-    /// What an object of the place will be like.
+    /// What an object of the spot will be like.
     #[inline]
-    pub(crate) fn guess(&self, place: Place) -> Guess {
-        let known = self.places.get(place.0 as usize).and_then(|known| known.layouts.first());
+    pub(crate) fn guess(&self, spot: Spot) -> Guess {
+        let known = self.spots.get(spot.0 as usize).and_then(|known| known.layouts.first());
         known.map_or(Guess::NONE, |layout| Guess(*layout))
     }
 
@@ -111,14 +111,14 @@ impl Layouts {
         self.layouts.get(guess.0 as usize)?.seams.get(index)
     }
 
-    /// The keys of an object that ends after so many members, if it is like the guess or another one of the place.
+    /// The keys of an object that ends after so many members, if it is like the guess or another one of the spot.
     #[inline]
-    pub(crate) fn keys(&mut self, place: Place, guess: Guess, members: usize) -> Option<Arc<Keys>> {
+    pub(crate) fn keys(&mut self, spot: Spot, guess: Guess, members: usize) -> Option<Arc<Keys>> {
         let keys = &self.layouts.get(guess.0 as usize)?.keys;
         if keys.len() == members {
             return Some(Arc::clone(keys));
         }
-        let shorter = self.other(place, guess, members, None)?;
+        let shorter = self.other(spot, guess, members, None)?;
         self.layouts.get(shorter.0 as usize).map(|layout| Arc::clone(&layout.keys))
     }
 
@@ -131,10 +131,10 @@ impl Layouts {
         known.take(members)
     }
 
-    /// A layout of the place that begins as the guess does and goes on with that name; without a name, that ends there.
-    pub(crate) fn other(&mut self, place: Place, guess: Guess, index: usize, name: Option<&[u8]>) -> Option<Guess> {
+    /// A layout of the spot that begins as the guess does and goes on with that name; without a name, that ends there.
+    pub(crate) fn other(&mut self, spot: Spot, guess: Guess, index: usize, name: Option<&[u8]>) -> Option<Guess> {
         let begin = self.layouts.get(guess.0 as usize)?.keys.get(..index)?;
-        let known = self.places.get(place.0 as usize)?;
+        let known = self.spots.get(spot.0 as usize)?;
         let fits = |layout: &u32| {
             let keys = &self.layouts[*layout as usize].keys;
             let next = match (keys.get(index), name) {
@@ -145,35 +145,35 @@ impl Layouts {
             next && keys[..index] == *begin
         };
         let found = known.layouts.iter().position(fits)?;
-        let known = &mut self.places[place.0 as usize];
+        let known = &mut self.spots[spot.0 as usize];
         known.layouts[..=found].rotate_right(1);
         known.strangers = 0;
         Some(Guess(known.layouts[0]))
     }
 
-    /// The place of objects below a member.
+    /// The spot of objects below a member.
     #[inline]
-    pub(crate) fn below(&mut self, guess: Guess, index: usize) -> Place {
-        let places = self.places.len();
-        let Some(layout) = self.layouts.get_mut(guess.0 as usize) else { return Place::UNKNOWN };
+    pub(crate) fn below(&mut self, guess: Guess, index: usize) -> Spot {
+        let spots = self.spots.len();
+        let Some(layout) = self.layouts.get_mut(guess.0 as usize) else { return Spot::UNKNOWN };
         match layout.below.get_mut(index) {
-            Some(Some(place)) => *place,
-            Some(none) if places < MAX_PLACES => {
-                let place = Place(u32::try_from(places).unwrap_or_else(|_| unreachable!("at most MAX_PLACES")));
-                *none = Some(place);
-                self.places.push(Alternatives::default());
-                place
+            Some(Some(spot)) => *spot,
+            Some(none) if spots < MAX_SPOTS => {
+                let spot = Spot(u32::try_from(spots).unwrap_or_else(|_| unreachable!("at most MAX_SPOTS")));
+                *none = Some(spot);
+                self.spots.push(Alternatives::default());
+                spot
             }
-            _ => Place::UNKNOWN,
+            _ => Spot::UNKNOWN,
         }
     }
 
     /// Remembers an object that was like none before.
-    pub(crate) fn learn(&mut self, place: Place, keys: &Arc<Keys>, seams: Seams) {
-        if place == Place::ROOT && self.places.is_empty() {
-            self.places.push(Alternatives::default());
+    pub(crate) fn learn(&mut self, spot: Spot, keys: &Arc<Keys>, seams: Seams) {
+        if spot == Spot::ROOT && self.spots.is_empty() {
+            self.spots.push(Alternatives::default());
         }
-        let Some(known) = self.places.get_mut(place.0 as usize) else { return };
+        let Some(known) = self.spots.get_mut(spot.0 as usize) else { return };
         known.strangers = known.strangers.wrapping_add(1);
         let often = known.strangers > STRANGERS && !known.strangers.is_multiple_of(STRANGERS);
         if often || keys.len() > MAX_MEMBERS || seams.text.len() > MAX_SEAMS {
@@ -194,7 +194,7 @@ impl Layouts {
     /// Between documents: what is known stays within bounds.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.places.len() >= MAX_PLACES || self.layouts.len() >= MAX_LAYOUTS || self.bytes >= MAX_BYTES {
+        if self.spots.len() >= MAX_SPOTS || self.layouts.len() >= MAX_LAYOUTS || self.bytes >= MAX_BYTES {
             *self = Self::default();
         }
     }

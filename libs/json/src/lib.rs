@@ -13,6 +13,7 @@ mod encoding;
 mod float;
 mod layouts;
 mod number;
+mod place;
 mod read;
 mod scan;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use decimal::{decimal_from_bytes, decimal_from_text, write_decimal};
 pub use encoding::Document;
 pub use float::{write_f32, write_f64};
 pub use number::Number;
+pub use place::Step;
 pub use read::{MAX_DEPTH, Name, Reader, Shape, SyntaxError};
 pub use tree::{Parser, parse, unique};
 pub use write::{write, write_i64, write_string, write_text};

@@ -65,11 +65,11 @@ fn of_equal_names_the_last_value_wins_in_the_first_place() {
 fn errors_name_the_byte() {
     for (text, expected) in [
         ("", "invalid JSON at byte 0: the text ends where a value should be"),
-        ("[1,]", "invalid JSON at byte 3: expected a value, found ]"),
-        ("[1 2]", "invalid JSON at byte 3: expected a comma or ], found 2"),
+        ("[1,]", "[1]: invalid JSON at byte 3: expected a value, found ]"),
+        ("[1 2]", "[1]: invalid JSON at byte 3: expected a comma or ], found 2"),
         ("{a:1}", "invalid JSON at byte 1: expected a member name in double quotes, found a"),
         ("{\"a\" 1}", "invalid JSON at byte 5: expected a colon, found 1"),
-        ("{\"a\":1,}", "invalid JSON at byte 7: expected a member name in double quotes, found }"),
+        ("{\"a\":1,}", "a: invalid JSON at byte 7: expected a member name in double quotes, found }"),
         ("nul", "invalid JSON at byte 0: expected a value, found n"),
         ("NaN", "invalid JSON at byte 0: expected a value, found N"),
         ("-", "invalid JSON at byte 1: the text ends where a digit should be"),

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pipette_api::{Blob, Keys, Map, Result, Value};
+use pipette_api::{Blob, ConnectError, Keys, Map, Result, Value};
 
 use crate::encoding::Document;
-use crate::layouts::{Guess, Layouts, Place, Seams};
+use crate::layouts::{Guess, Layouts, Seams, Spot};
+use crate::place::{Place, Step};
 use crate::read::{Reader, Shape};
 use crate::write::write;
 
@@ -22,6 +23,9 @@ pub struct Parser {
     /// Keys of the objects being read that are like none before, and what stood around them.
     names: Vec<Value>,
     seams: Seams,
+    /// Where an error is, on its way out, and whether it is about a name instead of a value.
+    place: Place,
+    naming: bool,
 }
 
 /// An object or array being read.
@@ -29,8 +33,8 @@ pub struct Parser {
 struct Frame {
     /// Where its parts begin on the stack.
     start: usize,
-    /// Its place; of an array, that of the objects inside.
-    place: Place,
+    /// Where it is; of an array, where the objects inside are.
+    spot: Spot,
     object: bool,
     /// What an object is like so far.
     guess: Guess,
@@ -47,7 +51,8 @@ const ROOM: usize = 4;
 pub fn parse(bytes: &Blob) -> Result<Value> {
     let document = Document::new(bytes)?;
     let mut reader = document.reader();
-    let value = Parser::default().value(&mut reader)?;
+    let mut parser = Parser::default();
+    let value = parser.value(&mut reader).map_err(|error| parser.locate(error))?;
     if reader.at_end() { Ok(value) } else { Err(reader.fail("the end of the document")) }
 }
 
@@ -55,6 +60,9 @@ impl Parser {
     /// The next value of the reader.
     pub fn value(&mut self, reader: &mut Reader<'_>) -> Result<Value> {
         let value = self.build(reader);
+        if value.is_err() {
+            self.note_open();
+        }
         self.values.clear();
         self.frames.clear();
         self.names.clear();
@@ -86,11 +94,49 @@ impl Parser {
         }
     }
 
+    /// Notes one more step around the value that an error is about, on the error's way out.
+    pub fn inside(&mut self, step: Step<'_>) {
+        self.place.push(step);
+    }
+
+    /// Puts the path that was noted in front of the error.
+    pub fn locate(&mut self, error: ConnectError) -> ConnectError {
+        let path = self.place.take();
+        if path.is_empty() { error } else { error.within(path) }
+    }
+
+    #[cold]
+    fn note_open(&mut self) {
+        let mut end = self.values.top;
+        let naming = std::mem::take(&mut self.naming);
+        for (depth, frame) in self.frames.iter().rev().enumerate() {
+            let index = end - frame.start;
+            end = frame.start;
+            if !frame.object {
+                self.place.push(Step::Element(index));
+                continue;
+            }
+            let members = if naming && depth == 0 { index } else { index + 1 };
+            let name = match frame.guess {
+                Guess::NONE => self.names[frame.names..].get(..members).and_then(<[Value]>::last),
+                guess => self.layouts.begin(guess, members).last().map(|(key, _)| key),
+            };
+            if let Some(Value::String(name)) = name {
+                self.place.push(Step::Member(name.as_bytes()));
+            }
+        }
+    }
+
     /// Takes the next value, or goes into it when it has parts; true then.
     #[inline]
     fn opened(&mut self, reader: &mut Reader<'_>) -> Result<bool> {
         match reader.shape()? {
-            Shape::String => reader.string_into(self.values.slot())?,
+            Shape::String => {
+                if let Err(error) = reader.string_into(self.values.slot()) {
+                    self.values.top -= 1;
+                    return Err(error);
+                }
+            }
             Shape::Number => {
                 let number = reader.number()?;
                 if number.is_integer() {
@@ -132,26 +178,33 @@ impl Parser {
 
     /// Begins an object or array; answers what an object will be like.
     fn open(&mut self, object: bool) -> Guess {
-        let place = match self.frames.last() {
-            None => Place::ROOT,
+        let spot = match self.frames.last() {
+            None => Spot::ROOT,
             Some(Frame { object: true, start, guess, .. }) => self.layouts.below(*guess, self.values.top - start),
-            Some(Frame { place, .. }) => *place,
+            Some(Frame { spot, .. }) => *spot,
         };
-        let guess = if object { self.layouts.guess(place) } else { Guess::NONE };
-        self.frames.push(Frame { start: self.values.top, place, object, guess, names: self.names.len() });
+        let guess = if object { self.layouts.guess(spot) } else { Guess::NONE };
+        self.frames.push(Frame { start: self.values.top, spot, object, guess, names: self.names.len() });
         guess
     }
 
     /// Goes to the next member of the innermost object by its name; false at its end.
     fn named_member(&mut self, reader: &mut Reader<'_>) -> Result<bool> {
-        let Some(Frame { start, place, guess, .. }) = self.frames.last().copied() else {
+        let Some(Frame { start, spot, guess, .. }) = self.frames.last().copied() else {
             unreachable!("called inside of an object")
         };
         let (index, from) = (self.values.top - start, reader.here());
-        let Some(name) = reader.member(index == 0)? else { return Ok(false) };
+        let name = match reader.member(index == 0) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                self.naming = true;
+                return Err(error);
+            }
+        };
         let seam = from..reader.position();
         if guess != Guess::NONE {
-            let other = self.layouts.other(place, guess, index, Some(reader.bytes_of(&name)));
+            let other = self.layouts.other(spot, guess, index, Some(reader.bytes_of(&name)));
             if other.is_none() {
                 self.begin_as(guess, index);
             }
@@ -190,7 +243,7 @@ impl Parser {
         }
         let (count, room) = (self.values.top - frame.start, if frame.start == 0 { ROOM } else { 0 });
         if frame.guess != Guess::NONE {
-            if let Some(keys) = self.layouts.keys(frame.place, frame.guess, count) {
+            if let Some(keys) = self.layouts.keys(frame.spot, frame.guess, count) {
                 return Closed::Map(Box::new(Map::new(keys, self.values.take(frame.start, room))));
             }
             self.begin_as(frame.guess, count);
@@ -203,7 +256,7 @@ impl Parser {
             return Closed::Map(Box::new(without(&again, keys, values)));
         }
         let keys = Arc::new(Keys::from(keys));
-        self.layouts.learn(frame.place, &keys, seams);
+        self.layouts.learn(frame.spot, &keys, seams);
         Closed::Map(Box::new(Map::new(keys, values)))
     }
 }

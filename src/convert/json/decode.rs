@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pipette_api::data::logical;
 use pipette_api::{Blob, ConnectError, Kind, Result, Schema, Struct, Value};
-use pipette_json::{Parser, Reader, Shape, decimal_from_bytes, decode_base64, unique};
+use pipette_json::{Parser, Reader, Shape, Step, decimal_from_bytes, decode_base64, unique};
 
 use crate::convert::java;
 
@@ -93,7 +93,7 @@ impl Decoder<'_> {
     fn element(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, to: &mut Vec<Value>) -> Result<()> {
         let index = to.len();
         to.resize_with(index + 1, || Value::Null);
-        self.part_into(schema, reader, &mut to[index])
+        self.part_into(schema, reader, &mut to[index], Step::Element(index))
     }
 
     fn map(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
@@ -107,8 +107,9 @@ impl Decoder<'_> {
             }
             reader.open_object()?;
             while let Some(name) = reader.member(entries.is_empty())? {
-                let key = Value::String(reader.to_text(name));
-                entries.push((key, self.part(schema.value_schema(), reader)?));
+                let key = reader.to_text(name);
+                let value = self.part(schema.value_schema(), reader, Step::Member(key.as_bytes()))?;
+                entries.push((Value::String(key), value));
             }
         } else {
             if shape != Shape::Array {
@@ -119,7 +120,8 @@ impl Decoder<'_> {
             }
             reader.open_array()?;
             while reader.element(entries.is_empty())? {
-                entries.push(self.pair(schema, reader)?);
+                let pair = self.pair(schema, reader);
+                entries.push(pair.map_err(|error| self.inside(Step::Element(entries.len()), error))?);
             }
         }
         Ok(Value::Map(Box::new(unique(entries))))
@@ -138,11 +140,11 @@ impl Decoder<'_> {
         if !reader.element(true)? {
             return Err(wrong());
         }
-        let key = self.part(schema.key_schema(), reader)?;
+        let key = self.part(schema.key_schema(), reader, Step::Element(0))?;
         if !reader.element(false)? {
             return Err(wrong());
         }
-        let value = self.part(schema.value_schema(), reader)?;
+        let value = self.part(schema.value_schema(), reader, Step::Element(1))?;
         if reader.element(false)? { Err(wrong()) } else { Ok((key, value)) }
     }
 
@@ -168,70 +170,85 @@ impl Decoder<'_> {
             match index {
                 Some(index) => {
                     next = index + 1;
+                    let field = &fields[index];
                     values[index].put(Value::Null);
-                    self.part_into(Some(&fields[index].schema), reader, &mut values[index])
-                        .map_err(|error| in_field(error, &fields[index].name))?;
+                    let at = Step::Member(field.name.as_bytes());
+                    self.part_into(Some(&field.schema), reader, &mut values[index], at)?;
                 }
                 None => reader.skip()?,
             }
         }
         for (field, value) in fields.iter().zip(&mut values) {
             if value.is_null() {
-                *value = self.missing(&field.schema).map_err(|error| in_field(error, &field.name))?;
+                let missing = self.missing(&field.schema);
+                *value = missing.map_err(|error| self.inside(Step::Member(field.name.as_bytes()), error))?;
             }
         }
         Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values))))
     }
 
     /// Puts [`Decoder::part`] into a slot that holds a null. What is most frequent is put together right there.
-    fn part_into(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, slot: &mut Value) -> Result<()> {
-        if let Some(schema) = schema
-            && schema.name().is_none()
-        {
-            match (schema.kind(), reader.shape()?) {
-                (Kind::String, Shape::String) => return reader.string_into(slot),
-                (Kind::Int32, Shape::Number) => {
-                    let number = reader.number()?.as_i32();
-                    slot.put(Value::I32(number));
-                    return Ok(());
-                }
-                (Kind::Int64, Shape::Number) => {
-                    let number = reader.number()?.as_i64();
-                    slot.put(Value::I64(number));
-                    return Ok(());
-                }
-                (Kind::Float64, Shape::Number) => {
-                    let number = reader.number()?.as_f64();
-                    slot.put(Value::F64(number));
-                    return Ok(());
-                }
-                (Kind::Boolean, Shape::Boolean) => {
-                    let value = reader.boolean()?;
-                    slot.put(Value::Bool(value));
-                    return Ok(());
-                }
-                _ => {}
-            }
+    fn part_into(
+        &mut self,
+        schema: Option<&Arc<Schema>>,
+        reader: &mut Reader<'_>,
+        slot: &mut Value,
+        at: Step<'_>,
+    ) -> Result<()> {
+        match schema.map(|schema| frequent(schema, reader, slot)) {
+            Some(Ok(true)) => {}
+            Some(Err(error)) => return Err(self.inside(at, error)),
+            _ => *slot = self.part(schema, reader, at)?,
         }
-        *slot = self.part(schema, reader)?;
         Ok(())
     }
 
     /// A value inside of another one, where Java validates what the coercions left.
-    fn part(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>) -> Result<Value> {
-        let value = self.value(schema, reader)?;
-        match schema {
-            Some(schema) if value.is_null() && !schema.is_optional() => Err(ConnectError::data(format!(
+    fn part(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, at: Step<'_>) -> Result<Value> {
+        let error = match (self.value(schema, reader), schema) {
+            (Ok(value), Some(schema)) if value.is_null() && !schema.is_optional() => ConnectError::data(format!(
                 "Invalid value: null used for required field, schema type: {}",
                 java::kind(schema.kind())
-            ))),
-            _ => Ok(value),
-        }
+            )),
+            (Ok(value), _) => return Ok(value),
+            (Err(error), _) => error,
+        };
+        Err(self.inside(at, error))
+    }
+
+    #[cold]
+    fn inside(&mut self, step: Step<'_>, error: ConnectError) -> ConnectError {
+        self.parser.inside(step);
+        error
     }
 }
 
-fn in_field(error: ConnectError, name: &str) -> ConnectError {
-    error.within(format_args!("field \"{name}\""))
+/// Takes a value of a plain type that has that type; false leaves every other one where it is.
+fn frequent(schema: &Schema, reader: &mut Reader<'_>, slot: &mut Value) -> Result<bool> {
+    if schema.name().is_some() {
+        return Ok(false);
+    }
+    match (schema.kind(), reader.shape()?) {
+        (Kind::String, Shape::String) => reader.string_into(slot)?,
+        (Kind::Int32, Shape::Number) => {
+            let number = reader.number()?.as_i32();
+            slot.put(Value::I32(number));
+        }
+        (Kind::Int64, Shape::Number) => {
+            let number = reader.number()?.as_i64();
+            slot.put(Value::I64(number));
+        }
+        (Kind::Float64, Shape::Number) => {
+            let number = reader.number()?.as_f64();
+            slot.put(Value::F64(number));
+        }
+        (Kind::Boolean, Shape::Boolean) => {
+            let value = reader.boolean()?;
+            slot.put(Value::Bool(value));
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn is_number(kind: Kind) -> bool {

@@ -257,8 +257,47 @@ fn what_java_refuses_is_refused_in_its_words() {
         );
     }
     let error = plain().read(Some(&blob("{\"a\":"))).unwrap_err();
-    let expected = "Converting byte[] to Kafka Connect data failed due to serialization error: invalid JSON at byte 5";
+    let expected =
+        "Converting byte[] to Kafka Connect data failed due to serialization error: a: invalid JSON at byte 5";
     assert!(error.chain().starts_with(expected), "{}", error.chain());
+}
+
+#[test]
+fn an_error_says_where_it_is() {
+    let item = r#"{"type":"struct","fields":[{"type":"int32","field":"qty"}]}"#;
+    let items = format!("{{\"type\":\"array\",\"items\":{item},\"field\":\"items\"}}");
+    let prices = r#"{"type":"map","keys":{"type":"int8"},"values":{"type":"bytes"},"field":"a b"}"#;
+    let order = format!("{{\"type\":\"struct\",\"field\":\"order\",\"fields\":[{items},{prices}]}}");
+    let schema = format!("{{\"type\":\"struct\",\"fields\":[{order}]}}");
+    for (body, expected) in [
+        (r#"{"order":{"items":[{"qty":1},{}]}}"#, "payload.order.items[1].qty: Invalid null value for required"),
+        (r#"{"order":{"items":[{"qty":1},7]}}"#, "payload.order.items[1]: Structs should be"),
+        (
+            r#"{"order":{"items":[{"qty":1}],"a b":[[1,"AA=="],[2,"!"]]}}"#,
+            "payload.order[\"a b\"][1][1]: Invalid bytes",
+        ),
+        ("{}", "payload.order: Invalid null value for required STRUCT"),
+    ] {
+        let message = refusal(&schema, body);
+        assert!(message.starts_with(expected), "{message}");
+        let reversed = read(&format!("{{\"payload\":{body},\"schema\":{schema}}}")).unwrap_err();
+        assert_eq!(reversed.to_string(), message);
+    }
+    let mut plain = plain();
+    for (text, expected) in [
+        (
+            r#"{"a":1,"order":{"items":[{},[2,{"x":{"y":1},"qty":-}]]}}"#,
+            "order.items[1][1].qty: invalid JSON at byte 51",
+        ),
+        ("[1,{},nul]", "[2]: invalid JSON at byte 6"),
+        ("nul", "invalid JSON at byte 0"),
+    ] {
+        let chain = plain.read(Some(&blob(text))).unwrap_err().chain();
+        let expected = format!("Converting byte[] to Kafka Connect data failed due to serialization error: {expected}");
+        assert!(chain.starts_with(&expected), "{chain}");
+    }
+    let bad_schema = refusal(r#"{"type":"struct","fields":[{"type":"int9","field":"a"}]}"#, "{}");
+    assert_eq!(bad_schema, "schema: field \"a\": Unknown schema type: int9");
 }
 
 #[test]

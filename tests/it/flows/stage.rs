@@ -40,6 +40,8 @@ pub(super) struct Stage {
     pub(super) errors: ErrorPolicy,
     /// The chain of the tasks started next.
     pub(super) transforms: Vec<TransformSpec>,
+    /// The value converter of the tasks started next.
+    pub(super) value: (&'static ConverterPlugin, Settings),
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
     pub(super) consumer: Vec<(&'static str, &'static str)>,
 }
@@ -73,6 +75,7 @@ impl Stage {
             starts: 0,
             errors: ErrorPolicy::default(),
             transforms: Vec::new(),
+            value: (&TEXT, bare()),
             consumer: Vec::new(),
         }
     }
@@ -120,18 +123,12 @@ impl Stage {
     }
 
     fn start(&mut self, name: &str, role: Role, settings: Settings) -> TaskHandle {
-        static NONE: ConfigDef = ConfigDef::new(&[]);
-        let bare = Settings::new(ConfigMap::new(), &NONE);
         self.starts += 1;
         let spec = TaskSpec {
             id: TaskId { connector: name.into(), task: 0 },
             role,
             settings,
-            converters: Converters {
-                key: (&TEXT, bare.clone()),
-                value: (&TEXT, bare.clone()),
-                header: (&HEADER, bare),
-            },
+            converters: Converters { key: (&TEXT, bare()), value: self.value.clone(), header: (&HEADER, bare()) },
             transforms: self.transforms.clone(),
             errors: self.errors.clone(),
             flush_interval: Duration::from_mins(1),
@@ -157,6 +154,19 @@ impl Stage {
         })
     }
 
+    /// How many such news have come that nobody has asked for.
+    pub(super) fn unheard(&mut self, which: impl Fn(&TaskNews) -> bool) -> usize {
+        while let Ok(report) = self.heard.try_recv() {
+            self.seen.push(report);
+        }
+        self.seen.iter().filter(|report| which(&report.news)).count()
+    }
+
+    /// What `GET /metrics` would answer.
+    pub(super) fn metrics(&self) -> String {
+        self.environment.metrics.render()
+    }
+
     /// Asks a task to stop and waits until it has.
     pub(super) fn stop(&mut self, name: &str, task: &TaskHandle) {
         task.wish(Wish::Stop);
@@ -164,7 +174,12 @@ impl Stage {
     }
 }
 
-fn pairs(pairs: &[(&str, &str)]) -> ConfigMap {
+fn bare() -> Settings {
+    static NONE: ConfigDef = ConfigDef::new(&[]);
+    Settings::new(ConfigMap::new(), &NONE)
+}
+
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> ConfigMap {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
 }
 

@@ -65,8 +65,9 @@ mod tests {
     fn this_process_has_used_cpu_time() {
         let before = cpu_seconds("self").unwrap();
         let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(60) {}
-        assert!(cpu_seconds("self").unwrap() > before);
+        while cpu_seconds("self").unwrap() <= before {
+            assert!(began.elapsed() < Duration::from_secs(20), "a busy loop uses CPU time");
+        }
     }
 
     #[test]
@@ -74,7 +75,8 @@ mod tests {
         let block = vec![1_u8; 200 << 20];
         let full = resident_mib("self").unwrap();
         drop(std::hint::black_box(block));
-        assert!(peak_mib("self").unwrap() >= full);
+        // The kernel keeps the peak in rougher steps than the present use.
+        assert!(peak_mib("self").unwrap() > full - 20.0);
         forget_peak("self").unwrap();
         assert!(peak_mib("self").unwrap() < full - 100.0);
     }

@@ -58,9 +58,11 @@ impl Moment {
 
 /// The days since 1970 of a date; month and day may lie outside of their range and roll over.
 pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
+    // A year before the change makes a Julian date, wherever it rolls to.
+    let julian = year < 1582;
     let (year, month) = (year + (month - 1).div_euclid(12), (month - 1).rem_euclid(12) + 1);
     let gregorian = day_number(year, month, true) + day - 1;
-    if gregorian >= CHANGE { gregorian } else { day_number(year, month, false) + day - 1 }
+    if gregorian >= CHANGE && !julian { gregorian } else { day_number(year, month, false) + day - 1 }
 }
 
 /// The days since 1970 of the first of a month. Years begin in March here, so that the leap day is the last.

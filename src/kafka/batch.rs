@@ -10,7 +10,8 @@ use super::sys::{Fetched, HeaderList, Message};
 /// The records among these, as spans of one buffer; errors are left out.
 pub(super) fn copy_out(fetched: &Fetched) -> Result<Vec<RawRecord>> {
     let messages = || fetched.iter().filter(|message| message.error().is_none());
-    let headers: Vec<_> = messages().map(Message::headers).collect();
+    let mut headers = Vec::with_capacity(fetched.len());
+    headers.extend(messages().map(Message::headers));
     if headers.is_empty() {
         return Ok(Vec::new());
     }
@@ -69,5 +70,118 @@ impl Cutter {
             (name, value.map(|value| self.next(value)))
         };
         headers.iter().enumerate().map(named).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::{Duration, Instant};
+
+    use allocation_counter::measure;
+    use pipette_broker::{Broker, BrokerConfig};
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+    use super::super::sys::FetchQueue;
+    use super::*;
+
+    fn broker(folder: &std::path::Path) -> Broker {
+        let mut config = BrokerConfig::new(folder.join("broker"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.default_partitions = 1;
+        Broker::start(config).unwrap()
+    }
+
+    fn client(broker: &Broker) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.address().to_string()).set("group.id", "g");
+        config
+    }
+
+    /// Has `count` records of one topic fetched, then hands them over.
+    fn with_fetched(fill: impl Fn(&BaseProducer), count: usize, look: impl FnOnce(&Fetched)) {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = broker(folder.path());
+        let producer: BaseProducer = client(&broker).create().unwrap();
+        fill(&producer);
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let consumer: BaseConsumer = client(&broker).create().unwrap();
+        let queue = FetchQueue::new(consumer.client().native_ptr());
+        assert!(queue.gather(consumer.client().native_ptr(), &TopicPartition::new("t", 0)));
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset("t", 0, Offset::Beginning).unwrap();
+        consumer.assign(&start).unwrap();
+        let mut fetched = Fetched::default();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fetched.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} came", fetched.len());
+            assert!(consumer.poll(Duration::ZERO).is_none(), "records come through the queue only");
+            if fetched.len() > 0 {
+                fetched.clear();
+                consumer.seek("t", 0, Offset::Beginning, Duration::from_secs(5)).unwrap();
+            }
+            queue.take(&mut fetched, count, Duration::from_millis(200));
+        }
+        look(&fetched);
+        drop((fetched, queue));
+    }
+
+    #[test]
+    fn a_batch_is_copied_out_without_an_allocation_per_record() {
+        let fill = |producer: &BaseProducer| {
+            for number in 0..500 {
+                let (key, value) = (format!("k{number}"), format!("{number:0100}"));
+                producer.send(BaseRecord::to("t").key(&key).payload(&value)).unwrap();
+            }
+        };
+        with_fetched(fill, 500, |fetched| {
+            let mut records = Vec::new();
+            let counted = measure(|| records = copy_out(fetched).unwrap()).count_total;
+            assert!(counted <= 10, "{counted} allocations for 500 records");
+            for (number, record) in records.iter().enumerate() {
+                assert_eq!(record.key.as_ref().unwrap().as_bytes(), format!("k{number}").as_bytes());
+                let Some(Body::Bytes(value)) = &record.value else { panic!("a value in memory") };
+                assert_eq!(value.as_bytes(), format!("{number:0100}").as_bytes());
+            }
+        });
+    }
+
+    #[test]
+    fn every_part_of_a_record_arrives_as_it_was_sent() {
+        let fill = |producer: &BaseProducer| {
+            let named = |value| Header { key: "unit", value: Some(value) };
+            let headers = OwnedHeaders::new().insert(named("mg")).insert(Header::<&str> { key: "none", value: None });
+            producer.send(BaseRecord::to("t").key("k").payload("").timestamp(7).headers(headers)).unwrap();
+            let headers = OwnedHeaders::new().insert(named(""));
+            producer.send(BaseRecord::<str, str>::to("t").key("").headers(headers)).unwrap();
+            producer.send(BaseRecord::<str, str>::to("t").payload("v")).unwrap();
+        };
+        with_fetched(fill, 3, |fetched| {
+            let show = |record: RawRecord| {
+                let text = |blob: &Blob| String::from_utf8(blob.as_bytes().to_vec()).unwrap();
+                let value = record.value.map(|value| match value {
+                    Body::Bytes(bytes) => text(&bytes),
+                    Body::Payload(_) => panic!("in memory"),
+                });
+                let header = |(name, value): &(Arc<str>, Option<Blob>)| (name.to_string(), value.as_ref().map(text));
+                (record.offset, record.key.as_ref().map(text), value, record.headers.iter().map(header).collect())
+            };
+            let records = copy_out(fetched).unwrap();
+            assert_eq!(records[0].timestamp, Some(7));
+            let some = |text: &str| Some(text.to_owned());
+            let headers = |all: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+                all.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect()
+            };
+            let shown: Vec<_> = records.into_iter().map(show).collect();
+            let expected = [
+                (0, some("k"), some(""), headers(&[("unit", Some("mg")), ("none", None)])),
+                (1, some(""), None, headers(&[("unit", Some(""))])),
+                (2, None, some("v"), headers(&[])),
+            ];
+            assert_eq!(shown, expected);
+        });
     }
 }

@@ -143,6 +143,11 @@ pub(super) struct Fetched(Vec<*mut c::rd_kafka_message_t>);
 unsafe impl Send for Fetched {}
 
 impl Fetched {
+    /// How many they are, errors in their place included.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The records, in the order of the queue.
     pub(super) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
         // SAFETY: each came from librdkafka and is destroyed by `clear` only, which needs this borrow to have ended.

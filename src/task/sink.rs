@@ -163,7 +163,7 @@ impl SinkLoop {
         }
     }
 
-    async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
+    pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
         self.meters.read.count(raw.len());
         let mut next = Offsets::new();
         let mut records = Vec::with_capacity(raw.len());

@@ -134,7 +134,7 @@ impl SourceLoop {
         Ok(())
     }
 
-    async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
+    pub(super) async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
         if batch.is_empty() {
             return Ok(());
         }

@@ -17,6 +17,7 @@ mod crash;
 mod docs;
 mod examples;
 mod flows;
+mod fuzzed;
 mod java_compare;
 mod on_apache_kafka;
 mod quickstart;

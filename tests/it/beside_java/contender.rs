@@ -31,19 +31,21 @@ pub(super) enum Contender {
     Java(JavaProcess, Rest, PathBuf),
 }
 
-/// Of Java's clients, what makes a difference.
-const CLIENT_KEYS: &[&str] = &[
-    "acks",
-    "batch.size",
-    "buffer.memory",
-    "compression.type",
-    "enable.idempotence",
-    "linger.ms",
-    "max.in.flight.requests.per.connection",
-    "fetch.max.bytes",
-    "fetch.min.bytes",
-    "max.partition.fetch.bytes",
-    "max.poll.records",
+/// Of Java's clients, what makes a difference, below the head of each in the worker's log.
+const CLIENT_KEYS: &[(&str, &[&str])] = &[
+    (
+        "ProducerConfig values",
+        &[
+            "acks",
+            "batch.size",
+            "buffer.memory",
+            "compression.type",
+            "enable.idempotence",
+            "linger.ms",
+            "max.in.flight.requests.per.connection",
+        ],
+    ),
+    ("ConsumerConfig values", &["fetch.max.bytes", "fetch.min.bytes", "max.partition.fetch.bytes", "max.poll.records"]),
 ];
 
 impl Contender {
@@ -96,8 +98,12 @@ plugin.discovery=service_load
     pub(super) fn clients_of_java(&self) -> String {
         let Self::Java(_, _, log) = self else { return String::new() };
         let log = fs::read_to_string(log).expect("the log of Apache's worker");
-        let value = |key: &str| log.lines().rev().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" = "));
-        let told = CLIENT_KEYS.iter().filter_map(|key| Some(format!("{key}={}", value(key)?)));
+        let told = CLIENT_KEYS.iter().flat_map(|(head, keys)| {
+            let block: Vec<&str> = log.lines().skip_while(|line| !line.contains(head)).collect();
+            let value =
+                move |key: &str| block.iter().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" = "));
+            keys.iter().filter_map(move |key| Some(format!("{key}={}", value(key)?)))
+        });
         told.collect::<Vec<_>>().join(" ")
     }
 

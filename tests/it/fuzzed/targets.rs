@@ -1,0 +1,129 @@
+//! What must hold for any bytes whatever. `fuzz/` runs these functions under libFuzzer, `tests/it/fuzzed.rs` on the bytes
+//! that were worth keeping.
+//!
+//! Each panics when its promise is broken, and returns otherwise.
+
+use pipette::plugins::Plugins;
+use pipette_api::{Blob, ConfigMap, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Value};
+use pipette_json::{Document, Parser, parse, write};
+
+/// A target by its name, which is also that of its corpus.
+pub static ALL: [(&str, fn(&[u8])); 4] =
+    [("json", json), ("envelope", envelope), ("header", header), ("pattern", pattern)];
+
+/// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
+/// way round.
+pub fn json(bytes: &[u8]) {
+    let blob = Blob::whole(bytes.to_vec()).unwrap();
+    if let Ok(document) = Document::new(&blob) {
+        let read = Parser::default().value(&mut document.reader()).map(drop);
+        let skipped = document.reader().skip();
+        assert_eq!(read.map_err(|e| e.to_string()), skipped.map_err(|e| e.to_string()));
+    }
+    let Some(value) = good(parse(&blob)).filter(is_plain) else { return };
+    let text = written(&value);
+    let again = parse(&Blob::whole(text.clone()).unwrap()).unwrap();
+    assert_eq!(again, value);
+    assert_eq!(written(&again), text);
+}
+
+/// In Java too, a number that is too large for a double is read as infinity, which is written as a string, and one that
+/// is too small as a zero, whose minus is written but never read.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::F32(number) => number.is_finite() && number.to_bits() != (-0.0f32).to_bits(),
+        Value::F64(number) => number.is_finite() && number.to_bits() != (-0.0f64).to_bits(),
+        Value::Array(elements) => elements.iter().all(is_plain),
+        Value::Map(map) => map.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
+        Value::Struct(record) => record.values().iter().all(is_plain),
+        _ => true,
+    }
+}
+
+fn written(value: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    write(value, &mut text).unwrap();
+    text
+}
+
+/// What JsonConverter reads, it writes, unless the value is one that Java does not write either; read again, it is the
+/// same. The first byte chooses the settings.
+pub fn envelope(bytes: &[u8]) {
+    let [choice, bytes @ ..] = bytes else { return };
+    let on = |bit: u8| if choice & bit > 0 { "true" } else { "false" };
+    let decimals = if choice & 4 > 0 { "NUMERIC" } else { "BASE64" };
+    let settings = [("schemas.enable", on(1)), ("replace.null.with.default", on(2)), ("decimal.format", decimals)];
+    let mut converter = converter("JsonConverter", &settings);
+    let Some(datum) = good(read(&mut converter, bytes)).filter(|datum| is_plain(&datum.value)) else { return };
+    let mut buffer = Vec::new();
+    match converter.encode("t", "h", &datum, &mut buffer) {
+        Ok(None) => assert!(datum.is_null()),
+        Ok(Some(text)) => assert_eq!(read(&mut converter, &text.to_vec()).unwrap(), datum, "{}", shown(text)),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Data);
+            let text = error.to_string();
+            assert!(UNWRITTEN.iter().any(|known| text.contains(known)), "{text}");
+        }
+    }
+}
+
+/// Values that can be read but, in Java as here, not be written.
+const UNWRITTEN: [&str; 2] = ["Decimal value has mismatching scale", "Invalid Decimal schema: no scale parameter"];
+
+/// Header text of any kind is a value; numbers and booleans, alone or in lists and maps, come back as they were.
+pub fn header(bytes: &[u8]) {
+    let mut converter = converter("SimpleHeaderConverter", &[]);
+    let datum = read(&mut converter, bytes).unwrap();
+    let mut buffer = Vec::new();
+    let Some(text) = converter.encode("t", "h", &datum, &mut buffer).unwrap() else { return };
+    let text = text.to_vec();
+    let again = read(&mut converter, &text).unwrap();
+    if comes_back(&datum.value) {
+        // The type may be a smaller one: of a key that came twice, only one value was written.
+        let mut buffer = Vec::new();
+        let twice = converter.encode("t", "h", &again, &mut buffer).unwrap().unwrap();
+        assert_eq!(shown(twice), shown(&text));
+    }
+}
+
+fn comes_back(value: &Value) -> bool {
+    match value {
+        Value::Bool(_) | Value::I8(_) | Value::I16(_) | Value::I32(_) | Value::I64(_) => true,
+        Value::Array(elements) => elements.iter().all(comes_back),
+        Value::Map(map) => map.iter().all(|(key, value)| comes_back(key) && comes_back(value)),
+        _ => false,
+    }
+}
+
+/// Java's patterns and replacements, translated or refused: `pattern`, `replacement` and topic are lines of their own.
+pub fn pattern(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.splitn(3, '\n');
+    let [pattern, replacement, topic] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let plugin = Plugins::built_in().transform("RegexRouter").unwrap();
+    let config = [("regex", pattern), ("replacement", replacement)].map(|(key, value)| (key.into(), value.into()));
+    let Some(mut router) = good((plugin.make)(Settings::new(ConfigMap::from(config), plugin.info.config))) else {
+        return;
+    };
+    let mut record = Record::new(topic.into(), Datum::NULL);
+    let _ = good(router.apply(&mut record));
+}
+
+/// Any answer but a broken promise.
+fn good<T>(answer: Result<T>) -> Option<T> {
+    answer.map_err(|error| assert!(matches!(error.kind(), ErrorKind::Data | ErrorKind::Config), "{error}")).ok()
+}
+
+fn converter(class: &str, settings: &[(&str, &str)]) -> Box<dyn HeaderConverter> {
+    let plugin = Plugins::built_in().header_converter(class).unwrap();
+    let config: ConfigMap = settings.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    (plugin.make)(Settings::new(config, plugin.info.config)).unwrap()
+}
+
+fn read(converter: &mut Box<dyn HeaderConverter>, bytes: &[u8]) -> Result<Datum> {
+    converter.decode("t", "h", Some(&Blob::whole(bytes.to_vec()).unwrap()))
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}

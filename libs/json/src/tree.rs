@@ -122,7 +122,9 @@ impl Parser {
             match frame {
                 Frame::Object(start) => {
                     let name = self.members[*start..members].last().and_then(|(name, _)| name.as_str());
-                    name.into_iter().for_each(|name| self.place.push(Step::Member(name.as_bytes())));
+                    if let Some(name) = name {
+                        self.place.push(Step::Member(name.as_bytes()));
+                    }
                     members = *start;
                 }
                 Frame::Array(start) => {

@@ -79,7 +79,11 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     let connectors: Vec<_> = files.map(|path| file::connector(path)).collect::<Result<_>>().map_err(Failure::start)?;
     let broker =
         matches.get_flag("embedded").then(|| worker::embedded_broker(&config)).transpose().map_err(Failure::setup)?;
-    let worker = Worker::start(config)?;
+    let mut plugins = Plugins::built_in();
+    if matches.get_flag("bench-plugins") {
+        plugins = plugins.and(bench::discard::PLUGINS);
+    }
+    let worker = Worker::start(config, plugins)?;
     let signals = worker.signals().map_err(Failure::start)?;
     let created = worker.create(connectors).map_err(Failure::start);
     if created.is_ok() {
@@ -161,11 +165,16 @@ fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
     Ok(validation.errors().map(str::to_owned).collect())
 }
 
-/// What the worker costs beside a bare loop over librdkafka, with the settings the worker gives its own producers.
+/// What the worker costs beside bare loops over librdkafka, with the settings the worker gives its own clients.
 fn bench(matches: &ArgMatches) -> Result<()> {
-    let mut producer = properties::producer(&ConfigMap::new(), &ConfigMap::new(), "pipette-bench")?;
-    producer.remove("bootstrap.servers");
-    bench::run(matches, &producer).map_err(|error| ConnectError::fatal(format!("{error:#}")))
+    let (name, nothing) = ("pipette-bench", ConfigMap::new());
+    let mut clients = bench::Clients {
+        producer: properties::producer(&nothing, &nothing, name)?,
+        consumer: properties::consumer(&nothing, &nothing, name, name)?,
+    };
+    clients.producer.remove("bootstrap.servers");
+    clients.consumer.remove("bootstrap.servers");
+    bench::run(matches, clients).map_err(|error| ConnectError::fatal(format!("{error:#}")))
 }
 
 /// Asks `GET /health` of a worker.
@@ -235,6 +244,7 @@ fn run_command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Also start the embedded broker at bootstrap.servers; its data is in <state.dir>/kafka"),
         )
+        .arg(Arg::new("bench-plugins").long("bench-plugins").action(ArgAction::SetTrue).hide(true))
         .after_help(
             "\
 Examples:

@@ -109,9 +109,20 @@ impl Plugins {
 
     /// Those of some crates.
     pub fn of(crates: &[&'static [Plugin]]) -> Self {
-        let mut list: Vec<&'static Plugin> = crates.iter().copied().flatten().collect();
+        Self::sorted(crates.iter().copied().flatten().collect())
+    }
+
+    fn sorted(mut list: Vec<&'static Plugin>) -> Self {
         list.sort_by_key(|plugin| (place(plugin), plugin.info().class));
         Self { list }
+    }
+
+    /// These and those of one more crate.
+    #[must_use]
+    pub fn and(self, more: &'static [Plugin]) -> Self {
+        let mut list = self.list;
+        list.extend(more);
+        Self::sorted(list)
     }
 
     /// All of them: sinks, sources, transformations, predicates, converters, header converters, each by class.

@@ -19,6 +19,7 @@ use pipette_broker::{Broker, BrokerConfig};
 use serde_json::json;
 
 use crate::console::{Failure, say};
+use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
 use crate::worker::Worker;
 
@@ -65,7 +66,7 @@ pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
         None => free_listener(REST_PORT).map_err(Failure::setup)?,
     };
     let config = worker_config(&places, broker.address(), &listen).map_err(Failure::setup)?;
-    let worker = Worker::start(config)?;
+    let worker = Worker::start(config, Plugins::built_in())?;
     let ended = demonstrate(asked, &places, &worker).map_err(Failure::start);
     worker.stop();
     broker.stop();

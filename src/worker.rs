@@ -54,8 +54,8 @@ pub struct Worker {
 
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
-    pub fn start(config: WorkerConfig) -> std::result::Result<Self, Failure> {
-        check_converters(&config).map_err(Failure::setup)?;
+    pub fn start(config: WorkerConfig, plugins: Plugins) -> std::result::Result<Self, Failure> {
+        check_converters(&config, &plugins).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
@@ -63,7 +63,7 @@ impl Worker {
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
-        let parts = parts(config, address, &store, io.handle().clone());
+        let parts = parts(config, plugins, address, &store, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
@@ -131,8 +131,7 @@ impl Worker {
 }
 
 /// A converter that does not exist would fail every connector that leaves the choice to the worker.
-fn check_converters(config: &WorkerConfig) -> Result<()> {
-    let plugins = Plugins::built_in();
+fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
     let named = [
         (Family::Converter, "key.converter", &config.key_converter),
         (Family::Converter, "value.converter", &config.value_converter),
@@ -152,13 +151,13 @@ fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
     properties::admin(&config.values)
 }
 
-fn parts(config: WorkerConfig, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
+fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
     let metrics = WorkerMetrics::new();
     let environment = TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),
-        plugins: Plugins::built_in(),
+        plugins,
         connectors: store.connector_store(),
         offsets: store.offset_store(),
         sink_offsets: Arc::new(GroupOffsets),

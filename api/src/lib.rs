@@ -35,7 +35,8 @@ pub use connector::{Connector, ConnectorContext};
 pub use context::{Context, Metric, MetricInfo, MetricKind, Metrics, Registry, Shared, TaskId};
 pub use converter::{Converter, HeaderConverter};
 pub use data::{
-    Blob, Datum, Kind, Map, Payload, PayloadReader, Schema, SchemaBuilder, SchemaCache, Struct, Text, Value,
+    Blob, Datum, Keys, KeysCache, Kind, Map, Payload, PayloadReader, Schema, SchemaBuilder, SchemaCache, Struct, Text,
+    Value,
 };
 pub use error::{ConnectError, ErrorKind, Result};
 pub use plugin::{

@@ -1,20 +1,22 @@
 //! The embedded single-node broker: Kafka's protocol over plain files.
 //!
 //! A default for one machine: quick starts, edge boxes, tests. Any Kafka client from 0.11 on can use it. What it is
-//! not: a cluster. There is one copy of the data, no TLS and no login, no transactions, and it keeps every record until
-//! it is deleted on request: retention and compaction settings are kept and shown, but not carried out.
-//! Beyond one machine, run Apache Kafka.
+//! not: a cluster. There is one copy of the data, no TLS and no login, and it keeps every record until it is deleted on
+//! request: retention and compaction settings are kept and shown, but not carried out. Beyond one machine, run Apache
+//! Kafka.
 //!
 //! The worker meets it only through its address. Reading order: this file, `server` (connections), `api` (requests),
-//! `node` (the state they change), `group`, `storage`. One thread owns all state; a second one exists while an fsync
+//! `node` (the state they change), `group`, `transaction` and `coordinator`, `storage`. One thread owns all state; a second one exists while an fsync
 //! runs, so that one slow disk write does not hold up everybody.
 
 mod api;
+mod coordinator;
 pub mod error;
 mod group;
 mod node;
 mod server;
 mod storage;
+mod transaction;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -55,6 +57,14 @@ pub struct BrokerConfig {
     /// How long an empty group waits for more members after the first, so that those that start together share one
     /// round.
     pub first_rebalance_delay: Duration,
+    /// The longest time a producer may ask for to finish a transaction; after its time a transaction is aborted.
+    pub max_transaction_timeout: Duration,
+    /// A transactional id that is not used for this long is forgotten: its next producer starts with a new producer id.
+    pub transactional_id_expiration: Duration,
+    /// Transactional ids known at a time; a producer with one more is refused.
+    pub max_transactional_ids: usize,
+    /// A partition forgets an idempotent producer that has not written to it for this long.
+    pub producer_id_expiration: Duration,
 }
 
 impl BrokerConfig {
@@ -71,6 +81,10 @@ impl BrokerConfig {
             max_request_bytes: 100 * 1024 * 1024,
             max_fetch_bytes: 16 * 1024 * 1024,
             first_rebalance_delay: Duration::from_millis(100),
+            max_transaction_timeout: Duration::from_mins(15),
+            transactional_id_expiration: Duration::from_hours(7 * 24),
+            max_transactional_ids: 10_000,
+            producer_id_expiration: Duration::from_hours(24),
         }
     }
 }
@@ -112,8 +126,8 @@ impl Broker {
             std::thread::Builder::new().name("pipette-broker".into()).spawn(serve).map_err(BrokerError::Runtime)?;
         tracing::info!(%address, "Broker started");
         tracing::info!(
-            "This broker is one node for one machine: no replication, no transactions, no TLS, and nothing is deleted by \
-             age or size. Beyond one machine run Apache Kafka"
+            "This broker is one node for one machine: no replication, no TLS, and nothing is deleted by age or size. \
+             Beyond one machine run Apache Kafka"
         );
         Ok(Broker { address, stop, stopped, thread: Some(thread) })
     }

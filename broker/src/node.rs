@@ -34,6 +34,9 @@ pub(crate) struct Node {
     journal: Journal,
     logs: HashMap<String, Vec<Log>>,
     next_producer_id: i64,
+    /// When transactions were last looked at, and when what is unused was last forgotten.
+    pub(crate) checked: Instant,
+    pub(crate) swept: Instant,
 }
 
 /// Files that hold something not yet durable.
@@ -74,6 +77,7 @@ impl Node {
     /// Takes the data folder and reads all that is in it.
     pub(crate) fn open(config: &BrokerConfig) -> Result<Node, BrokerError> {
         let unusable = |error| BrokerError::Folder { folder: config.dir.clone(), error };
+        let refused = |refused: Refused| unusable(io::Error::other(refused.why));
         let folder = Folder::open(&config.dir)?;
         let Opened { journal, catalogue, deleted_topics } = Journal::open(folder.path()).map_err(unusable)?;
         for (name, id) in deleted_topics {
@@ -90,6 +94,8 @@ impl Node {
             folder,
             journal,
             logs: HashMap::new(),
+            checked: Instant::now(),
+            swept: Instant::now(),
         };
         let topics: Vec<(String, Topic)> =
             node.catalogue.topics.iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
@@ -100,9 +106,9 @@ impl Node {
         let seen = node.logs.values().flatten().filter_map(Log::highest_producer_id).max();
         node.next_producer_id = node.next_producer_id.max(seen.map_or(0, |id| id + 1));
         if node.catalogue.cluster.is_none() {
-            let created = node.change(Event::Cluster { id: Uuid::new_v4() });
-            created.map_err(|refused| unusable(io::Error::other(refused.why)))?;
+            node.change(Event::Cluster { id: Uuid::new_v4() }).map_err(refused)?;
         }
+        node.abort_orphans().map_err(refused)?;
         Ok(node)
     }
 
@@ -233,11 +239,31 @@ impl Node {
         self.groups.entry(name.to_owned()).or_insert_with(|| Group::new(delay, now))
     }
 
-    pub(crate) fn tick(&mut self, now: Instant) {
+    /// Time has passed; whether a transaction is now to be ended.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
         for group in self.groups.values_mut() {
             group.tick(now);
         }
         self.groups.retain(|_, group| group.idle(now).is_none_or(|idle| idle < FORGET_GROUP_AFTER));
+        self.tick_transactions(now)
+    }
+
+    /// Topic, partition and producer of each transaction that is open in a log.
+    pub(crate) fn open_in_logs(&self) -> Vec<(String, i32, i64)> {
+        let mut found = Vec::new();
+        for (topic, partitions) in &self.logs {
+            for (partition, log) in (0..).zip(partitions) {
+                found.extend(log.open_transactions().map(|producer_id| (topic.clone(), partition, producer_id)));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn expire_producers(&mut self, now: Instant) {
+        let silence = self.config.producer_id_expiration;
+        for log in self.logs.values_mut().flatten() {
+            log.expire_producers(now, silence);
+        }
     }
 
     /// Whether an answer has to wait for the journal.
@@ -278,6 +304,7 @@ impl Node {
             tracing::error!(%error, "The disk did not take the journal; it is written anew");
             self.journal.rewrite(&self.catalogue)?;
         }
+        self.journal.synced();
         Ok(())
     }
 

@@ -8,11 +8,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchRequest;
 use kafka_protocol::messages::join_group_request::JoinGroupRequest;
 use kafka_protocol::messages::produce_request::ProduceRequest;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequest;
-use kafka_protocol::messages::{RequestKind, ResponseKind};
+use kafka_protocol::messages::{
+    EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, RequestKind, ResponseKind,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
@@ -30,6 +33,8 @@ const TICK: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_mins(10);
 /// A consumer that wants to wait for longer is answered with nothing after this.
 const LONGEST_POLL: Duration = Duration::from_mins(1);
+/// A client that waits for the end of a transaction is told after this to ask again.
+const LONGEST_END: Duration = Duration::from_secs(10);
 /// What connections may take to end after the broker was told to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Reserved for a request before its bytes arrive: a length alone costs no more than this.
@@ -42,6 +47,10 @@ struct Shell {
     /// Wakes the task that runs the fsyncs.
     flush: Notify,
     waiting_for_flush: RefCell<Vec<oneshot::Sender<bool>>>,
+    /// Wakes the task that ends transactions.
+    decided: Notify,
+    /// Wakes who waits for the end of a transaction.
+    ended: Notify,
     stopping: watch::Receiver<bool>,
 }
 
@@ -63,11 +72,16 @@ pub(crate) async fn serve(
         grew: Notify::new(),
         flush: Notify::new(),
         waiting_for_flush: RefCell::new(Vec::new()),
+        decided: Notify::new(),
+        ended: Notify::new(),
         stopping,
     });
     let local = LocalSet::new();
     local.spawn_local(keep_time(Rc::clone(&shell)));
     local.spawn_local(keep_flushing(Rc::clone(&shell)));
+    local.spawn_local(keep_ending(Rc::clone(&shell)));
+    // What a crash left decided but not ended, and the markers the start itself has written.
+    shell.decided.notify_one();
     local.run_until(accept(listener, Rc::clone(&shell), config)).await;
     shell.flush_once().await;
 }
@@ -110,7 +124,9 @@ async fn keep_time(shell: Rc<Shell>) {
     let mut clock = tokio::time::interval(TICK);
     loop {
         clock.tick().await;
-        shell.node.borrow_mut().tick(Instant::now());
+        if shell.node.borrow_mut().tick(Instant::now()) {
+            shell.decided.notify_one();
+        }
     }
 }
 
@@ -119,6 +135,14 @@ async fn keep_flushing(shell: Rc<Shell>) {
     loop {
         shell.flush.notified().await;
         shell.flush_once().await;
+    }
+}
+
+/// Ends the transactions that are decided, as many at a time as there are.
+async fn keep_ending(shell: Rc<Shell>) {
+    loop {
+        shell.decided.notified().await;
+        shell.end_transactions().await;
     }
 }
 
@@ -181,13 +205,13 @@ impl Shell {
                 None => return Ok(None),
             },
             RequestKind::Fetch(request) => self.fetch(&request, &call).await,
+            RequestKind::InitProducerId(request) => ResponseKind::InitProducerId(self.init(&request, &call).await?),
+            RequestKind::EndTxn(request) => ResponseKind::EndTxn(self.end(&request, &call).await),
             RequestKind::JoinGroup(request) => self.join(request, &call).await?,
             RequestKind::SyncGroup(request) => self.sync(request).await?,
             other => {
                 let response = self.node.borrow_mut().answer(other, &call);
-                if self.node.borrow().must_sync_journal() && !self.flushed().await {
-                    return Err(Closed::Because("the disk did not take a change; the client has to ask again".into()));
-                }
+                self.journal_synced().await?;
                 response
             }
         };
@@ -225,6 +249,65 @@ impl Shell {
         }
     }
 
+    async fn init(&self, request: &InitProducerIdRequest, call: &Call) -> Result<InitProducerIdResponse, Closed> {
+        let until = tokio::time::Instant::now() + LONGEST_END;
+        let answer = loop {
+            // Listening before asking: an end that comes in between is not missed.
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if let Some(answer) = self.node.borrow_mut().init_producer(request) {
+                break answer;
+            }
+            self.decided.notify_one();
+            tokio::select! {
+                () = ended => {}
+                () = tokio::time::sleep_until(until) => break Err(ResponseError::ConcurrentTransactions),
+            }
+        };
+        self.journal_synced().await?;
+        Ok(api::transactions::init_response(answer, call))
+    }
+
+    /// Answers once the transaction has ended, so that what was committed can be read from then on.
+    async fn end(&self, request: &EndTxnRequest, call: &Call) -> EndTxnResponse {
+        let until = tokio::time::Instant::now() + LONGEST_END;
+        let decided = self.node.borrow_mut().answer_end(request);
+        if let Err(error) = decided {
+            return api::transactions::end_response(Err(error), call);
+        }
+        self.decided.notify_one();
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if !self.node.borrow().is_ending(&request.transactional_id) {
+                return api::transactions::end_response(Ok(()), call);
+            }
+            tokio::select! {
+                () = ended => {}
+                () = tokio::time::sleep_until(until) => {
+                    return api::transactions::end_response(Err(ResponseError::ConcurrentTransactions), call);
+                }
+            }
+        }
+    }
+
+    /// The three steps of an end, each on the disk before the next: a crash in between changes nothing of the outcome.
+    async fn end_transactions(&self) {
+        // Decisions that come during the fsync are not covered by it; they are for the next time.
+        let decided = self.node.borrow().ending();
+        let fsync = self.node.borrow().config.fsync;
+        if fsync && !self.flushed().await {
+            return;
+        }
+        let marked = self.node.borrow_mut().write_markers(decided);
+        if fsync {
+            self.flushed().await;
+        }
+        self.node.borrow_mut().finish(marked);
+        self.ended.notify_waiters();
+        self.grew.notify_waiters();
+    }
+
     async fn join(&self, request: JoinGroupRequest, call: &Call) -> Result<ResponseKind, Closed> {
         let reply = self.node.borrow_mut().join_group(request, call, Instant::now());
         let answer = self.settled(reply).await?;
@@ -247,6 +330,14 @@ impl Shell {
                 _ = stopping.wait_for(|stop| *stop) => Err(Closed::Quietly),
             },
         }
+    }
+
+    /// Waits until the journal is on the disk, where that is promised.
+    async fn journal_synced(&self) -> Result<(), Closed> {
+        if self.node.borrow().must_sync_journal() && !self.flushed().await {
+            return Err(Closed::Because("the disk did not take a change; the client has to ask again".into()));
+        }
+        Ok(())
     }
 
     /// Waits until everything up to now is on the disk; false if the journal is not.

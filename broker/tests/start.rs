@@ -13,9 +13,10 @@ use pipette_broker::error::BrokerError;
 use pipette_broker::{Broker, BrokerConfig};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,14 +56,18 @@ fn a_port_that_is_taken_is_named_and_a_kafka_there_recognised() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name_and_left_alone() {
+fn a_newer_format_is_refused_by_name_and_left_alone_and_an_older_one_taken_over() {
     let folder = TempDir::new().unwrap();
     Broker::start(config(folder.path())).unwrap().stop();
     let format = folder.path().join("format");
     std::fs::write(&format, "pipette-broker 99\n").unwrap();
     let text = refusal(config(folder.path()));
-    assert!(text.contains("format 99") && text.contains("knows format 1"), "{text}");
+    assert!(text.contains("format 99") && text.contains("knows format 2"), "{text}");
     assert_eq!(std::fs::read_to_string(&format).unwrap(), "pipette-broker 99\n");
+    // What an older Pipette wrote is taken over, and no longer for the older one.
+    std::fs::write(&format, "pipette-broker 1\n").unwrap();
+    Broker::start(config(folder.path())).unwrap().stop();
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "pipette-broker 2\n");
     std::fs::write(&format, "something else").unwrap();
     let text = refusal(config(folder.path()));
     assert!(text.contains("not what a Pipette broker writes"), "{text}");
@@ -115,7 +120,7 @@ fn stopping_is_quick_while_a_consumer_waits_and_frees_the_port() {
 fn serve_for_the_kill_test() {
     let Some(folder) = std::env::var_os("PIPETTE_BROKER_KILL_TEST") else { return };
     let mut config = config(Path::new(&folder));
-    config.fsync = false;
+    config.fsync = std::env::var_os("PIPETTE_BROKER_FSYNC").is_some();
     let broker = Broker::start(config).unwrap();
     println!("\naddress {}", broker.address());
     std::thread::park_timeout(DEADLINE);
@@ -135,13 +140,19 @@ impl ProducerContext for Counting {
     }
 }
 
-fn serve_in_a_child(folder: &Path) -> (Child, String) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "serve_for_the_kill_test", "--nocapture"])
-        .env("PIPETTE_BROKER_KILL_TEST", folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+#[derive(Clone, Copy)]
+enum Durability {
+    PageCache,
+    Fsync,
+}
+
+fn serve_in_a_child(folder: &Path, durability: Durability) -> (Child, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "serve_for_the_kill_test", "--nocapture"]).env("PIPETTE_BROKER_KILL_TEST", folder);
+    if matches!(durability, Durability::Fsync) {
+        command.env("PIPETTE_BROKER_FSYNC", "1");
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("address ").map(str::to_owned));
     (child, address.unwrap())
@@ -150,7 +161,7 @@ fn serve_in_a_child(folder: &Path) -> (Child, String) {
 #[test]
 fn a_killed_broker_has_lost_nothing_it_acknowledged() {
     let folder = TempDir::new().unwrap();
-    let (mut child, address) = serve_in_a_child(folder.path());
+    let (mut child, address) = serve_in_a_child(folder.path(), Durability::PageCache);
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &address).set("linger.ms", "0").set("message.timeout.ms", "3000");
     settings.set("log_level", "0");
@@ -175,4 +186,104 @@ fn a_killed_broker_has_lost_nothing_it_acknowledged() {
         ClientConfig::new().set("bootstrap.servers", broker.address().to_string()).create().unwrap();
     let (_, end) = consumer.fetch_watermarks("t", 0, DEADLINE).unwrap();
     assert!(end >= promised, "{promised} acknowledged, {end} there");
+}
+
+/// Writes transactions, each one record to two partitions, until the broker is killed, which happens `patience` after
+/// it has acknowledged some; gives the numbers of those whose commit was acknowledged.
+fn transact_until_killed(mut child: Child, address: &str, from: u64, patience: Duration) -> Vec<u64> {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", address).set("transactional.id", "x").set("linger.ms", "0");
+    settings.set("message.timeout.ms", "1500").set("socket.timeout.ms", "1500").set("transaction.timeout.ms", "60000");
+    settings.set("log_level", "0");
+    let producer: BaseProducer = settings.create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    let (warm, is_warm) = std::sync::mpsc::channel();
+    let killer = std::thread::spawn(move || {
+        is_warm.recv_timeout(DEADLINE).unwrap();
+        std::thread::park_timeout(patience);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    let mut acknowledged = Vec::new();
+    for number in from.. {
+        let value = number.to_string();
+        let record = |partition| BaseRecord::<str, str>::to("t").partition(partition).payload(&value);
+        let put = |partition| producer.send(record(partition)).map_err(|(error, _)| error);
+        let sent = producer.begin_transaction().and_then(|()| put(0)).and_then(|()| put(1));
+        // Without this each commit takes the 100 ms that rdkafka's flush waits.
+        let until = Instant::now() + Duration::from_secs(2);
+        while producer.in_flight_count() > 0 && Instant::now() < until {
+            producer.poll(Duration::from_millis(1));
+        }
+        if sent.and_then(|()| producer.commit_transaction(Duration::from_secs(2))).is_err() {
+            break;
+        }
+        acknowledged.push(number);
+        if acknowledged.len() == 20 {
+            warm.send(()).unwrap();
+        }
+    }
+    killer.join().unwrap();
+    acknowledged
+}
+
+/// All that somebody who reads committed records sees of a partition.
+fn committed(address: &str, partition: i32) -> Vec<u64> {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", address).set("group.id", "g").set("isolation.level", "read_committed");
+    settings.set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = settings.create().unwrap();
+    let mut place = TopicPartitionList::new();
+    place.add_partition_offset("t", partition, Offset::Beginning).unwrap();
+    consumer.assign(&place).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    let mut seen = Vec::new();
+    loop {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => seen.push(String::from_utf8_lossy(message.payload().unwrap()).parse().unwrap()),
+            Some(Err(KafkaError::PartitionEOF(_))) => return seen,
+            Some(Err(error)) => panic!("{error}"),
+            None => assert!(Instant::now() < deadline, "no end of the partition after {seen:?}"),
+        }
+    }
+}
+
+fn transactions_survive_kills(durability: Durability) {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start(BrokerConfig { default_partitions: 2, ..config(folder.path()) }).unwrap();
+    let maker: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", broker.address().to_string()).create().unwrap();
+    // A producer that asks for it has it created.
+    maker.client().fetch_metadata(Some("t"), DEADLINE).unwrap();
+    broker.stop();
+    let (mut acknowledged, mut from) = (Vec::new(), 0);
+    for life in 0..6 {
+        let (child, address) = serve_in_a_child(folder.path(), durability);
+        let patience = Duration::from_micros(700 * life);
+        acknowledged.extend(transact_until_killed(child, &address, from, patience));
+        from = acknowledged.last().unwrap() + 2;
+    }
+    let broker = Broker::start(config(folder.path())).unwrap();
+    let address = broker.address().to_string();
+    let heir: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &address).set("transactional.id", "x").create().unwrap();
+    heir.init_transactions(DEADLINE).unwrap();
+    let seen = committed(&address, 0);
+    assert_eq!(seen, committed(&address, 1), "a transaction is in one partition only");
+    assert!(seen.is_sorted_by(|left, right| left < right), "{seen:?}");
+    for number in &acknowledged {
+        assert!(seen.contains(number), "{number} was acknowledged and is gone");
+    }
+    // What was under way when the broker died is there as a whole or not at all: at most one for each life.
+    assert!(seen.len() <= acknowledged.len() + 6, "{} of {}", seen.len(), acknowledged.len());
+}
+
+#[test]
+fn transactions_are_whole_after_kills_without_fsync() {
+    transactions_survive_kills(Durability::PageCache);
+}
+
+#[test]
+fn transactions_are_whole_after_kills_with_fsync() {
+    transactions_survive_kills(Durability::Fsync);
 }

@@ -63,7 +63,7 @@ fn a_worker_file_that_cannot_work_is_refused_with_its_name() {
         state.display()
     );
     std::fs::write(&path, text).unwrap();
-    let refused = Worker::start(worker_config(&path).unwrap()).err().expect("no such converter");
+    let refused = Worker::start(worker_config(&path).unwrap(), Plugins::built_in()).err().expect("no such converter");
     assert_eq!(refused.code, 2);
     assert!(refused.error.to_string().contains("for configuration value.converter"), "{}", refused.error);
     assert!(refused.error.to_string().contains("Did you mean JsonConverter?"), "{}", refused.error);

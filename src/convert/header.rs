@@ -83,7 +83,7 @@ fn append(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         Value::Array(elements) => {
             java::parts(out, ["[", ",", "]"], elements.iter(), |element, out| append(element, out, depth + 1))?;
         }
-        Value::Map(map) => java::parts(out, ["{", ",", "}"], map.0.iter(), |(key, value), out| {
+        Value::Map(map) => java::parts(out, ["{", ",", "}"], map.iter(), |(key, value), out| {
             append(key, out, depth + 1)?;
             out.push(b':');
             append(value, out, depth + 1)
@@ -151,7 +151,7 @@ mod tests {
         let with_default = SchemaBuilder::record().field("d", seven).build().unwrap();
         let mut record = Struct::new(schema);
         record.set("a", Value::text("x\"\\")).unwrap();
-        let map = Map(vec![(Value::text("k"), Value::Struct(Box::new(record))), (Value::text("n"), Value::Null)]);
+        let map = Map::from(vec![(Value::text("k"), Value::Struct(Box::new(record))), (Value::text("n"), Value::Null)]);
         for (value, expected) in [
             (Value::text("as \"is\""), "as \"is\""),
             (Value::F64(1e10), "1.0E10"),

@@ -86,7 +86,7 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         Value::Array(elements) => {
             parts(out, ["[", ", ", "]"], elements.iter(), |element, out| nested(element, out, depth + 1))?;
         }
-        Value::Map(map) => parts(out, ["{", ", ", "}"], map.0.iter(), |(key, value), out| {
+        Value::Map(map) => parts(out, ["{", ", ", "}"], map.iter(), |(key, value), out| {
             nested(key, out, depth + 1)?;
             out.push(b'=');
             nested(value, out, depth + 1)

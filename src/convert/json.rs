@@ -87,6 +87,7 @@ pub(super) struct JsonConverter {
     encoder: Encoder,
     replace_null: bool,
     parser: Parser,
+    last_array: usize,
     known: KnownSchemas,
     rendered: SchemaCache<Vec<u8>>,
 }
@@ -108,6 +109,7 @@ impl JsonConverter {
             encoder: Encoder { base64, replace_null },
             replace_null,
             parser,
+            last_array: 0,
             known: KnownSchemas::new(capacity),
             rendered: SchemaCache::new(capacity.clamp(1, MAX_RENDERED)),
         })
@@ -129,8 +131,9 @@ impl JsonConverter {
             None if self.envelope && shape == Shape::Object => self.envelope(reader)?,
             None if self.envelope => return Err(ConnectError::data(NO_ENVELOPE)),
             fixed => {
-                let mut decoder = Decoder { parser: &mut self.parser, replace_null: self.replace_null };
-                Datum { schema: fixed.clone(), value: decoder.value(fixed.as_ref(), reader)? }
+                let fixed = fixed.clone();
+                let value = self.decoder().value(fixed.as_ref(), reader)?;
+                Datum { schema: fixed, value }
             }
         };
         reader.finish_leniently(shape)?;
@@ -138,7 +141,7 @@ impl JsonConverter {
     }
 
     fn decoder(&mut self) -> Decoder<'_> {
-        Decoder { parser: &mut self.parser, replace_null: self.replace_null }
+        Decoder { parser: &mut self.parser, last_array: &mut self.last_array, replace_null: self.replace_null }
     }
 
     /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice.
@@ -235,7 +238,7 @@ fn fixed_schema(text: &str, parser: &mut Parser) -> Result<Option<Arc<Schema>>> 
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let document = Document::new(Text::from(text).blob())?;
+    let document = Document::new(&Text::from(text).to_blob())?;
     schema::read(&mut document.reader(), parser).map_err(|error| {
         let message = if SyntaxError::is_cause_of(&error) {
             format!("Failed to parse schema in converter config due to serialization error: {error}")

@@ -119,7 +119,7 @@ mod tests {
         let mut record = Struct::new(schema);
         record.set("a", Value::I32(1)).unwrap().set("b", Value::text("x")).unwrap();
         assert_eq!(text(Value::Struct(Box::new(record))), "Struct{a=1,b=x}");
-        let map = Map(vec![(Value::text("a"), Value::I8(1)), (Value::text("b"), Value::Null)]);
+        let map = Map::from(vec![(Value::text("a"), Value::I8(1)), (Value::text("b"), Value::Null)]);
         assert_eq!(text(Value::Map(Box::new(map))), "{a=1, b=null}");
         assert_eq!(text(Value::Array(Box::new([Value::I64(1), Value::F64(2.0)]))), "[1, 2.0]");
         assert_eq!(text(Value::Timestamp(1_483_425_001_000)), "Tue Jan 03 06:30:01 UTC 2017");

@@ -1,104 +1,187 @@
 //! Makes one buffer of many messages: one copy from librdkafka, then spans (decisions: one buffer per batch).
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
-use pipette_api::{Blob, Body, RawRecord, Result, TimestampType, TopicPartition};
-use rdkafka::Timestamp;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use pipette_api::{Blob, Body, KafkaHeaders, RawRecord, Result, TopicPartition};
 
-/// Records in a batch: Java's default for `max.poll.records`.
-const MAX_RECORDS: usize = 500;
-/// Bytes after which a batch is handed over although it has fewer records.
-const MAX_BYTES: usize = 1 << 20;
+use super::sys::{Fetched, HeaderList, Message};
 
-/// A batch in the making.
-#[derive(Default)]
-pub(super) struct BatchBuilder {
-    bytes: Vec<u8>,
-    drafts: Vec<Draft>,
-}
-
-/// A record whose parts are still ranges of the growing buffer.
-struct Draft {
-    tp: TopicPartition,
-    offset: i64,
-    key: Option<Range>,
-    value: Option<Range>,
-    headers: Vec<(Arc<str>, Option<Range>)>,
-    timestamp: Option<i64>,
-    timestamp_type: TimestampType,
-}
-
-#[derive(Clone, Copy)]
-struct Range {
-    start: u32,
-    len: u32,
-}
-
-impl BatchBuilder {
-    /// True when it should be handed over.
-    pub(super) fn is_full(&self) -> bool {
-        self.drafts.len() >= MAX_RECORDS || self.bytes.len() >= MAX_BYTES
+/// The records among these, as spans of one buffer; errors are left out.
+pub(super) fn copy_out(fetched: &Fetched) -> Result<Vec<RawRecord>> {
+    let messages = || fetched.iter().filter(|message| message.error().is_none());
+    let mut headers = Vec::with_capacity(fetched.len());
+    headers.extend(messages().map(Message::headers));
+    if headers.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// Copies a message in.
-    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let topic = match self.drafts.last() {
-            Some(last) if &*last.tp.topic == message.topic() => Arc::clone(&last.tp.topic),
+    let size = messages().flat_map(parts).map(<[u8]>::len).sum();
+    let mut bytes = Vec::with_capacity(size);
+    for (message, headers) in messages().zip(&headers) {
+        let values = headers.iter().flat_map(|headers| headers.iter()).filter_map(|(_, value)| value);
+        parts(message).chain(values).for_each(|part| bytes.extend_from_slice(part));
+    }
+    let mut cut = Cutter { buffer: Blob::whole(bytes)?, at: 0 };
+    let mut records: Vec<RawRecord> = Vec::with_capacity(headers.len());
+    let mut before = None;
+    for (message, headers) in messages().zip(headers) {
+        let last = records.last();
+        let topic = match (last, before) {
+            (Some(last), Some(before)) if message.is_of_topic_of(before) => Arc::clone(&last.tp.topic),
+            // Made anew for each batch: threads that count on one name at once make each other wait.
             _ => Arc::from(message.topic()),
         };
-        let (timestamp, timestamp_type) = match message.timestamp() {
-            Timestamp::NotAvailable => (None, TimestampType::NotAvailable),
-            Timestamp::CreateTime(at) => (Some(at), TimestampType::CreateTime),
-            Timestamp::LogAppendTime(at) => (Some(at), TimestampType::LogAppendTime),
+        before = Some(message);
+        let key = message.key().map(|key| cut.next(key));
+        let value = message.value().map(|value| Body::Bytes(cut.next(value)));
+        let headers = headers.map_or_else(Vec::new, |headers| cut.headers(headers, last));
+        let (timestamp, timestamp_type) = message.timestamp();
+        let tp = TopicPartition { topic, partition: message.partition() };
+        records.push(RawRecord { tp, offset: message.offset(), key, value, headers, timestamp, timestamp_type });
+    }
+    Ok(records)
+}
+
+fn parts(message: Message<'_>) -> impl Iterator<Item = &[u8]> {
+    [message.key(), message.value()].into_iter().flatten()
+}
+
+/// Cuts the buffer into spans, in the order in which it was filled.
+struct Cutter {
+    buffer: Blob,
+    at: u32,
+}
+
+impl Cutter {
+    fn next(&mut self, part: &[u8]) -> Blob {
+        let len = u32::try_from(part.len()).unwrap_or_else(|_| unreachable!("a part of a buffer below 4 GiB"));
+        let span = self.buffer.slice(self.at, len);
+        self.at += len;
+        span
+    }
+
+    /// Neighbours usually have the same header names, which are then shared.
+    fn headers(&mut self, headers: HeaderList<'_>, before: Option<&RawRecord>) -> KafkaHeaders {
+        let named = |(index, (name, value)): (usize, (&CStr, Option<&[u8]>))| {
+            let name = match before.and_then(|before| before.headers.get(index)) {
+                Some((known, _)) if known.as_bytes() == name.to_bytes() => Arc::clone(known),
+                _ => Arc::from(name.to_string_lossy()),
+            };
+            (name, value.map(|value| self.next(value)))
         };
-        let key = message.key().map(|key| self.copy(key));
-        let value = message.payload().map(|value| self.copy(value));
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (Arc::from(header.key), header.value.map(|value| self.copy(value)))).collect()
-        });
-        self.drafts.push(Draft {
-            tp: TopicPartition { topic, partition: message.partition() },
-            offset: message.offset(),
-            key,
-            value,
-            headers,
-            timestamp,
-            timestamp_type,
-        });
+        headers.iter().enumerate().map(named).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::{Duration, Instant};
+
+    use allocation_counter::measure;
+    use pipette_broker::{Broker, BrokerConfig};
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+    use super::super::sys::FetchQueue;
+    use super::*;
+
+    fn broker(folder: &std::path::Path) -> Broker {
+        let mut config = BrokerConfig::new(folder.join("broker"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.default_partitions = 1;
+        Broker::start(config).unwrap()
     }
 
-    /// Forgets what was copied in of these partitions.
-    pub(super) fn drop_partitions(&mut self, gone: &[TopicPartition]) {
-        self.drafts.retain(|draft| !gone.contains(&draft.tp));
+    fn client(broker: &Broker) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.address().to_string()).set("group.id", "g");
+        config
     }
 
-    /// The records, as spans of one buffer.
-    pub(super) fn finish(self) -> Result<Vec<RawRecord>> {
-        if self.drafts.is_empty() {
-            return Ok(Vec::new());
+    /// Has `count` records of one topic fetched, then hands them over.
+    fn with_fetched(fill: impl Fn(&BaseProducer), count: usize, look: impl FnOnce(&Fetched)) {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = broker(folder.path());
+        let producer: BaseProducer = client(&broker).create().unwrap();
+        fill(&producer);
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let consumer: BaseConsumer = client(&broker).create().unwrap();
+        let queue = FetchQueue::new(consumer.client().native_ptr());
+        assert!(queue.gather(consumer.client().native_ptr(), &TopicPartition::new("t", 0)));
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset("t", 0, Offset::Beginning).unwrap();
+        consumer.assign(&start).unwrap();
+        let mut fetched = Fetched::default();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fetched.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} came", fetched.len());
+            assert!(consumer.poll(Duration::ZERO).is_none(), "records come through the queue only");
+            if fetched.len() > 0 {
+                fetched.clear();
+                consumer.seek("t", 0, Offset::Beginning, Duration::from_secs(5)).unwrap();
+            }
+            queue.take(&mut fetched, count, Duration::from_millis(200));
         }
-        let buffer = Blob::whole(self.bytes)?;
-        let span = |range: Range| buffer.slice(range.start, range.len);
-        let records = self.drafts.into_iter().map(|draft| RawRecord {
-            tp: draft.tp,
-            offset: draft.offset,
-            key: draft.key.map(span),
-            value: draft.value.map(|range| Body::Bytes(span(range))),
-            headers: draft.headers.into_iter().map(|(name, value)| (name, value.map(span))).collect(),
-            timestamp: draft.timestamp,
-            timestamp_type: draft.timestamp_type,
-        });
-        Ok(records.collect())
+        look(&fetched);
+        drop((fetched, queue));
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> Range {
-        let position = |length: usize| {
-            u32::try_from(length)
-                .unwrap_or_else(|_| unreachable!("a batch ends at 1 MiB and a Kafka record below 2 GiB"))
+    #[test]
+    fn a_batch_is_copied_out_without_an_allocation_per_record() {
+        let fill = |producer: &BaseProducer| {
+            for number in 0..500 {
+                let (key, value) = (format!("k{number}"), format!("{number:0100}"));
+                producer.send(BaseRecord::to("t").key(&key).payload(&value)).unwrap();
+            }
         };
-        let start = position(self.bytes.len());
-        self.bytes.extend_from_slice(bytes);
-        Range { start, len: position(bytes.len()) }
+        with_fetched(fill, 500, |fetched| {
+            let mut records = Vec::new();
+            let counted = measure(|| records = copy_out(fetched).unwrap()).count_total;
+            assert!(counted <= 10, "{counted} allocations for 500 records");
+            for (number, record) in records.iter().enumerate() {
+                assert_eq!(record.key.as_ref().unwrap().as_bytes(), format!("k{number}").as_bytes());
+                let Some(Body::Bytes(value)) = &record.value else { panic!("a value in memory") };
+                assert_eq!(value.as_bytes(), format!("{number:0100}").as_bytes());
+            }
+        });
+    }
+
+    #[test]
+    fn every_part_of_a_record_arrives_as_it_was_sent() {
+        let fill = |producer: &BaseProducer| {
+            let named = |value| Header { key: "unit", value: Some(value) };
+            let headers = OwnedHeaders::new().insert(named("mg")).insert(Header::<&str> { key: "none", value: None });
+            producer.send(BaseRecord::to("t").key("k").payload("").timestamp(7).headers(headers)).unwrap();
+            let headers = OwnedHeaders::new().insert(named(""));
+            producer.send(BaseRecord::<str, str>::to("t").key("").headers(headers)).unwrap();
+            producer.send(BaseRecord::<str, str>::to("t").payload("v")).unwrap();
+        };
+        with_fetched(fill, 3, |fetched| {
+            let show = |record: RawRecord| {
+                let text = |blob: &Blob| String::from_utf8(blob.as_bytes().to_vec()).unwrap();
+                let value = record.value.map(|value| match value {
+                    Body::Bytes(bytes) => text(&bytes),
+                    Body::Payload(_) => panic!("in memory"),
+                });
+                let header = |(name, value): &(Arc<str>, Option<Blob>)| (name.to_string(), value.as_ref().map(text));
+                (record.offset, record.key.as_ref().map(text), value, record.headers.iter().map(header).collect())
+            };
+            let records = copy_out(fetched).unwrap();
+            assert_eq!(records[0].timestamp, Some(7));
+            let some = |text: &str| Some(text.to_owned());
+            let headers = |all: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+                all.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect()
+            };
+            let shown: Vec<_> = records.into_iter().map(show).collect();
+            let expected = [
+                (0, some("k"), some(""), headers(&[("unit", Some("mg")), ("none", None)])),
+                (1, some(""), None, headers(&[("unit", Some(""))])),
+                (2, None, some("v"), headers(&[])),
+            ];
+            assert_eq!(shown, expected);
+        });
     }
 }

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use pipette_api::{Assigned, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
+use pipette_api::{Assigned, Blob, Body, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::BatchBuilder;
+use super::batch::copy_out;
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
+use super::sys::{FetchQueue, Fetched, Message};
 
 /// What a sink reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +80,12 @@ pub type ConsumerCommands = std_mpsc::Sender<ConsumerCommand>;
 
 /// Batches that may wait in the channel.
 const BATCHES_AHEAD: usize = 4;
-/// How long one idle poll lasts: bounds how late a command is seen.
+/// Records in a batch: Java's default for `max.poll.records`.
+const MAX_RECORDS: usize = 500;
+/// Bytes that a batch should not exceed although it has fewer records. How large the next ones are is known only once
+/// they are taken: librdkafka's own bound (`queued.max.messages.kbytes`) is what holds then.
+const MAX_BYTES: usize = 1 << 20;
+/// How long one idle poll lasts: bounds how late a command or a rebalance is seen.
 const POLL: Duration = Duration::from_millis(20);
 /// How long leaving the group is waited for. A broker that is away, or a join that the broker holds back until a dead
 /// member times out, would make it 5 s; the thread then goes on leaving alone.
@@ -105,13 +112,15 @@ impl TaskConsumer {
             Subscription::Topics(topics) => topics.iter().map(String::as_str).collect(),
             Subscription::Pattern(pattern) => vec![pattern.as_str()],
         };
-        consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
-        let third = max_poll_interval(properties) / 3;
+        consumer.context().gather_in(Some(FetchQueue::new(consumer.client().native_ptr())));
+        let patience = max_poll_interval(properties) / 3;
+        let reading = Loop { fetched: Fetched::default(), consumer, patience, held: None, limit: 1 };
+        reading.consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let (end, ended) = std_mpsc::channel();
         std::thread::Builder::new()
             .name(format!("consumer {name}"))
             .spawn(move || {
-                Loop { consumer, patience: third, held: None }.run();
+                reading.run();
                 drop::<std_mpsc::Sender<()>>(end);
             })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
@@ -144,18 +153,29 @@ fn max_poll_interval(properties: &ClientProperties) -> Duration {
 }
 
 struct Loop {
+    /// What was just taken from librdkafka.
+    fetched: Fetched,
     consumer: BaseConsumer<Conversation>,
     /// How long a full channel is waited on before partitions are paused and polling goes on.
     patience: Duration,
     /// A batch for which the channel had no room, and since when.
     held: Option<(Vec<RawRecord>, Instant)>,
+    /// Records in the next batch, by the size of those in the last.
+    limit: usize,
+}
+
+impl Drop for Loop {
+    /// Queue and messages go before the client that they belong to.
+    fn drop(&mut self) {
+        self.fetched.clear();
+        self.context().gather_in(None);
+    }
 }
 
 impl Loop {
     fn run(mut self) {
         while self.context().obey(&self.consumer) {
-            let polled = if self.held.is_some() { self.wait_for_room() } else { self.poll_batch() };
-            if let Err(error) = polled {
+            if let Err(error) = self.turn() {
                 self.context().tell(&self.consumer, ConsumerEvent::Failed(error));
                 break;
             }
@@ -167,41 +187,56 @@ impl Loop {
         self.consumer.context()
     }
 
+    fn turn(&mut self) -> Result<()> {
+        self.serve_client()?;
+        if self.held.is_some() { self.wait_for_room() } else { self.poll_batch() }
+    }
+
+    /// Rebalances, errors of the client, and the group's clock. A rebalance may take partitions away, and what was read
+    /// of them before goes too: somebody else reads it, and the sink has closed them.
+    fn serve_client(&mut self) -> Result<()> {
+        let polled = self.consumer.poll(Duration::ZERO);
+        let gone = self.consumer.context().take_gone();
+        if let Some((held, _)) = &mut self.held {
+            held.retain(|record| !gone.contains(&record.tp));
+        }
+        match polled {
+            Some(Err(error)) => self.judge(&error),
+            Some(Ok(message)) => Err(ConnectError::fatal(format!(
+                "A record of {}-{} at offset {} came past the queue that the task reads",
+                message.topic(),
+                message.partition(),
+                message.offset()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Brokers that are away, topics that do not exist yet: librdkafka goes on trying.
+    fn judge(&self, error: &KafkaError) -> Result<()> {
+        refused(error).map_or(Ok(()), Err).inspect(|()| self.context().complain(error, "while reading"))
+    }
+
     /// One batch, if there is one within a poll.
     fn poll_batch(&mut self) -> Result<()> {
-        let mut batch = BatchBuilder::default();
-        let mut wait = POLL;
-        while !batch.is_full() && self.poll_into(&mut batch, wait)? {
-            wait = Duration::ZERO;
-        }
-        let records = batch.finish()?;
+        let records = self.read(POLL)?;
         if !records.is_empty() {
             self.hand_over(records, Instant::now());
         }
         Ok(())
     }
 
-    /// One poll; false when it brought nothing. A rebalance inside of it may take partitions away, and what was read of
-    /// them before goes too: somebody else reads it, and the sink has closed them.
-    fn poll_into(&mut self, batch: &mut BatchBuilder, wait: Duration) -> Result<bool> {
-        let polled = self.consumer.poll(wait);
-        let gone = self.consumer.context().take_gone();
-        if !gone.is_empty() {
-            batch.drop_partitions(&gone);
-            if let Some((held, _)) = &mut self.held {
-                held.retain(|record| !gone.contains(&record.tp));
-            }
+    fn read(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
+        self.consumer.context().fetch(&mut self.fetched, self.limit, wait);
+        let records = copy_out(&self.fetched)?;
+        let errors = self.fetched.iter().filter_map(Message::error);
+        errors.map(KafkaError::MessageConsumption).try_for_each(|error| self.judge(&error))?;
+        self.fetched.clear();
+        let size: usize = records.iter().map(size).sum();
+        if let Some(usual) = size.checked_div(records.len()) {
+            self.limit = (MAX_BYTES / usual.max(1)).clamp(1, MAX_RECORDS);
         }
-        match polled {
-            Some(Ok(message)) => batch.push(&message),
-            Some(Err(error)) => match refused(&error) {
-                Some(failure) => return Err(failure),
-                // Brokers that are away, topics that do not exist yet: librdkafka goes on trying.
-                None => self.consumer.context().complain(&error, "while reading"),
-            },
-            None => return Ok(false),
-        }
-        Ok(true)
+        Ok(records)
     }
 
     /// Gives the batch to the sink loop, or holds it until there is room.
@@ -213,17 +248,18 @@ impl Loop {
     }
 
     /// The sink is slow. Waiting is free while the group allows it; then partitions pause, so that polling can go on.
+    /// Partitions that a rebalance brings are not paused before the next turn, so that there may be records even then,
+    /// which wait with the others.
     fn wait_for_room(&mut self) -> Result<()> {
-        let Some(since) = self.held.as_ref().map(|(_, since)| *since) else { return Ok(()) };
+        let Some((mut records, since)) = self.held.take() else { return Ok(()) };
         let impatient = since.elapsed() >= self.patience;
         if impatient {
-            self.poll_paused()?;
+            pause_all(&self.consumer);
+            records.extend(self.read(POLL)?);
         } else {
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        if let Some((records, since)) = self.held.take()
-            && !records.is_empty()
-        {
+        if !records.is_empty() {
             self.hand_over(records, since);
         }
         if self.held.is_none() && impatient {
@@ -231,17 +267,12 @@ impl Loop {
         }
         Ok(())
     }
+}
 
-    /// Serves rebalances and the group's clock. Partitions that a rebalance brings are not paused yet, so that even
-    /// this poll may bring a record, which waits with the others.
-    fn poll_paused(&mut self) -> Result<()> {
-        pause_all(&self.consumer);
-        let mut batch = BatchBuilder::default();
-        self.poll_into(&mut batch, POLL)?;
-        let more = batch.finish()?;
-        if let Some((held, _)) = &mut self.held {
-            held.extend(more);
-        }
-        Ok(())
-    }
+fn size(record: &RawRecord) -> usize {
+    let value = match &record.value {
+        Some(Body::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    record.key.as_ref().map_or(0, Blob::len) + value
 }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerCommand, ConsumerEvent};
 use super::events::ClientEvents;
+use super::sys::{FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub(super) struct Conversation {
     pauses: Mutex<Pauses>,
     /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
     gone: Mutex<Vec<TopicPartition>>,
+    /// Where records gather, while the thread reads.
+    queue: Mutex<Option<FetchQueue>>,
     stopping: AtomicBool,
     signal: Signal,
 }
@@ -72,8 +75,21 @@ impl Conversation {
             complaints,
             pauses: Mutex::default(),
             gone: Mutex::default(),
+            queue: Mutex::default(),
             stopping: AtomicBool::new(false),
             signal,
+        }
+    }
+
+    /// Where the records of partitions taken from now on gather; `None` before the client goes.
+    pub(super) fn gather_in(&self, queue: Option<FetchQueue>) {
+        *lock(&self.queue) = queue;
+    }
+
+    /// Takes up to `limit` records, waiting for the first of them only.
+    pub(super) fn fetch(&self, fetched: &mut Fetched, limit: usize, wait: Duration) {
+        if let Some(queue) = &*lock(&self.queue) {
+            queue.take(fetched, limit, wait);
         }
     }
 
@@ -201,6 +217,7 @@ impl Conversation {
         let agreed = self.agree(consumer, given);
         // Taken in any case: librdkafka waits for that, even while it closes, and then nothing is read any more.
         let start = agreed.as_ref().unwrap_or(given);
+        self.gather(consumer, start);
         let taken = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(start),
             _ => consumer.assign(start),
@@ -211,6 +228,16 @@ impl Conversation {
         // librdkafka remembers over a rebalance that a partition was paused, whoever paused it and however long ago.
         let hold = lock(&self.pauses).all;
         if hold { pause_all(consumer) } else { self.resume_all(consumer) }
+    }
+
+    /// Sends the records of these partitions to the queue that the thread reads.
+    fn gather(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) {
+        let Some(queue) = &*lock(&self.queue) else { return };
+        for partition in partitions(given) {
+            if !queue.gather(consumer.client().native_ptr(), &partition) {
+                self.complain(&KafkaError::Subscription(partition.to_string()), "while taking a partition");
+            }
+        }
     }
 
     /// Has the sink open what is given; answers where to begin. `None` when the task ends instead.

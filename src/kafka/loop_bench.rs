@@ -1,18 +1,19 @@
-//! The yardstick of `pipette bench`: the shortest loop that hands lines to librdkafka, and a look at a topic's size.
+//! The yardsticks of `pipette bench`: the shortest loops that hand lines to librdkafka and take records from it, and a look
+//! at a topic's size.
 //!
-//! Called by `src/bench.rs` only. It lives here because only this folder names rdkafka.
+//! Called by `src/bench/` only. It lives here because only this folder names rdkafka.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 /// How often delivery reports are collected: often enough that they do not pile up, seldom enough to cost nothing.
 const RECORDS_PER_POLL: usize = 1_000;
@@ -74,6 +75,30 @@ pub fn bare_producer_loop<'a>(
         0 => Ok(()),
         failed => bail!("{failed} records were not delivered to topic {topic}"),
     }
+}
+
+/// How long the broker may be silent in the middle of a topic.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Reads so many records of partition 0 from its beginning, looks at each value's length, and tells how long it took from
+/// the first to the last.
+///
+/// # Errors
+/// When the client cannot be made, reports an error, or waits for a record in vain.
+pub fn bare_consumer_loop(properties: &BTreeMap<String, String>, topic: &str, records: u64) -> Result<Duration> {
+    let config: ClientConfig = properties.clone().into_iter().collect();
+    let consumer: BaseConsumer = config.create().context("librdkafka refuses the consumer settings")?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::Beginning).context("no position to start at")?;
+    consumer.assign(&from).with_context(|| format!("{topic}-0 cannot be read"))?;
+    let (mut began, mut bytes) = (None, 0);
+    for read in 0..records {
+        let polled = consumer.poll(SILENCE).with_context(|| format!("{topic}: nothing came after {read} records"))?;
+        bytes += polled.with_context(|| format!("{topic} cannot be read"))?.payload_len();
+        began.get_or_insert_with(Instant::now);
+    }
+    ensure!(bytes > 0, "{topic} holds no values");
+    began.map(|began| began.elapsed()).with_context(|| format!("{topic} is empty"))
 }
 
 /// Watches how many records a topic holds.

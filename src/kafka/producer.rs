@@ -19,13 +19,24 @@ use tokio::sync::Notify;
 
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
+use super::sys::flush;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
 const POLL: Duration = Duration::from_millis(100);
 
+/// What librdkafka's own `linger.ms` is at least. While an idempotent request is in flight and the next batch has
+/// lingered long enough, librdkafka's thread looks at its clock and its sockets without a pause: half of a source's CPU
+/// time. So it waits for full batches, and the task says when the rest should go (docs/decisions).
+const LONG: Duration = Duration::from_secs(1);
+/// How long librdkafka is told to wait for no batch: long enough for its thread to wake up, short enough to burn little.
+const NUDGE: Duration = Duration::from_millis(1);
+
 /// A producer with its delivery thread. Dropping it gives up what is in flight.
 pub struct TaskProducer {
+    /// How long records may wait for a batch to fill: `linger.ms`.
+    pub linger: Duration,
     producer: Arc<BaseProducer<Deliveries>>,
+    nudged: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -75,6 +86,10 @@ impl TaskProducer {
     pub fn start(properties: &ClientProperties) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        let linger = milliseconds(properties.get("linger.ms")).unwrap_or(LONG);
+        if linger < LONG {
+            config.set("linger.ms", LONG.as_millis().to_string());
+        }
         let context =
             Deliveries { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::new(properties) };
         let producer: BaseProducer<Deliveries> = config
@@ -91,7 +106,20 @@ impl TaskProducer {
                 }
             })
             .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
-        Ok(Self { producer, stop, thread: Some(thread) })
+        Ok(Self { linger, producer, nudged: Arc::default(), stop, thread: Some(thread) })
+    }
+
+    /// Has librdkafka send what waits for a batch to fill. What waits behind a request in flight is not reached by it:
+    /// call it again until everything is delivered.
+    pub fn nudge(&self) {
+        if self.nudged.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (producer, nudged) = (Arc::clone(&self.producer), Arc::clone(&self.nudged));
+        tokio::task::spawn_blocking(move || {
+            flush(producer.client().native_ptr(), NUDGE);
+            nudged.store(false, Ordering::Release);
+        });
     }
 
     /// Hands a record to librdkafka, with the number its delivery is told by.
@@ -150,6 +178,12 @@ impl Drop for TaskProducer {
             let _ = thread.join();
         }
     }
+}
+
+/// librdkafka takes fractions, and refuses what is no number.
+fn milliseconds(text: Option<&String>) -> Option<Duration> {
+    let number = text?.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(number / 1_000.0).ok()
 }
 
 fn owned_headers(headers: &KafkaHeaders) -> OwnedHeaders {

@@ -30,11 +30,6 @@ impl Chain {
         Ok(Self { steps })
     }
 
-    /// True without steps.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     /// Sends a record through, from step `at` on. On an error the record is as it was before the step that failed,
     /// which is named and left in `at`, so that a retry goes on there.
     pub fn apply(&mut self, record: &mut Record, at: &mut usize) -> Result<Verdict> {

@@ -19,6 +19,9 @@ pub mod source;
 pub mod spec;
 pub mod thread;
 pub mod topics;
+#[cfg(test)]
+#[path = "tests/allocations.rs"]
+mod allocations;
 
 use std::sync::Arc;
 

@@ -17,6 +17,10 @@ use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::meters::SourceMeters;
 
+/// How soon records that were not reached by a nudge get the next one: longer than most requests take, so that a queue
+/// that is never empty costs few of them.
+const NUDGE_AGAIN: Duration = Duration::from_millis(20);
+
 /// The sending half of a source task.
 pub struct Outbox {
     properties: ClientProperties,
@@ -27,6 +31,8 @@ pub struct Outbox {
     commits: Commits,
     /// Entries that will never be delivered: given up on a recall, or refused by Kafka.
     given_up: usize,
+    /// When what was sent has waited long enough for a batch to fill.
+    nudge_at: Option<Instant>,
     signal: Signal,
     /// Tells the dashboards.
     pub meters: SourceMeters,
@@ -50,7 +56,7 @@ impl Outbox {
     /// An outbox whose producer has these properties.
     pub fn new(properties: ClientProperties, commits: Commits, signal: Signal, meters: SourceMeters) -> Self {
         let (producer, delivered, ledger) = (None, Delivered::default(), Ledger::default());
-        Self { properties, producer, delivered, ledger, commits, given_up: 0, signal, meters }
+        Self { properties, producer, delivered, ledger, commits, given_up: 0, nudge_at: None, signal, meters }
     }
 
     /// A batch begins.
@@ -61,6 +67,9 @@ impl Outbox {
     /// The batch has no more entries.
     pub fn close(&mut self, batch: u64) {
         self.ledger.close(batch);
+        if let (None, Some(producer)) = (self.nudge_at, &self.producer) {
+            self.nudge_at = Some(Instant::now() + producer.linger);
+        }
         self.after_settling();
     }
 
@@ -89,6 +98,7 @@ impl Outbox {
             }
             tokio::select! {
                 () = producer.delivered() => self.take_deliveries(guard)?,
+                () = self.lingered() => self.nudge(),
                 () = self.signal.until(|wish| wish == Wish::Stop) => {
                     self.given_up += 1;
                     return Err(Unsent::Recalled);
@@ -107,6 +117,25 @@ impl Outbox {
         match &self.producer {
             Some(producer) => producer.delivered().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when what was sent has waited long enough for a batch to fill; never when nothing was.
+    pub async fn lingered(&self) {
+        match self.nudge_at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends what waits for a batch to fill, and again later what waits behind it.
+    pub fn nudge(&mut self) {
+        let in_flight = self.ledger.in_flight() > self.given_up;
+        self.nudge_at = in_flight.then(|| Instant::now() + NUDGE_AGAIN);
+        if let Some(producer) = &self.producer
+            && in_flight
+        {
+            producer.nudge();
         }
     }
 
@@ -150,9 +179,11 @@ impl Outbox {
         let deadline = Instant::now() + timeout;
         let wish = self.signal.wish();
         let mut outcome = Ok(());
+        self.nudge();
         while self.ledger.in_flight() > self.given_up && outcome.is_ok() && !self.is_given_up() {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard),
+                () = self.lingered() => self.nudge(),
                 () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
                 () = self.signal.until(|now| now != wish) => break,
                 () = tokio::time::sleep_until(deadline) => {

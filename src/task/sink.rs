@@ -163,7 +163,7 @@ impl SinkLoop {
         }
     }
 
-    async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
+    pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
         self.meters.read.count(raw.len());
         let mut next = Offsets::new();
         let mut records = Vec::with_capacity(raw.len());
@@ -335,20 +335,34 @@ impl SinkLoop {
             Ok(record) => record,
             Err((stage, error)) => return self.bad(stage, &origin, error),
         };
-        let (mut at, mut attempt, began) = (0, 1, Instant::now());
+        let mut at = 0;
+        match self.chain.apply(&mut record, &mut at) {
+            Ok(Verdict::Keep) => Ok(Some(SinkRecord { record, origin })),
+            Ok(Verdict::Drop) => Ok(None),
+            Err(error) => Box::pin(self.again(SinkRecord { record, origin }, at, error)).await,
+        }
+    }
+
+    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
+    async fn again(
+        &mut self,
+        mut tried: SinkRecord,
+        mut at: usize,
+        mut error: ConnectError,
+    ) -> Result<Option<SinkRecord>, Failure> {
+        let (mut attempt, began) = (1, Instant::now());
         loop {
-            match self.chain.apply(&mut record, &mut at) {
-                Ok(Verdict::Keep) => return Ok(Some(SinkRecord { record, origin })),
-                Ok(Verdict::Drop) => return Ok(None),
-                Err(error) => match self.guard.retry(&error, attempt, began) {
-                    None => return self.bad(Stage::Transform, &origin, error),
-                    Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
-                    Some(wait) => {
-                        patience::wait(&self.signal, wait).await;
-                        attempt += 1;
-                    }
-                },
+            match self.guard.retry(&error, attempt, began) {
+                None => return self.bad(Stage::Transform, &tried.origin, error),
+                Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
+                Some(wait) => patience::wait(&self.signal, wait).await,
             }
+            attempt += 1;
+            error = match self.chain.apply(&mut tried.record, &mut at) {
+                Ok(Verdict::Keep) => return Ok(Some(tried)),
+                Ok(Verdict::Drop) => return Ok(None),
+                Err(error) => error,
+            };
         }
     }
 

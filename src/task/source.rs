@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Blob, Body, ConnectError, Datum, EncodedRecord, ErrorKind, Payload, Position, Signal, SourceBatch, SourceContext,
-    SourceEntry, SourceRecord, SourceTask, Value, Verdict, Wish,
+    Blob, Body, ConnectError, Datum, EncodedRecord, ErrorKind, Payload, Position, Record, Signal, SourceBatch,
+    SourceContext, SourceEntry, SourceRecord, SourceTask, Value, Verdict, Wish,
 };
 
 use super::chain::Chain;
@@ -106,6 +106,7 @@ impl SourceLoop {
                     return Ok(batch);
                 }
                 () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard)?,
+                () = self.outbox.lingered() => self.outbox.nudge(),
                 () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
             }
         }
@@ -133,7 +134,7 @@ impl SourceLoop {
         Ok(())
     }
 
-    async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
+    pub(super) async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -159,26 +160,18 @@ impl SourceLoop {
 
     async fn record(&mut self, batch: u64, source: SourceRecord) -> Result<(), Unsent> {
         let SourceRecord { mut record, position } = source;
-        if !self.chain.is_empty() {
-            let (mut at, mut attempt, began) = (0, 1, Instant::now());
-            loop {
-                match self.chain.apply(&mut record, &mut at) {
-                    Ok(Verdict::Keep) => break,
-                    Ok(Verdict::Drop) => {
-                        self.outbox.settled(batch, position.into());
-                        return Ok(());
-                    }
-                    Err(error) => match self.guard.retry(&error, attempt, began) {
-                        None => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
-                        // Nobody knows yet what becomes of it: it is read again next time.
-                        Some(_) if self.signal.wish() == Wish::Stop => return Err(Unsent::Recalled),
-                        Some(wait) => {
-                            patience::wait(&self.signal, wait).await;
-                            attempt += 1;
-                        }
-                    },
-                }
+        let mut at = 0;
+        let verdict = match self.chain.apply(&mut record, &mut at) {
+            Err(error) => Box::pin(self.again(&mut record, at, error)).await?,
+            Ok(verdict) => Ok(verdict),
+        };
+        match verdict {
+            Ok(Verdict::Keep) => {}
+            Ok(Verdict::Drop) => {
+                self.outbox.settled(batch, position.into());
+                return Ok(());
             }
+            Err(error) => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
         }
         if !self.topics.is_known(&record.topic) {
             self.make_topic(&record.topic).await?;
@@ -196,6 +189,29 @@ impl SourceLoop {
         match self.codec.encode(&record) {
             Ok(outgoing) => self.outbox.send(batch, position.into(), &outgoing, &self.guard).await,
             Err((stage, error)) => self.bad(batch, position, stage, Some(&record.topic), error),
+        }
+    }
+
+    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
+    async fn again(
+        &mut self,
+        record: &mut Record,
+        mut at: usize,
+        mut error: ConnectError,
+    ) -> Result<Result<Verdict, ConnectError>, Unsent> {
+        let (mut attempt, began) = (1, Instant::now());
+        loop {
+            match self.guard.retry(&error, attempt, began) {
+                None => return Ok(Err(error)),
+                // Nobody knows yet what becomes of it: it is read again next time.
+                Some(_) if self.signal.wish() == Wish::Stop => return Err(Unsent::Recalled),
+                Some(wait) => patience::wait(&self.signal, wait).await,
+            }
+            attempt += 1;
+            error = match self.chain.apply(record, &mut at) {
+                Ok(verdict) => return Ok(Ok(verdict)),
+                Err(error) => error,
+            };
         }
     }
 

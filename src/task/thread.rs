@@ -56,7 +56,7 @@ pub fn spawn(
     reports: mpsc::UnboundedSender<TaskReport>,
 ) -> TaskHandle {
     let (sender, receiver) = watch::channel(wish);
-    let reporter = Reporter { id: spec.id.clone(), start, reports };
+    let reporter = Reporter::new(spec.id.clone(), start, reports);
     let name = spec.id.to_string();
     let told = reporter.clone();
     let thread =
@@ -77,6 +77,11 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Of one start of one task.
+    pub fn new(id: TaskId, start: u64, reports: mpsc::UnboundedSender<TaskReport>) -> Self {
+        Self { id, start, reports }
+    }
+
     /// The task polls or puts.
     pub fn running(&self) {
         self.tell(TaskNews::Running);

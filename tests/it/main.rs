@@ -11,6 +11,7 @@
 )]
 
 mod bed;
+mod beside_java;
 mod checker;
 mod crash;
 mod docs;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipette::kafka::loop_bench::{TopicSize, bare_producer_loop};
+use pipette::kafka::loop_bench::{TopicSize, bare_consumer_loop, bare_producer_loop};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -24,9 +24,10 @@ fn the_broker_keeps_what_it_is_given() {
     assert_eq!(topic::values(&kafka.bootstrap(), "ground"), sent);
 }
 
-/// `pipette bench` compares with this loop: it must deliver every line once, more of them than librdkafka's queue holds.
+/// The benchmarks compare with these loops: one must deliver every line once, more of them than librdkafka's queue holds,
+/// the other read them all.
 #[test]
-fn the_bare_loop_of_bench_delivers_every_line() {
+fn the_bare_loops_of_bench_deliver_and_read_every_line() {
     let kafka = ApacheKafka::shared();
     let lines: Vec<String> = (0..120_000).map(|n| format!("line {n}")).collect();
     let properties = BTreeMap::from(
@@ -38,6 +39,14 @@ fn the_bare_loop_of_bench_delivers_every_line() {
     bare_producer_loop(&properties, "bare-loop", lines.iter().map(String::as_bytes)).expect("all are delivered");
     assert_eq!(size.records().expect("an answer"), 120_000);
     assert_eq!(topic::values(&kafka.bootstrap(), "bare-loop"), lines);
+    let properties = BTreeMap::from(
+        [("bootstrap.servers", kafka.bootstrap().as_str()), ("group.id", "bare-loop")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    let reading = bare_consumer_loop(&properties, "bare-loop", 120_000).expect("all are read");
+    assert!(reading > Duration::ZERO);
+    let error = bare_consumer_loop(&properties, "bare-loop-of-nobody", 1).unwrap_err();
+    assert!(format!("{error:#}").contains("bare-loop-of-nobody"), "{error:#}");
 }
 
 /// The loop must not report success for what Kafka refused.

@@ -1,35 +1,44 @@
-//! What a transformation worked out once for a schema.
+//! What a transformation worked out once for a schema, or for the keys of maps.
 
 use std::sync::Arc;
 
+use super::map::Keys;
 use super::schema::Schema;
 
-/// A small cache keyed by the schema's `Arc`, which it keeps alive so that a pointer never means two schemas.
+/// A small cache keyed by the schema.
+pub type SchemaCache<T> = ArcCache<Schema, T>;
+
+/// A small cache keyed by the keys of maps.
+pub type KeysCache<T> = ArcCache<Keys, T>;
+
+/// A small cache keyed by an `Arc`, which it keeps alive so that a pointer never means two things.
 /// The last one used is found first: a topic usually has one schema.
 #[derive(Debug)]
-pub struct SchemaCache<T> {
-    entries: Vec<(Arc<Schema>, T)>,
+pub struct ArcCache<K, T> {
+    entries: Vec<(Arc<K>, T)>,
     capacity: usize,
 }
 
-impl<T> SchemaCache<T> {
-    /// A cache for that many schemas; the one not used for longest makes room.
+impl<K, T> ArcCache<K, T> {
+    /// A cache for that many; the one not used for longest makes room.
     pub fn new(capacity: usize) -> Self {
         Self { entries: Vec::new(), capacity: capacity.max(1) }
     }
 
-    /// What is cached for the schema, worked out by `work_out` the first time. An error is not cached.
+    /// What is cached for the key, worked out by `work_out` the first time. An error is not cached.
     pub fn get_or_try<E>(
         &mut self,
-        schema: &Arc<Schema>,
-        work_out: impl FnOnce(&Arc<Schema>) -> std::result::Result<T, E>,
+        key: &Arc<K>,
+        work_out: impl FnOnce(&Arc<K>) -> std::result::Result<T, E>,
     ) -> std::result::Result<&T, E> {
-        if let Some(index) = self.entries.iter().position(|(known, _)| Arc::ptr_eq(known, schema)) {
-            self.entries[..=index].rotate_right(1);
-        } else {
-            let made = work_out(schema)?;
-            self.entries.truncate(self.capacity - 1);
-            self.entries.insert(0, (Arc::clone(schema), made));
+        match self.entries.iter().position(|(known, _)| Arc::ptr_eq(known, key)) {
+            Some(0) => {}
+            Some(index) => self.entries[..=index].rotate_right(1),
+            None => {
+                let made = work_out(key)?;
+                self.entries.truncate(self.capacity - 1);
+                self.entries.insert(0, (Arc::clone(key), made));
+            }
         }
         Ok(&self.entries[0].1)
     }

@@ -116,8 +116,8 @@ fn plain_fits(value: &Value, schema: &Schema) -> Result<bool> {
             true
         }
         (Kind::Map, Value::Map(map)) => {
-            all_fit(map.0.iter().map(|(key, _)| key), schema.key_schema())?;
-            all_fit(map.0.iter().map(|(_, value)| value), schema.value_schema())?;
+            all_fit(map.keys().iter(), schema.key_schema())?;
+            all_fit(map.values().iter(), schema.value_schema())?;
             true
         }
         // Java compares the whole schemas, pointers first.

@@ -2,7 +2,7 @@
 //!
 //! `SUPPORTED` is the table of what is spoken; each version in it is covered by a test or used by a client we test with.
 //! `shape` guards the decoders. One file per subject: `records` (produce, fetch, offsets of records), `metadata`, `group`, `offsets` (committed
-//! ones), `topics`, `configs`, `admin_groups`. What has to wait is finished in `crate::server`.
+//! ones), `transactions`, `topics`, `configs`, `admin_groups`. What has to wait is finished in `crate::server`.
 
 mod admin_groups;
 mod configs;
@@ -12,6 +12,7 @@ mod offsets;
 mod records;
 mod shape;
 mod topics;
+pub(crate) mod transactions;
 
 use std::net::SocketAddr;
 
@@ -26,8 +27,8 @@ use crate::node::Node;
 /// The only broker there is.
 const NODE_ID: BrokerId = BrokerId(1);
 
-/// API, oldest and newest version. The upper ends stay below topic ids in Fetch and Produce and below the newer group
-/// protocol; they rise only together with tests.
+/// API, oldest and newest version. The upper ends stay below topic ids in Fetch and Produce, below the newer group
+/// protocol and below the second protocol of transactions; they rise only together with tests.
 const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 9),
     (ApiKey::Fetch, 4, 12),
@@ -47,6 +48,10 @@ const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DeleteTopics, 1, 5),
     (ApiKey::DeleteRecords, 0, 2),
     (ApiKey::InitProducerId, 0, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 3),
+    (ApiKey::AddOffsetsToTxn, 0, 3),
+    (ApiKey::EndTxn, 0, 3),
+    (ApiKey::TxnOffsetCommit, 0, 3),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::AlterConfigs, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -126,7 +131,15 @@ impl Node {
             }
             RequestKind::DescribeCluster(_) => ResponseKind::DescribeCluster(self.describe_cluster(call)),
             RequestKind::ListOffsets(request) => ResponseKind::ListOffsets(self.list_offsets(request, call)),
-            RequestKind::InitProducerId(request) => ResponseKind::InitProducerId(self.init_producer_id(&request)),
+            RequestKind::AddPartitionsToTxn(request) => {
+                ResponseKind::AddPartitionsToTxn(self.add_partitions_to_transaction(request, call))
+            }
+            RequestKind::AddOffsetsToTxn(request) => {
+                ResponseKind::AddOffsetsToTxn(self.add_offsets_to_transaction(&request, call))
+            }
+            RequestKind::TxnOffsetCommit(request) => {
+                ResponseKind::TxnOffsetCommit(self.commit_offsets_with_transaction(request))
+            }
             RequestKind::Heartbeat(request) => ResponseKind::Heartbeat(self.heartbeat(&request)),
             RequestKind::LeaveGroup(request) => ResponseKind::LeaveGroup(self.leave_group(request, call)),
             RequestKind::OffsetCommit(request) => ResponseKind::OffsetCommit(self.commit_offsets(request)),

@@ -1,9 +1,10 @@
 //! Committed offsets: stored in the journal, kept until they are deleted.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition};
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequest;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -16,29 +17,62 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{OffsetDeleteRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
 use super::{Call, code, text};
 use crate::node::Node;
-use crate::storage::catalogue::{Committed, Event};
+use crate::storage::catalogue::{Committed, Event, Offsets};
 
 /// As Kafka's offset.metadata.max.bytes.
 const MAX_METADATA: usize = 4_096;
 /// From this version on OffsetFetch asks for several groups.
 const MANY_GROUPS: i16 = 8;
 
-/// One topic of an OffsetFetch answer: partition, committed offset or -1, metadata.
-type Found = (String, Vec<(i32, i64, String)>);
+/// One topic of an OffsetFetch answer.
+type Found = (String, Vec<Row>);
+
+struct Row {
+    partition: i32,
+    /// -1 if there is none.
+    offset: i64,
+    metadata: String,
+    code: i16,
+}
+
+/// Who wants to commit.
+pub(super) struct Committer<'a> {
+    pub group: &'a str,
+    pub member_id: &'a str,
+    pub instance_id: Option<&'a str>,
+    pub generation: i32,
+    /// Whether a group with members takes commits from members only.
+    pub needs_membership: bool,
+}
+
+/// An offset as a client wants it committed.
+pub(super) struct Asked {
+    pub offset: i64,
+    pub metadata: Option<StrBytes>,
+}
 
 impl Node {
     pub(super) fn commit_offsets(&mut self, request: OffsetCommitRequest) -> OffsetCommitResponse {
-        let membership = self.may_commit(&request);
+        let committer = Committer {
+            group: &request.group_id,
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+            generation: request.generation_id_or_member_epoch,
+            needs_membership: true,
+        };
+        let membership = self.may_commit(&committer);
         let mut accepted = Vec::new();
         let mut topics = Vec::new();
         for topic in request.topics {
             let mut partitions = Vec::new();
             for partition in topic.partitions {
                 let index = partition.partition_index;
-                let result = membership.and_then(|()| self.check_commit(&topic.name, partition));
+                let asked = Asked { offset: partition.committed_offset, metadata: partition.committed_metadata };
+                let result = membership.and_then(|()| self.check_commit(&topic.name, index, asked));
                 if let Ok(at) = &result {
                     accepted.push((topic.name.to_string(), index, at.clone()));
                 }
@@ -65,53 +99,54 @@ impl Node {
     }
 
     /// Members commit for their round; whoever is no member only while the group is empty.
-    fn may_commit(&mut self, request: &OffsetCommitRequest) -> Result<(), ResponseError> {
-        if request.group_id.is_empty() {
+    pub(super) fn may_commit(&mut self, committer: &Committer<'_>) -> Result<(), ResponseError> {
+        if committer.group.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
-        let generation = request.generation_id_or_member_epoch;
-        let as_member = generation >= 0 || !request.member_id.is_empty();
+        let generation = committer.generation;
+        let as_member = generation >= 0 || !committer.member_id.is_empty();
         let now = Instant::now();
-        let instance = request.group_instance_id.as_deref();
-        match self.groups.get_mut(request.group_id.as_str()) {
-            Some(group) if as_member => group.check(&request.member_id, instance, generation, now),
-            Some(group) if group.members().is_empty() => Ok(()),
+        match self.groups.get_mut(committer.group) {
+            Some(group) if as_member => group.check(committer.member_id, committer.instance_id, generation, now),
+            Some(group) if group.members().is_empty() || !committer.needs_membership => Ok(()),
             Some(_) => Err(ResponseError::UnknownMemberId),
             None if as_member => Err(ResponseError::IllegalGeneration),
             None => {
                 // So that admin clients see a group that only ever commits.
-                self.group(&request.group_id, now);
+                self.group(committer.group, now);
                 Ok(())
             }
         }
     }
 
-    fn check_commit(&self, topic: &str, at: OffsetCommitRequestPartition) -> Result<Committed, ResponseError> {
-        self.log(topic, at.partition_index)?;
-        let metadata = at.committed_metadata.map(|metadata| metadata.to_string()).unwrap_or_default();
+    pub(super) fn check_commit(&self, topic: &str, partition: i32, asked: Asked) -> Result<Committed, ResponseError> {
+        self.log(topic, partition)?;
+        let metadata = asked.metadata.map(|metadata| metadata.to_string()).unwrap_or_default();
         if metadata.len() > MAX_METADATA {
             return Err(ResponseError::OffsetMetadataTooLarge);
         }
-        Ok(Committed { offset: at.committed_offset, metadata })
+        Ok(Committed { offset: asked.offset, metadata })
     }
 
     pub(super) fn fetch_offsets(&self, request: OffsetFetchRequest, call: &Call) -> OffsetFetchResponse {
+        let waits = request.require_stable;
         if call.version < MANY_GROUPS {
             let wanted = request.topics.map(|topics| {
                 topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
             });
             let topic = |(name, partitions): Found| {
-                let partition = |(index, offset, metadata)| {
+                let partition = |row: Row| {
                     OffsetFetchResponsePartition::default()
-                        .with_partition_index(index)
-                        .with_committed_offset(offset)
-                        .with_metadata(Some(text(metadata)))
+                        .with_partition_index(row.partition)
+                        .with_committed_offset(row.offset)
+                        .with_metadata(Some(text(row.metadata)))
+                        .with_error_code(row.code)
                 };
                 OffsetFetchResponseTopic::default()
                     .with_name(TopicName(text(name)))
                     .with_partitions(partitions.into_iter().map(partition).collect())
             };
-            let found = self.committed(&request.group_id, wanted);
+            let found = self.committed(&request.group_id, wanted, waits);
             return OffsetFetchResponse::default().with_topics(found.into_iter().map(topic).collect());
         }
         let groups = request.groups.into_iter().map(|group| {
@@ -119,17 +154,18 @@ impl Node {
                 topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
             });
             let topic = |(name, partitions): Found| {
-                let partition = |(index, offset, metadata)| {
+                let partition = |row: Row| {
                     OffsetFetchResponsePartitions::default()
-                        .with_partition_index(index)
-                        .with_committed_offset(offset)
-                        .with_metadata(Some(text(metadata)))
+                        .with_partition_index(row.partition)
+                        .with_committed_offset(row.offset)
+                        .with_metadata(Some(text(row.metadata)))
+                        .with_error_code(row.code)
                 };
                 OffsetFetchResponseTopics::default()
                     .with_name(TopicName(text(name)))
                     .with_partitions(partitions.into_iter().map(partition).collect())
             };
-            let found = self.committed(&group.group_id, wanted);
+            let found = self.committed(&group.group_id, wanted, waits);
             OffsetFetchResponseGroup::default()
                 .with_group_id(group.group_id)
                 .with_topics(found.into_iter().map(topic).collect())
@@ -137,26 +173,31 @@ impl Node {
         OffsetFetchResponse::default().with_groups(groups.collect())
     }
 
-    /// The offsets asked for, -1 where there is none; all there are without a wish.
-    fn committed(&self, group: &str, wanted: Option<Vec<(String, Vec<i32>)>>) -> Vec<Found> {
+    /// The offsets asked for, -1 where there is none; all there are without a wish. A client that wants stable ones is
+    /// told to ask again for those that an unfinished transaction may change.
+    fn committed(&self, group: &str, wanted: Option<Vec<(String, Vec<i32>)>>, stable_only: bool) -> Vec<Found> {
+        let unstable = if stable_only { self.unstable_offsets(group) } else { BTreeSet::new() };
         let known = self.catalogue.offsets.get(group);
+        let row = |key: &(String, i32)| {
+            let is_stable = !unstable.contains(key);
+            let at = known.and_then(|known| known.get(key)).filter(|_| is_stable);
+            let code = if is_stable { 0 } else { ResponseError::UnstableOffsetCommit.code() };
+            let (offset, metadata) = at.map_or((-1, String::new()), |at| (at.offset, at.metadata.clone()));
+            Row { partition: key.1, offset, metadata, code }
+        };
         let Some(wanted) = wanted else {
+            let keys: BTreeSet<&(String, i32)> = known.into_iter().flat_map(Offsets::keys).chain(&unstable).collect();
             let mut found: Vec<Found> = Vec::new();
-            for ((topic, partition), at) in known.into_iter().flatten() {
-                let row = (*partition, at.offset, at.metadata.clone());
+            for key in keys {
                 match found.last_mut() {
-                    Some((last, rows)) if last == topic => rows.push(row),
-                    _ => found.push((topic.clone(), vec![row])),
+                    Some((last, rows)) if *last == key.0 => rows.push(row(key)),
+                    _ => found.push((key.0.clone(), vec![row(key)])),
                 }
             }
             return found;
         };
-        let row = |topic: &str, partition| {
-            let at = known.and_then(|known| known.get(&(topic.to_owned(), partition)));
-            at.map_or((partition, -1, String::new()), |at| (partition, at.offset, at.metadata.clone()))
-        };
         let rows = |(topic, partitions): (String, Vec<i32>)| {
-            let rows = partitions.into_iter().map(|partition| row(&topic, partition)).collect();
+            let rows = partitions.into_iter().map(|partition| row(&(topic.clone(), partition))).collect();
             (topic, rows)
         };
         wanted.into_iter().map(rows).collect()

@@ -2,6 +2,7 @@
 //!
 //! The broker never looks at records: it stores the client's batch as it came and only fills in the base offset and
 //! the leader epoch, which lie outside the checksum. The one exception is a look-up by time in an uncompressed batch.
+//! The batches it writes itself, which end transactions, are in `marker`.
 
 use bytes::Buf;
 use kafka_protocol::ResponseError;
@@ -16,8 +17,8 @@ const UNCOUNTED: usize = 12;
 pub(super) const CHECKED_FROM: usize = 21;
 
 const COMPRESSION: i16 = 0x07;
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Header {
@@ -71,6 +72,14 @@ impl Header {
         self.base_sequence.wrapping_add(self.last_offset_delta) & i32::MAX
     }
 
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    pub(super) fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
     fn is_compressed(&self) -> bool {
         self.attributes & COMPRESSION != 0
     }
@@ -100,11 +109,16 @@ pub(crate) fn check_produced(bytes: &[u8], max_bytes: usize) -> Result<Header, R
         let why = format!("{} records with a last offset delta of {}", header.count, header.last_offset_delta);
         return Err(Refused::new(ResponseError::InvalidRecord, why));
     }
-    if header.attributes & CONTROL != 0 {
+    if header.is_control() {
         return Err(Refused::new(ResponseError::InvalidRecord, "clients may not write control batches"));
     }
-    if header.attributes & TRANSACTIONAL != 0 {
-        return Err(Refused::new(ResponseError::InvalidTxnState, "this broker has no transactions"));
+    let is_idempotent = header.producer_id >= 0;
+    if is_idempotent && (header.producer_epoch < 0 || header.base_sequence < 0) {
+        let why = format!("producer {} sent a batch without an epoch or a sequence number", header.producer_id);
+        return Err(Refused::new(ResponseError::InvalidRecord, why));
+    }
+    if header.is_transactional() && !is_idempotent {
+        return Err(Refused::new(ResponseError::InvalidRecord, "a transactional batch without a producer id"));
     }
     Ok(header)
 }
@@ -257,7 +271,9 @@ mod tests {
         old[16] = 1;
         check(&old, ResponseError::UnsupportedForMessageFormat);
         check(&Sample { attributes: CONTROL, ..Sample::default() }.bytes(), ResponseError::InvalidRecord);
-        check(&Sample { attributes: TRANSACTIONAL, ..Sample::default() }.bytes(), ResponseError::InvalidTxnState);
+        check(&Sample { attributes: TRANSACTIONAL, ..Sample::default() }.bytes(), ResponseError::InvalidRecord);
+        check(&Sample { producer_id: 1, epoch: 0, ..Sample::default() }.bytes(), ResponseError::InvalidRecord);
+        check(&Sample { producer_id: 1, sequence: 0, ..Sample::default() }.bytes(), ResponseError::InvalidRecord);
         check(&Sample { size: LARGE, ..Sample::default() }.bytes(), ResponseError::MessageTooLarge);
     }
 

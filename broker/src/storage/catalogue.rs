@@ -1,4 +1,5 @@
-//! Everything durable besides records: topics, committed offsets, where producer ids go on, the cluster's id.
+//! Everything durable besides records: topics, committed offsets, transactional ids, where producer ids go on, the
+//! cluster's id.
 //!
 //! A pure value that changes only by events, so that replaying the journal gives what was there before.
 
@@ -7,6 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::marker::Outcome;
+use super::transactions::{Identity, Pending, State, Transaction};
+
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Catalogue {
     pub cluster: Option<Uuid>,
@@ -14,6 +18,7 @@ pub(crate) struct Catalogue {
     pub next_producer_id: i64,
     pub topics: BTreeMap<String, Topic>,
     pub offsets: BTreeMap<String, Offsets>,
+    pub transactions: BTreeMap<String, Transaction>,
 }
 
 /// A group's committed offsets by topic and partition.
@@ -71,6 +76,37 @@ pub(crate) enum Event {
     GroupDeleted {
         group: String,
     },
+    /// A producer takes a transactional id; nothing is open.
+    TransactionalId {
+        id: String,
+        owner: Identity,
+        before: Option<Identity>,
+        timeout_ms: i32,
+        used_ms: i64,
+        /// How its last transaction ended, if the owner has had one.
+        ended: Option<Outcome>,
+    },
+    /// A transaction is begun, or reaches further.
+    TransactionGrew {
+        id: String,
+        since_ms: i64,
+        partitions: Vec<(String, i32)>,
+        offsets: Vec<Pending>,
+    },
+    /// The decision: from here on a transaction ends like that, also after a crash.
+    TransactionEnding {
+        id: String,
+        epoch: i16,
+        outcome: Outcome,
+    },
+    /// All markers are written. Commits the offsets that waited, if that was the decision.
+    TransactionEnded {
+        id: String,
+        at_ms: i64,
+    },
+    TransactionalIdForgotten {
+        id: String,
+    },
 }
 
 impl Catalogue {
@@ -87,6 +123,9 @@ impl Catalogue {
                 self.topics.remove(&name);
                 for offsets in self.offsets.values_mut() {
                     offsets.retain(|(topic, _), _| *topic != name);
+                }
+                for work in self.transactions.values_mut().filter_map(Transaction::work_mut) {
+                    work.forget_topic(&name);
                 }
             }
             Event::RecordsDeleted { topic, partition, before } => {
@@ -105,6 +144,29 @@ impl Catalogue {
             }
             Event::GroupDeleted { group } => {
                 self.offsets.remove(&group);
+            }
+            Event::TransactionalId { id, owner, before, timeout_ms, used_ms, ended } => {
+                let state = ended.map_or(State::Idle, State::Ended);
+                self.transactions.insert(id, Transaction { owner, before, timeout_ms, used_ms, state });
+            }
+            Event::TransactionGrew { id, since_ms, partitions, offsets } => {
+                if let Some(transaction) = self.transactions.get_mut(&id) {
+                    transaction.grow(since_ms, partitions, offsets);
+                }
+            }
+            Event::TransactionEnding { id, epoch, outcome } => {
+                if let Some(transaction) = self.transactions.get_mut(&id) {
+                    transaction.begin_end(epoch, outcome);
+                }
+            }
+            Event::TransactionEnded { id, at_ms } => {
+                let committed = self.transactions.get_mut(&id).map(|transaction| transaction.end(at_ms));
+                for (group, offsets) in committed.unwrap_or_default() {
+                    self.offsets.entry(group).or_default().extend(offsets);
+                }
+            }
+            Event::TransactionalIdForgotten { id } => {
+                self.transactions.remove(&id);
             }
         }
     }
@@ -131,6 +193,33 @@ impl Catalogue {
             group: group.clone(),
             offsets: offsets.iter().map(|((topic, partition), at)| (topic.clone(), *partition, at.clone())).collect(),
         });
-        cluster.into_iter().chain([producers]).chain(topics).chain(offsets)
+        let transactions = self.transactions.iter().flat_map(|(id, transaction)| events_of(id, transaction));
+        cluster.into_iter().chain([producers]).chain(topics).chain(offsets).chain(transactions)
     }
+}
+
+/// The fewest events that give this transactional id.
+fn events_of(id: &str, transaction: &Transaction) -> impl Iterator<Item = Event> + use<> {
+    let Transaction { owner, before, timeout_ms, used_ms, state } = transaction;
+    let ended = if let State::Ended(outcome) = state { Some(*outcome) } else { None };
+    let known = Event::TransactionalId {
+        id: id.to_owned(),
+        owner: *owner,
+        before: *before,
+        timeout_ms: *timeout_ms,
+        used_ms: *used_ms,
+        ended,
+    };
+    let grew = transaction.work().map(|work| Event::TransactionGrew {
+        id: id.to_owned(),
+        since_ms: work.since_ms,
+        partitions: work.partitions.iter().cloned().collect(),
+        offsets: work.pending(),
+    });
+    let ending = if let State::Ending(_, outcome) = state {
+        Some(Event::TransactionEnding { id: id.to_owned(), epoch: owner.epoch, outcome: *outcome })
+    } else {
+        None
+    };
+    std::iter::once(known).chain(grew).chain(ending)
 }

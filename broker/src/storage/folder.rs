@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! lock        held while a broker runs; holds its process id
-//! format      "pipette-broker 1"
-//! journal     topics, committed offsets (see `journal`)
+//! format      "pipette-broker 2"
+//! journal     topics, committed offsets, transactional ids (see `journal`)
 //! topics/NAME.ID/PARTITION.log
 //! ```
 
@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::BrokerError;
 
-const FORMAT: u32 = 1;
+/// Format 1 knew no transactions: it is read, and marked as 2 so that no older Pipette takes it for its own.
+const FORMAT: u32 = 2;
 const FORMAT_NAME: &str = "pipette-broker";
 /// File systems allow 255 bytes for a name: a dot and 32 for the id leave this much, and some air.
 const NAME_SHOWN: usize = 200;
@@ -78,6 +79,7 @@ fn check_format(path: &Path) -> Result<(), BrokerError> {
             let found = text.trim().strip_prefix(FORMAT_NAME).and_then(|version| version.trim().parse().ok());
             match found {
                 Some(FORMAT) => Ok(()),
+                Some(1) => write_format(path).map_err(unusable),
                 Some(version) => {
                     Err(BrokerError::NewerFormat { folder: path.to_owned(), found: version, known: FORMAT })
                 }
@@ -89,10 +91,14 @@ fn check_format(path: &Path) -> Result<(), BrokerError> {
             if path.join("journal").exists() {
                 return Err(BrokerError::NotOurs { file: name });
             }
-            let fresh = path.join("format.new");
-            let written = fs::write(&fresh, format!("{FORMAT_NAME} {FORMAT}\n"));
-            written.and_then(|()| fs::rename(&fresh, &name)).map_err(unusable)
+            write_format(path).map_err(unusable)
         }
         Err(error) => Err(unusable(error)),
     }
+}
+
+fn write_format(path: &Path) -> io::Result<()> {
+    let fresh = path.join("format.new");
+    fs::write(&fresh, format!("{FORMAT_NAME} {FORMAT}\n"))?;
+    fs::rename(&fresh, path.join("format"))
 }

@@ -24,6 +24,8 @@ pub(crate) struct Journal {
     length: u64,
     rewrite_at: u64,
     unsynced: bool,
+    /// An fsync is under way, and what it covers is not yet durable.
+    syncing: bool,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,8 @@ impl Journal {
             })?;
         }
         let (file, length) = write_whole(&path, &catalogue)?;
-        let journal = Journal { path, file: Arc::new(file), length, rewrite_at: rewrite_at(length), unsynced: false };
+        let (file, rewrite_at) = (Arc::new(file), rewrite_at(length));
+        let journal = Journal { path, file, length, rewrite_at, unsynced: false, syncing: false };
         Ok(Opened { journal, catalogue, deleted_topics })
     }
 
@@ -80,16 +83,23 @@ impl Journal {
         self.length = length;
         self.rewrite_at = rewrite_at(length);
         self.unsynced = false;
+        self.syncing = false;
         Ok(())
     }
 
     /// What to fsync before a change may be answered; None if there is nothing.
     pub(crate) fn unsynced(&mut self) -> Option<Arc<File>> {
+        self.syncing |= self.unsynced;
         std::mem::take(&mut self.unsynced).then(|| Arc::clone(&self.file))
     }
 
+    /// The fsync that `unsynced` asked for has worked.
+    pub(crate) fn synced(&mut self) {
+        self.syncing = false;
+    }
+
     pub(crate) fn has_unsynced(&self) -> bool {
-        self.unsynced
+        self.unsynced || self.syncing
     }
 }
 
@@ -171,6 +181,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::super::catalogue::Committed;
+    use super::super::marker::Outcome;
+    use super::super::transactions::{Identity, State};
     use super::*;
 
     fn topic(name: &str, id: u128) -> Event {
@@ -194,6 +206,17 @@ mod tests {
             Event::TopicDeleted { name: "b".into() },
             Event::ProducerIds { below: 1_000 },
         ]
+    }
+
+    fn transactional(id: &str, epoch: i16) -> Event {
+        let before = Some(Identity { producer_id: 3, epoch: 9 });
+        let (owner, id) = (Identity { producer_id: 4, epoch }, id.to_owned());
+        Event::TransactionalId { id, owner, before, timeout_ms: 60_000, used_ms: 1, ended: None }
+    }
+
+    fn grew(id: &str, topic: &str) -> Event {
+        let offsets = vec![("g".into(), topic.into(), 1, Committed { offset: 50, metadata: String::new() })];
+        Event::TransactionGrew { id: id.into(), since_ms: 2, partitions: vec![(topic.into(), 0)], offsets }
     }
 
     fn written(folder: &TempDir, events: &[Event]) -> Catalogue {
@@ -220,6 +243,42 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_finds_every_transaction_as_far_as_it_was() {
+        let folder = TempDir::new().unwrap();
+        let ending = |id: &str, outcome| Event::TransactionEnding { id: id.into(), epoch: 6, outcome };
+        let ended = |id: &str| Event::TransactionEnded { id: id.into(), at_ms: 7 };
+        let mut events = vec![topic("a", 1), topic("b", 2)];
+        for id in ["idle", "open", "ending", "committed", "aborted", "forgotten"] {
+            events.extend([transactional(id, 5), grew(id, "a"), grew(id, "b")]);
+        }
+        events.extend([transactional("idle", 6), ending("ending", Outcome::Committed)]);
+        events.extend([ending("aborted", Outcome::Aborted), ended("aborted")]);
+        let mut before = written(&folder, &events);
+        assert!(!before.offsets.contains_key("g"));
+        for event in [
+            ending("committed", Outcome::Committed),
+            ended("committed"),
+            Event::TransactionalIdForgotten { id: "forgotten".into() },
+            Event::TopicDeleted { name: "b".into() },
+        ] {
+            before.apply(event.clone());
+            events.push(event);
+        }
+        let folder = TempDir::new().unwrap();
+        written(&folder, &events);
+        for _ in 0..2 {
+            let Opened { catalogue: after, .. } = Journal::open(folder.path()).unwrap();
+            assert_eq!(after, before);
+            assert_eq!(after.offsets["g"].keys().collect::<Vec<_>>(), [&("a".to_owned(), 1)]);
+            assert_eq!(after.transactions["committed"].state, State::Ended(Outcome::Committed));
+            assert_eq!(after.transactions["ending"].owner.epoch, 6);
+            let open = after.transactions["open"].work().unwrap();
+            assert_eq!(open.partitions.iter().collect::<Vec<_>>(), [&("a".to_owned(), 0)]);
+            assert_eq!(open.offsets["g"].len(), 1);
+        }
+    }
+
+    #[test]
     fn a_journal_torn_at_any_byte_loses_only_the_torn_change() {
         let folder = TempDir::new().unwrap();
         written(&folder, &[topic("a", 1), topic("b", 2)]);
@@ -242,6 +301,17 @@ mod tests {
         fs::write(&path, text).unwrap();
         let error = Journal::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("damaged in line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_change_counts_as_not_durable_until_its_fsync_has_worked() {
+        let folder = TempDir::new().unwrap();
+        let Opened { mut journal, .. } = Journal::open(folder.path()).unwrap();
+        journal.append(&topic("a", 1)).unwrap();
+        assert!(journal.unsynced().is_some());
+        assert!(journal.has_unsynced());
+        journal.synced();
+        assert!(!journal.has_unsynced());
     }
 
     #[test]

@@ -7,13 +7,17 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::ResponseError;
 
 use super::Refused;
 use super::batch::{self, HEADER, Header};
+use super::marker::{self, Outcome};
 use super::producers::{Producers, Verdict};
 use super::scan;
+use super::spans::{Aborted, Spans};
 
 /// Log bytes between two index entries: an index of about 1.5 MB per GB of log, and a read of 16 KiB too much at most.
 const INDEX_INTERVAL: u64 = 16 * 1024;
@@ -30,8 +34,18 @@ pub(crate) struct Log {
     start: i64,
     index: Vec<Entry>,
     producers: Producers,
+    spans: Spans,
     /// How often a failed fsync took back what was appended.
     resets: u32,
+}
+
+/// What a reader wants to see.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Isolation {
+    /// All that is stored.
+    ReadUncommitted,
+    /// Up to the first open transaction; aborted records are left out with the help of [`Log::aborted`].
+    ReadCommitted,
 }
 
 /// A place between two batches.
@@ -70,6 +84,7 @@ impl Log {
             start,
             index: Vec::new(),
             producers: Producers::default(),
+            spans: Spans::default(),
             resets: 0,
         };
         log.recover()?;
@@ -79,9 +94,12 @@ impl Log {
     fn recover(&mut self) -> io::Result<()> {
         self.index.clear();
         self.producers = Producers::default();
+        self.spans = Spans::default();
         self.end = Mark::default();
         let file = Arc::clone(&self.file);
-        let end = scan::walk(&file, |header, _| self.note(header))?;
+        let now = Instant::now();
+        let end = scan::walk(&file, |header, ended| self.note(header, ended, now))?;
+        self.spans.delete_before(self.start);
         if let Some(kept) = scan::cut(&self.path, &file, end)? {
             tracing::warn!(
                 log = %self.path.display(),
@@ -98,7 +116,7 @@ impl Log {
         Ok(())
     }
 
-    fn note(&mut self, header: &Header) {
+    fn note(&mut self, header: &Header, ended: Option<Outcome>, now: Instant) {
         match self.index.last_mut() {
             Some(entry) if self.end.position - entry.position < INDEX_INTERVAL => {
                 entry.max_timestamp = entry.max_timestamp.max(header.max_timestamp);
@@ -109,31 +127,63 @@ impl Log {
                 max_timestamp: header.max_timestamp,
             }),
         }
-        self.producers.note(header);
+        self.producers.note(header, now);
+        match ended {
+            Some(outcome) => self.spans.end(header, outcome),
+            None if header.is_transactional() => self.spans.note(header, self.end),
+            None => {}
+        }
         self.end = Mark { offset: header.next_offset(), position: self.end.position + header.length as u64 };
     }
 
-    /// Stores a producer's batch. Nothing has changed if this refuses.
-    pub(crate) fn append(&mut self, records: &[u8], max_bytes: usize) -> Result<Receipt, Refused> {
-        let header = batch::check_produced(records, max_bytes)?;
-        if header.producer_id >= 0
-            && let Verdict::Repeated(base_offset) = self.producers.check(&header)?
-        {
-            // The first attempt may still be on its way to the disk, so the repeated one waits for it too.
-            return Ok(Receipt { base_offset, end_offset: self.end.offset, resets: self.resets });
+    /// Stores a producer's batch, which has been checked. Nothing has changed if this refuses.
+    pub(crate) fn append(&mut self, records: &[u8], header: Header) -> Result<Receipt, Refused> {
+        if header.producer_id >= 0 {
+            if let Verdict::Repeated(base_offset) = self.producers.check(&header)? {
+                // The first attempt may still be on its way to the disk, so the repeated one waits for it too.
+                return Ok(Receipt { base_offset, ..self.receipt() });
+            }
+            if !header.is_transactional() && self.spans.is_open(header.producer_id) {
+                let why = format!("producer {} has a transaction open, and this is no part of it", header.producer_id);
+                return Err(Refused::new(ResponseError::InvalidTxnState, why));
+            }
         }
+        self.store(records.to_vec(), header, None)
+    }
+
+    /// Ends the producer's transaction here; None if there is nothing to end.
+    pub(crate) fn end_transaction(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        outcome: Outcome,
+        timestamp: i64,
+    ) -> Result<Option<Receipt>, Refused> {
+        if !self.spans.is_open(producer_id) {
+            return Ok(None);
+        }
+        let marker = marker::marker(producer_id, epoch, outcome, timestamp);
+        let Some(header) = Header::parse(&marker) else { unreachable!("a marker has a header") };
+        self.store(marker, header, Some(outcome)).map(Some)
+    }
+
+    fn store(&mut self, mut batch: Vec<u8>, header: Header, ended: Option<Outcome>) -> Result<Receipt, Refused> {
         let header = Header { base_offset: self.end.offset, ..header };
-        let mut stamped = records.to_vec();
-        batch::stamp(&mut stamped, header.base_offset);
-        self.write(&stamped).map_err(|error| {
+        batch::stamp(&mut batch, header.base_offset);
+        self.write(&batch).map_err(|error| {
             tracing::error!(log = %self.path.display(), %error, "Cannot append to a log");
             Refused::storage(format!("cannot write to {}: {error}", self.path.display()))
         })?;
-        self.note(&header);
+        self.note(&header, ended, Instant::now());
         if !self.fsync {
             self.durable = self.end;
         }
-        Ok(Receipt { base_offset: header.base_offset, end_offset: self.end.offset, resets: self.resets })
+        Ok(Receipt { base_offset: header.base_offset, ..self.receipt() })
+    }
+
+    /// For all that is stored so far.
+    fn receipt(&self) -> Receipt {
+        Receipt { base_offset: -1, end_offset: self.end.offset, resets: self.resets }
     }
 
     /// All of it or nothing: what a full disk took of the batch is cut off again.
@@ -147,14 +197,16 @@ impl Log {
         written
     }
 
-    /// The whole batches from the one that holds `offset` on, at least one, up to about `max_bytes`.
-    pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Bytes> {
+    /// The whole batches from the one that holds `offset` on, at least one, up to about `max_bytes`; and the offset
+    /// after the last of them.
+    pub(crate) fn read(&self, offset: i64, max_bytes: usize, isolation: Isolation) -> io::Result<(Bytes, i64)> {
+        let visible = self.visible(isolation);
         let block = self.index.partition_point(|entry| entry.base_offset <= offset);
-        if offset >= self.durable.offset || block == 0 {
-            return Ok(Bytes::new());
+        if offset >= visible.offset || block == 0 {
+            return Ok((Bytes::new(), offset));
         }
         let base = self.index[block - 1].position;
-        let readable = self.durable.position - base;
+        let readable = visible.position - base;
         let slack = INDEX_INTERVAL + HEADER as u64;
         let bytes = self.read_at(base, readable.min(max_bytes as u64 + slack))?;
         let mut from = 0;
@@ -166,16 +218,17 @@ impl Log {
             from += header.length;
         };
         if from + first.length > bytes.len() {
-            return self.read_at(base + from as u64, first.length as u64);
+            return Ok((self.read_at(base + from as u64, first.length as u64)?, first.next_offset()));
         }
-        let mut to = from + first.length;
+        let (mut to, mut next_offset) = (from + first.length, first.next_offset());
         while let Some(next) = Header::parse(&bytes[to..]) {
             if to + next.length - from > max_bytes || to + next.length > bytes.len() {
                 break;
             }
             to += next.length;
+            next_offset = next.next_offset();
         }
-        Ok(bytes.slice(from..to))
+        Ok((bytes.slice(from..to), next_offset))
     }
 
     fn header_in(&self, bytes: &Bytes, base: u64, from: usize) -> io::Result<Header> {
@@ -231,9 +284,39 @@ impl Log {
         self.durable.offset
     }
 
+    /// The offset after the last record that is no part of an open transaction, nor behind one.
+    pub(crate) fn stable_end(&self) -> i64 {
+        self.visible(Isolation::ReadCommitted).offset.max(self.start)
+    }
+
+    fn visible(&self, isolation: Isolation) -> Mark {
+        let open = self.spans.stable().filter(|_| isolation == Isolation::ReadCommitted);
+        open.filter(|first| first.offset < self.durable.offset).unwrap_or(self.durable)
+    }
+
+    /// Aborted transactions that reach into `from..to`.
+    pub(crate) fn aborted(&self, from: i64, to: i64) -> Vec<Aborted> {
+        self.spans.aborted(from, to)
+    }
+
+    /// Producers with a transaction open here.
+    pub(crate) fn open_transactions(&self) -> impl Iterator<Item = i64> {
+        self.spans.open()
+    }
+
+    pub(crate) fn producer_epoch(&self, producer_id: i64) -> Option<i16> {
+        self.producers.epoch(producer_id)
+    }
+
+    pub(crate) fn expire_producers(&mut self, now: Instant, silence: Duration) {
+        let spans = &self.spans;
+        self.producers.expire(now, silence, |id| spans.is_open(id));
+    }
+
     /// Moves the start forward; never back.
     pub(crate) fn delete_before(&mut self, offset: i64) {
         self.start = self.start.max(offset);
+        self.spans.delete_before(self.start);
     }
 
     pub(crate) fn highest_producer_id(&self) -> Option<i64> {

@@ -31,8 +31,14 @@ impl Fixture {
     }
 
     fn append(&mut self, sample: Sample) -> i64 {
-        self.log.append(&sample.bytes(), LARGE).unwrap().base_offset
+        store(&mut self.log, sample).unwrap().base_offset
     }
+}
+
+fn store(log: &mut Log, sample: Sample) -> Result<Receipt, Refused> {
+    let bytes = sample.bytes();
+    let header = batch::check_produced(&bytes, LARGE)?;
+    log.append(&bytes, header)
 }
 
 fn sized(count: i32, size: usize) -> Sample {
@@ -43,7 +49,7 @@ fn sized(count: i32, size: usize) -> Sample {
 fn offsets(log: &Log, mut offset: i64, max_bytes: usize) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
-        let bytes = log.read(offset, max_bytes).unwrap();
+        let (bytes, end) = log.read(offset, max_bytes, Isolation::ReadUncommitted).unwrap();
         if bytes.is_empty() {
             return found;
         }
@@ -54,6 +60,7 @@ fn offsets(log: &Log, mut offset: i64, max_bytes: usize) -> Vec<i64> {
             offset = header.next_offset();
             from += header.length;
         }
+        assert_eq!(offset, end);
     }
 }
 
@@ -145,9 +152,9 @@ fn a_batch_sent_again_is_stored_once_even_after_a_restart() {
 #[test]
 fn with_fsync_a_record_is_shown_once_it_is_durable() {
     let mut fixture = Fixture::new(true);
-    let receipt = fixture.log.append(&sized(1, 10).bytes(), LARGE).unwrap();
+    let receipt = store(&mut fixture.log, sized(1, 10)).unwrap();
     assert_eq!((fixture.log.visible_end(), fixture.log.is_durable(&receipt)), (0, false));
-    assert!(fixture.log.read(0, LARGE).unwrap().is_empty());
+    assert!(offsets(&fixture.log, 0, LARGE).is_empty());
     let (_, mark) = fixture.log.unsynced().unwrap();
     fixture.log.synced(mark);
     assert_eq!((fixture.log.visible_end(), fixture.log.is_durable(&receipt)), (1, true));
@@ -158,11 +165,11 @@ fn with_fsync_a_record_is_shown_once_it_is_durable() {
 fn a_failed_fsync_takes_back_what_nobody_was_promised() {
     let mut fixture = Fixture::new(true);
     let sent = Sample { producer_id: 7, epoch: 0, sequence: 0, ..Sample::default() };
-    let lost = fixture.log.append(&sent.bytes(), LARGE).unwrap();
+    let lost = store(&mut fixture.log, sent).unwrap();
     fixture.log.take_back().unwrap();
     assert!(!fixture.log.is_durable(&lost));
     // The producer's second attempt is a new batch, not a repeated one, and takes the same offset.
-    let again = fixture.log.append(&sent.bytes(), LARGE).unwrap();
+    let again = store(&mut fixture.log, sent).unwrap();
     assert_eq!(again.base_offset, 0);
     let (_, mark) = fixture.log.unsynced().unwrap();
     fixture.log.synced(mark);
@@ -192,11 +199,64 @@ fn an_append_the_disk_refuses_changes_nothing_and_the_next_one_works() {
     let read_only = Arc::new(File::open(fixture.path()).unwrap());
     let writable = std::mem::replace(&mut fixture.log.file, read_only);
     let sent = Sample { producer_id: 7, epoch: 0, sequence: 0, ..Sample::default() };
-    let refused = fixture.log.append(&sent.bytes(), LARGE).unwrap_err();
-    assert_eq!(refused.code, kafka_protocol::ResponseError::KafkaStorageError);
+    let refused = store(&mut fixture.log, sent).unwrap_err();
+    assert_eq!(refused.code, ResponseError::KafkaStorageError);
     assert_eq!(fixture.log.visible_end(), 1);
     fixture.log.file = writable;
     assert_eq!(fixture.append(sent), 1);
     fixture.reopen();
     assert_eq!(fixture.log.visible_end(), 2);
+}
+
+/// A batch of one record in the producer's transaction.
+fn part(producer_id: i64, sequence: i32) -> Sample {
+    Sample { producer_id, epoch: 0, sequence, attributes: batch::TRANSACTIONAL, ..Sample::default() }
+}
+
+#[test]
+fn an_open_transaction_ends_what_is_stable_also_after_a_restart() {
+    let mut fixture = Fixture::new(false);
+    fixture.append(sized(1, 10));
+    fixture.append(part(7, 0));
+    fixture.append(part(8, 0));
+    for _ in 0..2 {
+        assert_eq!((fixture.log.stable_end(), fixture.log.visible_end()), (1, 3));
+        let (bytes, end) = fixture.log.read(0, LARGE, Isolation::ReadCommitted).unwrap();
+        assert_eq!((Header::parse(&bytes).unwrap().length, end), (bytes.len(), 1));
+        assert!(fixture.log.read(1, LARGE, Isolation::ReadCommitted).unwrap().0.is_empty());
+        fixture.reopen();
+    }
+    fixture.log.end_transaction(7, 0, Outcome::Aborted, 1).unwrap().unwrap();
+    assert_eq!(fixture.log.end_transaction(7, 0, Outcome::Aborted, 1), Ok(None));
+    for _ in 0..2 {
+        assert_eq!(fixture.log.stable_end(), 2);
+        assert_eq!(fixture.log.aborted(0, 2).iter().map(|aborted| aborted.first_offset).collect::<Vec<_>>(), [1]);
+        assert_eq!(fixture.log.open_transactions().collect::<Vec<_>>(), [8]);
+        fixture.reopen();
+    }
+    fixture.log.end_transaction(8, 0, Outcome::Committed, 1).unwrap().unwrap();
+    assert_eq!((fixture.log.stable_end(), fixture.log.aborted(2, 5).len()), (5, 1));
+    fixture.reopen();
+    assert_eq!((fixture.log.stable_end(), fixture.log.aborted(2, 5).len()), (5, 1));
+}
+
+#[test]
+fn a_marker_that_the_disk_lost_leaves_the_transaction_open() {
+    let mut fixture = Fixture::new(true);
+    store(&mut fixture.log, part(7, 0)).unwrap();
+    let (_, mark) = fixture.log.unsynced().unwrap();
+    fixture.log.synced(mark);
+    let marker = fixture.log.end_transaction(7, 0, Outcome::Aborted, 1).unwrap().unwrap();
+    fixture.log.take_back().unwrap();
+    assert!(!fixture.log.is_durable(&marker));
+    assert_eq!((fixture.log.stable_end(), fixture.log.visible_end()), (0, 1));
+    assert!(fixture.log.end_transaction(7, 0, Outcome::Aborted, 1).unwrap().is_some());
+}
+
+#[test]
+fn a_record_outside_the_open_transaction_of_its_producer_is_refused() {
+    let mut fixture = Fixture::new(false);
+    fixture.append(part(7, 0));
+    let refused = store(&mut fixture.log, Sample { attributes: 0, ..part(7, 1) }).unwrap_err();
+    assert_eq!(refused.code, ResponseError::InvalidTxnState);
 }

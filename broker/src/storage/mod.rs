@@ -1,17 +1,21 @@
 //! What is on the disk: one folder per topic with one log per partition, and a journal for everything else.
 //!
 //! The node (`crate::node`) is the only caller. Nothing here knows the network or the runtime. Reading order:
-//! `batch` (a record batch's header), `producers` (duplicates), `log` (a partition), `scan` (what a log holds after a
-//! restart), `catalogue` (topics and committed offsets), `journal` (the catalogue's changes, made durable), `folder`
-//! (the lock and the format).
+//! `batch` (a record batch's header), `marker` (the end of a transaction), `producers` (duplicates), `spans` (open and
+//! aborted transactions), `log` (a partition), `scan` (what a log holds after a restart), `catalogue` (topics, committed
+//! offsets), `transactions` (transactional ids in it), `journal` (the catalogue's changes, made durable), `folder` (the
+//! lock and the format).
 
 pub(crate) mod batch;
 pub(crate) mod catalogue;
 pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod log;
+pub(crate) mod marker;
 pub(crate) mod producers;
 mod scan;
+pub(crate) mod spans;
+pub(crate) mod transactions;
 
 use kafka_protocol::ResponseError;
 

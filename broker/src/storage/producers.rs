@@ -3,6 +3,7 @@
 //! Rebuilt from the log at start: the log is the only truth.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
 
@@ -19,10 +20,12 @@ pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Producer {
     epoch: i16,
     recent: VecDeque<Written>,
+    /// After a restart: when its batches were read back.
+    seen: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +50,16 @@ impl Producers {
             let why = format!("producer {} has a newer epoch, {}", header.producer_id, known.epoch);
             return Err(Refused::new(ResponseError::InvalidProducerEpoch, why));
         }
-        let last = known.recent.back().map_or(-1, |written| written.last_sequence);
-        let mut expected = last.wrapping_add(1) & i32::MAX;
-        if header.producer_epoch > known.epoch {
-            expected = 0;
+        let expected = if header.producer_epoch > known.epoch {
+            0
         } else if let Some(written) = known.recent.iter().find(|written| written.is(header)) {
             return Ok(Verdict::Repeated(written.base_offset));
-        }
+        } else if let Some(last) = known.recent.back() {
+            last.last_sequence.wrapping_add(1) & i32::MAX
+        } else {
+            // Known by a marker alone: its batches were forgotten.
+            return Ok(Verdict::New);
+        };
         if header.base_sequence != expected {
             let why = format!(
                 "producer {} sent sequence {} where {expected} comes next",
@@ -65,17 +71,22 @@ impl Producers {
     }
 
     /// Notes a batch that is now in the log, with its final offset.
-    pub(crate) fn note(&mut self, header: &Header) {
+    pub(crate) fn note(&mut self, header: &Header, now: Instant) {
         if header.producer_id < 0 {
             return;
         }
         if self.by_id.len() >= MAX_PRODUCERS && !self.by_id.contains_key(&header.producer_id) {
             self.forget_oldest();
         }
-        let producer = self.by_id.entry(header.producer_id).or_default();
+        let unknown = || Producer { epoch: header.producer_epoch, recent: VecDeque::new(), seen: now };
+        let producer = self.by_id.entry(header.producer_id).or_insert_with(unknown);
+        producer.seen = now;
         if producer.epoch != header.producer_epoch {
             producer.recent.clear();
             producer.epoch = header.producer_epoch;
+        }
+        if header.is_control() {
+            return;
         }
         if producer.recent.len() == REMEMBERED {
             producer.recent.pop_front();
@@ -92,9 +103,18 @@ impl Producers {
         self.by_id.keys().copied().max()
     }
 
+    /// Forgets who has not written for `silence`, unless `keep` says no.
+    pub(crate) fn expire(&mut self, now: Instant, silence: Duration, keep: impl Fn(i64) -> bool) {
+        self.by_id.retain(|id, producer| now.saturating_duration_since(producer.seen) < silence || keep(*id));
+    }
+
+    /// None if nobody remembers that producer.
+    pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.by_id.get(&producer_id).map(|producer| producer.epoch)
+    }
+
     fn forget_oldest(&mut self) {
-        let last_write = |producer: &Producer| producer.recent.back().map(|written| written.base_offset);
-        let oldest = self.by_id.iter().min_by_key(|(_, producer)| last_write(producer)).map(|(id, _)| *id);
+        let oldest = self.by_id.iter().min_by_key(|(id, producer)| (producer.seen, **id)).map(|(id, _)| *id);
         if let Some(id) = oldest {
             self.by_id.remove(&id);
         }
@@ -123,7 +143,7 @@ mod tests {
         for i in 0..7 {
             let sent = header(1, 0, i * 2, i64::from(i) * 2 + 100);
             assert_eq!(producers.check(&sent), Ok(Verdict::New));
-            producers.note(&sent);
+            producers.note(&sent, Instant::now());
         }
         assert_eq!(producers.check(&header(1, 0, 6, 0)), Ok(Verdict::Repeated(106)));
         // Older than the last five: no longer provably the same batch.
@@ -133,7 +153,7 @@ mod tests {
     #[test]
     fn a_gap_and_an_old_epoch_are_refused_and_a_new_epoch_starts_at_zero() {
         let mut producers = Producers::default();
-        producers.note(&header(1, 3, 0, 0));
+        producers.note(&header(1, 3, 0, 0), Instant::now());
         let code = |header: Header| producers.check(&header).map_err(|refused| refused.code);
         assert_eq!(code(header(1, 3, 4, 0)), Err(ResponseError::OutOfOrderSequenceNumber));
         assert_eq!(code(header(1, 2, 2, 0)), Err(ResponseError::InvalidProducerEpoch));
@@ -144,10 +164,38 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_forgetting_the_longest_silent_producer() {
         let mut producers = Producers::default();
+        let now = Instant::now();
         for id in 0..=4_096 {
-            producers.note(&header(id, 0, 0, id));
+            producers.note(&header(id, 0, 0, id), now);
         }
         assert_eq!(producers.by_id.len(), 4_096);
         assert!(!producers.by_id.contains_key(&0));
+    }
+
+    #[test]
+    fn a_marker_keeps_the_sequence_of_its_epoch_and_starts_a_newer_one() {
+        let mut producers = Producers::default();
+        let marker = |epoch| Header { attributes: 0x30, base_sequence: -1, ..header(1, epoch, 0, 9) };
+        producers.note(&header(1, 0, 0, 0), Instant::now());
+        producers.note(&marker(0), Instant::now());
+        let code = |producers: &Producers, header: Header| producers.check(&header).map_err(|refused| refused.code);
+        assert_eq!(code(&producers, header(1, 0, 4, 0)), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(code(&producers, header(1, 0, 2, 0)), Ok(Verdict::New));
+        producers.note(&marker(1), Instant::now());
+        assert_eq!(code(&producers, header(1, 0, 2, 0)), Err(ResponseError::InvalidProducerEpoch));
+        assert_eq!(code(&producers, header(1, 2, 0, 0)), Ok(Verdict::New));
+    }
+
+    #[test]
+    fn a_silent_producer_is_forgotten_unless_it_is_needed() {
+        let mut producers = Producers::default();
+        let (start, hour) = (Instant::now(), Duration::from_hours(1));
+        producers.note(&header(1, 0, 0, 0), start);
+        producers.note(&header(2, 0, 0, 2), start);
+        producers.note(&header(3, 0, 0, 4), start + hour);
+        producers.expire(start + hour, hour, |id| id == 2);
+        let mut left: Vec<i64> = producers.by_id.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, [2, 3]);
     }
 }

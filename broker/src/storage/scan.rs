@@ -7,11 +7,12 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::batch::{CHECKED_FROM, HEADER, Header};
+use super::marker::{self, Outcome};
 
 const CHUNK: usize = 128 * 1024;
 
-/// Calls `found` with each intact batch and its position, and returns where the intact part ends.
-pub(super) fn walk(file: &File, mut found: impl FnMut(&Header, u64)) -> io::Result<u64> {
+/// Calls `found` with each intact batch and the end of a transaction in it, and returns where the intact part ends.
+pub(super) fn walk(file: &File, mut found: impl FnMut(&Header, Option<Outcome>)) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut from: &File = file;
     from.seek(SeekFrom::Start(0))?;
@@ -22,7 +23,9 @@ pub(super) fn walk(file: &File, mut found: impl FnMut(&Header, u64)) -> io::Resu
         if header.base_offset != next_offset {
             break;
         }
-        found(&header, position);
+        // Control batches are small: all of one is in the chunk.
+        let body = chunk.get(..header.length - HEADER).filter(|_| header.is_control());
+        found(&header, body.and_then(marker::outcome));
         position += header.length as u64;
         next_offset = header.next_offset();
     }

@@ -7,3 +7,4 @@ mod clients;
 mod groups;
 mod offsets;
 mod records;
+mod transactions;

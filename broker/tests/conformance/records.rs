@@ -75,14 +75,6 @@ fn a_batch_over_the_topics_limit_is_refused_and_the_topic_goes_on() {
 }
 
 #[test]
-fn transactions_are_refused_at_once() {
-    let fixture = Fixture::with_topic(1);
-    let producer = fixture.producer(&[("transactional.id", "x")]);
-    let error = producer.init_transactions(DEADLINE).unwrap_err();
-    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed), "{error}");
-}
-
-#[test]
 fn reading_only_committed_records_reads_everything() {
     let fixture = Fixture::with_topic(1);
     fixture.produce("t", 3, &[]);

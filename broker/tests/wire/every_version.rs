@@ -33,22 +33,23 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::socket::Fixture;
+use crate::transactions;
 
 const TOPIC: i8 = 2;
 
-fn text(text: &'static str) -> StrBytes {
+pub(crate) fn text(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
 }
 
-fn topic() -> TopicName {
+pub(crate) fn topic() -> TopicName {
     TopicName(text("t"))
 }
 
-fn group() -> GroupId {
+pub(crate) fn group() -> GroupId {
     GroupId(text("g"))
 }
 
-fn metadata() -> RequestKind {
+pub(crate) fn metadata() -> RequestKind {
     let topic = MetadataRequestTopic::default().with_name(Some(topic()));
     RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![topic])))
 }
@@ -158,6 +159,9 @@ pub(crate) fn sample(key: ApiKey, version: i16) -> RequestKind {
             RequestKind::InitProducerId(InitProducerIdRequest::default().with_transactional_id(None))
         }
         ApiKey::DescribeCluster => RequestKind::DescribeCluster(DescribeClusterRequest::default()),
+        ApiKey::AddPartitionsToTxn | ApiKey::AddOffsetsToTxn | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => {
+            transactions::sample(key, &transactions::NOBODY)
+        }
         other => sample_of_topics(other),
     }
 }
@@ -212,7 +216,7 @@ pub(crate) fn supported(fixture: &Fixture) -> Vec<(ApiKey, i16, i16)> {
 fn each_api_answers_each_version_it_promises() {
     let fixture = Fixture::start(|_| {});
     let apis = supported(&fixture);
-    assert!(apis.len() >= 25);
+    assert!(apis.len() >= 29);
     for (key, oldest, newest) in apis {
         for version in oldest..=newest {
             // Whatever the API, with the topic and the group there and with both gone.

@@ -5,3 +5,4 @@
 mod every_version;
 mod garbage;
 mod socket;
+mod transactions;

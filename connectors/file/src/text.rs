@@ -13,7 +13,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(value) => put(out, format_args!("{value}")),
+        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::I8(number) => pipette_json::write_i64(i64::from(*number), out),
         Value::I16(number) => pipette_json::write_i64(i64::from(*number), out),
         Value::I32(number) => pipette_json::write_i64(i64::from(*number), out),
@@ -24,17 +24,17 @@ pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
         Value::Time(millis) => date(out, i64::from(*millis)),
         Value::Timestamp(millis) => date(out, *millis),
         Value::Decimal(value) => pipette_json::write_decimal(value, out),
-        Value::String(text) => out.extend_from_slice(text.as_bytes()),
+        Value::String(text) => text.append_to(out),
         Value::Bytes(bytes) => put(out, format_args!("[B@{:x}", identity(bytes.as_bytes()))),
         Value::Payload(payload) => return Err(no_text(payload.len())),
         Value::Array(values) => {
             out.push(b'[');
-            list(out, values, b", ", write)?;
+            list(out, values.iter(), b", ", write)?;
             out.push(b']');
         }
         Value::Map(map) => {
             out.push(b'{');
-            list(out, &map.0, b", ", |(key, value), out| {
+            list(out, map.iter(), b", ", |(key, value), out| {
                 write(key, out)?;
                 out.push(b'=');
                 write(value, out)
@@ -60,11 +60,11 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 fn list<T>(
     out: &mut Vec<u8>,
-    items: &[T],
+    items: impl Iterator<Item = T>,
     between: &[u8],
-    each: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
+    each: impl Fn(T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in items.enumerate() {
         if index > 0 {
             out.extend_from_slice(between);
         }
@@ -76,9 +76,9 @@ fn list<T>(
 /// Fields that are null are left out.
 fn structure(out: &mut Vec<u8>, record: &Struct) -> Result<()> {
     let fields = record.schema().fields().iter().zip(record.values());
-    let fields: Vec<_> = fields.filter(|(_, value)| !value.is_null()).collect();
+    let fields = fields.filter(|(_, value)| !value.is_null());
     out.extend_from_slice(b"Struct{");
-    list(out, &fields, b",", |(field, value), out| {
+    list(out, fields, b",", |(field, value), out| {
         out.extend_from_slice(field.name.as_bytes());
         out.push(b'=');
         write(value, out)
@@ -180,7 +180,7 @@ mod tests {
     fn collections_nest() {
         let list = Value::Array(Box::new([Value::I32(1), Value::text("x"), Value::Null]));
         check(&list, "[1, x, null]");
-        let map = Map(vec![(Value::text("a"), Value::I32(1)), (Value::text("b"), list)]);
+        let map = Map::from(vec![(Value::text("a"), Value::I32(1)), (Value::text("b"), list)]);
         check(&Value::Map(Box::new(map)), "{a=1, b=[1, x, null]}");
         let optional = Schema::optional(Kind::String);
         let schema = SchemaBuilder::record()

@@ -9,19 +9,37 @@ use crate::decimal::decimal_from_text;
 /// [`MAX_NUMBER`] long.
 #[derive(Debug, Clone, Copy)]
 pub struct Number<'a> {
-    text: &'a str,
+    text: &'a [u8],
     negative: bool,
     integer: bool,
     /// The digits before the point, modulo 2^64.
     low: u64,
+    /// All digits and how many of them stand behind the point, if the number is short.
+    digits: Option<(u64, usize)>,
 }
+
+/// Numbers without exponent and up to this long are quotients of two integers that a double holds exactly, so that one
+/// division gives the nearest double.
+pub(crate) const SHORT_NUMBER: usize = 15;
+const POWERS: [f64; SHORT_NUMBER] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
 
 /// Java's limit on the characters of one number.
 pub(crate) const MAX_NUMBER: usize = 1000;
 
 impl<'a> Number<'a> {
-    pub(crate) fn new(text: &'a str, integer: bool, low: u64) -> Self {
-        Self { text, negative: text.starts_with('-'), integer, low }
+    #[inline]
+    pub(crate) fn new(text: &'a [u8], integer: bool, low: u64) -> Self {
+        Self { text, negative: text.first() == Some(&b'-'), integer, low, digits: None }
+    }
+
+    /// For a number of at most [`SHORT_NUMBER`] characters: all its digits, and how many stand behind the point.
+    #[inline]
+    pub(crate) fn with_digits(self, digits: u64, places: usize) -> Self {
+        Self { digits: Some((digits, places)), ..self }
+    }
+
+    fn text(&self) -> &'a str {
+        std::str::from_utf8(self.text).unwrap_or_else(|_| unreachable!("digits and signs only"))
     }
 
     /// True without point and exponent, whatever its size.
@@ -31,15 +49,17 @@ impl<'a> Number<'a> {
 
     /// The number, if it is an integer of 64 bits.
     pub fn exact(&self) -> Option<i64> {
-        self.text.parse().ok().filter(|_| self.integer)
+        self.text().parse().ok().filter(|_| self.integer)
     }
 
     /// The schemaless value: integers are 64 bits wide, everything else is a double.
+    #[inline]
     pub fn value(&self) -> Value {
         if self.integer { Value::I64(self.as_i64()) } else { Value::F64(self.as_f64()) }
     }
 
     /// The integer part, modulo 2^64: what Java's `longValue` makes of any number.
+    #[inline]
     pub fn as_i64(&self) -> i64 {
         let low = if self.integer { self.low } else { self.low_of_all() };
         if self.negative { low.wrapping_neg().cast_signed() } else { low.cast_signed() }
@@ -52,21 +72,33 @@ impl<'a> Number<'a> {
     }
 
     /// The nearest double; beyond its range infinite. Zero has no sign, because Java reads it as a decimal first.
+    #[inline]
+    #[allow(clippy::cast_precision_loss)]
     pub fn as_f64(&self) -> f64 {
-        let value: f64 = self.text.parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
+        match self.digits {
+            Some((0, _)) => 0.0,
+            Some((digits, places)) => {
+                (if self.negative { -1.0 } else { 1.0 }) * (digits.cast_signed() as f64 / POWERS[places])
+            }
+            None => self.parsed_f64(),
+        }
+    }
+
+    fn parsed_f64(&self) -> f64 {
+        let value: f64 = self.text().parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
         if value == 0.0 && self.is_zero() { 0.0 } else { value }
     }
 
     /// The nearest float, rounded once.
     pub fn as_f32(&self) -> f32 {
-        let value: f32 = self.text.parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
+        let value: f32 = self.text().parse().unwrap_or_else(|_| unreachable!("Rust reads every JSON number"));
         if value == 0.0 && self.is_zero() { 0.0 } else { value }
     }
 
     /// The decimal with the scale as written: `1.50` has scale 2, `1E+5` scale -5. A data error when the exponent leaves
     /// 32 bits.
     pub fn as_decimal(&self) -> Result<Decimal> {
-        decimal_from_text(self.text)
+        decimal_from_text(self.text())
             .ok_or_else(|| ConnectError::data("the exponent of a decimal number leaves 32 bits"))
     }
 
@@ -76,7 +108,8 @@ impl<'a> Number<'a> {
     }
 
     fn parts(&self) -> Parts<'a> {
-        let text = self.text.strip_prefix('-').unwrap_or(self.text);
+        let text = self.text();
+        let text = text.strip_prefix('-').unwrap_or(text);
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse().ok()),
             None => (text, Some(0)),
@@ -120,7 +153,7 @@ mod tests {
         let integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         let digits = text.trim_start_matches('-').bytes().take_while(u8::is_ascii_digit);
         let low = digits.fold(0u64, |low, digit| low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
-        Number::new(text, integer, low)
+        Number::new(text.as_bytes(), integer, low)
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The token reader. [`crate::Parser`] and the worker's JSON converter pull from it; read `tree.rs` next.
 
+mod escapes;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Display;
+use std::ops::Range;
 
-use pipette_api::{ConnectError, Result, Text};
+use pipette_api::{ConnectError, Result, Text, Value};
 
-use crate::number::{MAX_NUMBER, Number};
+use crate::number::{MAX_NUMBER, Number, SHORT_NUMBER};
 use crate::scan;
 
 /// Java's limit on nesting. What is read recursively elsewhere (schemas) has a lower one.
@@ -103,11 +106,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `null`.
+    #[inline]
     pub fn null(&mut self) -> Result<()> {
         self.literal(b"null")
     }
 
     /// Takes `true` or `false`.
+    #[inline]
     pub fn boolean(&mut self) -> Result<bool> {
         let value = self.peek() == Some(b't');
         self.literal(if value { b"true" } else { b"false" })?;
@@ -120,31 +125,30 @@ impl<'a> Reader<'a> {
         self.peek();
         let start = self.pos;
         self.eat(b'-');
-        let mut low = 0u64;
-        let first = self.pos;
-        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.pos) {
-            low = low.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.pos += 1;
-        }
-        if self.pos == first {
-            return Err(self.fail("a digit"));
-        }
-        let mut integer = true;
+        let low = self.digits(0)?;
+        let (mut integer, mut all, mut point) = (true, low, 0);
         if self.eat(b'.') {
             integer = false;
-            self.digits()?;
+            point = self.pos;
+            all = self.digits(low)?;
+            point = self.pos - point;
+        }
+        // Text that is short enough has all its digits in 64 bits.
+        let short = self.pos - start <= SHORT_NUMBER && !matches!(self.bytes.get(self.pos), Some(b'e' | b'E'));
+        if short {
+            let text = &self.bytes[start..self.pos];
+            return Ok(Number::new(text, integer, low).with_digits(all, point));
         }
         if matches!(self.bytes.get(self.pos), Some(b'e' | b'E')) {
             integer = false;
             self.pos += 1;
             let _sign = self.eat(b'-') || self.eat(b'+');
-            self.digits()?;
+            self.digits(0)?;
         }
         if self.pos - start > MAX_NUMBER {
             return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
         }
-        let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
-        Ok(Number::new(text, integer, low))
+        Ok(Number::new(&self.bytes[start..self.pos], integer, low))
     }
 
     /// Takes a string.
@@ -152,6 +156,43 @@ impl<'a> Reader<'a> {
     pub fn string(&mut self) -> Result<Text> {
         let name = self.quoted(MAX_STRING)?;
         Ok(self.to_text(name))
+    }
+
+    /// Takes a string that stands in the document as it is, right here: start and length. `None` leaves everything else
+    /// to [`Reader::string`].
+    #[inline]
+    fn plain_string(&mut self) -> Option<(u32, u32)> {
+        if self.bytes.get(self.pos) != Some(&b'"') {
+            return None;
+        }
+        let start = self.pos + 1;
+        let end = scan::read_run(self.bytes, start);
+        if self.bytes.get(end) != Some(&b'"') || end - start > MAX_STRING {
+            return None;
+        }
+        self.pos = end + 1;
+        Some((narrow(start), narrow(end - start)))
+    }
+
+    /// Takes a string into a slot that holds a null: the fast way for what is kept.
+    #[inline]
+    pub fn string_into(&mut self, slot: &mut Value) -> Result<()> {
+        match self.plain_string() {
+            Some((start, len)) => self.text.slice_into(start, len, slot),
+            None => *slot = Value::String(self.string()?),
+        }
+        Ok(())
+    }
+
+    /// Takes a member's name when it is that one, written without white space. `first` as in [`Reader::member`].
+    #[inline]
+    pub fn take_name(&mut self, name: &[u8], first: bool) -> bool {
+        let rest = &self.bytes[self.pos..];
+        let rest = if first { Some(rest) } else { rest.strip_prefix(b",") };
+        let rest = rest.and_then(|rest| rest.strip_prefix(b"\"")).filter(|rest| scan::starts_with(rest, name));
+        let same = rest.is_some_and(|rest| rest[name.len()..].starts_with(b"\":"));
+        self.pos += if same { name.len() + usize::from(!first) + 3 } else { 0 };
+        same
     }
 
     /// Goes into an object; [`Reader::member`] is next.
@@ -225,6 +266,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The name as text of its own.
+    #[inline]
     pub fn to_text(&self, name: Name) -> Text {
         match name {
             Name::Span(start, len) => self.text.slice(start, len),
@@ -244,11 +286,30 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a text that is known to be a whole value, if the document goes on with exactly it.
+    #[inline]
     pub fn take(&mut self, known: &[u8]) -> bool {
         self.peek();
         let same = self.bytes[self.pos..].starts_with(known);
         self.pos += if same { known.len() } else { 0 };
         same
+    }
+
+    /// Takes that text, if the document goes on with it right here.
+    #[inline]
+    pub(crate) fn take_here(&mut self, known: &[u8]) -> bool {
+        let same = scan::starts_with(&self.bytes[self.pos..], known);
+        self.pos += if same { known.len() } else { 0 };
+        same
+    }
+
+    /// Where the last token ended.
+    pub(crate) fn here(&self) -> usize {
+        self.pos
+    }
+
+    /// The document's bytes of a range.
+    pub(crate) fn between(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
     }
 
     /// True when nothing but white space is left.
@@ -331,6 +392,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn literal(&mut self, word: &'static [u8]) -> Result<()> {
         if self.take(word) { Ok(()) } else { Err(self.fail("a value")) }
     }
@@ -341,12 +403,15 @@ impl<'a> Reader<'a> {
         there
     }
 
-    fn digits(&mut self) -> Result<()> {
-        let start = self.pos;
-        while self.bytes.get(self.pos).is_some_and(u8::is_ascii_digit) {
+    /// Takes digits and appends them to a number, modulo 2^64.
+    #[inline]
+    fn digits(&mut self, number: u64) -> Result<u64> {
+        let (start, mut number) = (self.pos, number);
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.pos) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.pos += 1;
         }
-        if self.pos == start { Err(self.fail("a digit")) } else { Ok(()) }
+        if self.pos == start { Err(self.fail("a digit")) } else { Ok(number) }
     }
 
     #[inline]
@@ -364,79 +429,14 @@ impl<'a> Reader<'a> {
         Ok(Name::Span(narrow(start), narrow(end - start)))
     }
 
-    /// A string whose first escape (or mistake) is at `stop`.
-    fn escaped(&mut self, start: usize, stop: usize, limit: usize) -> Result<Name> {
-        let mut made = self.bytes[start..stop].to_vec();
-        self.pos = stop;
-        loop {
-            match self.bytes.get(self.pos) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    let character = self.escape()?;
-                    made.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                Some(_) => {
-                    let reason = "control characters inside strings must be escaped";
-                    return Err(Self::refuse(self.pos, reason));
-                }
-                None => return Err(self.fail("the closing quote of a string")),
-            }
-            let end = scan::read_run(self.bytes, self.pos);
-            made.extend_from_slice(&self.bytes[self.pos..end]);
-            self.pos = end;
-        }
-        self.pos += 1;
-        Self::check_length(start, &made, limit)?;
-        Ok(Name::Made(String::from_utf8(made).unwrap_or_else(|_| unreachable!("pieces of checked text"))))
-    }
-
-    fn escape(&mut self) -> Result<char> {
-        let kind = self.bytes.get(self.pos + 1);
-        let character = match kind {
-            Some(b'u') => return self.unicode(),
-            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            _ => {
-                self.pos += 1;
-                return Err(self.fail("one of the escapes \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u"));
-            }
-        };
-        self.pos += 2;
-        Ok(character)
-    }
-
-    fn unicode(&mut self) -> Result<char> {
-        let first = self.unit(self.pos)?;
-        self.pos += 6;
-        if !matches!(first, 0xD800..=0xDBFF) || !self.bytes[self.pos..].starts_with(b"\\u") {
-            // Java keeps a lone surrogate; text here is UTF-8 and cannot. compat: surprises, row 2.
-            return Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
-        }
-        let second = self.unit(self.pos)?;
-        if !matches!(second, 0xDC00..=0xDFFF) {
-            return Ok(char::REPLACEMENT_CHARACTER);
-        }
-        self.pos += 6;
-        let joined = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        Ok(char::from_u32(joined).unwrap_or_else(|| unreachable!("a surrogate pair")))
-    }
-
-    fn unit(&self, at: usize) -> Result<u32> {
-        let digits = self.bytes.get(at + 2..at + 6).unwrap_or_default();
-        let value = digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?));
-        let value = value.filter(|_| digits.len() == 4);
-        value.ok_or_else(|| Self::refuse(at, "\\u must be followed by four hexadecimal digits"))
-    }
-
+    #[inline]
     fn check_length(start: usize, string: &[u8], limit: usize) -> Result<()> {
         // UTF-16 units are never more than bytes.
-        if string.len() <= limit {
-            return Ok(());
-        }
+        if string.len() <= limit { Ok(()) } else { Self::count_units(start, string, limit) }
+    }
+
+    #[cold]
+    fn count_units(start: usize, string: &[u8], limit: usize) -> Result<()> {
         let units = std::str::from_utf8(string).map_or(0, |text| text.encode_utf16().count());
         if units <= limit {
             return Ok(());
@@ -464,6 +464,7 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[inline]
 fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or_else(|_| unreachable!("a blob is shorter than 4 GiB"))
 }

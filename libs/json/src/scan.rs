@@ -20,11 +20,13 @@ fn astral(word: u64) -> u64 {
 }
 
 /// Where the plain run from `start` ends when reading: at the first quote, backslash or control character.
+#[inline]
 pub(crate) fn read_run(bytes: &[u8], start: usize) -> usize {
     run(bytes, start, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }
 
 /// Where the plain run from `start` ends when writing: also at a character above U+FFFF, which Java escapes.
+#[inline]
 pub(crate) fn write_run(bytes: &[u8], start: usize) -> usize {
     run(
         bytes,
@@ -47,11 +49,57 @@ fn run(bytes: &[u8], start: usize, stops: impl Fn(u64) -> u64, is_stop: impl Fn(
     position + bytes[position..].iter().position(|byte| is_stop(*byte)).unwrap_or(bytes.len() - position)
 }
 
+/// True when the bytes begin with the known ones: a few words are compared sooner than a library is called.
+#[inline]
+pub(crate) fn starts_with(bytes: &[u8], known: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..known.len()) else { return false };
+    if let (Some(a), Some(b)) = (bytes.last_chunk::<8>(), known.last_chunk::<8>()) {
+        return same_word(a, b) && same_words(bytes, known);
+    }
+    match (bytes.first_chunk::<4>(), known.first_chunk::<4>()) {
+        (Some(a), Some(b)) => a == b && bytes.last_chunk::<4>() == known.last_chunk::<4>(),
+        _ => bytes == known,
+    }
+}
+
+#[inline]
+fn same_word(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    u64::from_le_bytes(*a) == u64::from_le_bytes(*b)
+}
+
+/// Of two texts of one length, the whole words from the beginning.
+#[inline]
+fn same_words(mut a: &[u8], mut b: &[u8]) -> bool {
+    while let (Some((x, rest_of_a)), Some((y, rest_of_b))) = (a.split_first_chunk(), b.split_first_chunk()) {
+        if !same_word(x, y) {
+            return false;
+        }
+        (a, b) = (rest_of_a, rest_of_b);
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn beginnings_are_compared_whatever_their_length() {
+        let bytes: Vec<u8> = (0..40).collect();
+        for len in 0..=40 {
+            let mut known = bytes[..len].to_vec();
+            assert!(starts_with(&bytes, &known));
+            for at in 0..len {
+                known[at] ^= 1;
+                assert!(!starts_with(&bytes, &known), "{at} of {len}");
+                known[at] ^= 1;
+            }
+            known.push(0xFF);
+            assert!(!starts_with(&bytes, &known), "longer");
+        }
+    }
 
     proptest! {
         #[test]

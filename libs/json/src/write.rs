@@ -1,7 +1,7 @@
 //! Values to JSON text, with the escapes and number texts of Java. The worker's JSON converter writes by schema and
 //! uses the pieces; everyone else calls [`write()`].
 
-use pipette_api::{ConnectError, Map, Result, Value};
+use pipette_api::{ConnectError, Map, Result, Text, Value};
 
 use crate::base64::write_base64;
 use crate::decimal::write_decimal;
@@ -29,7 +29,7 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         Value::F64(number) if number.is_finite() => write_f64(*number, out),
         Value::F64(number) => in_quotes(out, |out| write_f64(*number, out)),
         Value::Decimal(decimal) => write_decimal(decimal, out),
-        Value::String(text) => write_string(text.as_bytes(), out),
+        Value::String(text) => write_text(text, out),
         Value::Bytes(bytes) => in_quotes(out, |out| write_base64(bytes.as_bytes(), out)),
         Value::Payload(_) => return Err(ConnectError::data("a payload is too large to be written as JSON")),
         Value::Array(_) | Value::Map(_) | Value::Struct(_) if depth == MAX_DEPTH => {
@@ -52,14 +52,14 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
 }
 
 fn map(map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
-    if map.0.iter().all(|(key, _)| matches!(key, Value::String(_))) {
-        return list(map.0.iter(), out, *b"{}", |(key, value), out| {
+    if map.keys().are_text() {
+        return list(map.iter(), out, *b"{}", |(key, value), out| {
             nested(key, out, depth)?;
             out.push(b':');
             nested(value, out, depth)
         });
     }
-    list(map.0.iter(), out, *b"[]", |(key, value), out| {
+    list(map.iter(), out, *b"[]", |(key, value), out| {
         list([key, value].into_iter(), out, *b"[]", |value, out| nested(value, out, depth))
     })
 }
@@ -90,6 +90,18 @@ fn in_quotes(out: &mut Vec<u8>, inside: impl FnOnce(&mut Vec<u8>)) {
 /// Appends an integer.
 pub fn write_i64(number: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a text in quotes.
+#[inline]
+pub fn write_text(text: &Text, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    if scan::write_run(bytes, 0) < bytes.len() {
+        return write_string(bytes, out);
+    }
+    out.push(b'"');
+    text.append_to(out);
+    out.push(b'"');
 }
 
 /// Appends a string in quotes. The bytes must be UTF-8, as text values and `str` have them.

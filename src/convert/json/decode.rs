@@ -14,8 +14,13 @@ use crate::convert::java;
 /// The latest time of day that Java accepts: one millisecond too many.
 const MAX_TIME: i32 = 86_400_000;
 
+/// Room made before an array's elements are read, at most.
+const MAX_GUESS: usize = 64;
+
 pub(super) struct Decoder<'p> {
     pub(super) parser: &'p mut Parser,
+    /// How many elements the last array had: the next one probably has as many.
+    pub(super) last_array: &'p mut usize,
     pub(super) replace_null: bool,
 }
 
@@ -64,26 +69,31 @@ impl Decoder<'_> {
     }
 
     fn array(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
-        let mut elements = Vec::new();
+        let mut elements = Vec::with_capacity(*self.last_array);
         match shape {
             Shape::Array => {
                 reader.open_array()?;
                 while reader.element(elements.is_empty())? {
-                    let at = Step::Element(elements.len());
-                    elements.push(self.part(schema.value_schema(), reader, at)?);
+                    self.element(schema.value_schema(), reader, &mut elements)?;
                 }
             }
             // Java goes through an object's values as it goes through elements.
             Shape::Object => {
                 reader.open_object()?;
                 while reader.member(elements.is_empty())?.is_some() {
-                    let at = Step::Element(elements.len());
-                    elements.push(self.part(schema.value_schema(), reader, at)?);
+                    self.element(schema.value_schema(), reader, &mut elements)?;
                 }
             }
             _ => reader.skip()?,
         }
+        *self.last_array = elements.len().min(MAX_GUESS);
         Ok(Value::Array(elements.into()))
+    }
+
+    fn element(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>, to: &mut Vec<Value>) -> Result<()> {
+        let index = to.len();
+        to.resize_with(index + 1, || Value::Null);
+        self.part_into(schema, reader, &mut to[index], Step::Element(index))
     }
 
     fn map(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
@@ -144,22 +154,26 @@ impl Decoder<'_> {
             return Err(ConnectError::data(format!("Structs should be encoded as JSON objects, but found {found}")));
         }
         let fields = schema.fields();
-        let mut values: Box<[Value]> = vec![Value::Null; fields.len()].into();
+        let mut values: Box<[Value]> = fields.iter().map(|_| Value::Null).collect();
         reader.open_object()?;
         let (mut first, mut next) = (true, 0);
-        while let Some(name) = reader.member(first)? {
-            first = false;
-            let name = reader.bytes_of(&name);
+        loop {
             // Writers keep the order of the schema: the next field is almost always the one.
             let index = match fields.get(next) {
-                Some(field) if field.name.as_bytes() == name => Some(next),
-                _ => std::str::from_utf8(name).ok().and_then(|name| schema.field(name)),
+                Some(field) if reader.take_name(field.name.as_bytes(), first) => Some(next),
+                _ => match reader.member(first)? {
+                    None => break,
+                    Some(name) => std::str::from_utf8(reader.bytes_of(&name)).ok().and_then(|name| schema.field(name)),
+                },
             };
+            first = false;
             match index {
                 Some(index) => {
                     next = index + 1;
                     let field = &fields[index];
-                    values[index] = self.part(Some(&field.schema), reader, Step::Member(field.name.as_bytes()))?;
+                    values[index].put(Value::Null);
+                    let at = Step::Member(field.name.as_bytes());
+                    self.part_into(Some(&field.schema), reader, &mut values[index], at)?;
                 }
                 None => reader.skip()?,
             }
@@ -171,6 +185,22 @@ impl Decoder<'_> {
             }
         }
         Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values))))
+    }
+
+    /// Puts [`Decoder::part`] into a slot that holds a null. What is most frequent is put together right there.
+    fn part_into(
+        &mut self,
+        schema: Option<&Arc<Schema>>,
+        reader: &mut Reader<'_>,
+        slot: &mut Value,
+        at: Step<'_>,
+    ) -> Result<()> {
+        match schema.map(|schema| frequent(schema, reader, slot)) {
+            Some(Ok(true)) => {}
+            Some(Err(error)) => return Err(self.inside(at, error)),
+            _ => *slot = self.part(schema, reader, at)?,
+        }
+        Ok(())
     }
 
     /// A value inside of another one, where Java validates what the coercions left.
@@ -191,6 +221,34 @@ impl Decoder<'_> {
         self.parser.inside(step);
         error
     }
+}
+
+/// Takes a value of a plain type that has that type; false leaves every other one where it is.
+fn frequent(schema: &Schema, reader: &mut Reader<'_>, slot: &mut Value) -> Result<bool> {
+    if schema.name().is_some() {
+        return Ok(false);
+    }
+    match (schema.kind(), reader.shape()?) {
+        (Kind::String, Shape::String) => reader.string_into(slot)?,
+        (Kind::Int32, Shape::Number) => {
+            let number = reader.number()?.as_i32();
+            slot.put(Value::I32(number));
+        }
+        (Kind::Int64, Shape::Number) => {
+            let number = reader.number()?.as_i64();
+            slot.put(Value::I64(number));
+        }
+        (Kind::Float64, Shape::Number) => {
+            let number = reader.number()?.as_f64();
+            slot.put(Value::F64(number));
+        }
+        (Kind::Boolean, Shape::Boolean) => {
+            let value = reader.boolean()?;
+            slot.put(Value::Bool(value));
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn is_number(kind: Kind) -> bool {

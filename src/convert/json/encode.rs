@@ -2,7 +2,7 @@
 
 use pipette_api::data::{Decimal, logical};
 use pipette_api::{ConnectError, Kind, Map, Result, Schema, Struct, Value};
-use pipette_json::{MAX_DEPTH, write, write_base64, write_decimal, write_string};
+use pipette_json::{MAX_DEPTH, write, write_base64, write_decimal, write_string, write_text};
 
 use crate::convert::{java, payload_refused};
 
@@ -95,6 +95,10 @@ impl Encoder {
                 let class = java::class(value);
                 Err(ConnectError::data(format!("Java class {class} does not have corresponding schema type.")))
             }
+            Value::String(text) => {
+                write_text(text, out);
+                Ok(())
+            }
             plain => write(plain, out),
         }
     }
@@ -115,12 +119,12 @@ impl Encoder {
     fn object(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let depth = deeper(depth)?;
         out.push(b'{');
-        for (index, (key, value)) in map.0.iter().enumerate() {
+        for (index, (key, value)) in map.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
             match key {
-                Value::String(name) => write_string(name.as_bytes(), out),
+                Value::String(name) => write_text(name, out),
                 // Java names a null key of an optional key schema so.
                 Value::Null if schemas.0.is_some_and(Schema::is_optional) => out.extend_from_slice(b"\"null\""),
                 other => self.nested(schemas.0, other, out, depth)?,
@@ -135,7 +139,7 @@ impl Encoder {
     fn pairs(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let depth = deeper(depth)?;
         out.push(b'[');
-        for (index, (key, value)) in map.0.iter().enumerate() {
+        for (index, (key, value)) in map.iter().enumerate() {
             out.extend_from_slice(if index > 0 { b",[" } else { b"[" });
             self.nested(schemas.0, key, out, depth)?;
             out.push(b',');
@@ -187,7 +191,7 @@ impl Encoder {
 type Schemas<'s> = (Option<&'s Schema>, Option<&'s Schema>);
 
 fn has_text_keys(map: &Map) -> bool {
-    map.0.iter().all(|(key, _)| matches!(key, Value::String(_)))
+    map.keys().are_text()
 }
 
 fn deeper(depth: usize) -> Result<usize> {

@@ -201,7 +201,7 @@ fn parameters(mut builder: SchemaBuilder, member: Option<&Reader<'_>>) -> Result
 /// Java reads the default with the silent coercions of any payload, and cannot read one of a struct at all.
 fn with_default(builder: SchemaBuilder, mut reader: Reader<'_>, parser: &mut Parser) -> Result<Arc<Schema>> {
     let schema = builder.clone().build()?;
-    let value = Decoder { parser, replace_null: true }.value(Some(&schema), &mut reader)?;
+    let value = Decoder { parser, last_array: &mut 0, replace_null: true }.value(Some(&schema), &mut reader)?;
     match value {
         Value::Null if schema.is_optional() => Ok(schema),
         Value::Null | Value::Struct(_) => Err(ConnectError::data("Invalid default value")),

@@ -99,7 +99,7 @@ fn null_and_tombstone() {
 
 #[test]
 fn payload_texts() {
-    let map = |pairs: Vec<(Value, Value)>| Value::Map(Box::new(Map(pairs)));
+    let map = |pairs: Vec<(Value, Value)>| Value::Map(Box::new(Map::from(pairs)));
     for (value, expected) in [
         (Value::F32(12.34), "12.34"),
         (Value::F64(f64::NAN), "\"NaN\""),
@@ -214,7 +214,7 @@ fn coercions_are_javas() {
         assert_eq!(payload(schema, text).unwrap(), expected, "{schema} {text}");
     }
     let pairs = r#"{"type":"map","keys":{"type":"int32"},"values":{"type":"int32"}}"#;
-    let expected = Map(vec![(Value::I32(1), Value::I32(3)), (Value::I32(2), Value::I32(2))]);
+    let expected = Map::from(vec![(Value::I32(1), Value::I32(3)), (Value::I32(2), Value::I32(2))]);
     assert_eq!(payload(pairs, "[[1,1],[2,2],[1,3]]").unwrap(), Value::Map(Box::new(expected)));
     let mut keep = converter(&[("replace.null.with.default", "false")]);
     let document = format!("{{\"schema\":{with_default},\"payload\":null}}");
@@ -389,11 +389,11 @@ fn typed() -> impl Strategy<Value = (Arc<Schema>, Value)> {
                 (build(SchemaBuilder::array(schema)), Value::Array(vec![value; count].into()))
             }),
             (inner.clone(), any::<String>()).prop_map(move |((schema, value), key)| {
-                let entries = Map(vec![(Value::text(key), value)]);
+                let entries = Map::from(vec![(Value::text(key), value)]);
                 (build(SchemaBuilder::map(Schema::of(Kind::String), schema)), Value::Map(Box::new(entries)))
             }),
             (inner.clone(), any::<i16>()).prop_map(move |((schema, value), key)| {
-                let entries = Map(vec![(Value::I16(key), value)]);
+                let entries = Map::from(vec![(Value::I16(key), value)]);
                 (build(SchemaBuilder::map(Schema::of(Kind::Int16), schema)), Value::Map(Box::new(entries)))
             }),
             (proptest::collection::vec(inner, 0..6), names).prop_map(move |(parts, names)| {

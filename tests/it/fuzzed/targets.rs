@@ -36,7 +36,7 @@ fn is_plain(value: &Value) -> bool {
         Value::F32(number) => number.is_finite() && number.to_bits() != (-0.0f32).to_bits(),
         Value::F64(number) => number.is_finite() && number.to_bits() != (-0.0f64).to_bits(),
         Value::Array(elements) => elements.iter().all(is_plain),
-        Value::Map(map) => map.0.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
+        Value::Map(map) => map.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
         Value::Struct(record) => record.values().iter().all(is_plain),
         _ => true,
     }
@@ -92,7 +92,7 @@ fn comes_back(value: &Value) -> bool {
     match value {
         Value::Bool(_) | Value::I8(_) | Value::I16(_) | Value::I32(_) | Value::I64(_) => true,
         Value::Array(elements) => elements.iter().all(comes_back),
-        Value::Map(map) => map.0.iter().all(|(key, value)| comes_back(key) && comes_back(value)),
+        Value::Map(map) => map.iter().all(|(key, value)| comes_back(key) && comes_back(value)),
         _ => false,
     }
 }

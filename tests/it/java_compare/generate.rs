@@ -322,7 +322,7 @@ fn plain(dice: &mut Dice, schema: &Schema, nulls: bool, bits: i64) -> Value {
                     entries.push((key, value(dice, values, false)));
                 }
             }
-            Value::Map(Box::new(Map(entries)))
+            Value::Map(Box::new(Map::from(entries)))
         }
         Kind::Struct => {
             // A struct that is put into a field is checked.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use pipette_api::data::Decimal;
-use pipette_api::{Blob, Datum, Kind, Map, Schema, SchemaBuilder, Struct, Value};
+use pipette_api::{Blob, Datum, Kind, Schema, SchemaBuilder, Struct, Value};
 use serde_json::{Value as Json, json};
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -146,7 +146,7 @@ fn value(json: &Json) -> Value {
         Some("array") => Value::Array(body.as_array().unwrap().iter().map(value).collect()),
         Some("map") => {
             let entries = body.as_array().unwrap().iter();
-            Value::Map(Box::new(Map(entries.map(|entry| (value(&entry[0]), value(&entry[1]))).collect())))
+            Value::Map(Box::new(entries.map(|entry| (value(&entry[0]), value(&entry[1]))).collect()))
         }
         Some("struct") => {
             let values = json[2].as_array().unwrap().iter().map(value).collect();
@@ -175,8 +175,8 @@ fn write_value(value: &Value) -> Json {
         Value::Payload(_) => unreachable!("Java has no payloads"),
         Value::Array(elements) => json!(["array", elements.iter().map(write_value).collect::<Json>()]),
         Value::Map(map) => {
-            let entry = |(key, value): &(Value, Value)| json!([write_value(key), write_value(value)]);
-            json!(["map", map.0.iter().map(entry).collect::<Json>()])
+            let entry = |(key, value): (&Value, &Value)| json!([write_value(key), write_value(value)]);
+            json!(["map", map.iter().map(entry).collect::<Json>()])
         }
         Value::Struct(record) => {
             let values: Json = record.values().iter().map(write_value).collect();

@@ -1,40 +1,27 @@
 //! Apache Kafka 4.3.1 on free loopback ports: one KRaft node from the jars that `./test --fetch` brings.
 //!
-//! A small shell stands between us and Java. It holds a pipe to this process and kills the broker when that pipe
-//! closes, so no broker outlives the tests, even one that lives in a static or whose tests were killed.
+//! `java.rs` starts the process, and sees to it that no broker outlives the tests.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::java::{JavaProcess, logging};
 use super::{free_ports, lines_of, tail, wait};
 
 /// "pipette-proofs-1" in Kafka's spelling of 16 bytes.
 const CLUSTER_ID: &str = "cGlwZXR0ZS1wcm9vZnMtMQ";
 
-/// `$1` log, `$2` folder, then the command. Signals of a terminal are for the tests; the pipe's end is for us.
-const WARDEN: &str = r#"
-trap '' INT TERM HUP
-log=$1 folder=$2; shift 2
-"$@" >>"$log" 2>&1 </dev/null &
-echo $!; exec >/dev/null 2>&1
-cat >/dev/null
-kill -KILL $!; wait $!
-rm -rf -- "$folder"
-"#;
-
 /// A running broker. It and its folder are gone when this is dropped, or when the test process ends.
 pub(crate) struct ApacheKafka {
-    /// One for each life of the broker, the last is the present one's.
-    wardens: Vec<Child>,
+    /// One for each life of the broker; the last is the present one.
+    lives: Vec<JavaProcess>,
     folder: PathBuf,
-    pid: u32,
     port: u16,
     log: PathBuf,
 }
@@ -62,35 +49,24 @@ impl ApacheKafka {
         format_storage(&settings);
 
         let log = folder.join("broker.log");
-        let mut kafka = Self { wardens: Vec::new(), folder: folder.to_owned(), pid: 0, port, log };
+        let mut kafka = Self { lives: Vec::new(), folder: folder.to_owned(), port, log };
         kafka.launch();
         kafka
     }
 
     fn launch(&mut self) {
-        let mut warden = Command::new("sh")
-            .args(["-c", WARDEN, "warden"])
-            .args([&self.log, &self.folder])
-            .arg("java")
-            .args(["-Xms128m", "-Xmx512m", &logging(), "-cp", &class_path(), "kafka.Kafka"])
-            .arg(self.folder.join("server.properties"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh starts");
-        let mut line = String::new();
-        BufReader::new(warden.stdout.take().expect("a pipe")).read_line(&mut line).expect("the broker's pid");
-        self.pid = line.trim().parse().expect("a pid");
-        self.wardens.push(warden);
+        let settings = self.folder.join("server.properties");
+        let heap = ["-Xms128m", "-Xmx512m"];
+        self.lives.push(JavaProcess::start(&self.folder, &self.log, &heap, &class_path(), "kafka.Kafka", &settings));
         self.await_answer();
     }
 
     /// SIGKILL, and a new start on the same folder and port once `meanwhile` returns.
     pub(crate) fn crash(&mut self, meanwhile: impl FnOnce()) {
-        let killed = Command::new("kill").args(["-KILL", &self.pid.to_string()]).status().expect("kill runs");
+        let killed = Command::new("kill").args(["-KILL", &self.process().pid.to_string()]).status().expect("kill runs");
         assert!(killed.success(), "the broker cannot be killed");
         wait::until("the broker's end", Duration::from_secs(10), || {
-            if self.lives() { Err(String::new()) } else { Ok(()) }
+            if self.process().lives() { Err(String::new()) } else { Ok(()) }
         });
         meanwhile();
         self.launch();
@@ -105,7 +81,7 @@ impl ApacheKafka {
         let client: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().expect("a client");
         wait::until("Apache Kafka to answer", Duration::from_secs(90), || {
-            assert!(self.lives(), "Apache Kafka ended:\n{}", tail(&self.log, 40));
+            assert!(self.process().lives(), "Apache Kafka ended:\n{}", tail(&self.log, 40));
             match client.fetch_metadata(None, Duration::from_secs(2)) {
                 Ok(metadata) if !metadata.brokers().is_empty() => Ok(()),
                 Ok(_) => Err("no broker in its own metadata".to_owned()),
@@ -114,20 +90,15 @@ impl ApacheKafka {
         });
     }
 
-    /// A dead child of the warden stays a zombie until the pipe closes.
-    fn lives(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    fn process(&self) -> &JavaProcess {
+        self.lives.last().expect("a broker that was launched")
     }
 }
 
 impl Drop for ApacheKafka {
     fn drop(&mut self) {
-        for mut warden in self.wardens.drain(..).rev() {
-            drop(warden.stdin.take());
-            // The warden ends only after the broker has: the ports are free again.
-            let _ = warden.wait();
-        }
+        // The last one first: it has to be gone before the folder is, which the first one takes away.
+        while self.lives.pop().is_some() {}
     }
 }
 
@@ -166,10 +137,6 @@ fn format_storage(settings: &Path) {
         panic!("java does not start ({error}): run ./test --fetch, or apt-get install default-jre-headless")
     });
     assert!(output.status.success(), "Kafka's storage cannot be formatted: {output:?}");
-}
-
-fn logging() -> String {
-    format!("-Dlog4j2.configurationFile={}/tests/java/log4j2.xml", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The jars, or a failure that says how to get them. They are whole when `./test --fetch` left the pom beside them.

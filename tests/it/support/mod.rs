@@ -4,6 +4,7 @@
 
 pub(crate) mod dice;
 pub(crate) mod figures;
+pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod rest;
 pub(crate) mod topic;

@@ -14,6 +14,7 @@ pub(crate) struct Worker {
     log: PathBuf,
     child: Option<Child>,
     rest: Rest,
+    options: Vec<&'static str>,
 }
 
 impl Worker {
@@ -32,7 +33,13 @@ offset.flush.interval.ms=200
         );
         let properties = folder.join("worker.properties");
         fs::write(&properties, text + &lines_of(extra)).expect("the worker's properties");
-        Self { properties, log: folder.join("worker.log"), child: None, rest: Rest::new(port) }
+        Self { properties, log: folder.join("worker.log"), child: None, rest: Rest::new(port), options: Vec::new() }
+    }
+
+    /// More options of `pipette run`.
+    pub(crate) fn with(mut self, options: &[&'static str]) -> Self {
+        self.options.extend(options);
+        self
     }
 
     /// Starts the process and does not wait for it. Its output goes to the end of the one log.
@@ -41,6 +48,7 @@ offset.flush.interval.ms=200
         let log = File::options().create(true).append(true).open(&self.log).expect("the worker's log");
         let child = Command::new(env!("CARGO_BIN_EXE_pipette"))
             .arg("run")
+            .args(&self.options)
             .arg(&self.properties)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
@@ -91,6 +99,11 @@ offset.flush.interval.ms=200
         wait::until("the worker to stop", Duration::from_secs(30), || {
             child.try_wait().expect("the worker's state").ok_or_else(|| tail(&self.log, 20))
         })
+    }
+
+    /// Of the running process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running worker").id()
     }
 
     pub(crate) fn rest(&self) -> &Rest {

@@ -24,7 +24,7 @@ const FILE_USERS: &[&str] = &[
     "src/settings/",
     "src/cli",
     "src/quickstart",
-    "src/bench.rs",
+    "src/bench/",
     "src/kafka/tls.rs",
     "src/metrics/process.rs",
 ];

@@ -19,13 +19,13 @@ pub fn text(text: &str) -> Datum {
 
 /// A schemaless map with string keys.
 pub fn map(pairs: &[(&str, Value)]) -> Datum {
-    let pairs = pairs.iter().map(|(key, value)| (Value::text(*key), value.clone())).collect();
-    Datum::schemaless(Value::Map(Box::new(pipette_api::Map(pairs))))
+    let pairs = pairs.iter().map(|(key, value)| (Value::text(*key), value.clone()));
+    Datum::schemaless(Value::Map(Box::new(pairs.collect())))
 }
 
 /// A record as a sink gets it: key null, timestamp the offset, consumed from there.
 pub fn sink_record(tp: &TopicPartition, offset: i64, value: Datum) -> SinkRecord {
-    let raw = value.value.as_str().map(|text| Body::Bytes(Text::from(text).blob().clone()));
+    let raw = value.value.as_str().map(|text| Body::Bytes(Text::from(text).to_blob()));
     let record = Record {
         partition: Some(tp.partition),
         timestamp: Some(offset),

@@ -11,7 +11,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use pipette_api::data::Map;
 use pipette_api::{Datum, Plugin, Predicate, Record, Result, Settings, Transform, Value, Verdict};
 
 pub use cases::{Case, Expected};
@@ -213,12 +212,10 @@ fn plain(value: &Value) -> Value {
     match value {
         Value::Struct(record) => {
             let names = record.schema().fields().iter().map(|field| Value::text(&*field.name));
-            Value::Map(Box::new(Map(names.zip(record.values().iter().map(plain)).collect())))
+            Value::Map(Box::new(names.zip(record.values().iter().map(plain)).collect()))
         }
         Value::Array(elements) => Value::Array(elements.iter().map(plain).collect()),
-        Value::Map(map) => {
-            Value::Map(Box::new(Map(map.0.iter().map(|(key, value)| (plain(key), plain(value))).collect())))
-        }
+        Value::Map(map) => Value::Map(Box::new(map.iter().map(|(key, value)| (plain(key), plain(value))).collect())),
         other => other.clone(),
     }
 }
@@ -227,7 +224,7 @@ fn plain(value: &Value) -> Value {
 fn without_nulls(mut record: Record) -> Record {
     for datum in [&mut record.key, &mut record.value] {
         if let Value::Map(map) = &mut datum.value {
-            map.0.retain(|(_, value)| !value.is_null());
+            **map = map.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
         }
     }
     record

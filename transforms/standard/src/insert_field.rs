@@ -1,11 +1,12 @@
 //! InsertField: adds what the record knows of itself, or a fixed text, as fields of its key or value.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use pipette_api::data::{SchemaBuilder, Text};
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct, Transform,
-    Value, Verdict,
+    ConfigDef, ConnectError, Key, Keys, KeysCache, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side,
+    Struct, Transform, Value, Verdict,
 };
 
 use crate::fields::{self, Defaults, Fields, REPLACE_NULL};
@@ -86,6 +87,7 @@ pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>
         insertions,
         replace_null: settings.get(&REPLACE_NULL)?,
         schemas: SchemaCache::new(fields::SCHEMAS),
+        keys: KeysCache::new(fields::SCHEMAS),
         topics: TopicCache::new(),
     }))
 }
@@ -95,6 +97,7 @@ struct InsertField {
     insertions: Vec<Insertion>,
     replace_null: bool,
     schemas: SchemaCache<Plan>,
+    keys: KeysCache<MapPlan>,
     topics: TopicCache<Text>,
 }
 
@@ -120,6 +123,13 @@ enum Source {
 struct Plan {
     schema: Arc<Schema>,
     defaults: Defaults,
+}
+
+/// What is known of the keys of maps.
+struct MapPlan {
+    keys: Arc<Keys>,
+    /// Where each insertion goes.
+    places: Box<[usize]>,
 }
 
 /// What a record knows of itself, held while its key or value is changed.
@@ -166,19 +176,44 @@ impl InsertField {
         Ok(())
     }
 
-    fn insert_schemaless(&self, map: &mut Map, facts: &Facts) -> Result<()> {
+    fn insert_schemaless(&mut self, map: &mut Map, facts: &Facts) -> Result<()> {
         refuse_missing_offset(&self.insertions, facts)?;
-        map.0.reserve(self.insertions.len());
-        for insertion in &self.insertions {
-            let value = insertion.source.value(facts);
-            match map.position(&insertion.name) {
-                // A record without partition or timestamp says nothing, so what stands there stays.
-                _ if value.is_null() => {}
-                Some(index) => map.0[index].1 = value,
-                None => map.0.push((Value::String(insertion.key.clone()), value)),
+        let said = |insertion: &&Insertion| !insertion.source.says_nothing(facts);
+        if !self.insertions.iter().all(|insertion| said(&insertion)) {
+            // A record without partition or timestamp says nothing, so what stands there stays.
+            for insertion in self.insertions.iter().filter(said) {
+                map.set(&insertion.name, insertion.source.value(facts));
             }
+            return Ok(());
         }
+        let insertions = &self.insertions;
+        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, insertions)));
+        map.reshape(Arc::clone(&plan.keys), |values| {
+            values.reserve(plan.keys.len() - values.len());
+            for (insertion, index) in insertions.iter().zip(&plan.places) {
+                let value = insertion.source.value(facts);
+                match values.get_mut(*index) {
+                    Some(place) => *place = value,
+                    None => values.push(value),
+                }
+            }
+        });
         Ok(())
+    }
+}
+
+impl MapPlan {
+    fn new(keys: &Keys, insertions: &[Insertion]) -> Self {
+        let mut all = keys.to_vec();
+        let place = |insertion: &Insertion| {
+            let key = Value::String(insertion.key.clone());
+            all.iter().position(|known| *known == key).unwrap_or_else(|| {
+                all.push(key);
+                all.len() - 1
+            })
+        };
+        let places = insertions.iter().map(place).collect();
+        Self { keys: Arc::new(Keys::from(all)), places }
     }
 }
 
@@ -230,6 +265,14 @@ impl Insertion {
 }
 
 impl Source {
+    fn says_nothing(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Partition => facts.partition.is_none(),
+            Self::Timestamp => facts.timestamp.is_none(),
+            Self::Topic | Self::Offset | Self::Static(_) => false,
+        }
+    }
+
     fn value(&self, facts: &Facts) -> Value {
         match self {
             Self::Topic => Value::String(facts.topic.clone()),
@@ -249,17 +292,19 @@ mod tests {
 
     #[test]
     fn records_share_what_is_inserted() {
-        let config = ConfigMap::from([("topic.field".to_owned(), "t".to_owned())]);
+        let field = "the name of the topic it came from".to_owned();
+        let config = ConfigMap::from([("topic.field".to_owned(), field)]);
         let mut insert = make(&Settings::new(config, &CONFIG), Side::Value).unwrap();
         let mut texts = |topic: &str| {
             let mut record = Record::new(topic.into(), Datum::schemaless(Value::Map(Box::default())));
             insert.apply(&mut record).unwrap();
             let Value::Map(map) = record.value.value else { panic!("still a map") };
-            let [(Value::String(key), Value::String(value))] = &map.0[..] else { panic!("one member: {map:?}") };
+            let Some((Value::String(key), Value::String(value))) = map.iter().next() else { panic!("empty: {map:?}") };
             (key.as_bytes().as_ptr(), value.as_bytes().as_ptr(), value.as_str().to_owned())
         };
-        let (first, other, second) = (texts("labs"), texts("other"), texts("labs"));
+        let (first, other, second) =
+            (texts("labs.results.of.all.instruments"), texts("other"), texts("labs.results.of.all.instruments"));
         assert_eq!(first, second, "no text of its own per record");
-        assert_eq!((first.2.as_str(), other.2.as_str()), ("labs", "other"));
+        assert_eq!((first.2.as_str(), other.2.as_str()), ("labs.results.of.all.instruments", "other"));
     }
 }

@@ -1,12 +1,13 @@
 //! ReplaceField: leaves fields out and gives others new names.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use pipette_api::config::{FromText, checks};
 use pipette_api::data::Text;
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct, Transform, Value,
-    Verdict,
+    ConfigDef, ConnectError, Key, Keys, KeysCache, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct,
+    Transform, Value, Verdict,
 };
 
 use crate::fields::{self, Defaults, Fields, REPLACE_NULL};
@@ -51,7 +52,13 @@ pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>
         names.rename(old, new);
     }
     let replace_null = settings.get(&REPLACE_NULL)?;
-    Ok(Box::new(ReplaceField { side, names, replace_null, schemas: SchemaCache::new(fields::SCHEMAS) }))
+    Ok(Box::new(ReplaceField {
+        side,
+        names,
+        replace_null,
+        schemas: SchemaCache::new(fields::SCHEMAS),
+        keys: KeysCache::new(fields::SCHEMAS),
+    }))
 }
 
 struct ReplaceField {
@@ -59,6 +66,7 @@ struct ReplaceField {
     names: Names,
     replace_null: bool,
     schemas: SchemaCache<Plan>,
+    keys: KeysCache<MapPlan>,
 }
 
 /// What the configuration says of names. By bytes, because the names in a map need no second UTF-8 check, and sorted by
@@ -116,6 +124,13 @@ struct Plan {
     defaults: Defaults,
 }
 
+/// What is known of the keys of maps.
+struct MapPlan {
+    keys: Arc<Keys>,
+    /// The places of the values to leave out, the last one first.
+    left_out: Box<[usize]>,
+}
+
 impl Transform for ReplaceField {
     fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
         let datum = self.side.of_mut(record);
@@ -143,29 +158,42 @@ impl ReplaceField {
         Ok(())
     }
 
-    fn replace_schemaless(&self, map: &mut Map) {
-        let mut renamed = false;
-        map.0.retain_mut(|(key, _)| {
-            let Value::String(name) = key else { return self.names.keep_others };
-            let (keep, new_name) = self.names.fate(name.as_bytes());
-            if let Some((_, new_name)) = new_name.filter(|_| keep) {
-                *name = new_name.clone();
-                renamed = true;
-            }
-            keep
+    fn replace_schemaless(&mut self, map: &mut Map) {
+        let names = &self.names;
+        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, names)));
+        map.reshape(Arc::clone(&plan.keys), |values| {
+            plan.left_out.iter().for_each(|index| drop(values.remove(*index)))
         });
-        if renamed {
-            self.names.new.iter().for_each(|name| keep_last_of(name, map));
+    }
+}
+
+impl MapPlan {
+    fn new(keys: &Keys, names: &Names) -> Self {
+        let mut kept: Vec<(usize, Value)> = Vec::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            let (keep, new_name) = match key {
+                Value::String(name) => names.fate(name.as_bytes()),
+                _ => (names.keep_others, None),
+            };
+            if keep {
+                let key = new_name.map_or_else(|| key.clone(), |(_, name)| Value::String(name.clone()));
+                kept.push((index, key));
+            }
         }
+        for name in &names.new {
+            keep_last_of(name, &mut kept);
+        }
+        let left_out = (0..keys.len()).rev().filter(|index| kept.iter().all(|(kept, _)| kept != index)).collect();
+        Self { keys: Arc::new(Keys::from(kept.into_iter().map(|(_, key)| key).collect::<Vec<_>>())), left_out }
     }
 }
 
 /// A member of the new name may stand there already; the one that comes last wins.
-fn keep_last_of(name: &Text, map: &mut Map) {
+fn keep_last_of(name: &Text, kept: &mut Vec<(usize, Value)>) {
     let has_name = |key: &Value| matches!(key, Value::String(text) if text == name);
-    let mut more = map.0.iter().filter(|(key, _)| has_name(key)).count();
+    let mut more = kept.iter().filter(|(_, key)| has_name(key)).count();
     if more > 1 {
-        map.0.retain(|(key, _)| {
+        kept.retain(|(_, key)| {
             let same = has_name(key);
             more -= usize::from(same);
             !same || more == 0

@@ -48,7 +48,7 @@ fn shapes() -> Vec<Datum> {
         (Kind::Bytes, Value::Bytes(b"\xFF\x00".as_slice().into())),
     ];
     shapes.extend(primitives.map(|(kind, value)| Datum::new(Schema::of(kind), value)));
-    let map = |members: Vec<(Value, Value)>| Value::Map(Box::new(Map(members)));
+    let map = |members: Vec<(Value, Value)>| Value::Map(Box::new(Map::from(members)));
     shapes.extend([
         Datum::schemaless(Value::Array(Box::new([Value::Null, Value::I8(1), map(vec![])]))),
         Datum::schemaless(map(vec![])),

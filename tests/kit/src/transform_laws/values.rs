@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use pipette_api::data::{Blob, Decimal, Map, logical};
+use pipette_api::data::{Blob, Decimal, logical};
 use pipette_api::{Datum, Kind, Schema, SchemaBuilder, Struct, Value};
 use serde_json::Value as Json;
 
@@ -100,10 +100,12 @@ fn value(name: &str, json: &Json, schema: &Arc<Schema>) -> Value {
         ("array", Json::Array(elements)) => {
             Value::Array(elements.iter().map(|element| child(element, schema.value_schema())).collect())
         }
-        ("map", Json::Object(members)) => Value::Map(Box::new(Map(members
-            .iter()
-            .map(|(key, member)| (Value::text(key.as_str()), child(member, schema.value_schema())))
-            .collect()))),
+        ("map", Json::Object(members)) => Value::Map(Box::new(
+            members
+                .iter()
+                .map(|(key, member)| (Value::text(key.as_str()), child(member, schema.value_schema())))
+                .collect(),
+        )),
         ("struct", Json::Object(members)) => {
             let mut record = Struct::new(Arc::clone(schema));
             for (key, member) in members {
@@ -123,10 +125,9 @@ fn free(name: &str, json: &Json) -> Value {
             Some((tag, json)) if tag.starts_with('$') => {
                 scalar(&tag[1..], json).unwrap_or_else(|| panic!("{name}: {json} is no {tag}"))
             }
-            _ => Value::Map(Box::new(Map(members
-                .iter()
-                .map(|(key, member)| (Value::text(key.as_str()), free(name, member)))
-                .collect()))),
+            _ => Value::Map(Box::new(
+                members.iter().map(|(key, member)| (Value::text(key.as_str()), free(name, member))).collect(),
+            )),
         },
         Json::Array(elements) => Value::Array(elements.iter().map(|element| free(name, element)).collect()),
         Json::Null => Value::Null,

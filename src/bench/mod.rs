@@ -1,9 +1,13 @@
 //! `pipette bench`: what the worker costs beside bare librdkafka, and what it costs when it does nothing.
 //!
 //! Each measured thing is a process of its own, so that the CPU time of one cannot be mistaken for that of another. The
-//! command line calls [`command`] and [`run`]; docs/proofs/README.md tells how figures are recorded.
+//! command line calls [`command`] and [`run`]; docs/proofs/README.md tells how figures are recorded. The bare loops are
+//! hidden modes of the same command; the proof `tests/it/beside_java` starts them too, beside Apache's worker.
 
-use std::collections::BTreeMap;
+pub mod discard;
+pub mod process;
+pub mod record;
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::net::TcpListener;
@@ -16,13 +20,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgMatches, value_parser};
 use serde_json::json;
 
-use crate::kafka::loop_bench::{TopicSize, bare_producer_loop};
-
-/// A line of a laboratory export; the newline comes on top.
-const LINE_BYTES: usize = 720;
-
-/// `/proc` counts CPU time in these, on every Linux that Rust's standard library supports.
-const TICKS_PER_SECOND: f64 = 100.0;
+use self::process::{cpu_seconds, peak_mib, resident_mib};
+use self::record::{RECORD_BYTES, record};
+use crate::kafka::loop_bench::{TopicSize, bare_consumer_loop, bare_producer_loop};
+use crate::kafka::properties::ClientProperties;
 
 /// A worker that has just started still frees what starting took.
 const IDLE: Duration = Duration::from_secs(3);
@@ -43,15 +44,26 @@ pub fn command() -> clap::Command {
         .arg(number("records", "300000", "Lines of 720 bytes in the file"))
         .arg(number("rounds", "3", "How often both are measured, in turns; the median counts"))
         .arg(Arg::new("bare-loop").long("bare-loop").num_args(2).value_names(["FILE", "TOPIC"]).hide(true))
+        .arg(Arg::new("bare-consumer").long("bare-consumer").value_name("TOPIC").hide(true))
 }
 
-/// Runs the benchmark. `producer` are the librdkafka properties that the worker gives its producers, without
-/// `bootstrap.servers`: the bare loop uses the same.
-pub fn run(arguments: &ArgMatches, producer: &BTreeMap<String, String>) -> Result<()> {
+/// The librdkafka properties that the worker gives its clients, without `bootstrap.servers`: the bare loops use the same.
+pub struct Clients {
+    /// Of a source task.
+    pub producer: ClientProperties,
+    /// Of a sink task.
+    pub consumer: ClientProperties,
+}
+
+/// Runs the benchmark.
+pub fn run(arguments: &ArgMatches, clients: Clients) -> Result<()> {
     let bootstrap: &String = arguments.get_one("bootstrap").context("--bootstrap is missing")?;
     if let Some(mut parts) = arguments.get_many::<String>("bare-loop") {
         let (file, topic) = (parts.next().context("FILE is missing")?, parts.next().context("TOPIC is missing")?);
-        return bare_loop_child(Path::new(file), topic, bootstrap, producer);
+        return bare_loop_child(Path::new(file), topic, bootstrap, clients.producer);
+    }
+    if let Some(topic) = arguments.get_one::<String>("bare-consumer") {
+        return bare_consumer_child(topic, bootstrap, clients.consumer);
     }
     let records = *arguments.get_one::<u32>("records").context("--records is missing")?;
     let rounds = *arguments.get_one::<u32>("rounds").context("--rounds is missing")?;
@@ -70,7 +82,7 @@ pub fn run(arguments: &ArgMatches, producer: &BTreeMap<String, String>) -> Resul
         loops.push(bare);
     }
     let (worker, bare) = (median(workers)?, median(loops)?);
-    say(&format!("bench: {records} records of {LINE_BYTES} bytes, median of {rounds} rounds"))?;
+    say(&format!("bench: {records} records of {RECORD_BYTES} bytes, median of {rounds} rounds"))?;
     say(&format!("bench: worker     {}", worker.show(records)))?;
     say(&format!("bench: librdkafka {}", bare.show(records)))?;
     say(&format!(
@@ -148,15 +160,27 @@ fn measure_bare_loop(bootstrap: &str, file: &Path, topic: &str) -> Result<Cost> 
     }
 }
 
-/// In the child: prints seconds and CPU seconds of the loop alone, without reading the file.
-fn bare_loop_child(file: &Path, topic: &str, bootstrap: &str, producer: &BTreeMap<String, String>) -> Result<()> {
+/// In the child: prints seconds and CPU seconds of the loop alone, without reading the file, and its peak of memory
+/// without the file's bytes.
+fn bare_loop_child(file: &Path, topic: &str, bootstrap: &str, mut properties: ClientProperties) -> Result<()> {
     let text = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let mut properties = producer.clone();
     properties.insert("bootstrap.servers".into(), bootstrap.into());
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let (began, cpu) = (Instant::now(), cpu_seconds("self")?);
     bare_producer_loop(&properties, topic, lines)?;
-    say(&format!("{} {}", began.elapsed().as_secs_f64(), cpu_seconds("self")? - cpu))
+    let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds("self")? - cpu);
+    #[expect(clippy::cast_precision_loss, reason = "a file of 2^52 bytes is not benchmarked")]
+    let file = text.len() as f64 / f64::from(1 << 20);
+    say(&format!("{seconds} {cpu} {}", peak_mib("self")? - file))
+}
+
+/// In the child: prints seconds from the first record to the last, CPU seconds of the whole and the peak of memory.
+fn bare_consumer_child(topic: &str, bootstrap: &str, mut properties: ClientProperties) -> Result<()> {
+    let records = TopicSize::watch(bootstrap, topic)?.records()?;
+    properties.insert("bootstrap.servers".into(), bootstrap.into());
+    let cpu = cpu_seconds("self")?;
+    let seconds = bare_consumer_loop(&properties, topic, records)?.as_secs_f64();
+    say(&format!("{seconds} {} {}", cpu_seconds("self")? - cpu, peak_mib("self")?))
 }
 
 fn measure_idle(folder: &Path, bootstrap: &str, arguments: &[&str]) -> Result<String> {
@@ -227,9 +251,7 @@ impl Process {
     }
 
     fn resident_mib(&self) -> Result<f64> {
-        let status = read_proc(&self.0.id().to_string(), "status")?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        kib.map(|kib: f64| kib / 1024.0).context("the kernel does not tell the process's memory")
+        resident_mib(&self.0.id().to_string())
     }
 }
 
@@ -239,24 +261,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// User and system time so far, of all threads.
-fn cpu_seconds(pid: &str) -> Result<f64> {
-    ticks(&read_proc(pid, "stat")?).map(|ticks| ticks / TICKS_PER_SECOND).context("an unknown form of /proc/PID/stat")
-}
-
-/// Fields 14 and 15. The program's name, field 2, may hold blanks and brackets: counting starts behind the last one.
-fn ticks(stat: &str) -> Option<f64> {
-    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
-    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(user + system)
-}
-
-fn read_proc(pid: &str, file: &str) -> Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/{file}")).with_context(|| {
-        format!("/proc/{pid}/{file} cannot be read: the process has ended, or this is not Linux, which bench needs")
-    })
 }
 
 /// A folder that goes with the benchmark.
@@ -281,25 +285,12 @@ fn write_lines(path: &Path, records: u32) -> Result<()> {
     let write = || {
         let mut file = BufWriter::new(File::create(path)?);
         for n in 0..records {
-            file.write_all(line(n).as_bytes())?;
+            file.write_all(record(n).as_bytes())?;
             file.write_all(b"\n")?;
         }
         file.flush()
     };
     write().with_context(|| format!("{} cannot be written", path.display()))
-}
-
-/// A row of measured values, different in each line so that nothing compresses or caches it away.
-fn line(n: u32) -> String {
-    let mut seed = u64::from(n) + 1;
-    let cells = std::iter::repeat_with(|| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        format!(",{}.{:04}", seed >> 54, (seed >> 40) % 10_000)
-    });
-    // A cell has six bytes or more.
-    let mut text = format!("sample-{n:08}{}", cells.take(LINE_BYTES / 6).collect::<Vec<_>>().concat());
-    text.truncate(LINE_BYTES);
-    text
 }
 
 fn free_port() -> Result<u16> {
@@ -314,28 +305,6 @@ fn say(line: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_of_one_length_and_differ() {
-        assert_eq!((line(0).len(), line(7_000_000).len()), (LINE_BYTES, LINE_BYTES));
-        assert_ne!(line(1)[20..], line(2)[20..]);
-        assert!(!line(3).contains('\n'));
-    }
-
-    #[test]
-    fn cpu_time_is_read_behind_a_name_with_brackets() {
-        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0";
-        assert_eq!(ticks(stat), Some(200.0));
-        assert_eq!(ticks("42 (short) S 1"), None);
-    }
-
-    #[test]
-    fn this_process_has_used_cpu_time() {
-        let before = cpu_seconds("self").unwrap();
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(60) {}
-        assert!(cpu_seconds("self").unwrap() > before);
-    }
 
     #[test]
     fn the_median_goes_by_cpu_time() {

@@ -178,12 +178,11 @@ impl JsonConverter {
         let (Some(schema), Some((mut start, value)), false) = (schema, payload, strangers) else {
             return Err(ConnectError::data(NO_ENVELOPE));
         };
-        let value = match value {
-            Some(value) => value,
-            None => {
-                let value = self.decoder().value(schema.as_ref(), &mut start);
-                value.map_err(|error| self.inside(b"payload", error))?
-            }
+        let value = if let Some(value) = value {
+            value
+        } else {
+            let value = self.decoder().value(schema.as_ref(), &mut start);
+            value.map_err(|error| self.inside(b"payload", error))?
         };
         Ok(Datum { schema, value })
     }

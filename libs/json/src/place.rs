@@ -72,6 +72,6 @@ mod tests {
         assert_eq!(path(&[Element(0), Member(b"a.b"), Member(b"")]), "[0][\"a.b\"][\"\"]");
         let long = path(&[Element(1); 1000]);
         assert_eq!(long, format!("{0}…{0}", "[1]".repeat(8)));
-        assert_eq!(path(&[Member(&[b'x'; 1 << 20])]), format!("{}…", "x".repeat(40)));
+        assert_eq!(path(&[Member(&vec![b'x'; 1 << 20])]), format!("{}…", "x".repeat(40)));
     }
 }

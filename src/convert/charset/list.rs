@@ -36,7 +36,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "iso_646.irv:1983",
             "us",
         ],
-        Rules { removed: &[(0x80, 0xFF)], ..Rules::single(&encoding_rs::WINDOWS_1252) },
+        Rules { removed: &[(0x80, 0xFF)], ..Rules::single(encoding_rs::WINDOWS_1252) },
     ),
     table(
         "ISO-8859-1",
@@ -56,7 +56,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "l1",
             "latin1",
         ],
-        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(&encoding_rs::WINDOWS_1252) },
+        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(encoding_rs::WINDOWS_1252) },
     ),
     table(
         "ISO-8859-2",
@@ -75,7 +75,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "l2",
             "latin2",
         ],
-        Rules::single(&encoding_rs::ISO_8859_2),
+        Rules::single(encoding_rs::ISO_8859_2),
     ),
     table(
         "ISO-8859-3",
@@ -94,7 +94,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "l3",
             "latin3",
         ],
-        Rules::single(&encoding_rs::ISO_8859_3),
+        Rules::single(encoding_rs::ISO_8859_3),
     ),
     table(
         "ISO-8859-4",
@@ -113,7 +113,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "l4",
             "latin4",
         ],
-        Rules::single(&encoding_rs::ISO_8859_4),
+        Rules::single(encoding_rs::ISO_8859_4),
     ),
     table(
         "ISO-8859-5",
@@ -131,7 +131,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "iso-ir-144",
             "iso8859_5",
         ],
-        Rules::single(&encoding_rs::ISO_8859_5),
+        Rules::single(encoding_rs::ISO_8859_5),
     ),
     table(
         "ISO-8859-6",
@@ -151,7 +151,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "iso-ir-127",
             "iso8859_6",
         ],
-        Rules::single(&encoding_rs::ISO_8859_6),
+        Rules::single(encoding_rs::ISO_8859_6),
     ),
     table(
         "ISO-8859-7",
@@ -173,7 +173,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "iso8859_7",
             "sun_eu_greek",
         ],
-        Rules::single(&encoding_rs::ISO_8859_7),
+        Rules::single(encoding_rs::ISO_8859_7),
     ),
     table(
         "ISO-8859-8",
@@ -191,7 +191,7 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "iso-ir-138",
             "iso8859_8",
         ],
-        Rules::single(&encoding_rs::ISO_8859_8),
+        Rules::single(encoding_rs::ISO_8859_8),
     ),
     table(
         "ISO-8859-9",
@@ -210,12 +210,12 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "l5",
             "latin5",
         ],
-        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(&encoding_rs::WINDOWS_1254) },
+        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(encoding_rs::WINDOWS_1254) },
     ),
     table(
         "ISO-8859-13",
         &["8859_13", "ISO8859-13", "iso8859_13", "iso_8859-13"],
-        Rules::single(&encoding_rs::ISO_8859_13),
+        Rules::single(encoding_rs::ISO_8859_13),
     ),
     table(
         "ISO-8859-15",
@@ -237,79 +237,63 @@ pub(super) static CHARSETS: [Charset; 46] = [
             "csISOlatin0",
             "csISOlatin9",
         ],
-        Rules::single(&encoding_rs::ISO_8859_15),
+        Rules::single(encoding_rs::ISO_8859_15),
     ),
     table(
         "ISO-8859-16",
         &["ISO8859_16", "ISO_8859-16", "ISO_8859-16:2001", "csISO885916", "iso-ir-226", "l10", "latin10"],
-        Rules::single(&encoding_rs::ISO_8859_16),
+        Rules::single(encoding_rs::ISO_8859_16),
     ),
     table(
         "x-iso-8859-11",
         &["iso-8859-11", "iso8859_11"],
-        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(&encoding_rs::WINDOWS_874) },
+        Rules { changed: &[(0x80, 32, 0x80)], ..Rules::single(encoding_rs::WINDOWS_874) },
     ),
     table(
         "TIS-620",
         &["tis620", "tis620.2533"],
-        Rules { removed: &[(0x80, 0x9F)], ..Rules::single(&encoding_rs::WINDOWS_874) },
+        Rules { removed: &[(0x80, 0x9F)], ..Rules::single(encoding_rs::WINDOWS_874) },
     ),
     table(
         "x-windows-874",
         &["ms-874", "ms874", "windows-874"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_874) },
+        Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_874) },
     ),
-    table(
-        "windows-1250",
-        &["cp1250", "cp5346"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1250) },
-    ),
+    table("windows-1250", &["cp1250", "cp5346"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1250) }),
     table(
         "windows-1251",
         &["ansi-1251", "cp1251", "cp5347"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1251) },
+        Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1251) },
     ),
     table(
         "windows-1252",
         &["cp1252", "cp5348", "ibm-1252", "ibm1252"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1252) },
+        Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1252) },
     ),
-    table(
-        "windows-1253",
-        &["cp1253", "cp5349"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1253) },
-    ),
-    table(
-        "windows-1254",
-        &["cp1254", "cp5350"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1254) },
-    ),
+    table("windows-1253", &["cp1253", "cp5349"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1253) }),
+    table("windows-1254", &["cp1254", "cp5350"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1254) }),
     table(
         "windows-1255",
         &["cp1255"],
-        Rules { controls: false, removed: &[(0xCA, 0xCA)], ..Rules::single(&encoding_rs::WINDOWS_1255) },
+        Rules { controls: false, removed: &[(0xCA, 0xCA)], ..Rules::single(encoding_rs::WINDOWS_1255) },
     ),
-    table("windows-1256", &["cp1256"], Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1256) }),
-    table(
-        "windows-1257",
-        &["cp1257", "cp5353"],
-        Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1257) },
-    ),
-    table("windows-1258", &["cp1258"], Rules { controls: false, ..Rules::single(&encoding_rs::WINDOWS_1258) }),
-    table("KOI8-R", &["cskoi8r", "koi8", "koi8_r"], Rules::single(&encoding_rs::KOI8_R)),
+    table("windows-1256", &["cp1256"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1256) }),
+    table("windows-1257", &["cp1257", "cp5353"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1257) }),
+    table("windows-1258", &["cp1258"], Rules { controls: false, ..Rules::single(encoding_rs::WINDOWS_1258) }),
+    table("KOI8-R", &["cskoi8r", "koi8", "koi8_r"], Rules::single(encoding_rs::KOI8_R)),
     table(
         "KOI8-U",
         &["koi8_u"],
-        Rules { changed: &[(0xAE, 1, 0x255D), (0xBE, 1, 0x256C)], ..Rules::single(&encoding_rs::KOI8_U) },
+        Rules { changed: &[(0xAE, 1, 0x255D), (0xBE, 1, 0x256C)], ..Rules::single(encoding_rs::KOI8_U) },
     ),
-    table("IBM866", &["866", "cp866", "csIBM866", "ibm-866"], Rules::single(&encoding_rs::IBM866)),
-    table("x-MacRoman", &["MacRoman"], Rules::single(&encoding_rs::MACINTOSH)),
+    table("IBM866", &["866", "cp866", "csIBM866", "ibm-866"], Rules::single(encoding_rs::IBM866)),
+    table("x-MacRoman", &["MacRoman"], Rules::single(encoding_rs::MACINTOSH)),
     table(
         "x-MacCyrillic",
         &["MacCyrillic"],
         Rules {
             changed: &[(0xA2, 1, 0xA2), (0xB6, 1, 0x2202), (0xFF, 1, 0xA4)],
-            ..Rules::single(&encoding_rs::X_MAC_CYRILLIC)
+            ..Rules::single(encoding_rs::X_MAC_CYRILLIC)
         },
     ),
     wide(

@@ -13,7 +13,7 @@ pub(super) const SHIFT_JIS: Rules = Rules {
         (0x81CA, 1, 0xAC),
     ],
     written: &[(0xA5, 0x5C), (0x203E, 0x7E)],
-    ..Rules::double(&encoding_rs::SHIFT_JIS)
+    ..Rules::double(encoding_rs::SHIFT_JIS)
 };
 
 pub(super) const WINDOWS_31J: Rules = Rules {
@@ -32,7 +32,7 @@ pub(super) const WINDOWS_31J: Rules = Rules {
         (0x3094, 0x8394),
     ],
     unloved: &[(0xED40, 0xEEFC)],
-    ..Rules::double(&encoding_rs::SHIFT_JIS)
+    ..Rules::double(encoding_rs::SHIFT_JIS)
 };
 
 pub(super) const GBK: Rules = Rules {
@@ -53,7 +53,7 @@ pub(super) const GBK: Rules = Rules {
         (0xFE80, 17, 0xE844),
         (0xFE92, 15, 0xE856),
     ],
-    ..Rules::double(&encoding_rs::GBK)
+    ..Rules::double(encoding_rs::GBK)
 };
 
 pub(super) const GB2312: Rules = Rules {
@@ -78,7 +78,7 @@ pub(super) const GB2312: Rules = Rules {
         (0xF8A1, 0xFEFE),
     ],
     changed: &[(0xA1A4, 1, 0x30FB), (0xA1AA, 1, 0x2015)],
-    ..Rules::double(&encoding_rs::GBK)
+    ..Rules::double(encoding_rs::GBK)
 };
 
 pub(super) const BIG5: Rules = Rules {
@@ -121,15 +121,15 @@ pub(super) const BIG5: Rules = Rules {
         (0xC7F3, 10, 0x2474),
     ],
     unloved: &[(0xA15A, 0xA15A), (0xA1FE, 0xA240), (0xA2CC, 0xA2CC), (0xA2CE, 0xA2CE)],
-    ..Rules::double(&encoding_rs::BIG5)
+    ..Rules::double(encoding_rs::BIG5)
 };
 
 pub(super) const EUC_KR: Rules = Rules {
     trail: 0xA1,
     removed: &[(0x81A1, 0xA0FE)],
     changed: &[(0xA2E8, 1, 0x327E)],
-    ..Rules::double(&encoding_rs::EUC_KR)
+    ..Rules::double(encoding_rs::EUC_KR)
 };
 
 pub(super) const WINDOWS_949: Rules =
-    Rules { changed: &[(0xC9A1, 94, 0xE000), (0xFEA1, 94, 0xE05E)], ..Rules::double(&encoding_rs::EUC_KR) };
+    Rules { changed: &[(0xC9A1, 94, 0xE000), (0xFEA1, 94, 0xE05E)], ..Rules::double(encoding_rs::EUC_KR) };

@@ -59,7 +59,7 @@ const NONE: u16 = 0xFFFD;
 
 #[derive(Debug)]
 pub(super) struct Table {
-    single: [u16; 256],
+    single: Vec<u16>,
     /// By first byte and second byte; empty for first bytes that begin no pair.
     pairs: Vec<Vec<u16>>,
     /// Code by character; 0 is in no set but for U+0000.
@@ -68,10 +68,11 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(rules: &Rules) -> Self {
-        let mut table = Self { single: [NONE; 256], pairs: Vec::new(), codes: vec![0; 1 << 16] };
-        for (byte, place) in (0..).zip(&mut table.single) {
-            *place = rules.character(byte);
-        }
+        let mut table = Self {
+            single: (0..=0xFF).map(|byte| rules.character(byte)).collect(),
+            pairs: Vec::new(),
+            codes: vec![0; 1 << 16],
+        };
         for lead in 0..=u8::MAX {
             let single = table.single[usize::from(lead)] != NONE;
             let code = |trail| u16::from_be_bytes([lead, trail]);
@@ -90,7 +91,8 @@ impl Table {
         let pairs = (0..=u8::MAX).zip(&self.pairs).flat_map(|(lead, row)| {
             (0..=u8::MAX).zip(row).map(move |(trail, char)| (u16::from_be_bytes([lead, trail]), *char))
         });
-        let all: Vec<(u16, u16)> = (0..).zip(self.single).chain(pairs).filter(|(_, char)| *char != NONE).collect();
+        let all: Vec<(u16, u16)> =
+            (0..).zip(self.single.iter().copied()).chain(pairs).filter(|(_, char)| *char != NONE).collect();
         let unloved = |code: u16| rules.unloved.iter().any(|(from, to)| (*from..=*to).contains(&code));
         let (last, first): (Vec<_>, Vec<_>) = all.into_iter().partition(|(code, _)| unloved(*code));
         for (code, char) in first.into_iter().chain(last).chain(rules.written.iter().map(|(char, code)| (*code, *char)))

@@ -84,14 +84,12 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, refused: Option<u16>) -> String
     while let Some(first) = units.next() {
         let char = match first {
             unit if Some(unit) == refused => None,
-            0xD800..=0xDBFF => match units.next() {
-                Some(second) => char::decode_utf16([first, second]).next().and_then(Result::ok),
-                None => {
-                    // What is left of the text is one fault.
-                    whole = true;
-                    None
-                }
-            },
+            0xD800..=0xDBFF => {
+                let second = units.next();
+                // What is left of the text is one fault.
+                whole |= second.is_none();
+                second.and_then(|second| char::decode_utf16([first, second]).next()?.ok())
+            }
             unit => char::from_u32(u32::from(unit)),
         };
         text.push(char.unwrap_or(char::REPLACEMENT_CHARACTER));

@@ -7,8 +7,10 @@ use pipette::plugins::Plugins;
 use pipette_api::{Blob, ConfigMap, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Value};
 use pipette_json::{Document, Parser, parse, write};
 
-/// A target by its name, which is also that of its corpus.
-pub static ALL: [(&str, fn(&[u8])); 4] =
+pub type Target = fn(&[u8]);
+
+/// By name, which is also that of the corpus.
+pub static ALL: [(&str, Target); 4] =
     [("json", json), ("envelope", envelope), ("header", header), ("pattern", pattern)];
 
 /// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
@@ -58,7 +60,7 @@ pub fn envelope(bytes: &[u8]) {
     let mut buffer = Vec::new();
     match converter.encode("t", "h", &datum, &mut buffer) {
         Ok(None) => assert!(datum.is_null()),
-        Ok(Some(text)) => assert_eq!(read(&mut converter, &text.to_vec()).unwrap(), datum, "{}", shown(text)),
+        Ok(Some(text)) => assert_eq!(read(&mut converter, text).unwrap(), datum, "{}", shown(text)),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Data);
             let text = error.to_string();

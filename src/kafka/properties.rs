@@ -144,7 +144,7 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
         ("group.id", group),
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
-        ("queued.max.messages.kbytes", "16384"),
+        ("queued.max.messages.kbytes", "8192"),
         ("client.id", client_id),
     ]);
     layers(&mut properties, worker, "consumer.", connector)?;

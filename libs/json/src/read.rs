@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use pipette_api::{ConnectError, Result, Text};
 
+use crate::decimal::decimal_from_text;
 use crate::number::{MAX_NUMBER, Number};
 use crate::scan;
 
@@ -130,6 +131,7 @@ impl<'a> Reader<'a> {
             return Err(self.fail("a digit"));
         }
         let mut integer = true;
+        let mut long_exponent = false;
         if self.eat(b'.') {
             integer = false;
             self.digits()?;
@@ -138,12 +140,17 @@ impl<'a> Reader<'a> {
             integer = false;
             self.pos += 1;
             let _sign = self.eat(b'-') || self.eat(b'+');
+            let exponent = self.pos;
             self.digits()?;
+            long_exponent = self.pos - exponent > 9;
         }
         if self.pos - start > MAX_NUMBER {
             return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
         }
         let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
+        if long_exponent && decimal_from_text(text).is_none() {
+            return Err(Self::refuse(start, "the exponent of a number leaves 32 bits"));
+        }
         Ok(Number::new(text, integer, low))
     }
 

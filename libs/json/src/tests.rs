@@ -3,7 +3,7 @@
 use pipette_api::{Blob, ErrorKind, Map, Value};
 use proptest::prelude::*;
 
-use crate::{Document, MAX_DEPTH, Parser, parse, write};
+use crate::{Document, MAX_DEPTH, Parser, parse, unique, write};
 
 fn blob(text: impl Into<Vec<u8>>) -> Blob {
     Blob::whole(text.into()).unwrap()
@@ -58,6 +58,8 @@ fn of_equal_names_the_last_value_wins_in_the_first_place() {
     let Value::Map(map) = read(&format!("{{{}}}", many.join(","))) else { panic!("a map") };
     assert_eq!(map.0.len(), 100);
     assert_eq!((map.position("k7"), map.get("k7")), (Some(7), Some(&Value::I64(107))));
+    let mixed = (0..40).flat_map(|at| [(Value::I8(at), Value::Null), (Value::text(at.to_string()), Value::Null)]);
+    assert_eq!(unique(mixed.collect()).0.len(), 80);
 }
 
 #[test]
@@ -82,6 +84,8 @@ fn errors_name_the_byte() {
         ("\"\\u12g4\"", "invalid JSON at byte 1: \\u must be followed by four hexadecimal digits"),
         ("\"abc", "invalid JSON at byte 4: the text ends where the closing quote of a string should be"),
         ("5 6", "invalid JSON at byte 2: expected the end of the document, found 6"),
+        ("1e2147483648", "invalid JSON at byte 0: the exponent of a number leaves 32 bits"),
+        ("[0.1e-2147483647]", "invalid JSON at byte 1: the exponent of a number leaves 32 bits"),
         ("\u{c}1", "invalid JSON at byte 0: expected a value, found byte 0x0C"),
     ] {
         assert_eq!(refusal(text), expected, "{text}");

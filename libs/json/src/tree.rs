@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::mem::discriminant;
 
 use pipette_api::{Blob, Map, Result, Value};
 
@@ -156,7 +157,7 @@ fn few_again(entries: &[(Value, Value)]) -> Vec<(usize, usize)> {
     again
 }
 
-/// The same with hashing. Keys of one map have one type, so that equal texts mean equal keys.
+/// The same with hashing: equal texts of one type mean equal keys.
 fn many_again(entries: &[(Value, Value)]) -> Vec<(usize, usize)> {
     let mut places = HashMap::with_capacity(entries.len());
     let mut again = Vec::new();
@@ -170,7 +171,7 @@ fn many_again(entries: &[(Value, Value)]) -> Vec<(usize, usize)> {
                 Cow::Owned(text)
             }
         };
-        let first = *places.entry(text).or_insert(index);
+        let first = *places.entry((discriminant(key), text)).or_insert(index);
         if first != index {
             again.push((index, first));
         }

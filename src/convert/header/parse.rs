@@ -77,7 +77,7 @@ impl Types {
         let trimmed = trim(token);
         // Text after the first number and a delimiter is dropped, as in Java.
         match trimmed.as_bytes().first() {
-            Some(b'0'..=b'9') => match self.temporal_of(token, trimmed, tokens) {
+            Some(b'0'..=b'9') => match self.temporal_of(trimmed, tokens) {
                 Some(datum) => Ok(datum),
                 None => number(trimmed),
             },
@@ -88,10 +88,11 @@ impl Types {
     }
 
     /// A date or time. One with colons is five tokens long.
-    fn temporal_of<'a>(&self, token: &'a str, trimmed: &str, tokens: &mut Tokens<'a>) -> Option<Datum> {
+    fn temporal_of(&self, trimmed: &str, tokens: &mut Tokens<'_>) -> Option<Datum> {
         let mut ahead = *tokens;
-        if let Some(whole) = ahead.with_next(token, 4)
-            && let Some(value) = temporal::parse(trim(whole))
+        // Blanks around the first of them are ignored, those further on are not.
+        if let Some(rest) = ahead.next_of(4)
+            && let Some(value) = temporal::parse(&[trimmed, rest].concat())
         {
             *tokens = ahead;
             return Some(self.temporal(value));
@@ -175,8 +176,10 @@ fn list_of(element: Option<Arc<Schema>>, values: Vec<Value>) -> Parsed {
     Ok(Datum::new(schema, Value::Array(values.into())))
 }
 
-fn map_of(key: Option<Arc<Schema>>, value: Option<Arc<Schema>>, mut entries: Vec<(Value, Value)>) -> Parsed {
+fn map_of(key: Option<Arc<Schema>>, value: Option<Arc<Schema>>, entries: Vec<(Value, Value)>) -> Parsed {
     let value = value.filter(|_| key.is_some());
+    // A value whose key comes again fits or not without consequence, though its type counted.
+    let mut entries = pipette_json::unique(entries).0;
     if let Some(key) = &key {
         let align_both = |(k, v)| {
             let v = if let Some(value) = &value { align(v, value)? } else { v };
@@ -360,6 +363,11 @@ mod tests {
             ("[03:04:05.678Z,-1]", "string \"[03:04:05.678Z,-1]\""),
             ("[03:04:05.678Z,5]", "array Time [11045678,5]"),
             ("[2020-01-02,1.5]", "string \"[2020-01-02,1.5]\""),
+            ("{1:null,1:2}", "map int8 int8 [[1,2]]"),
+            ("{1:1,1:null}", "string \"{1:1,1:null}\""),
+            ("03:04:05.678Z ", "int8 3"),
+            ("[ 03 :04:05.678Z]", "array Time [11045678]"),
+            ("[03:04:05.678Z ]", "string \"[03:04:05.678Z ]\""),
             ("{1:true,1.5:2}", "map float32 null [[1.0,true],[1.5,2]]"),
             ("922337203685477580803", "Decimal 922337203685477580803"),
             ("1", "int8 1"),

@@ -226,7 +226,7 @@ fn bytes(reader: &mut Reader<'_>) -> Result<Value> {
 
 fn decimal(schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
     let decimal = match shape {
-        Shape::Number => reader.number()?.as_decimal()?,
+        Shape::Number => reader.number()?.as_decimal(),
         Shape::String => {
             let bytes = decode_base64(reader.string()?.as_bytes());
             let scale = schema.param(logical::SCALE).and_then(|scale| scale.parse().ok());

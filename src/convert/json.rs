@@ -141,28 +141,38 @@ impl JsonConverter {
         Decoder { parser: &mut self.parser, replace_null: self.replace_null }
     }
 
-    /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice.
+    /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice. Of members that
+    /// come again the last one counts: what is wrong with those before it does not matter.
     fn envelope(&mut self, reader: &mut Reader<'_>) -> Result<Datum> {
-        let mut schema = None;
+        let mut schema: Option<Result<Option<Arc<Schema>>>> = None;
         let mut payload: Option<(Reader<'_>, Option<Value>)> = None;
         let mut strangers = false;
         let mut first = true;
         reader.open_object()?;
         while let Some(name) = reader.member(first)? {
             first = false;
+            let start = reader.clone();
             match reader.bytes_of(&name) {
                 b"schema" => {
-                    schema = Some(self.known.read(reader, &mut self.parser)?);
+                    let read = self.known.read(reader, &mut self.parser);
+                    if read.is_err() {
+                        *reader = start;
+                        reader.skip()?;
+                    }
+                    schema = Some(read);
                     if let Some((_, value)) = &mut payload {
                         *value = None;
                     }
                 }
                 b"payload" => {
-                    let start = reader.clone();
                     let value = match &schema {
-                        Some(schema) => Some(self.decoder().value(schema.as_ref(), reader)?),
-                        None => reader.skip().map(|()| None)?,
+                        Some(Ok(schema)) => self.decoder().value(schema.as_ref(), reader).ok(),
+                        _ => None,
                     };
+                    if value.is_none() {
+                        *reader = start.clone();
+                        reader.skip()?;
+                    }
                     payload = Some((start, value));
                 }
                 _ => {
@@ -174,6 +184,7 @@ impl JsonConverter {
         let (Some(schema), Some((mut start, value)), false) = (schema, payload, strangers) else {
             return Err(ConnectError::data(NO_ENVELOPE));
         };
+        let schema = schema?;
         let value = if let Some(value) = value { value } else { self.decoder().value(schema.as_ref(), &mut start)? };
         Ok(Datum { schema, value })
     }
@@ -187,7 +198,7 @@ impl Form for JsonConverter {
         }
         let schema = datum.schema.as_ref();
         if !self.envelope {
-            self.encoder.value(schema, &datum.value, buffer)?;
+            self.encoder.value(schema, &datum.value, buffer, 0)?;
             return Ok(Some(buffer));
         }
         buffer.extend_from_slice(b"{\"schema\":");
@@ -200,7 +211,7 @@ impl Form for JsonConverter {
             }
         }
         buffer.extend_from_slice(b",\"payload\":");
-        self.encoder.value(schema, &datum.value, buffer)?;
+        self.encoder.value(schema, &datum.value, buffer, 1)?;
         buffer.push(b'}');
         Ok(Some(buffer))
     }

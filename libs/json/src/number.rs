@@ -5,8 +5,8 @@ use pipette_api::data::Decimal;
 
 use crate::decimal::decimal_from_text;
 
-/// The text of a JSON number, already checked. Every reading costs time linear in the text, which is at most
-/// [`MAX_NUMBER`] long.
+/// The text of a JSON number, already checked. Every reading costs time linear in the text but for decimals, which have at
+/// most [`MAX_NUMBER`] digits.
 #[derive(Debug, Clone, Copy)]
 pub struct Number<'a> {
     text: &'a str,
@@ -16,7 +16,7 @@ pub struct Number<'a> {
     low: u64,
 }
 
-/// Java's limit on the characters of one number.
+/// Java's limit on the digits of one number, without zeros before them.
 pub(crate) const MAX_NUMBER: usize = 1000;
 
 impl<'a> Number<'a> {
@@ -96,7 +96,6 @@ impl<'a> Number<'a> {
     }
 }
 
-/// A number has at most [`MAX_NUMBER`] characters.
 fn length(digits: &str) -> i64 {
     i64::try_from(digits.len()).unwrap_or(i64::MAX)
 }

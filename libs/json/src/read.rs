@@ -144,10 +144,10 @@ impl<'a> Reader<'a> {
             self.digits()?;
             long_exponent = self.pos - exponent > 9;
         }
-        if self.pos - start > MAX_NUMBER {
-            return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
-        }
         let text = std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_else(|_| unreachable!("digits only"));
+        if text.len() > MAX_NUMBER && counted_digits(text) > MAX_NUMBER {
+            return Err(Self::refuse(start, format_args!("a number has more than {MAX_NUMBER} digits")));
+        }
         if long_exponent && decimal_from_text(text).is_none() {
             return Err(Self::refuse(start, "the exponent of a number leaves 32 bits"));
         }
@@ -469,6 +469,13 @@ impl<'a> Reader<'a> {
             None => Self::refuse(self.pos, format_args!("the text ends where {expected} should be")),
         }
     }
+}
+
+/// The digits that Java counts: not the zeros that a number begins with, but one before the point.
+fn counted_digits(number: &str) -> usize {
+    let digits = number.trim_start_matches(['-', '0']);
+    usize::from(!digits.starts_with(|first: char| first.is_ascii_digit()))
+        + digits.bytes().filter(u8::is_ascii_digit).count()
 }
 
 fn narrow(index: usize) -> u32 {

@@ -128,8 +128,12 @@ fn limits_hold_on_a_small_stack() {
     let deeper = Value::Array(Box::new([deep]));
     assert!(write(&deeper, &mut Vec::new()).is_err());
     assert_eq!(read(&"1".repeat(1000)), Value::I64(ones(1000)));
-    assert!(refusal(&"1".repeat(1001)).contains("longer than 1000 characters"));
-    assert!(refusal(&"1".repeat(2_000_000)).contains("longer than 1000 characters"));
+    assert!(refusal(&"1".repeat(1001)).contains("more than 1000 digits"));
+    assert!(refusal(&"1".repeat(2_000_000)).contains("more than 1000 digits"));
+    let (zeros, ones) = ("0".repeat(1200), "1".repeat(998));
+    assert_eq!(read(&format!("-{zeros}7")), Value::I64(-7));
+    assert_eq!(read(&format!("{zeros}.{ones}e0")), Value::F64(1.0 / 9.0));
+    assert!(refusal(&format!("{zeros}.{ones}e00")).contains("more than 1000 digits"));
     assert!(refusal(&format!("{{\"{}\":1}}", "n".repeat(50_001))).contains("50001 characters is longer than 50000"));
 }
 

@@ -281,8 +281,6 @@ fn number(token: &str) -> Parsed {
     }
     let float: f32 = token.parse().map_err(|_| NoValue)?;
     if float.is_finite() {
-        // Java reads a decimal first, which has no negative zero.
-        let float = if float == 0.0 { 0.0 } else { float };
         return Ok(Datum::new(Schema::of(Kind::Float32), Value::F32(float)));
     }
     let double: f64 = token.parse().map_err(|_| NoValue)?;
@@ -363,6 +361,10 @@ mod tests {
             ("[03:04:05.678Z,-1]", "string \"[03:04:05.678Z,-1]\""),
             ("[03:04:05.678Z,5]", "array Time [11045678,5]"),
             ("[2020-01-02,1.5]", "string \"[2020-01-02,1.5]\""),
+            ("-1e-400", "float32 -0.0"),
+            ("23:59:60.000Z", "Time 86400000"),
+            ("[00:00: 0.-01Z]", "array Time [-1]"),
+            ("2020--1- 2", "Date 18202"),
             ("{1:null,1:2}", "map int8 int8 [[1,2]]"),
             ("{1:1,1:null}", "string \"{1:1,1:null}\""),
             ("03:04:05.678Z ", "int8 3"),

@@ -3,16 +3,17 @@
 //! What does not fit is coerced in silence where Java does it in silence (`int32` from `"12"` is 0); a null that this
 //! would put into a required field is an error here as there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pipette_api::data::logical;
-use pipette_api::{Blob, ConnectError, Kind, Result, Schema, Struct, Value};
+use pipette_api::{Blob, ConnectError, Kind, Map, Result, Schema, Struct, Value};
 use pipette_json::{Parser, Reader, Shape, decimal_from_bytes, decode_base64, unique};
 
 use crate::convert::java;
 
 /// The latest time of day that Java accepts: one millisecond too many.
-const MAX_TIME: i32 = 86_400_000;
+pub(super) const MAX_TIME: i32 = 86_400_000;
 
 pub(super) struct Decoder<'p> {
     pub(super) parser: &'p mut Parser,
@@ -74,10 +75,8 @@ impl Decoder<'_> {
             }
             // Java goes through an object's values as it goes through elements.
             Shape::Object => {
-                reader.open_object()?;
-                while reader.member(elements.is_empty())?.is_some() {
-                    elements.push(self.part(schema.value_schema(), reader)?);
-                }
+                let Map(entries) = self.members(schema.value_schema(), reader)?;
+                elements.extend(entries.into_iter().map(|(_, value)| value));
             }
             _ => reader.skip()?,
         }
@@ -93,11 +92,7 @@ impl Decoder<'_> {
                     "Maps with string fields should be encoded as JSON objects, but found {found}"
                 )));
             }
-            reader.open_object()?;
-            while let Some(name) = reader.member(entries.is_empty())? {
-                let key = Value::String(reader.to_text(name));
-                entries.push((key, self.part(schema.value_schema(), reader)?));
-            }
+            return Ok(Value::Map(Box::new(self.members(schema.value_schema(), reader)?)));
         } else {
             if shape != Shape::Array {
                 let found = shape.name();
@@ -111,6 +106,40 @@ impl Decoder<'_> {
             }
         }
         Ok(Value::Map(Box::new(unique(entries))))
+    }
+
+    fn members(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>) -> Result<Map> {
+        let (mut entries, mut failed) = (Vec::new(), Vec::new());
+        reader.open_object()?;
+        while let Some(name) = reader.member(entries.is_empty())? {
+            let key = Value::String(reader.to_text(name));
+            let value = self.attempt(schema, reader)?.unwrap_or_else(|error| {
+                failed.push((entries.len(), error));
+                Value::Null
+            });
+            entries.push((key, value));
+        }
+        if !failed.is_empty() {
+            let last: HashMap<_, _> =
+                entries.iter().enumerate().map(|(index, (key, _))| (key.as_str(), index)).collect();
+            let counts = |(index, _): &(usize, _)| last.get(&entries[*index].0.as_str()) == Some(index);
+            if let Some((_, error)) = failed.into_iter().find(counts) {
+                return Err(error);
+            }
+        }
+        Ok(unique(entries))
+    }
+
+    /// A part that may turn out not to fit without consequence, because the member comes again. The outer error is about the
+    /// text, and final.
+    fn attempt(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>) -> Result<Result<Value>> {
+        let start = reader.clone();
+        let value = self.part(schema, reader);
+        if value.is_err() {
+            *reader = start;
+            reader.skip()?;
+        }
+        Ok(value)
     }
 
     fn pair(&mut self, schema: &Schema, reader: &mut Reader<'_>) -> Result<(Value, Value)> {
@@ -143,6 +172,9 @@ impl Decoder<'_> {
         let mut values: Box<[Value]> = vec![Value::Null; fields.len()].into();
         reader.open_object()?;
         let (mut first, mut next) = (true, 0);
+        let mut failed: Vec<(usize, ConnectError)> = Vec::new();
+        // A default stands for what is missing, not for what did not fit.
+        let mut nulls = Vec::new();
         while let Some(name) = reader.member(first)? {
             first = false;
             let name = reader.bytes_of(&name);
@@ -154,15 +186,25 @@ impl Decoder<'_> {
             match index {
                 Some(index) => {
                     next = index + 1;
-                    values[index] = self
-                        .part(Some(&fields[index].schema), reader)
-                        .map_err(|error| in_field(error, &fields[index].name))?;
+                    failed.retain(|(known, _)| *known != index);
+                    match self.attempt(Some(&fields[index].schema), reader)? {
+                        Ok(value) => {
+                            if value.is_null() && fields[index].schema.default().is_some() {
+                                nulls.push(index);
+                            }
+                            values[index] = value;
+                        }
+                        Err(error) => failed.push((index, in_field(error, &fields[index].name))),
+                    }
                 }
                 None => reader.skip()?,
             }
         }
-        for (field, value) in fields.iter().zip(&mut values) {
-            if value.is_null() {
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
+        }
+        for (index, (field, value)) in fields.iter().zip(&mut values).enumerate() {
+            if value.is_null() && !nulls.contains(&index) {
                 *value = self.missing(&field.schema).map_err(|error| in_field(error, &field.name))?;
             }
         }

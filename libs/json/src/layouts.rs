@@ -45,7 +45,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Layouts {
     spots: Vec<Alternatives>,
-    layouts: Vec<Layout>,
+    known: Vec<Layout>,
     bytes: usize,
 }
 
@@ -108,23 +108,23 @@ impl Layouts {
     /// What stands before the value of the member, if the guess is right.
     #[inline]
     pub(crate) fn seam(&self, guess: Guess, index: usize) -> Option<&[u8]> {
-        self.layouts.get(guess.0 as usize)?.seams.get(index)
+        self.known.get(guess.0 as usize)?.seams.get(index)
     }
 
     /// The keys of an object that ends after so many members, if it is like the guess or another one of the spot.
     #[inline]
     pub(crate) fn keys(&mut self, spot: Spot, guess: Guess, members: usize) -> Option<Arc<Keys>> {
-        let keys = &self.layouts.get(guess.0 as usize)?.keys;
+        let keys = &self.known.get(guess.0 as usize)?.keys;
         if keys.len() == members {
             return Some(Arc::clone(keys));
         }
         let shorter = self.other(spot, guess, members, None)?;
-        self.layouts.get(shorter.0 as usize).map(|layout| Arc::clone(&layout.keys))
+        self.known.get(shorter.0 as usize).map(|layout| Arc::clone(&layout.keys))
     }
 
     /// The first keys of a guess and their seams, for an object that went on in another way.
     pub(crate) fn begin(&self, guess: Guess, members: usize) -> impl Iterator<Item = (&Value, &[u8])> {
-        let layout = self.layouts.get(guess.0 as usize);
+        let layout = self.known.get(guess.0 as usize);
         let known = layout.into_iter().flat_map(|layout| {
             layout.keys.iter().enumerate().map(|(index, key)| (key, layout.seams.get(index).unwrap_or_default()))
         });
@@ -133,10 +133,10 @@ impl Layouts {
 
     /// A layout of the spot that begins as the guess does and goes on with that name; without a name, that ends there.
     pub(crate) fn other(&mut self, spot: Spot, guess: Guess, index: usize, name: Option<&[u8]>) -> Option<Guess> {
-        let begin = self.layouts.get(guess.0 as usize)?.keys.get(..index)?;
+        let begin = self.known.get(guess.0 as usize)?.keys.get(..index)?;
         let known = self.spots.get(spot.0 as usize)?;
         let fits = |layout: &u32| {
-            let keys = &self.layouts[*layout as usize].keys;
+            let keys = &self.known[*layout as usize].keys;
             let next = match (keys.get(index), name) {
                 (Some(Value::String(key)), Some(name)) => key.as_bytes() == name,
                 (None, None) => keys.len() == index,
@@ -155,7 +155,7 @@ impl Layouts {
     #[inline]
     pub(crate) fn below(&mut self, guess: Guess, index: usize) -> Spot {
         let spots = self.spots.len();
-        let Some(layout) = self.layouts.get_mut(guess.0 as usize) else { return Spot::UNKNOWN };
+        let Some(layout) = self.known.get_mut(guess.0 as usize) else { return Spot::UNKNOWN };
         match layout.below.get_mut(index) {
             Some(Some(spot)) => *spot,
             Some(none) if spots < MAX_SPOTS => {
@@ -183,18 +183,18 @@ impl Layouts {
         let layout = Layout { keys: Arc::clone(keys), seams, below: vec![None; keys.len()].into() };
         if known.layouts.len() == ALTERNATIVES {
             known.layouts.rotate_right(1);
-            self.layouts[known.layouts[0] as usize] = layout;
+            self.known[known.layouts[0] as usize] = layout;
         } else {
-            let id = u32::try_from(self.layouts.len()).unwrap_or_else(|_| unreachable!("at most MAX_LAYOUTS"));
+            let id = u32::try_from(self.known.len()).unwrap_or_else(|_| unreachable!("at most MAX_LAYOUTS"));
             known.layouts.insert(0, id);
-            self.layouts.push(layout);
+            self.known.push(layout);
         }
     }
 
     /// Between documents: what is known stays within bounds.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.spots.len() >= MAX_SPOTS || self.layouts.len() >= MAX_LAYOUTS || self.bytes >= MAX_BYTES {
+        if self.spots.len() >= MAX_SPOTS || self.known.len() >= MAX_LAYOUTS || self.bytes >= MAX_BYTES {
             *self = Self::default();
         }
     }

@@ -54,7 +54,7 @@ fn run(bytes: &[u8], start: usize, stops: impl Fn(u64) -> u64, is_stop: impl Fn(
 pub(crate) fn starts_with(bytes: &[u8], known: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..known.len()) else { return false };
     if let (Some(a), Some(b)) = (bytes.last_chunk::<8>(), known.last_chunk::<8>()) {
-        return same_word(a, b) && same_words(bytes, known);
+        return same_word(*a, *b) && same_words(bytes, known);
     }
     match (bytes.first_chunk::<4>(), known.first_chunk::<4>()) {
         (Some(a), Some(b)) => a == b && bytes.last_chunk::<4>() == known.last_chunk::<4>(),
@@ -63,15 +63,15 @@ pub(crate) fn starts_with(bytes: &[u8], known: &[u8]) -> bool {
 }
 
 #[inline]
-fn same_word(a: &[u8; 8], b: &[u8; 8]) -> bool {
-    u64::from_le_bytes(*a) == u64::from_le_bytes(*b)
+fn same_word(a: [u8; 8], b: [u8; 8]) -> bool {
+    u64::from_le_bytes(a) == u64::from_le_bytes(b)
 }
 
 /// Of two texts of one length, the whole words from the beginning.
 #[inline]
 fn same_words(mut a: &[u8], mut b: &[u8]) -> bool {
     while let (Some((x, rest_of_a)), Some((y, rest_of_b))) = (a.split_first_chunk(), b.split_first_chunk()) {
-        if !same_word(x, y) {
+        if !same_word(*x, *y) {
             return false;
         }
         (a, b) = (rest_of_a, rest_of_b);

@@ -162,7 +162,7 @@ impl ReplaceField {
         let names = &self.names;
         let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, names)));
         map.reshape(Arc::clone(&plan.keys), |values| {
-            plan.left_out.iter().for_each(|index| drop(values.remove(*index)))
+            plan.left_out.iter().for_each(|index| drop(values.remove(*index)));
         });
     }
 }

@@ -93,17 +93,16 @@ impl Decoder<'_> {
                 )));
             }
             return Ok(Value::Map(Box::new(self.members(schema.value_schema(), reader)?)));
-        } else {
-            if shape != Shape::Array {
-                let found = shape.name();
-                return Err(ConnectError::data(format!(
-                    "Maps with non-string fields should be encoded as JSON array of tuples, but found {found}"
-                )));
-            }
-            reader.open_array()?;
-            while reader.element(entries.is_empty())? {
-                entries.push(self.pair(schema, reader)?);
-            }
+        }
+        if shape != Shape::Array {
+            let found = shape.name();
+            return Err(ConnectError::data(format!(
+                "Maps with non-string fields should be encoded as JSON array of tuples, but found {found}"
+            )));
+        }
+        reader.open_array()?;
+        while reader.element(entries.is_empty())? {
+            entries.push(self.pair(schema, reader)?);
         }
         Ok(Value::Map(Box::new(unique(entries))))
     }

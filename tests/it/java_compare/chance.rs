@@ -83,7 +83,7 @@ impl Chance {
     }
 
     pub(crate) fn text(&mut self) -> String {
-        (0..1 + self.below(2)).map(|_| self.pick(&TEXTS)).collect()
+        (0..=self.below(2)).map(|_| self.pick(&TEXTS)).collect()
     }
 
     /// Digits, now and then a thousand of them.

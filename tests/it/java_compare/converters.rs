@@ -167,13 +167,13 @@ fn rewritten(chance: &mut Chance, envelope: bool) -> String {
     let written = write_datum(&Datum::new(other, value));
     let format = chance.pick(&["BASE64", "NUMERIC"]);
     let text = |bytes: Option<Vec<u8>>| bytes.map_or("null".to_owned(), |bytes| String::from_utf8(bytes).unwrap());
-    let payload = text(ours::json_of(json!({"schemas.enable": "false", "decimal.format": format}), written));
+    let payload = text(ours::json_of(&json!({"schemas.enable": "false", "decimal.format": format}), &written));
     if !envelope {
         return payload;
     }
     let null = Datum::new(SchemaBuilder::like(&schema).optional().build().unwrap(), Value::Null);
     let settings = json!({"replace.null.with.default": "false", "decimal.format": format});
-    let document = text(ours::json_of(settings, write_datum(&null)));
+    let document = text(ours::json_of(&settings, &write_datum(&null)));
     match document.strip_suffix("null}") {
         Some(start) => format!("{start}{payload}}}"),
         None => payload,
@@ -193,7 +193,7 @@ fn halve(chance: &mut Chance, json: &mut Json) {
         }
         Json::Array(parts) => parts.iter_mut().for_each(|part| halve(chance, part)),
         Json::Object(members) => {
-            members.iter_mut().filter(|(name, _)| *name == "value").for_each(|(_, member)| halve(chance, member))
+            members.iter_mut().filter(|(name, _)| *name == "value").for_each(|(_, member)| halve(chance, member));
         }
         _ => {}
     }

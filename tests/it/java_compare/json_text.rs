@@ -72,13 +72,13 @@ pub(crate) fn value(chance: &mut Chance, depth: usize) -> String {
         2 | 3 => string(chance),
         4 => chance.pick(&["true", "false"]).to_owned(),
         5 => chance.pick(&["null", "null", "null", "NaN", "nul", "True", "'a'"]).to_owned(),
-        6 => array((0..chance.below(4)).map(|_| value(chance, depth - 1)).collect()),
+        6 => array(&(0..chance.below(4)).map(|_| value(chance, depth - 1)).collect::<Vec<_>>()),
         _ => object(chance, depth),
     };
     format!("{}{text}{}", blank(chance), blank(chance))
 }
 
-fn array(elements: Vec<String>) -> String {
+fn array(elements: &[String]) -> String {
     format!("[{}]", elements.join(","))
 }
 
@@ -174,7 +174,7 @@ fn of_type(chance: &mut Chance, depth: usize) -> (Vec<String>, String) {
         "array" => {
             let (items, element) = typed(chance, depth - 1);
             members.push(format!("\"items\":{items}"));
-            array(vec![element; chance.below(3)])
+            array(&vec![element; chance.below(3)])
         }
         "map" => map(chance, depth, &mut members),
         "struct" => record(chance, depth, &mut members),
@@ -204,7 +204,8 @@ fn map(chance: &mut Chance, depth: usize, members: &mut Vec<String>) -> String {
     }
     let odd =
         if chance.one_in(12) { chance.pick(&["[]", "[1]", "[1,2,3]", "{}", "1"]).to_owned() } else { String::new() };
-    array(entries.iter().map(|entry| format!("[{entry}]")).chain((!odd.is_empty()).then_some(odd)).collect())
+    let pairs = entries.iter().map(|entry| format!("[{entry}]"));
+    array(&pairs.chain((!odd.is_empty()).then_some(odd)).collect::<Vec<_>>())
 }
 
 fn record(chance: &mut Chance, depth: usize, members: &mut Vec<String>) -> String {

@@ -67,7 +67,9 @@ fn add(path: &Path, digest: &mut DefaultHasher) {
     if path.is_dir() {
         let mut inside: Vec<PathBuf> = path.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         inside.sort();
-        inside.iter().for_each(|path| add(path, digest));
+        for path in &inside {
+            add(path, digest);
+        }
     } else {
         fs::read(path).unwrap().hash(digest);
     }

@@ -84,7 +84,7 @@ pub(crate) fn any(chance: &mut Chance) -> Vec<u8> {
 
 fn pieces(chance: &mut Chance) -> String {
     let mut text = String::new();
-    for _ in 0..1 + chance.below(6) {
+    for _ in 0..=chance.below(6) {
         match chance.below(40) {
             0..=4 => text.push_str(&chance.text()),
             5 => text.push_str(chance.pick(&FOREIGN)),

@@ -74,7 +74,7 @@ pub(crate) fn answer(task: &Json) -> Json {
 }
 
 /// The JSON of a datum as our converter writes it, if it can.
-pub(crate) fn json_of(settings: Json, written: Json) -> Option<Vec<u8>> {
+pub(crate) fn json_of(settings: &Json, written: &Json) -> Option<Vec<u8>> {
     let class = "org.apache.kafka.connect.json.JsonConverter";
     let answer = answer(&json!({"class": class, "as": "value", "settings": settings, "encode": written}));
     answer["bytes"].as_str().map(unhex)

@@ -48,7 +48,7 @@ fn record(n: usize) -> String {
             format!(
                 r#"{{"name":"{name}","minute":{}.{:04},"area":{area},"ok":{ok}}}"#,
                 minute / 10_000,
-                minute % 10_000 | 1
+                (minute % 10_000) | 1
             )
         })
         .collect();

@@ -186,9 +186,12 @@ impl MapPlan {
         for name in &names.new {
             keep_last_of(name, &mut kept);
         }
-        let mut stays = if kept.len() == keys.len() { Vec::new() } else { vec![false; keys.len()] };
-        if !stays.is_empty() {
-            kept.iter().for_each(|(index, _)| stays[*index] = true);
+        let mut stays = Vec::new();
+        if kept.len() < keys.len() {
+            stays.resize(keys.len(), false);
+            for (index, _) in &kept {
+                stays[*index] = true;
+            }
         }
         let keys = kept.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
         Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() }

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod codec;
 pub mod commits;
+pub mod dead_letters;
 pub mod door;
 pub mod patience;
 pub mod guard;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Hook, Signal, Wish};
+use pipette_api::{ConnectError, Hook, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
@@ -209,10 +209,7 @@ impl Outbox {
         error: ConnectError,
         guard: &Guard,
     ) -> Result<(), Failure> {
-        // What another record would meet as well is no bad record: tolerating it would skip everything that follows.
-        let tolerable = error.kind() == ErrorKind::Data;
-        let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
-        let judged = if tolerable { guard.judge(failure) } else { Err(failure) };
+        let judged = guard.judge(Stage::Produce, Place::Source { topic, from: None }, error);
         match judged {
             Ok(()) => self.ledger.settle(number),
             Err(_) => self.given_up += 1,

@@ -278,7 +278,7 @@ impl SourceLoop {
         error: ConnectError,
     ) -> Result<(), Unsent> {
         let from = position.as_ref().map(|position| Arc::clone(&position.partition));
-        self.guard.judge(Failure::at(stage, Place::Source { topic: topic.cloned(), from }, error))?;
+        self.guard.judge(stage, Place::Source { topic: topic.cloned(), from }, error)?;
         self.outbox.settled(batch, position.into());
         Ok(())
     }

@@ -114,6 +114,7 @@ impl Sheet<'_> {
         if misfit.is_some() {
             rows.truncate(connector::COMMON.keys().len());
         }
+        rows.extend(self.dead_letter_rows().into_iter().filter(|_| misfit.is_none()));
         for mut row in rows {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
@@ -136,6 +137,18 @@ impl Sheet<'_> {
             self.blame(connector::VERSION.info.name, error);
         }
         Ok(fits)
+    }
+
+    /// A source's dead letters are our addition: Java's worker lists no such keys, so they show only where they are used.
+    fn dead_letter_rows(&self) -> Vec<Row> {
+        let keys = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
+        let used = matches!(self.plugin, ConnectorPlugin::Source(_))
+            && keys.iter().any(|key| self.config.contains_key(key.name));
+        if used {
+            keys.into_iter().zip(6..).map(|(key, order)| Row { order, ..Row::new(*key) }).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn offer(&mut self, name: &str, values: Vec<String>) {

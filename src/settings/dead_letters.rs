@@ -1,4 +1,4 @@
-//! The keys of dead letter topics: Java's for sinks.
+//! The keys of dead letter topics: Java's for sinks, here for sources as well.
 //!
 //! `connector.rs` lists them among the keys of every connector.
 
@@ -38,8 +38,8 @@ pub struct DeadLetterTopic {
     pub name: String,
     /// The replication factor it is made with; `None` when nobody wrote one.
     pub replication_factor: Option<i16>,
-    /// Whether headers tell what went wrong.
-    pub context: bool,
+    /// Whether headers tell what went wrong; `None` when nobody said.
+    pub context: Option<bool>,
 }
 
 impl DeadLetterTopic {
@@ -50,7 +50,11 @@ impl DeadLetterTopic {
             return Ok(None);
         }
         let copies = settings.get(&COPIES)?;
-        let replication_factor = settings.raw(COPIES.info.name).map(|_| copies);
-        Ok(Some(Self { name, replication_factor, context: settings.get(&CONTEXT)? }))
+        let context = settings.get(&CONTEXT)?;
+        Ok(Some(Self {
+            name,
+            replication_factor: settings.raw(COPIES.info.name).map(|_| copies),
+            context: settings.raw(CONTEXT.info.name).map(|_| context),
+        }))
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{Blob, ConnectError, KafkaHeaders, Metric, Result, Signal, TaskId, TopicPartition, Wish};
+use pipette_api::{Blob, ConnectError, KafkaHeaders, Metric, Position, Result, Signal, TaskId, TopicPartition, Wish};
 use tokio::time::Instant;
 
 use super::guard::Stage;
@@ -15,6 +15,7 @@ use super::spec::DeadLetterSpec;
 use crate::kafka::admin::{self, Admin, Made, NewTopics};
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
 use crate::metrics::meters::ErrorMeters;
+use crate::store::offset_json;
 
 /// What begins the name of every header that tells what went wrong.
 const HEADER: &str = "__connect.errors.";
@@ -57,6 +58,13 @@ pub enum Origin<'a> {
         tp: &'a TopicPartition,
         /// The offset there.
         offset: i64,
+    },
+    /// A source.
+    Source {
+        /// The topic it was for, when that is known.
+        topic: Option<&'a str>,
+        /// Where the source goes on behind it.
+        position: Option<&'a Position>,
     },
 }
 
@@ -157,10 +165,24 @@ impl DeadLetters {
     pub fn take(&mut self) -> Delivered {
         self.gather();
         let mut delivered = std::mem::take(&mut self.delivered);
-        for (_, error) in &mut delivered.failed {
-            *error = self.undeliverable(error);
+        for refused in &mut delivered.failed {
+            refused.error = self.undeliverable(&refused.error);
         }
         delivered
+    }
+
+    /// How many letters are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Sends what waits for a batch to fill.
+    pub fn nudge(&self) {
+        if let Some(producer) = &self.producer
+            && self.in_flight > 0
+        {
+            producer.nudge();
+        }
     }
 
     /// Waits until every letter is in Kafka, or one never will be, or the time is up.
@@ -210,7 +232,8 @@ impl DeadLetters {
     /// The record's own headers, then what went wrong, in Java's order.
     fn headers(&self, letter: &Letter<'_>, blame: &Blame<'_>) -> KafkaHeaders {
         let mut headers = letter.headers.clone();
-        if !self.spec.topic.context {
+        // Only the headers tell where in a source it was.
+        if !self.spec.topic.context.unwrap_or(matches!(letter.origin, Origin::Source { .. })) {
             return headers;
         }
         let mut tell = |name: &str, text: String| {
@@ -222,6 +245,15 @@ impl DeadLetters {
                 tell("topic", tp.topic.to_string());
                 tell("partition", tp.partition.to_string());
                 tell("offset", offset.to_string());
+            }
+            Origin::Source { topic, position } => {
+                if let Some(topic) = topic {
+                    tell("topic", topic.into());
+                }
+                if let Some(position) = position {
+                    tell("source.partition", offset_json::encode(&position.partition.0));
+                    tell("source.offset", offset_json::encode(&position.render()));
+                }
             }
         }
         tell("connector.name", self.id.connector.to_string());

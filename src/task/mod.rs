@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod outbox;
 pub mod payload;
 pub mod progress;
+pub mod raw_input;
 pub mod report;
 pub mod sink;
 pub mod source;

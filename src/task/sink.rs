@@ -413,9 +413,9 @@ impl SinkLoop {
         for number in delivered.done {
             self.progress.release(number);
         }
-        let Some((number, error)) = delivered.failed.into_iter().next() else { return Ok(()) };
-        let place = self.progress.held(number).map(|(tp, offset)| Place::Sink { tp, offset });
-        Err(Failure::of_dead_letter(place, error))
+        let Some(refused) = delivered.failed.into_iter().next() else { return Ok(()) };
+        let place = self.progress.held(refused.number).map(|(tp, offset)| Place::Sink { tp, offset });
+        Err(Failure::of_dead_letter(place, refused.error))
     }
 }
 

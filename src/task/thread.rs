@@ -203,6 +203,10 @@ impl Parts {
     async fn run_source(self) -> Result<(), Failure> {
         let Role::Source { plugin, producer, topics } = self.spec.role.clone() else { unreachable!("a source") };
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
+        let dead_letters = match self.dead_letters(&meters).await {
+            Ok(dead_letters) => dead_letters,
+            Err(ended) => return ended.map_or(Ok(()), Err),
+        };
         let (chain, codec, guard) = self.pipeline(meters)?;
         let offsets = &self.environment.offsets;
         let connector = Arc::clone(&self.spec.id.connector);
@@ -216,7 +220,7 @@ impl Parts {
             codec,
             guard,
             topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters).with(dead_letters),
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,

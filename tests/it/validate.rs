@@ -166,3 +166,22 @@ fn dead_letters_are_not_read_again() {
     };
     assert_eq!([errors(r"lab\.\w+"), errors("lab"), errors(r"lab\.d")], [1, 0, 0]);
 }
+
+#[test]
+fn a_source_may_name_a_dead_letter_topic_and_lists_it_only_then() {
+    let bed = Bed::shipped();
+    let keys = |more: Value| -> Vec<(String, Value)> {
+        let mut config = json!({"connector.class": "FileStreamSource", "name": "x", "file": "f", "topic": "t"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = bed.put("/connector-plugins/FileStreamSource/config/validate", &config.to_string()).json();
+        let row = |row: &Value| (row["value"]["name"].as_str().unwrap().to_owned(), row["value"]["errors"].clone());
+        let rows = answer["configs"].as_array().unwrap().iter().map(row);
+        rows.filter(|(name, _)| name.starts_with("errors.deadletterqueue.")).collect()
+    };
+    assert_eq!(keys(json!({})), []);
+    let copies = "errors.deadletterqueue.topic.replication.factor";
+    let rows = keys(json!({"errors.deadletterqueue.topic.name": "dead", copies: "many"}));
+    assert_eq!(rows.len(), 3);
+    let error = format!("Invalid value many for configuration {copies}: Not a number of type SHORT");
+    assert_eq!(rows[1], (copies.to_owned(), json!([error])));
+}

@@ -27,7 +27,7 @@ const POISON: usize = 100;
 const BORN: i64 = 1_500_000_000_000;
 
 fn dead(context: bool) -> DeadLetterTopic {
-    DeadLetterTopic { name: "dead".into(), replication_factor: None, context }
+    DeadLetterTopic { name: "dead".into(), replication_factor: None, context: Some(context) }
 }
 
 /// A stage whose values are JSON, and whose bad records go to the topic `dead`.
@@ -215,8 +215,9 @@ fn a_letter_that_cannot_be_written_fails_the_task_and_its_record_is_not_passed()
 fn the_topic_is_made_before_the_task_starts_or_the_task_says_why_not() {
     let mut stage = stage(true);
     let asked = |replication_factor| Some(DeadLetterTopic { replication_factor, ..dead(true) });
-    stage.dead_letters = asked(Some(3));
+    stage.dead_letters = None;
     fill(&mut stage, "made", "1\n");
+    stage.dead_letters = asked(Some(3));
     let out = stage.path("made.out");
     let config = [("topics", "made"), ("file", out.to_str().unwrap())];
     let _task = stage.sink("refused", &FILE_SINK, &config);

@@ -45,6 +45,8 @@ pub(super) struct Stage {
     pub(super) transforms: Vec<TransformSpec>,
     /// The value converter of the tasks started next.
     pub(super) value: (&'static ConverterPlugin, Settings),
+    /// What the producers of the sources started next have besides the defaults, in librdkafka's words.
+    pub(super) producer: Vec<(&'static str, &'static str)>,
     /// What the producers of dead letters have besides the defaults, in librdkafka's words.
     pub(super) letters: Vec<(&'static str, &'static str)>,
     /// `offset.flush.interval.ms` of the tasks started next.
@@ -84,6 +86,7 @@ impl Stage {
             dead_letters: None,
             transforms: Vec::new(),
             value: (&TEXT, bare()),
+            producer: Vec::new(),
             letters: Vec::new(),
             flush_interval: Duration::from_mins(1),
             consumer: Vec::new(),
@@ -113,7 +116,9 @@ impl Stage {
 
     fn producer(&self, name: &str) -> ClientProperties {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
-        pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap()
+        let mut properties = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
+        properties.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        properties
     }
 
     fn letters(&self, name: &str) -> ClientProperties {
@@ -135,6 +140,13 @@ impl Stage {
     /// The source partitions of which an offset is stored.
     pub(super) fn stored(&self, name: &str) -> usize {
         self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
+    }
+
+    /// A number of the one offset that is stored.
+    pub(super) fn offset(&self, name: &str, member: &str) -> Option<i64> {
+        let stored = self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap();
+        assert!(stored.len() < 2, "{stored:?}");
+        stored.first()?.1.get(member)?.as_int()
     }
 
     /// What the group of a sink has committed.

@@ -86,19 +86,24 @@ impl Guard {
 
     /// A record that failed for good: logged and counted, then tolerated, or handed back as the end of the task.
     pub fn judge(&self, stage: Stage, place: Place, error: ConnectError) -> Result<(), Failure> {
-        let tolerable = stage.blames_the_record(&error);
+        let tolerated = self.tolerates(stage, &error);
         let failure = Failure::at(stage, place, error);
         report::log_record_error(&self.policy, &failure);
         self.meters.failures.add(1);
         if self.policy.log {
             self.meters.logged.add(1);
         }
-        if self.policy.tolerate && tolerable {
+        if tolerated {
             self.meters.skipped.add(1);
             return Ok(());
         }
         self.meters.errors.add(1);
         Err(failure)
+    }
+
+    /// Whether a record with such an error is skipped.
+    pub fn tolerates(&self, stage: Stage, error: &ConnectError) -> bool {
+        self.policy.tolerate && stage.blames_the_record(error)
     }
 
     /// The wait before the same is tried again, `None` when it has failed for good; `attempt` counts from 1, `began` is

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod ledger;
 pub mod outbox;
 pub mod payload;
+pub mod pieces;
 pub mod progress;
 pub mod raw_input;
 pub mod report;

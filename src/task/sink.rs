@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkBatch, SinkContext, SinkRecord, SinkTask,
-    TopicPartition, Verdict, Wish,
+    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition,
+    Verdict, Wish,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +19,7 @@ use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
 use super::payload;
+use super::pieces::Pieces;
 use super::progress::Progress;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
@@ -58,24 +59,6 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Batches that came while an earlier one was put again and again.
     pub backlog: VecDeque<Vec<RawRecord>>,
-}
-
-/// Records for the sink, and how far the task is with each partition once they are put.
-struct Prepared {
-    batch: Arc<SinkBatch>,
-    next: Offsets,
-}
-
-impl Prepared {
-    /// Leaves out what is no longer this task's to put.
-    fn drop_partitions(&mut self, gone: &[TopicPartition]) {
-        self.next.retain(|tp, _| !gone.contains(tp));
-        let stays = |record: &&SinkRecord| !gone.contains(&record.origin.tp);
-        if !self.batch.records.iter().all(|record| stays(&record)) {
-            let records = self.batch.records.iter().filter(stays).cloned().collect();
-            self.batch = Arc::new(SinkBatch { records });
-        }
-    }
 }
 
 impl SinkLoop {
@@ -193,37 +176,53 @@ impl SinkLoop {
         if self.signal.wish() == Wish::Stop {
             return Ok(());
         }
-        let prepared = Prepared { batch: Arc::new(SinkBatch { records }), next };
-        let Some(next) = self.put(task, prepared).await? else { return Ok(()) };
+        let Some(next) = self.put(task, Pieces::new(records, next)).await? else { return Ok(()) };
         for (tp, offset) in next {
             self.progress.advance(&tp, offset);
         }
         Ok(())
     }
 
-    /// Puts a batch, the same one again after a retriable error; answers how far the task is then. `None` when the
-    /// task is wanted back before the sink took it: it is read again next time.
-    async fn put(&mut self, task: &mut dyn SinkTask, mut prepared: Prepared) -> Result<Option<Offsets>, Failure> {
-        let mut attempt = 1;
-        let size = |batch: &SinkBatch| i64::try_from(batch.records.len()).unwrap_or(i64::MAX);
-        self.meters.batch_size.record(size(&prepared.batch), Instant::now());
-        while !prepared.batch.records.is_empty() {
+    /// Puts a batch, the same one again after a retriable error, and in halves after one that blames a record; answers
+    /// how far the task is then. `None` when the task is wanted back before the sink took it: it is read again next time.
+    async fn put(&mut self, task: &mut dyn SinkTask, mut pieces: Pieces) -> Result<Option<Offsets>, Failure> {
+        let (mut attempt, mut taken) = (1, 0);
+        let size = i64::try_from(pieces.batch.records.len()).unwrap_or(i64::MAX);
+        self.meters.batch_size.record(size, Instant::now());
+        loop {
+            if pieces.batch.records.is_empty() {
+                if pieces.advance() {
+                    continue;
+                }
+                break;
+            }
             let began = Instant::now();
-            let put = task.put(Arc::clone(&prepared.batch)).await;
+            let put = task.put(Arc::clone(&pieces.batch)).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
-                Ok(()) => break,
+                Ok(()) => taken += pieces.batch.records.len(),
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     if attempt == 1 {
                         self.tell(ConsumerCommand::Hold);
                     }
-                    self.rest_in_group(task, &mut prepared, &error, attempt).await?;
+                    self.rest_in_group(task, &mut pieces, &error, attempt).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
                         return Ok(None);
                     }
+                    continue;
+                }
+                Err(error) if self.guard.tolerates(Stage::Put, &error) => {
+                    if pieces.halve() {
+                        continue;
+                    }
+                    let batch = Arc::clone(&pieces.batch);
+                    Box::pin(self.bad::<()>(Stage::Put, SINK_TASK, &batch.records[0].origin, error)).await?;
                 }
                 Err(error) => return Err(Failure::new("put", error)),
+            }
+            if !pieces.advance() {
+                break;
             }
         }
         if attempt > 1 && self.signal.wish() == Wish::Run {
@@ -231,15 +230,15 @@ impl SinkLoop {
         }
         // Reports made during put count before its offsets do.
         self.judge_reports().await?;
-        self.meters.sent.count(prepared.batch.records.len());
-        Ok(Some(prepared.next))
+        self.meters.sent.count(taken);
+        Ok(Some(pieces.next))
     }
 
     /// The wait before the next attempt of `put`. The group does not wait with us: partitions come and go meanwhile.
     async fn rest_in_group(
         &mut self,
         task: &mut dyn SinkTask,
-        prepared: &mut Prepared,
+        pieces: &mut Pieces,
         error: &ConnectError,
         attempt: u32,
     ) -> Result<(), Failure> {
@@ -254,7 +253,7 @@ impl SinkLoop {
                     Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
-                        prepared.drop_partitions(&gone);
+                        pieces.drop_partitions(&gone);
                         self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),

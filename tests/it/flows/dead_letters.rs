@@ -1,7 +1,8 @@
 //! Bad records of sinks on their way to a dead letter topic, which must get all of them and none of the good ones.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connector_file::SINK as FILE_SINK;
@@ -306,4 +307,57 @@ fn what_is_wrong_with_the_target_drains_no_topic() {
     );
     assert_eq!(topic::records(&stage.bootstrap(), "dead"), []);
     assert_eq!(stage.committed("target-out"), at("target", 1));
+}
+
+/// A database that refuses a whole batch for one row, without saying which; it keeps nothing of a batch it refuses.
+struct Database {
+    context: Option<SinkContext>,
+}
+
+static ROWS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+static REFUSALS: AtomicUsize = AtomicUsize::new(0);
+
+#[async_trait]
+impl SinkTask for Database {
+    async fn start(&mut self, context: SinkContext) -> Result<()> {
+        self.context = Some(context);
+        Ok(())
+    }
+
+    async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
+        if batch.records.iter().any(|record| is_bad(usize::try_from(record.origin.offset).unwrap())) {
+            REFUSALS.fetch_add(1, Ordering::SeqCst);
+            return Err(ConnectError::data("a value is out of range"));
+        }
+        ROWS.lock().unwrap().extend(batch.records.iter().map(|record| record.origin.offset));
+        self.context.as_ref().unwrap().runtime.request_flush();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_refused_batch_is_halved_until_the_bad_record_is_alone() {
+    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(Database { context: None })));
+    let mut stage = stage(true);
+    produce(&stage, "halves", (0..RECORDS).map(|number| number.to_string()));
+    let task = stage.sink("halves-out", &PLUGIN, &[("topics", "halves")]);
+    let good: Vec<i64> =
+        (0..RECORDS).filter(|number| !is_bad(*number)).map(|number| i64::try_from(number).unwrap()).collect();
+    wait::until("the good rows", PATIENCE, || match ROWS.lock().unwrap().len() {
+        found if found >= good.len() => Ok(()),
+        found => Err(format!("{found}")),
+    });
+    stage.stop("halves-out", &task);
+    assert!(*ROWS.lock().unwrap() == good, "every good record once and in order");
+    let told = |letter: &Record| {
+        let part = |name: &str| letter.header(&format!("__connect.errors.{name}")).to_owned();
+        (part("offset"), part("stage"), part("exception.message"))
+    };
+    let expected = |number: usize| (number.to_string(), "TASK_PUT".to_owned(), "a value is out of range".to_owned());
+    let letters: Vec<_> = topic::records(&stage.bootstrap(), "dead").iter().map(told).collect();
+    assert_eq!(letters, (0..RECORDS).filter(|number| is_bad(*number)).map(expected).collect::<Vec<_>>());
+    assert_eq!(stage.committed("halves-out"), at("halves", RECORDS));
+    // Nine halvings lead from 500 records to one.
+    let bad = RECORDS / POISON;
+    assert!(REFUSALS.load(Ordering::SeqCst) <= bad * 10, "{} refusals", REFUSALS.load(Ordering::SeqCst));
 }

@@ -15,7 +15,7 @@ use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
-use crate::task::spec::{Converters, ErrorPolicy, PredicateSpec, Role, TaskSpec, TransformSpec};
+use crate::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, TransformSpec};
 
 const CREATION: &str = "topic.creation.";
 const DEFAULT_CREATION: &str = "topic.creation.default.";
@@ -42,6 +42,7 @@ pub(super) fn task(
             log: own.log,
             log_messages: own.log_messages,
         },
+        dead_letters: dead_letters(parts, id, config, &own)?,
         flush_interval: parts.worker.flush_interval,
         // A task that is told to stop is to be through with it before it is abandoned.
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
@@ -82,6 +83,18 @@ fn role(
             },
         },
     })
+}
+
+fn dead_letters(
+    parts: &Parts,
+    id: &TaskId,
+    config: &ConfigMap,
+    own: &ConnectorConfig,
+) -> Result<Option<DeadLetterSpec>> {
+    let Some(topic) = own.dead_letters.clone() else { return Ok(None) };
+    let client_id = format!("connector-dlq-producer-{id}");
+    let producer = properties::dead_letters(&parts.worker.values, config, &client_id)?;
+    Ok(Some(DeadLetterSpec { topic, producer }))
 }
 
 /// How topics are made; `None` when the connector says nothing about it.

@@ -1,17 +1,17 @@
 //! The producer of a source task: librdkafka's `BaseProducer` with the ledger's number as opaque, and one thread that
 //! serves deliveries.
 //!
-//! Used by `task/source.rs` alone. One future per record would cost three times the CPU (docs/decisions).
+//! Used by `task/outbox.rs` and `task/dead_letters.rs`. One future per record would cost three times the CPU (docs/decisions).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, KafkaHeaders, Result};
+use pipette_api::{Blob, ConnectError, KafkaHeaders, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
@@ -70,8 +70,34 @@ pub enum Sent {
 pub struct Delivered {
     /// Numbers that are in Kafka.
     pub done: Vec<u64>,
-    /// Numbers that will never be, with the reason.
-    pub failed: Vec<(u64, ConnectError)>,
+    /// What will never be.
+    pub failed: Vec<Refused>,
+}
+
+/// A record that Kafka will never have.
+#[derive(Debug)]
+pub struct Refused {
+    /// The number it was sent with.
+    pub number: u64,
+    /// Why.
+    pub error: ConnectError,
+    /// The record, when the reason is its own.
+    pub record: Option<Box<Undelivered>>,
+}
+
+/// One record in Kafka's form, owned.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The headers.
+    pub headers: KafkaHeaders,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
 }
 
 /// librdkafka's side: collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
@@ -188,8 +214,22 @@ fn milliseconds(text: Option<&String>) -> Option<Duration> {
 
 fn owned_headers(headers: &KafkaHeaders) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: value.as_ref().map(pipette_api::Blob::as_bytes) })
+        all.insert(Header { key, value: value.as_ref().map(Blob::as_bytes) })
     })
+}
+
+impl Undelivered {
+    fn of(message: &impl Message) -> Self {
+        let blob = |bytes: &[u8]| Blob::whole(bytes.to_vec()).ok();
+        let header = |header: Header<'_, &[u8]>| (Arc::from(header.key), header.value.and_then(blob));
+        Self {
+            topic: Arc::from(message.topic()),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            timestamp: message.timestamp().to_millis(),
+        }
+    }
 }
 
 /// Errors that another record would not have.
@@ -232,13 +272,12 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
-                let topic = rdkafka::Message::topic(message);
+                let topic = message.topic();
                 let text = format!("Kafka did not take a record for topic {topic}: {error}");
-                let error = match error.rdkafka_error_code() {
-                    Some(code) if is_about_the_record(code) => ConnectError::data(text),
-                    _ => ConnectError::fatal(text),
-                };
-                inbox.failed.push((number, error));
+                let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
+                let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };
+                let record = own.then(|| Box::new(Undelivered::of(message)));
+                inbox.failed.push(Refused { number, error, record });
             }
         }
         drop(inbox);

@@ -130,6 +130,15 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
     Ok(properties)
 }
 
+/// Properties of the producer of dead letters: those of a source's. What was consumed was small enough for a broker
+/// before, so the client does not refuse it for its size; the broker may.
+pub fn dead_letters(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    let mut properties = producer(worker, connector, client_id)?;
+    properties.entry("message.max.bytes".into()).or_insert_with(|| "4000000".into());
+    hold_the_largest(&mut properties);
+    Ok(properties)
+}
+
 /// librdkafka's `message.max.bytes` when nobody says another one.
 const LARGEST_RECORD: u64 = 1_000_000;
 

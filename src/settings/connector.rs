@@ -8,6 +8,8 @@ use pipette_api::config::checks::{at_least, one_of, one_of_any_case};
 use pipette_api::config::key::{ClassName, FromText, Importance, Width};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
+use super::dead_letters::{self, DeadLetterTopic};
+
 /// `name`.
 pub static NAME: Key<String> = Key::new("name", "The connector's name, unique on this worker.")
     .importance(Importance::High)
@@ -164,30 +166,6 @@ pub static TOPICS_REGEX: Key<String> =
         .group("Common")
         .width(Width::Long)
         .display("Topics regex");
-/// `errors.deadletterqueue.topic.name`.
-pub static DEAD_LETTERS: Key<String> =
-    Key::new("errors.deadletterqueue.topic.name", "The topic that takes records which were bad; empty for none.")
-        .default("")
-        .group("Error Handling")
-        .width(Width::Medium)
-        .display("Dead Letter Queue Topic Name");
-static DEAD_LETTER_COPIES: Key<i16> = Key::new(
-    "errors.deadletterqueue.topic.replication.factor",
-    "The replication factor of that topic, should it have to be created.",
-)
-.default("3")
-.group("Error Handling")
-.width(Width::Medium)
-.display("Dead Letter Queue Topic Replication Factor");
-static DEAD_LETTER_CONTEXT: Key<bool> = Key::new(
-    "errors.deadletterqueue.context.headers.enable",
-    "Whether headers tell what went wrong; their names begin with `__connect.errors.`.",
-)
-.default("false")
-.group("Error Handling")
-.width(Width::Medium)
-.display("Enable Error Context Headers");
-
 const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
     Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")
         .optional()
@@ -242,9 +220,9 @@ pub static SOURCE: ConfigDef = ConfigDef::new(&[
 pub static SINK: ConfigDef = ConfigDef::new(&[
     &TOPICS.info,
     &TOPICS_REGEX.info,
-    &DEAD_LETTERS.info,
-    &DEAD_LETTER_COPIES.info,
-    &DEAD_LETTER_CONTEXT.info,
+    &dead_letters::NAME.info,
+    &dead_letters::COPIES.info,
+    &dead_letters::CONTEXT.info,
 ]);
 
 /// What is read here needs a definition that knows all of it.
@@ -263,6 +241,9 @@ static ALL: ConfigDef = ConfigDef::new(&[
     &LOG_MESSAGES.info,
     &TOPICS.info,
     &TOPICS_REGEX.info,
+    &dead_letters::NAME.info,
+    &dead_letters::COPIES.info,
+    &dead_letters::CONTEXT.info,
     &TYPE.info,
     &PREDICATE.info,
 ]);
@@ -326,6 +307,8 @@ pub struct ConnectorConfig {
     pub topics: Vec<String>,
     /// `topics.regex`.
     pub topics_regex: String,
+    /// Where dead letters go.
+    pub dead_letters: Option<DeadLetterTopic>,
 }
 
 /// `tasks.max`, and whether a connector that plans more fails.
@@ -376,6 +359,7 @@ impl ConnectorConfig {
             log_messages: settings.get(&LOG_MESSAGES)?,
             topics: unique(settings.get(&TOPICS)?),
             topics_regex: settings.get(&TOPICS_REGEX)?,
+            dead_letters: DeadLetterTopic::read(&settings)?,
         })
     }
 }

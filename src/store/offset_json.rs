@@ -27,9 +27,14 @@ pub fn decode_key(bytes: &[u8]) -> Result<(Arc<str>, Partition)> {
     }
 }
 
+/// A partition or an offset as a text, members in sorted order.
+pub fn encode(map: &OffsetMap) -> String {
+    to_json(map).to_string()
+}
+
 /// The value of an offset, members in sorted order.
 pub fn encode_offset(offset: &OffsetMap) -> Vec<u8> {
-    to_json(offset).to_string().into_bytes()
+    encode(offset).into_bytes()
 }
 
 /// The offset of a value.

@@ -6,13 +6,16 @@
 pub mod chain;
 pub mod codec;
 pub mod commits;
+pub mod dead_letters;
 pub mod door;
 pub mod patience;
 pub mod guard;
 pub mod ledger;
 pub mod outbox;
 pub mod payload;
+pub mod pieces;
 pub mod progress;
+pub mod raw_input;
 pub mod report;
 pub mod sink;
 pub mod source;

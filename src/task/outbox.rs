@@ -3,17 +3,19 @@
 //!
 //! `source.rs` decides what is sent; this decides when it counts as done.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Hook, Signal, Wish};
+use pipette_api::{ConnectError, Hook, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
+use super::dead_letters::{Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
+use super::raw_input::RawInput;
 use super::report::{Failure, Place};
-use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::kafka::producer::{Delivered, Outgoing, Refused, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::meters::SourceMeters;
 
@@ -34,8 +36,29 @@ pub struct Outbox {
     /// When what was sent has waited long enough for a batch to fill.
     nudge_at: Option<Instant>,
     signal: Signal,
+    /// Keeps bad records.
+    dead_letters: Option<DeadLetters>,
+    /// Entries that are settled when their dead letters are in Kafka.
+    buried: BTreeMap<u64, Place>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
+}
+
+/// Who sends, as Java calls it.
+const PRODUCER: &str = "org.apache.kafka.connect.runtime.WorkerSourceTask";
+
+/// A record that will not be in its topic.
+pub struct Bad {
+    /// What was done with it.
+    pub stage: Stage,
+    /// Who did it, as Java calls it.
+    pub class: &'static str,
+    /// Which record.
+    pub place: Place,
+    /// What it looked like, for its dead letter.
+    pub input: Option<RawInput>,
+    /// What is wrong.
+    pub error: ConnectError,
 }
 
 /// Why a record was not handed over.
@@ -55,8 +78,30 @@ impl From<Failure> for Unsent {
 impl Outbox {
     /// An outbox whose producer has these properties.
     pub fn new(properties: ClientProperties, commits: Commits, signal: Signal, meters: SourceMeters) -> Self {
-        let (producer, delivered, ledger) = (None, Delivered::default(), Ledger::default());
-        Self { properties, producer, delivered, ledger, commits, given_up: 0, nudge_at: None, signal, meters }
+        Self {
+            properties,
+            producer: None,
+            delivered: Delivered::default(),
+            ledger: Ledger::default(),
+            commits,
+            given_up: 0,
+            nudge_at: None,
+            signal,
+            dead_letters: None,
+            buried: BTreeMap::new(),
+            meters,
+        }
+    }
+
+    /// The same with dead letters.
+    #[must_use]
+    pub fn with(self, dead_letters: Option<DeadLetters>) -> Self {
+        Self { dead_letters, ..self }
+    }
+
+    /// Whether bad records are kept.
+    pub fn has_dead_letters(&self) -> bool {
+        self.dead_letters.is_some()
     }
 
     /// A batch begins.
@@ -79,6 +124,45 @@ impl Outbox {
         self.ledger.settle(number);
     }
 
+    /// A bad record that fails the task or, tolerated, counts as dealt with: at once, or as soon as its dead letter is in
+    /// Kafka.
+    pub async fn bad(&mut self, batch: u64, mark: Mark, bad: Bad, guard: &Guard) -> Result<(), Unsent> {
+        let number = self.ledger.push(batch, mark);
+        self.bury(number, bad, guard).await
+    }
+
+    async fn bury(&mut self, number: u64, bad: Bad, guard: &Guard) -> Result<(), Unsent> {
+        let Bad { stage, class, place, input, error } = bad;
+        let mut waits = false;
+        if let (Some(dead_letters), Some(input)) = (&mut self.dead_letters, input)
+            && stage.blames_the_record(&error)
+        {
+            let letter = input.letter(self.ledger.position(number));
+            match dead_letters.send(&letter, &Blame { stage, class, error: &error }, number).await {
+                Ok(true) => waits = true,
+                Ok(false) => {
+                    self.given_up += 1;
+                    return Err(Unsent::Recalled);
+                }
+                Err(error) => {
+                    self.given_up += 1;
+                    return Err(Failure::of_dead_letter(Some(place), error).into());
+                }
+            }
+            self.nudge_at.get_or_insert_with(|| Instant::now() + NUDGE_AGAIN);
+        }
+        match guard.judge(stage, place.clone(), error) {
+            Ok(()) if waits => drop(self.buried.insert(number, place)),
+            Ok(()) => self.ledger.settle(number),
+            // Its letter may arrive all the same; its offset stays where the next start begins.
+            Err(failure) => {
+                self.given_up += 1;
+                return Err(failure.into());
+            }
+        }
+        Ok(())
+    }
+
     /// A record. Waits while librdkafka's queue is full: that is the back-pressure of a source.
     pub async fn send(&mut self, batch: u64, mark: Mark, record: &Outgoing<'_>, guard: &Guard) -> Result<(), Unsent> {
         if self.is_given_up() {
@@ -98,10 +182,10 @@ impl Outbox {
                     let soon = Instant::now() + NUDGE_AGAIN;
                     self.nudge_at = Some(self.nudge_at.map_or(soon, |at| at.min(soon)));
                 }
-                Err(error) => return Ok(self.refused(number, Some(record.topic.into()), error, guard)?),
+                Err(error) => return Box::pin(self.refused(number, RawInput::outgoing(record), error, guard)).await,
             }
             tokio::select! {
-                () = producer.delivered() => self.take_deliveries(guard)?,
+                () = producer.delivered() => self.take_deliveries(guard).await?,
                 () = self.lingered() => self.nudge(),
                 () = self.signal.until(|wish| wish == Wish::Stop) => {
                     self.given_up += 1;
@@ -118,9 +202,21 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        match &self.producer {
-            Some(producer) => producer.delivered().await,
-            None => std::future::pending().await,
+        let of_records = async {
+            match &self.producer {
+                Some(producer) => producer.delivered().await,
+                None => std::future::pending().await,
+            }
+        };
+        let of_letters = async {
+            match &self.dead_letters {
+                Some(dead_letters) => dead_letters.delivered().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = of_records => {}
+            () = of_letters => {}
         }
     }
 
@@ -134,7 +230,10 @@ impl Outbox {
 
     /// Sends what waits for a batch to fill, and again later what waits behind it.
     pub fn nudge(&mut self) {
-        let in_flight = self.ledger.in_flight() > self.given_up;
+        let in_flight = self.waits();
+        if let Some(dead_letters) = &self.dead_letters {
+            dead_letters.nudge();
+        }
         self.nudge_at = in_flight.then(|| Instant::now() + NUDGE_AGAIN);
         if let Some(producer) = &self.producer
             && in_flight
@@ -144,21 +243,51 @@ impl Outbox {
     }
 
     /// Settles what was delivered and runs the `acked` hooks whose moment has come.
-    pub fn take_deliveries(&mut self, guard: &Guard) -> Result<(), Failure> {
-        let Some(producer) = &self.producer else { return Ok(()) };
-        let mut delivered = std::mem::take(&mut self.delivered);
-        producer.take(&mut delivered);
-        self.meters.written.count(delivered.done.len());
-        for number in &delivered.done {
-            self.ledger.settle(*number);
+    pub async fn take_deliveries(&mut self, guard: &Guard) -> Result<(), Failure> {
+        let mut outcome = self.take_letters();
+        if let Some(producer) = &self.producer {
+            let mut delivered = std::mem::take(&mut self.delivered);
+            producer.take(&mut delivered);
+            self.meters.written.count(delivered.done.len());
+            for number in &delivered.done {
+                self.ledger.settle(*number);
+            }
+            for Refused { number, error, record } in delivered.failed.drain(..) {
+                let input = record.map(|record| RawInput::undelivered(*record)).unwrap_or_default();
+                match Box::pin(self.refused(number, input, error, guard)).await {
+                    // Whoever wants the task back ends it; the entry stays unsettled.
+                    Ok(()) | Err(Unsent::Recalled) => {}
+                    Err(Unsent::Failed(failure)) => outcome = outcome.and(Err(failure)),
+                }
+            }
+            self.delivered = delivered;
         }
-        let mut outcome = Ok(());
-        for (number, error) in delivered.failed.drain(..) {
-            outcome = outcome.and(self.refused(number, None, error, guard));
-        }
-        self.delivered = delivered;
         self.after_settling();
         outcome
+    }
+
+    /// Settles what has its dead letter in Kafka; a letter that never will be there is the end of the task.
+    fn take_letters(&mut self) -> Result<(), Failure> {
+        let Some(dead_letters) = &mut self.dead_letters else { return Ok(()) };
+        let delivered = dead_letters.take();
+        for number in delivered.done {
+            if self.buried.remove(&number).is_some() {
+                self.ledger.settle(number);
+            }
+        }
+        let mut outcome = Ok(());
+        for Refused { number, error, .. } in delivered.failed {
+            let place = self.buried.remove(&number);
+            self.given_up += usize::from(place.is_some());
+            outcome = outcome.and(Err(Failure::of_dead_letter(place, error)));
+        }
+        outcome
+    }
+
+    /// True while Kafka has not said what becomes of something.
+    fn waits(&self) -> bool {
+        let letters = self.dead_letters.as_ref().map_or(0, DeadLetters::in_flight);
+        self.ledger.in_flight() > self.given_up || letters > 0
     }
 
     /// When the next commit is due.
@@ -184,9 +313,9 @@ impl Outbox {
         let wish = self.signal.wish();
         let mut outcome = Ok(());
         self.nudge();
-        while self.ledger.in_flight() > self.given_up && outcome.is_ok() && !self.is_given_up() {
+        while self.waits() && outcome.is_ok() && !self.is_given_up() {
             tokio::select! {
-                () = self.delivered() => outcome = self.take_deliveries(guard),
+                () = self.delivered() => outcome = self.take_deliveries(guard).await,
                 () = self.lingered() => self.nudge(),
                 () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
                 () = self.signal.until(|now| now != wish) => break,
@@ -206,22 +335,16 @@ impl Outbox {
     }
 
     /// Kafka will never have this record.
-    fn refused(
+    async fn refused(
         &mut self,
         number: u64,
-        topic: Option<Arc<str>>,
+        input: RawInput,
         error: ConnectError,
         guard: &Guard,
-    ) -> Result<(), Failure> {
-        // What another record would meet as well is no bad record: tolerating it would skip everything that follows.
-        let tolerable = error.kind() == ErrorKind::Data;
-        let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
-        let judged = if tolerable { guard.judge(failure) } else { Err(failure) };
-        match judged {
-            Ok(()) => self.ledger.settle(number),
-            Err(_) => self.given_up += 1,
-        }
-        judged
+    ) -> Result<(), Unsent> {
+        let place = Place::Source { topic: input.topic.clone(), from: None };
+        let bad = Bad { stage: Stage::Produce, class: PRODUCER, place, input: Some(input), error };
+        self.bury(number, bad, guard).await
     }
 
     fn after_settling(&mut self) {
@@ -235,8 +358,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
     use tokio::sync::watch;
@@ -387,9 +510,11 @@ mod tests {
         let mut desk = Desk::new();
         let batch = desk.outbox.open(None, None);
         let numbers = [desk.outbox.ledger.push(batch, Mark::None), desk.outbox.ledger.push(batch, Mark::None)];
-        let refused = |outbox: &mut Outbox, number, error| outbox.refused(number, None, error, &desk.tolerant);
-        assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).is_ok());
-        assert!(refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).is_err());
+        let refused = async |outbox: &mut Outbox, number, error| {
+            outbox.refused(number, RawInput::default(), error, &desk.tolerant).await.is_ok()
+        };
+        assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).await);
+        assert!(!refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).await);
         assert_eq!(desk.outbox.ledger.in_flight(), 1, "it was not skipped");
     }
 }

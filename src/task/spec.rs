@@ -11,6 +11,7 @@ use pipette_api::{
 use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::properties::ClientProperties;
+use crate::settings::dead_letters::DeadLetterTopic;
 
 /// One task of one connector.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct TaskSpec {
     pub transforms: Vec<TransformSpec>,
     /// What happens to bad records.
     pub errors: ErrorPolicy,
+    /// Where bad records are kept.
+    pub dead_letters: Option<DeadLetterSpec>,
     /// How often offsets are committed (`offset.flush.interval.ms`).
     pub flush_interval: Duration,
     /// How long one commit may take (`offset.flush.timeout.ms`).
@@ -91,6 +94,15 @@ pub struct PredicateSpec {
     pub settings: Settings,
     /// Turns the answer round.
     pub negate: bool,
+}
+
+/// The dead letter topic of a task, and the producer that writes to it.
+#[derive(Debug, Clone)]
+pub struct DeadLetterSpec {
+    /// `errors.deadletterqueue.*`.
+    pub topic: DeadLetterTopic,
+    /// librdkafka properties of the producer.
+    pub producer: ClientProperties,
 }
 
 /// `errors.*`.

@@ -1,9 +1,12 @@
 //! Tasks in this process on the embedded broker: both loops with small plugins made to misbehave.
 //!
 //! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
-//! those in which a record could get lost, `bad_input.rs` those with records that nobody can read.
+//! those in which a record could get lost, `bad_input.rs` those with records that nobody can read,
+//! `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept.
 
 mod bad_input;
+mod dead_inputs;
+mod dead_letters;
 mod kept_in;
 mod kept_out;
 mod sinks;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
+use pipette::settings::dead_letters::DeadLetterTopic;
 use pipette::store::files::FileStore;
-use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec, TransformSpec};
+use pipette::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, TransformSpec};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
@@ -38,10 +39,18 @@ pub(super) struct Stage {
     starts: u64,
     /// `errors.*` of the tasks started next.
     pub(super) errors: ErrorPolicy,
+    /// The dead letter topic of the tasks started next.
+    pub(super) dead_letters: Option<DeadLetterTopic>,
     /// The chain of the tasks started next.
     pub(super) transforms: Vec<TransformSpec>,
     /// The value converter of the tasks started next.
     pub(super) value: (&'static ConverterPlugin, Settings),
+    /// What the producers of the sources started next have besides the defaults, in librdkafka's words.
+    pub(super) producer: Vec<(&'static str, &'static str)>,
+    /// What the producers of dead letters have besides the defaults, in librdkafka's words.
+    pub(super) letters: Vec<(&'static str, &'static str)>,
+    /// `offset.flush.interval.ms` of the tasks started next.
+    pub(super) flush_interval: Duration,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
     pub(super) consumer: Vec<(&'static str, &'static str)>,
 }
@@ -74,8 +83,12 @@ impl Stage {
             seen: Vec::new(),
             starts: 0,
             errors: ErrorPolicy::default(),
+            dead_letters: None,
             transforms: Vec::new(),
             value: (&TEXT, bare()),
+            producer: Vec::new(),
+            letters: Vec::new(),
+            flush_interval: Duration::from_mins(1),
             consumer: Vec::new(),
         }
     }
@@ -89,9 +102,7 @@ impl Stage {
     }
 
     pub(super) fn source(&mut self, name: &str, plugin: &'static SourcePlugin, config: &[(&str, &str)]) -> TaskHandle {
-        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
-        let producer = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
-        let role = Role::Source { plugin, producer, topics: None };
+        let role = Role::Source { plugin, producer: self.producer(name), topics: None };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
@@ -101,6 +112,20 @@ impl Stage {
         let topics = config["topics"].split(',').map(str::to_owned).collect();
         let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
         self.start(name, role, Settings::new(config, plugin.info.config))
+    }
+
+    fn producer(&self, name: &str) -> ClientProperties {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let mut properties = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
+        properties.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        properties
+    }
+
+    fn letters(&self, name: &str) -> ClientProperties {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let mut properties = pipette::kafka::properties::dead_letters(&worker, &ConfigMap::new(), name).unwrap();
+        properties.extend(self.letters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        properties
     }
 
     pub(super) fn consumer(&self, name: &str) -> ClientProperties {
@@ -117,6 +142,13 @@ impl Stage {
         self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
     }
 
+    /// A number of the one offset that is stored.
+    pub(super) fn offset(&self, name: &str, member: &str) -> Option<i64> {
+        let stored = self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap();
+        assert!(stored.len() < 2, "{stored:?}");
+        stored.first()?.1.get(member)?.as_int()
+    }
+
     /// What the group of a sink has committed.
     pub(super) fn committed(&self, name: &str) -> Offsets {
         pipette::kafka::admin::committed(&self.consumer(name)).unwrap()
@@ -131,7 +163,8 @@ impl Stage {
             converters: Converters { key: (&TEXT, bare()), value: self.value.clone(), header: (&HEADER, bare()) },
             transforms: self.transforms.clone(),
             errors: self.errors.clone(),
-            flush_interval: Duration::from_mins(1),
+            dead_letters: self.dead_letters.clone().map(|topic| DeadLetterSpec { topic, producer: self.letters(name) }),
+            flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
         };

@@ -5,14 +5,47 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::wait;
 
+/// A record as it lies in a topic. Texts, since tests write nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) key: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) headers: Vec<(String, Option<String>)>,
+    pub(crate) timestamp: Option<i64>,
+}
+
+impl Record {
+    fn of(message: &impl Message) -> Self {
+        let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        Self {
+            key: text(message.key()),
+            value: text(message.payload()),
+            headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+            timestamp: message.timestamp().to_millis(),
+        }
+    }
+
+    /// The last header of that name; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().rev().find(|(own, _)| own == name);
+        found.and_then(|(_, value)| value.as_deref()).unwrap_or_default()
+    }
+}
+
 /// Every value of the topic in offset order, partition after partition; a null value is an empty text.
 pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
+    records(bootstrap, topic).into_iter().map(|record| record.value.unwrap_or_default()).collect()
+}
+
+/// Every record of the topic in offset order, partition after partition.
+pub(crate) fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader-of-tests")
@@ -27,7 +60,7 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
     consumer.assign(&list).expect("an assignment");
 
     let mut missing: i64 = ends.values().sum();
-    let mut read: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    let mut read: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
     while missing > 0 {
         let message =
             wait::until("the next record", Duration::from_secs(30), || match consumer.poll(Duration::from_secs(1)) {
@@ -36,8 +69,7 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
                 None => Err(format!("{missing} records of {topic} still to come")),
             });
         missing -= 1;
-        let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        read.entry(message.partition()).or_default().push(value);
+        read.entry(message.partition()).or_default().push(Record::of(&message));
     }
     read.into_values().flatten().collect()
 }

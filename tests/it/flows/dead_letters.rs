@@ -112,7 +112,7 @@ fn one_percent_of_poison_goes_to_the_dead_letter_topic_and_nothing_else_does() {
     }
 }
 
-/// As Apache's worker writes it (recorded/dlq-record.json), but for the text of the error.
+/// As Apache's worker writes it (tests/java/recorded/dlq-record.json), but for the text of the error.
 fn letter(number: usize) -> Record {
     let end = value(number).len();
     let cause = format!("invalid JSON at byte {end}: the text ends where a comma or }} should be");

@@ -93,7 +93,11 @@ impl Outbox {
             let Some(producer) = &self.producer else { unreachable!("made above") };
             match producer.send(record, number) {
                 Ok(Sent::Queued) => return Ok(()),
-                Ok(Sent::Full) => {}
+                // Nothing fills up any more: what is there has lingered long enough.
+                Ok(Sent::Full) => {
+                    let soon = Instant::now() + NUDGE_AGAIN;
+                    self.nudge_at = Some(self.nudge_at.map_or(soon, |at| at.min(soon)));
+                }
                 Err(error) => return Ok(self.refused(number, Some(record.topic.into()), error, guard)?),
             }
             tokio::select! {
@@ -343,6 +347,39 @@ mod tests {
         let drain = desk.outbox.drain(Duration::from_mins(1), &desk.tolerant);
         tokio::join!(drain, stop).0.unwrap();
         assert_eq!(began.elapsed(), Duration::from_secs(1), "the stop has a grace of its own to keep");
+    }
+
+    #[tokio::test]
+    async fn a_batch_larger_than_the_queue_waits_for_no_batch_of_kafka_to_fill() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = pipette_broker::BrokerConfig::new(folder.path().join("broker"));
+        config.listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let broker = pipette_broker::Broker::start(config).unwrap();
+        let mut desk = Desk::new();
+        for (key, value) in [
+            ("bootstrap.servers", broker.address().to_string().as_str()),
+            ("linger.ms", "5"),
+            ("batch.size", "1000000"),
+            ("queue.buffering.max.kbytes", "64"),
+        ] {
+            desk.outbox.properties.insert(key.into(), value.into());
+        }
+        let value = [b'x'; 1000];
+        let record = Outgoing {
+            topic: "t",
+            partition: None,
+            key: None,
+            value: Some(&value),
+            headers: &Vec::new(),
+            timestamp: None,
+        };
+        let batch = desk.outbox.open(None, None);
+        let began = Instant::now();
+        for _ in 0..1000 {
+            assert!(desk.outbox.send(batch, Mark::None, &record, &desk.tolerant).await.is_ok());
+        }
+        // Fifteen times the queue: a second for each, were librdkafka's own linger waited for.
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

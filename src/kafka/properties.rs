@@ -22,6 +22,8 @@ enum Map {
     Lower(&'static str),
     /// Assignor classes.
     Assignors,
+    /// What to do without an offset: `none` has another name.
+    Reset,
     /// Honoured elsewhere or by construction; nothing to say to librdkafka and nothing to warn about.
     Known,
 }
@@ -30,7 +32,7 @@ enum Map {
 const KEYS: &[(&str, Map)] = &[
     ("acks", Map::To("acks")),
     ("allow.auto.create.topics", Map::To("allow.auto.create.topics")),
-    ("auto.offset.reset", Map::To("auto.offset.reset")),
+    ("auto.offset.reset", Map::Reset),
     ("batch.size", Map::To("batch.size")),
     ("bootstrap.servers", Map::To("bootstrap.servers")),
     ("buffer.memory", Map::Kib("queue.buffering.max.kbytes")),
@@ -128,10 +130,14 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
     Ok(properties)
 }
 
+/// librdkafka's `message.max.bytes` when nobody says another one.
+const LARGEST_RECORD: u64 = 1_000_000;
+
 /// A record that is larger than the queue would wait for room for ever.
 fn hold_the_largest(properties: &mut ClientProperties) {
     let number = |key| properties.get(key).and_then(|text: &String| text.parse::<u64>().ok());
-    if let (Some(largest), Some(room)) = (number("message.max.bytes"), number("queue.buffering.max.kbytes")) {
+    if let Some(room) = number("queue.buffering.max.kbytes") {
+        let largest = number("message.max.bytes").unwrap_or(LARGEST_RECORD);
         let two = largest / 1024 * 2 + 1;
         properties.insert("queue.buffering.max.kbytes".into(), room.max(two).to_string());
     }
@@ -202,6 +208,7 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
         Map::To(target) => (target, value.to_owned()),
         Map::Lower(target) => (target, value.to_lowercase()),
         Map::Kib(target) => (target, kib(value, key)?),
+        Map::Reset => ("auto.offset.reset", if value == "none" { "error".to_owned() } else { value.to_owned() }),
         Map::Assignors => ("partition.assignment.strategy", assignors(value, key)?),
         Map::Known => return Ok(()),
     };
@@ -290,6 +297,8 @@ mod tests {
         let worker = map(&[("producer.max.request.size", "104857600")]);
         let producer = producer(&worker, &map(&[]), "id").unwrap();
         assert_eq!(producer["queue.buffering.max.kbytes"], "204801");
+        let producer = super::producer(&map(&[("producer.buffer.memory", "65536")]), &map(&[]), "id").unwrap();
+        assert_eq!(producer["queue.buffering.max.kbytes"], "1953");
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
     let mut properties = defaults(&[
         ("auto.offset.reset", "earliest"),
         ("group.id", group),
+        // Java's default; with librdkafka's, one transaction that nobody ends would hold a sink up.
+        ("isolation.level", "read_uncommitted"),
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
         ("queued.max.messages.kbytes", "8192"),
@@ -290,6 +292,7 @@ mod tests {
         assert_eq!(consumer["auto.offset.reset"], "latest");
         assert_eq!(consumer["partition.assignment.strategy"], "cooperative-sticky");
         assert_eq!(consumer["enable.auto.commit"], "false");
+        assert_eq!(consumer["isolation.level"], "read_uncommitted");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pipette_api::{ConnectError, Offsets, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -54,8 +54,8 @@ impl Admin {
         Ok(Self { client })
     }
 
-    /// Makes a topic unless it is there.
-    pub async fn create_topic(&self, name: &str, topics: &NewTopics) -> Result<Made> {
+    /// Makes a topic unless it is there. `keys` are those that say how, for an error.
+    pub async fn create_topic(&self, name: &str, topics: &NewTopics, keys: &str) -> Result<Made> {
         let mut topic = NewTopic::new(name, topics.partitions, TopicReplication::Fixed(topics.replication_factor));
         for (key, value) in &topics.config {
             topic = topic.set(key, value);
@@ -79,11 +79,22 @@ impl Admin {
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed => Err(ConnectError::config(format!(
                 "Kafka refuses to create topic {name} (partitions {}, replication factor {}): {code}. \
-                 Change topic.creation.default.* or create the topic by hand",
+                 Change {keys} or create the topic by hand",
                 topics.partitions, topics.replication_factor
             ))),
             code => Err(ConnectError::retriable(format!("Cannot create topic {name} yet: {code}"))),
         }
+    }
+
+    /// A setting of a topic: `None` when there is no such topic, or when Kafka does not tell. rdkafka keeps back which.
+    pub async fn topic_setting(&self, name: &str, key: &str) -> Result<Option<String>> {
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let asked = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let answers = asked.map_err(|error| {
+            ConnectError::retriable(format!("Kafka does not tell the settings of topic {name}: {error}"))
+        })?;
+        let entry = |resource: &ConfigResource| resource.get(key)?.value.clone();
+        Ok(answers.iter().flatten().find_map(entry))
     }
 }
 

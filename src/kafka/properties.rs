@@ -163,6 +163,18 @@ pub fn admin(worker: &ConfigMap) -> Result<ClientProperties> {
     Ok(properties)
 }
 
+/// Properties of the worker's own clients: the keys of the worker file without a prefix that say how to reach Kafka.
+pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    const CONNECTION: [&str; 5] = ["bootstrap.servers", "reconnect.", "sasl.", "security.", "ssl."];
+    let mut properties = defaults(&[("client.id", client_id)]);
+    for (key, value) in worker {
+        if CONNECTION.iter().any(|prefix| key.starts_with(prefix)) {
+            set(&mut properties, key, value.trim(), key)?;
+        }
+    }
+    Ok(properties)
+}
+
 fn defaults(pairs: &[(&str, &str)]) -> ClientProperties {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

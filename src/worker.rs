@@ -164,8 +164,12 @@ fn parts(
     io: Handle,
 ) -> Parts {
     let metrics = WorkerMetrics::new();
-    let offsets: Arc<dyn OffsetStore> = topic.map_or_else(|| store.offset_store(), |topic| topic as _);
-    let environment = TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), metrics: Arc::clone(&metrics) };
+    let offsets: Arc<dyn OffsetStore> = match &topic {
+        Some(topic) => Arc::<TopicOffsets>::clone(topic),
+        None => store.offset_store(),
+    };
+    let environment =
+        TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), topic, metrics: Arc::clone(&metrics) };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),

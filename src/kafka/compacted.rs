@@ -49,6 +49,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of a record that was read or delivered.
+    pub(super) fn of(message: &impl Message) -> Self {
+        let timestamp = message.timestamp().to_millis().unwrap_or_default();
+        Self { partition: message.partition(), offset: message.offset(), timestamp }
+    }
+
     /// Whether this was written later. Partitions have no common order but the clock.
     pub fn is_newer_than(self, other: Self) -> bool {
         if self.partition == other.partition { self.offset > other.offset } else { self.timestamp > other.timestamp }
@@ -128,8 +134,8 @@ impl CompactedTopic {
     }
 
     /// Writes the rows; answers where each stands. All are acknowledged by every replica in sync when it returns.
-    pub async fn write(&self, rows: &[Row]) -> Result<Vec<Place>> {
-        let mut places = Vec::with_capacity(rows.len());
+    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Send) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
         let mut under_way = VecDeque::new();
         for (key, value) in rows {
             loop {
@@ -213,11 +219,7 @@ impl Reader {
             match consumer.poll(LOOK) {
                 Some(Ok(message)) => {
                     self.next.insert(message.partition(), message.offset() + 1);
-                    let place = Place {
-                        partition: message.partition(),
-                        offset: message.offset(),
-                        timestamp: message.timestamp().to_millis().unwrap_or_default(),
-                    };
+                    let place = Place::of(&message);
                     each(place, message.key().unwrap_or_default(), message.payload());
                     moved = Instant::now();
                 }
@@ -254,7 +256,10 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
+        // The end of a partition is what a reader asked to be told.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.0.error(&error, reason);
+        }
     }
 }
 

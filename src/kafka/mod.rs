@@ -16,3 +16,4 @@ mod conversation;
 mod events;
 pub mod pattern;
 mod sys;
+pub mod transactions;

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use pipette_api::config::checks::{not_empty, one_of_any_case};
 use pipette_api::{ConnectError, Key, Result, Settings};
 
-pub(super) static GROUP: Key<String> =
-    Key::new("group.id", "The group of this worker. With `offset.storage.topic` source offsets are kept in Kafka.")
-        .optional()
-        .check(not_empty);
+pub(super) static GROUP: Key<String> = Key::new(
+    "group.id",
+    "The group of this worker. With `offset.storage.topic` source offsets are kept in Kafka; it begins the \
+     transactional ids of exactly-once sources.",
+)
+.optional()
+.check(not_empty);
 pub(super) static TOPIC: Key<String> = Key::new(
     "offset.storage.topic",
     "The compacted topic for source offsets, in Apache's format; made if it is missing. Takes effect with `group.id`; \
@@ -33,8 +36,8 @@ pub(super) static REPLICATION: Key<i16> = Key::new(
 .check(positive_or_default);
 pub(super) static EXACTLY_ONCE: Key<String> = Key::new(
     "exactly.once.source.support",
-    "Only `disabled`: sources deliver at least once. `preparing` is accepted for Apache's rolling upgrades and does the \
-     same; `enabled` stops the worker.",
+    "`enabled`: every source writes its records and their offsets in transactions. Needs `group.id` and \
+     `offset.storage.topic`. `preparing` is accepted for Apache's rolling upgrades and does what `disabled` does.",
 )
 .default("disabled")
 .check(|text| one_of_any_case(text, &["disabled", "preparing", "enabled"]));
@@ -55,19 +58,22 @@ pub struct OffsetsTopic {
     pub replication_factor: Option<i16>,
     /// Other settings for a topic that is made; `cleanup.policy` is always `compact`.
     pub config: BTreeMap<String, String>,
+    /// `exactly.once.source.support=enabled`.
+    pub exactly_once: bool,
 }
 
 impl OffsetsTopic {
     /// The topic, when the file names one and a group.
     pub(super) fn read(settings: &Settings) -> Result<Option<Self>> {
         let (partitions, replication_factor) = (settings.get(&PARTITIONS)?, settings.find(&REPLICATION)?);
-        if settings.get(&EXACTLY_ONCE)?.eq_ignore_ascii_case("enabled") {
-            return Err(ConnectError::config(
-                "exactly.once.source.support=enabled is not supported yet: records would be written without \
-                 transactions. Leave the key out to have them at least once",
-            ));
-        }
+        let exactly_once = settings.get(&EXACTLY_ONCE)?.eq_ignore_ascii_case("enabled");
         let (Some(group), Some(name)) = (settings.find(&GROUP)?, settings.find(&TOPIC)?) else {
+            if exactly_once {
+                return Err(ConnectError::config(
+                    "exactly.once.source.support=enabled needs group.id and offset.storage.topic: the offsets of \
+                     exactly-once sources are written to Kafka, in the same transactions as their records",
+                ));
+            }
             return Ok(None);
         };
         let own = [TOPIC.info.name, PARTITIONS.info.name, REPLICATION.info.name, "offset.storage.file.filename"];
@@ -77,7 +83,7 @@ impl OffsetsTopic {
         };
         let mut config: BTreeMap<_, _> = settings.values().iter().filter_map(other).collect();
         config.insert("cleanup.policy".into(), "compact".into());
-        Ok(Some(Self { group, name, partitions, replication_factor, config }))
+        Ok(Some(Self { group, name, partitions, replication_factor, config, exactly_once }))
     }
 }
 
@@ -114,6 +120,7 @@ mod tests {
         assert_eq!((topic.name.as_str(), topic.partitions, topic.replication_factor), ("t", 25, None));
         let config = [("cleanup.policy", "compact"), ("segment.bytes", "1048576")];
         assert_eq!(topic.config, config.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        assert!(!topic.exactly_once);
         assert!(worker.warnings.is_empty(), "{:?}", worker.warnings);
     }
 
@@ -127,9 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn values_that_would_do_harm_later_are_refused_at_once() {
+    fn exactly_once_without_the_topic_is_refused() {
         let error = read(&[("exactly.once.source.support", "ENABLED"), ("group.id", "g")]).unwrap_err();
-        assert!(error.to_string().contains("not supported yet"), "{error}");
+        assert!(error.to_string().contains("needs group.id and offset.storage.topic"), "{error}");
+        let topic = [("exactly.once.source.support", "Enabled"), ("group.id", "g"), ("offset.storage.topic", "t")];
+        assert!(read(&topic).unwrap().offsets_topic.unwrap().exactly_once);
         read(&[("exactly.once.source.support", "preparing")]).unwrap();
         read(&[("offset.storage.partitions", "0")]).unwrap_err();
     }

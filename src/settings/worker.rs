@@ -223,6 +223,11 @@ impl WorkerConfig {
         })
     }
 
+    /// With `exactly.once.source.support=enabled`: what transactional ids begin with.
+    pub fn transactional_group(&self) -> Option<&str> {
+        self.offsets_topic.as_ref().filter(|topic| topic.exactly_once).map(|topic| topic.group.as_str())
+    }
+
     /// `host:port` as statuses show it, given the address REST was bound to.
     pub fn worker_id(&self, bound: std::net::SocketAddr) -> String {
         let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.first() {

@@ -58,6 +58,33 @@ impl TopicOffsets {
         self.opened.get_or_try_init(open).await.copied()
     }
 
+    /// Reads what was written since: by whoever wrote here before a task was fenced.
+    pub async fn refresh(&self) -> Result<()> {
+        self.open().await?;
+        self.read().await
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// The rows that store these offsets, each with the index of its offset.
+    pub fn rows(&self, connector: &str, offsets: &[OffsetEntry]) -> Vec<(usize, Row)> {
+        let table = self.table();
+        let rows = |(index, entry)| table.rows(connector, entry).into_iter().map(move |row| (index, row));
+        offsets.iter().enumerate().flat_map(rows).collect()
+    }
+
+    /// The rows are in the topic: readers see their offsets from here on.
+    pub fn note(&self, connector: &Arc<str>, offsets: &[OffsetEntry], rows: &[(usize, Row)], places: &[Place]) {
+        let mut table = self.table_mut();
+        for ((index, (key, _)), place) in rows.iter().zip(places) {
+            let OffsetEntry { partition, offset } = &offsets[*index];
+            table.note(connector, partition, key, offset.clone(), *place);
+        }
+    }
+
     fn table(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,18 +172,9 @@ impl OffsetStore for TopicOffsets {
     async fn put(&self, connector: &str, offsets: Vec<OffsetEntry>) -> Result<()> {
         self.open().await?;
         let connector: Arc<str> = connector.into();
-        let (mut rows, mut of) = (Vec::new(), Vec::new());
-        for entry in &offsets {
-            for row in self.table().rows(&connector, entry) {
-                rows.push(row);
-                of.push(entry);
-            }
-        }
-        let places = self.topic.write(&rows).await?;
-        let mut table = self.table_mut();
-        for (((key, _), entry), place) in rows.iter().zip(of).zip(places) {
-            table.note(&connector, &entry.partition, key, entry.offset.clone(), place);
-        }
+        let rows = self.rows(&connector, &offsets);
+        let places = self.topic.write(rows.iter().map(|(_, row)| row)).await?;
+        self.note(&connector, &offsets, &rows, &places);
         Ok(())
     }
 }

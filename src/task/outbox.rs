@@ -1,18 +1,20 @@
 //! The way out of a source task: every entry gets its place in the ledger, records go to the producer, deliveries come
 //! back, hooks run.
 //!
-//! `source.rs` decides what is sent; this decides when it counts as done.
+//! `source.rs` decides what is sent; this decides when it counts as done: when Kafka has it, or with exactly-once when
+//! its transaction is committed (`transaction.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Hook, Signal, Wish};
+use pipette_api::{Boundary, ConnectError, ErrorKind, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::report::{Failure, Place};
+use super::transaction::{Transaction, Verdict};
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::meters::SourceMeters;
@@ -29,6 +31,8 @@ pub struct Outbox {
     delivered: Delivered,
     ledger: Ledger,
     commits: Commits,
+    /// With exactly-once.
+    transaction: Option<Transaction>,
     /// Entries that will never be delivered: given up on a recall, or refused by Kafka.
     given_up: usize,
     /// When what was sent has waited long enough for a batch to fill.
@@ -56,7 +60,34 @@ impl Outbox {
     /// An outbox whose producer has these properties.
     pub fn new(properties: ClientProperties, commits: Commits, signal: Signal, meters: SourceMeters) -> Self {
         let (producer, delivered, ledger) = (None, Delivered::default(), Ledger::default());
-        Self { properties, producer, delivered, ledger, commits, given_up: 0, nudge_at: None, signal, meters }
+        let (transaction, given_up, nudge_at) = (None, 0, None);
+        Self { properties, producer, delivered, ledger, commits, transaction, given_up, nudge_at, signal, meters }
+    }
+
+    /// The same, with everything in transactions. The properties name a transactional id.
+    #[must_use]
+    pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
+        self.transaction = transaction;
+        self
+    }
+
+    /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
+    /// is known from here on. A retriable error asks to be called again.
+    pub async fn take_over(&mut self) -> Result<()> {
+        if self.transaction.is_some() {
+            self.make_producer()?;
+        }
+        match (&mut self.transaction, &self.producer) {
+            (Some(transaction), Some(producer)) => transaction.take_over(producer).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn make_producer(&mut self) -> Result<()> {
+        if self.producer.is_none() {
+            self.producer = Some(TaskProducer::start(&self.properties)?);
+        }
+        Ok(())
     }
 
     /// A batch begins.
@@ -84,15 +115,22 @@ impl Outbox {
         if self.is_given_up() {
             return Err(Unsent::Recalled);
         }
-        if self.producer.is_none() {
-            let producer = TaskProducer::start(&self.properties).map_err(|error| Failure::new("start", error))?;
-            self.producer = Some(producer);
+        self.make_producer().map_err(|error| Failure::new("start", error))?;
+        if let (Some(transaction), Some(producer)) = (&mut self.transaction, &self.producer) {
+            let included = transaction.include(producer, record.topic);
+            included.map_err(|error| Failure::new("a transaction", error))?;
         }
         let number = self.ledger.push(batch, mark);
         loop {
             let Some(producer) = &self.producer else { unreachable!("made above") };
             match producer.send(record, number) {
-                Ok(Sent::Queued) => return Ok(()),
+                Ok(Sent::Queued) => {
+                    // Whether it is in Kafka is settled by the transaction, which holds all or nothing.
+                    if self.transaction.is_some() {
+                        self.ledger.settle(number);
+                    }
+                    return Ok(());
+                }
                 Ok(Sent::Full) => {}
                 Err(error) => return Ok(self.refused(number, Some(record.topic.into()), error, guard)?),
             }
@@ -159,23 +197,70 @@ impl Outbox {
 
     /// When the next commit is due.
     pub fn commit_due(&self) -> Instant {
-        self.commits.due()
+        self.transaction.as_ref().map_or(self.commits.due(), Transaction::due)
     }
 
-    /// Stores what may be stored.
-    pub async fn commit(&mut self) {
+    /// Behind a batch: with exactly-once, this may be where a transaction ends.
+    pub async fn batch_ends(&mut self, boundary: Boundary) -> Result<(), Failure> {
+        let verdict = self.transaction.as_ref().map(|transaction| transaction.behind(boundary));
+        match verdict {
+            None | Some(Verdict::GoOn) => Ok(()),
+            Some(Verdict::Commit) => self.commit().await,
+            Some(Verdict::Drop) => {
+                self.drop_open().await.map_err(|error| Failure::new("aborting a transaction", error))?;
+                self.commit().await
+            }
+        }
+    }
+
+    /// With exactly-once: drops what is not committed, and what was sent in vain.
+    pub async fn drop_open(&mut self) -> Result<()> {
+        match (&mut self.transaction, &self.producer) {
+            (Some(transaction), Some(producer)) => transaction.abort(producer).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// True when what is not committed is dropped at the end, whatever of it is in Kafka.
+    pub fn is_transactional(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Stores what may be stored. Fails with exactly-once only: otherwise it is tried again.
+    pub async fn commit(&mut self) -> Result<(), Failure> {
         if self.is_given_up() {
-            return;
+            return Ok(());
         }
         let began = std::time::Instant::now();
         self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
-        self.commits.commit(&mut self.ledger).await;
+        let outcome = if self.transaction.is_some() {
+            self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
+        } else {
+            self.commits.commit(&mut self.ledger).await;
+            Ok(())
+        };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());
+        outcome
+    }
+
+    async fn commit_transaction(&mut self) -> Result<()> {
+        let (Some(transaction), Some(producer)) = (&mut self.transaction, &self.producer) else {
+            unreachable!("a transactional task begins with its producer")
+        };
+        let commit = self.ledger.take_commit();
+        let acked = self.ledger.take_acked();
+        if transaction.commit(producer, commit.offsets).await? && !self.is_given_up() {
+            acked.into_iter().chain(commit.hooks).for_each(Hook::run);
+        }
+        Ok(())
     }
 
     /// Waits until Kafka has everything, for `timeout` at most and not longer than the same is wanted of the task, then
     /// stores what may be stored.
     pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
+        if self.transaction.as_ref().is_some_and(Transaction::is_the_connectors) {
+            return Ok(());
+        }
         let deadline = Instant::now() + timeout;
         let wish = self.signal.wish();
         let mut outcome = Ok(());
@@ -184,7 +269,7 @@ impl Outbox {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard),
                 () = self.lingered() => self.nudge(),
-                () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
+                () = tokio::time::sleep_until(self.commits.due()) => outcome = self.commit().await,
                 () = self.signal.until(|now| now != wish) => break,
                 () = tokio::time::sleep_until(deadline) => {
                     let waiting = self.ledger.in_flight();
@@ -195,10 +280,9 @@ impl Outbox {
                 }
             }
         }
-        self.commit().await;
+        let stored = self.commit().await;
         // Once more for a store that refused, and for what gathered behind what it had refused before.
-        self.commit().await;
-        outcome
+        outcome.and(stored).and(self.commit().await)
     }
 
     /// Kafka will never have this record.
@@ -210,7 +294,10 @@ impl Outbox {
         guard: &Guard,
     ) -> Result<(), Failure> {
         // What another record would meet as well is no bad record: tolerating it would skip everything that follows.
-        let tolerable = error.kind() == ErrorKind::Data;
+        // And a transaction that lost one record can hold no other.
+        let tolerable = error.kind() == ErrorKind::Data && self.transaction.is_none();
+        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !tolerable);
+        let error = fatal.unwrap_or(error);
         let failure = Failure::at(Stage::Produce, Place::Source { topic, from: None }, error);
         let judged = if tolerable { guard.judge(failure) } else { Err(failure) };
         match judged {
@@ -221,7 +308,7 @@ impl Outbox {
     }
 
     fn after_settling(&mut self) {
-        if self.is_given_up() {
+        if self.is_given_up() || self.transaction.is_some() {
             return;
         }
         self.ledger.take_acked().into_iter().for_each(Hook::run);
@@ -310,7 +397,7 @@ mod tests {
         let mut desk = Desk::new();
         desk.store.refuse.store(1, Ordering::SeqCst);
         desk.batch("a");
-        desk.outbox.commit().await;
+        desk.outbox.commit().await.unwrap();
         desk.batch("b");
         desk.outbox.drain(Duration::ZERO, &desk.tolerant).await.unwrap();
         assert_eq!(desk.store.kept.lock().unwrap().len(), 2);

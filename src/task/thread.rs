@@ -20,6 +20,7 @@ use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
 use super::topics::Topics;
+use super::transaction::Transaction;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::kafka::consumer::TaskConsumer;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
@@ -189,13 +190,19 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, topics } = self.spec.role.clone() else { unreachable!("a source") };
+        let Role::Source { plugin, producer, transactions, topics } = self.spec.role.clone() else {
+            unreachable!("a source")
+        };
         let (chain, codec, guard) = self.pipeline()?;
         let offsets = &self.environment.offsets;
         let connector = Arc::clone(&self.spec.id.connector);
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
         let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
+        let transaction = transactions.map(|how| match &self.environment.topic {
+            Some(topic) => Transaction::new(how, Arc::clone(&connector), Arc::clone(topic), self.signal.clone()),
+            None => unreachable!("transactions are refused without offset.storage.topic"),
+        });
         let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let source = SourceLoop {
@@ -203,7 +210,7 @@ impl Parts {
             codec,
             guard,
             topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters).with_transactions(transaction),
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,

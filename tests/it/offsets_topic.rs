@@ -99,6 +99,48 @@ fn a_topic_that_would_forget_offsets_stops_the_worker() {
     assert!(log.contains("offset.storage.topic: Topic connect-offsets has cleanup.policy=compact,delete"), "{log}");
 }
 
+#[test]
+fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path());
+    every_line_once(folder.path(), &broker.address().to_string());
+}
+
+/// Kills a worker in mid-transaction, again and again, while lines are added.
+pub(crate) fn every_line_once(folder: &Path, bootstrap: &str) {
+    let mut keys = DISTRIBUTED.to_vec();
+    keys.push(("exactly.once.source.support", "enabled"));
+    let mut worker = Worker::prepare(folder, bootstrap, &keys);
+    let (file, mut text) = (folder.join("in.txt"), String::new());
+    fs::write(&file, "").expect("a file");
+    worker.start();
+    let config = json!({
+        "connector.class": "FileStreamSource", "file": file, "topic": "once", "batch.size": "50",
+        "exactly.once.support": "required", "transaction.boundary": "interval", "transaction.boundary.interval.ms": "200",
+    });
+    let answer = worker.rest().put("/connectors/once/config", &config).expect("an answer");
+    assert_eq!(answer.status, 201, "{answer:?}");
+    for round in 0..6 {
+        let before = topic::size_if_any(bootstrap, "once");
+        text.extend((0..2_000).map(|line| format!("round {round} line {line}\n")));
+        fs::write(&file, &text).expect("more lines");
+        wait::until("some of the lines, committed or not", PATIENCE, || {
+            let size = topic::size_if_any(bootstrap, "once");
+            if size > before { Ok(()) } else { Err(format!("{size}")) }
+        });
+        worker.kill();
+        worker.start();
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    wait::until("every line", PATIENCE, || match topic::committed(bootstrap, "once").len() {
+        count if count >= lines.len() => Ok(()),
+        count => Err(format!("{count} of {} lines", lines.len())),
+    });
+    assert!(worker.stop().success());
+    let stored = topic::committed(bootstrap, "once").into_iter().map(|record| record.value.unwrap_or_default());
+    assert_eq!(stored.collect::<Vec<_>>(), lines);
+}
+
 /// The key of the recorded topic lands in the partition it had there: 1 of 3.
 #[test]
 fn a_key_has_the_partition_that_java_gives_it() {
@@ -121,7 +163,7 @@ fn a_key_has_the_partition_that_java_gives_it() {
     let topic = CompactedTopic::new("t", &properties, how).expect("a topic");
     let places = runtime.block_on(async {
         topic.ensure("keys").await.expect("it is made");
-        topic.write(&rows).await.expect("they are written")
+        topic.write(rows.iter()).await.expect("they are written")
     });
     assert_eq!(
         places.iter().map(|place| (place.partition, place.offset)).collect::<Vec<_>>(),

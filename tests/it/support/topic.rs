@@ -46,6 +46,21 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
     read.into_values().flatten().collect()
 }
 
+/// How much stands in the topic, open transactions and the marks of ended ones included.
+pub(crate) fn size(bootstrap: &str, topic: &str) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    ends(&consumer, topic).values().sum()
+}
+
+/// The same, zero as long as there is no such topic.
+pub(crate) fn size_if_any(bootstrap: &str, topic: &str) -> i64 {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
+    if metadata.topics().iter().any(|known| known.name() == topic) { size(bootstrap, topic) } else { 0 }
+}
+
 /// A record as it stands in a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
@@ -78,16 +93,19 @@ pub(crate) fn committed(bootstrap: &str, topic: &str) -> Vec<Stored> {
     let mut read: BTreeMap<i32, Vec<Stored>> = BTreeMap::new();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     wait::until("the end of the topic", Duration::from_secs(30), || {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => read.entry(message.partition()).or_default().push(Stored {
-                partition: message.partition(),
-                key: text(message.key().unwrap_or_default()),
-                value: message.payload().map(text),
-            }),
-            Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
-            Some(Err(_)) | None => {}
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => read.entry(message.partition()).or_default().push(Stored {
+                    partition: message.partition(),
+                    key: text(message.key().unwrap_or_default()),
+                    value: message.payload().map(text),
+                }),
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
+                Some(Err(_)) => {}
+                None => return Err(format!("{open:?} have not ended")),
+            }
         }
-        if open.is_empty() { Ok(()) } else { Err(format!("{open:?} have not ended")) }
+        Ok(())
     });
     read.into_values().flatten().collect()
 }

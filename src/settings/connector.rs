@@ -227,6 +227,8 @@ pub static SINK: ConfigDef = ConfigDef::new(&[
 
 /// What is read here needs a definition that knows all of it.
 static ALL: ConfigDef = ConfigDef::new(&[
+    &BOUNDARY.info,
+    &BOUNDARY_INTERVAL.info,
     &TASKS_MAX.info,
     &ENFORCE.info,
     &KEY_CONVERTER.info,
@@ -303,6 +305,10 @@ pub struct ConnectorConfig {
     pub log: bool,
     /// `errors.log.include.messages`.
     pub log_messages: bool,
+    /// `transaction.boundary`, in lower case.
+    pub boundary: String,
+    /// `transaction.boundary.interval.ms`.
+    pub boundary_interval: Option<Duration>,
     /// `topics`.
     pub topics: Vec<String>,
     /// `topics.regex`.
@@ -357,6 +363,8 @@ impl ConnectorConfig {
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),
             log: settings.get(&LOG)?,
             log_messages: settings.get(&LOG_MESSAGES)?,
+            boundary: settings.get(&BOUNDARY)?.to_lowercase(),
+            boundary_interval: settings.find(&BOUNDARY_INTERVAL)?.map(millis),
             topics: unique(settings.get(&TOPICS)?),
             topics_regex: settings.get(&TOPICS_REGEX)?,
             dead_letters: DeadLetterTopic::read(&settings)?,

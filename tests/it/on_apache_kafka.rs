@@ -62,3 +62,10 @@ fn the_bare_loop_of_bench_says_what_was_not_delivered() {
     let error = bare_producer_loop(&properties, "bare-loop-refused", std::iter::once(line.as_slice())).unwrap_err();
     assert!(error.to_string().contains("1 records were not delivered"), "{error:#}");
 }
+
+/// Transactions of a worker that dies in the middle of them: what its next start finds is Apache's doing.
+#[test]
+fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::offsets_topic::every_line_once(folder.path(), &ApacheKafka::shared().bootstrap());
+}

@@ -69,19 +69,26 @@ impl Bed {
     }
 
     fn with(store: Arc<Memory>, plugins: Plugins) -> Self {
-        Self::build(store, plugins, "127.0.0.1:1", |tasks, _| tasks.starter())
+        Self::build(store, plugins, worker_config("127.0.0.1:1"), |tasks, _| tasks.starter())
+    }
+
+    /// The same, with these keys in the worker's file.
+    pub(crate) fn shipped_with(keys: &[(&str, &str)]) -> Self {
+        let mut worker = worker_config("127.0.0.1:1");
+        worker.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        Self::build(Arc::default(), Plugins::built_in(), worker, |tasks, _| tasks.starter())
     }
 
     /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors and `BlocksInPoll`.
     pub(crate) fn live(bootstrap: &str) -> Self {
         let plugins = Plugins::of(&[plugins::LIVE, connector_file::PLUGINS, pipette::convert::PLUGINS]);
-        Self::build(Arc::default(), plugins, bootstrap, |_, environment| real_tasks(environment))
+        Self::build(Arc::default(), plugins, worker_config(bootstrap), |_, environment| real_tasks(environment))
     }
 
     fn build(
         store: Arc<Memory>,
         plugins: Plugins,
-        bootstrap: &str,
+        worker: ConfigMap,
         starter: impl FnOnce(&Arc<Tasks>, TaskEnvironment) -> TaskStarter,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -92,10 +99,11 @@ impl Bed {
         let environment = TaskEnvironment {
             io: runtime.handle().clone(),
             offsets: Arc::clone(&store) as _,
+            topic: None,
             metrics: Arc::clone(&metrics),
         };
         let parts = Parts {
-            worker: Arc::new(WorkerConfig::read(worker_config(bootstrap)).unwrap()),
+            worker: Arc::new(WorkerConfig::read(worker).unwrap()),
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,

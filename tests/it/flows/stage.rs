@@ -11,7 +11,7 @@ use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
 use pipette::settings::group::OffsetsTopic;
 use pipette::store::files::FileStore;
-use pipette::store::topic::TopicOffsets;
+use pipette::store::stores::OffsetStores;
 use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
@@ -47,6 +47,8 @@ pub(super) struct Stage {
     pub(super) value: (&'static ConverterPlugin, Settings),
     /// How the sources started next end their transactions, once the stage is for exactly-once.
     pub(super) until: Option<Until>,
+    /// `offsets.storage.topic` of the sources started next.
+    pub(super) offsets_topic: Option<String>,
     /// Transactional ids that the sources started next take away.
     pub(super) stale: Vec<String>,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
@@ -69,8 +71,7 @@ impl Stage {
         let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let environment = TaskEnvironment {
             io: io.handle().clone(),
-            offsets: store.offset_store(),
-            topic: None,
+            offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
         };
         let (reports, heard) = mpsc::unbounded_channel();
@@ -88,6 +89,7 @@ impl Stage {
             transforms: Vec::new(),
             value: (&TEXT, bare()),
             until: None,
+            offsets_topic: None,
             stale: Vec::new(),
             consumer: Vec::new(),
         }
@@ -105,9 +107,7 @@ impl Stage {
             exactly_once: true,
         };
         let worker = pairs(&[("bootstrap.servers", &stage.bootstrap())]);
-        let topic = Arc::new(TopicOffsets::new(&worker, &topic).unwrap());
-        stage.environment.offsets = Arc::clone(&topic) as _;
-        stage.environment.topic = Some(topic);
+        stage.environment.offsets = Arc::new(OffsetStores::topics(worker, topic).unwrap().0);
         stage.until = Some(until);
         stage
     }
@@ -130,7 +130,8 @@ impl Stage {
                 (of(&format!("lab-{name}-0")), Some(Transactions { until, stale }))
             }
         };
-        let role = Role::Source { plugin, producer, transactions, topics: None };
+        let role =
+            Role::Source { plugin, producer, transactions, offsets_topic: self.offsets_topic.clone(), topics: None };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
@@ -153,7 +154,8 @@ impl Stage {
 
     /// The source partitions of which an offset is stored.
     pub(super) fn stored(&self, name: &str) -> usize {
-        self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
+        let store = self.environment.offsets.of(self.offsets_topic.as_deref()).unwrap();
+        self.environment.io.block_on(store.scan(name)).unwrap().len()
     }
 
     /// What the group of a sink has committed.

@@ -213,6 +213,26 @@ fn offsets_alone_are_a_transaction_and_nothing_is_none() {
 }
 
 #[test]
+fn a_connector_with_a_topic_of_its_own_has_its_offsets_there_and_a_copy_in_the_workers() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| match poll {
+            1 => Ok(SourceBatch::of(vec![entry("one", 1)])),
+            2 => Ok(SourceBatch::of(vec![SourceEntry::Forget(Partition::of("script", "one").into())])),
+            _ => Ok(SourceBatch::empty()),
+        })
+    });
+    let mut stage = Stage::exactly_once(Until::Poll);
+    stage.offsets_topic = Some("own".into());
+    let bootstrap = stage.bootstrap();
+    let task = stage.source("script", &PLUGIN, &[]);
+    for topic in ["own", "offsets"] {
+        wait_for(&bootstrap, topic, &[r#"{"at":1}"#, ""]);
+    }
+    assert_eq!(stage.stored("script"), 0, "it was taken away in both");
+    stage.stop("script", &task);
+}
+
+#[test]
 fn a_task_that_fails_takes_back_what_it_had_open() {
     static FAILS: SourcePlugin = plugin(|_| {
         scripted(|poll| match poll {

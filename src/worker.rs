@@ -27,9 +27,9 @@ use crate::plugins::{Family, Plugins};
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::worker::{Listener, WorkerConfig};
+use crate::store::TargetState;
 use crate::store::files::FileStore;
-use crate::store::topic::TopicOffsets;
-use crate::store::{OffsetStore, TargetState};
+use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
@@ -62,12 +62,12 @@ impl Worker {
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
-        let topic = front.block_on(open_topic(&config, &store)).map_err(Failure::setup)?;
+        let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
         let listener = listen(&config).map_err(Failure::setup)?;
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
-        let parts = parts(config, plugins, address, &store, topic, io.handle().clone());
+        let parts = parts(config, plugins, address, &store, offsets, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
@@ -160,16 +160,11 @@ fn parts(
     plugins: Plugins,
     address: SocketAddr,
     store: &FileStore,
-    topic: Option<Arc<TopicOffsets>>,
+    offsets: Arc<OffsetStores>,
     io: Handle,
 ) -> Parts {
     let metrics = WorkerMetrics::new();
-    let offsets: Arc<dyn OffsetStore> = match &topic {
-        Some(topic) => Arc::<TopicOffsets>::clone(topic),
-        None => store.offset_store(),
-    };
-    let environment =
-        TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), topic, metrics: Arc::clone(&metrics) };
+    let environment = TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), metrics: Arc::clone(&metrics) };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),
@@ -247,11 +242,11 @@ async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
     Ok(store)
 }
 
-/// The topic that keeps source offsets, if the worker file names one. A Kafka that does not answer is no reason not to
+/// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to
 /// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is.
-async fn open_topic(config: &WorkerConfig, files: &FileStore) -> Result<Option<Arc<TopicOffsets>>> {
-    let Some(wanted) = &config.offsets_topic else { return Ok(None) };
-    let topic = Arc::new(TopicOffsets::new(&config.values, wanted)?);
+async fn open_offsets(config: &WorkerConfig, files: &FileStore) -> Result<Arc<OffsetStores>> {
+    let Some(wanted) = &config.offsets_topic else { return Ok(Arc::new(OffsetStores::one(files.offset_store()))) };
+    let (stores, topic) = OffsetStores::topics(config.values.clone(), wanted.clone())?;
     let named = |error: ConnectError| error.within("offset.storage.topic");
     match timeout(TOPIC_WAIT, topic.open()).await {
         Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(named(error)),
@@ -262,7 +257,7 @@ async fn open_topic(config: &WorkerConfig, files: &FileStore) -> Result<Option<A
     if !files.offsets.is_empty() {
         tracing::warn!("Offsets in state.dir are left alone: sources go on from offset.storage.topic");
     }
-    Ok(Some(topic))
+    Ok(Arc::new(stores))
 }
 
 fn runtime(name: &str) -> Result<Runtime> {

@@ -131,7 +131,7 @@ impl Lifecycle {
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
         tracing::info!(connector = &**name, "Connector starts");
         if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
-            let news = InstanceNews::Failed(format!("No thread could be started for the connector: {error}"));
+            let news = InstanceNews::Failed(error.chain());
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
         }
         let clock = self.watch_call(name, number, "start");

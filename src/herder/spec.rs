@@ -15,7 +15,7 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
+use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic, task_limit};
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
@@ -74,6 +74,7 @@ fn role(
         ConnectorPlugin::Source(plugin) => Role::Source {
             plugin,
             producer: producer(parts, id, config, own)?,
+            offsets_topic: offsets_topic(config).map(str::to_owned),
             transactions: transactions(parts, id, config, own, gone)?,
             topics: if parts.worker.topic_creation { new_topics(config)? } else { None },
         },

@@ -431,11 +431,12 @@ impl Sheet<'_> {
     /// `producer.override.…` and the like, for the clients this connector uses.
     fn overrides(&mut self) {
         let dead_letters = self.config.get(dead_letters::NAME.info.name).is_some_and(|name| !name.trim().is_empty());
-        let transactional = self.worker.transactional_group().is_some();
+        let own_topic = self.worker.offsets_topic.is_some() && connector::offsets_topic(&self.config).is_some();
+        let own_clients = own_topic || self.worker.transactional_group().is_some();
         let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
         let (producer, consumer, admin) = match self.plugin {
-            // With exactly-once Apache's worker reads and makes the offsets topic with the connector's clients.
-            ConnectorPlugin::Source(_) => (true, transactional, creates_topics || transactional),
+            // Then Apache's worker reads and makes the offsets topic with the connector's clients.
+            ConnectorPlugin::Source(_) => (true, own_clients, creates_topics || own_clients),
             ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
         };
         let properties = match self.plugin {

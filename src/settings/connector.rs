@@ -143,14 +143,16 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> =
-    Key::new("offsets.storage.topic", "A topic of the connector's own for its offsets; without effect here.")
-        .optional()
-        .importance(Importance::Low)
-        .group("offsets.topic")
-        .width(Width::Long)
-        .display("Offsets topic")
-        .check(pipette_api::config::checks::not_empty);
+static OFFSETS_TOPIC: Key<String> = Key::new(
+    "offsets.storage.topic",
+    "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
+)
+.optional()
+.importance(Importance::Low)
+.group("offsets.topic")
+.width(Width::Long)
+.display("Offsets topic")
+.check(pipette_api::config::checks::not_empty);
 /// `topics`.
 pub static TOPICS: Key<Vec<String>> = Key::new("topics", "The topics to read, separated by commas.")
     .default("")
@@ -315,6 +317,11 @@ pub struct ConnectorConfig {
     pub topics_regex: String,
     /// Where dead letters go.
     pub dead_letters: Option<DeadLetterTopic>,
+}
+
+/// `offsets.storage.topic` of a source.
+pub fn offsets_topic(config: &ConfigMap) -> Option<&str> {
+    config.get(OFFSETS_TOPIC.info.name).map(|name| name.trim()).filter(|name| !name.is_empty())
 }
 
 /// `tasks.max`, and whether a connector that plans more fails.

@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod offset_json;
+pub mod stores;
 pub mod topic;
 
 use std::sync::Arc;

@@ -33,8 +33,7 @@ use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
 use crate::metrics::WorkerMetrics;
-use crate::store::OffsetStore;
-use crate::store::topic::TopicOffsets;
+use crate::store::stores::OffsetStores;
 
 /// What tasks share with the rest of the worker.
 #[derive(Clone)]
@@ -42,9 +41,7 @@ pub struct TaskEnvironment {
     /// The runtime for shared clients, handed to plugins as `io`.
     pub io: Handle,
     /// Where source offsets are kept.
-    pub offsets: Arc<dyn OffsetStore>,
-    /// The same, when it is a topic: transactions write to it.
-    pub topic: Option<Arc<TopicOffsets>>,
+    pub offsets: Arc<OffsetStores>,
     /// The worker's metrics.
     pub metrics: Arc<WorkerMetrics>,
 }

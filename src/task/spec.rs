@@ -49,6 +49,8 @@ pub enum Role {
         producer: ClientProperties,
         /// How records and offsets are written in transactions; `None` is at-least-once.
         transactions: Option<Transactions>,
+        /// The topic for its offsets that the connector names (`offsets.storage.topic`).
+        offsets_topic: Option<String>,
         /// How topics that do not exist are made; `None` leaves it to the broker (`topic.creation.enable=false`).
         topics: Option<NewTopics>,
     },

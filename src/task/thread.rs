@@ -202,7 +202,7 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, transactions, topics } = self.spec.role.clone() else {
+        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
             unreachable!("a source")
         };
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
@@ -211,16 +211,17 @@ impl Parts {
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let (chain, codec, guard) = self.pipeline(meters)?;
-        let offsets = &self.environment.offsets;
+        let named = offsets_topic.as_deref();
+        let offsets = self.environment.offsets.of(named).map_err(at_start)?;
         let connector = Arc::clone(&self.spec.id.connector);
-        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
+        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&offsets) };
         let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
-        let transaction = transactions.map(|how| match &self.environment.topic {
-            Some(topic) => Transaction::new(how, Arc::clone(&connector), Arc::clone(topic), self.signal.clone()),
-            None => unreachable!("transactions are refused without offset.storage.topic"),
-        });
-        let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
+        let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
+        let transaction = transactions
+            .zip(chosen)
+            .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
+        let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let source = SourceLoop {
             chain,

@@ -13,7 +13,7 @@ use super::spec::{Transactions, Until};
 use crate::kafka::producer::{Delivered, Outgoing, ROWS, Sent, TaskProducer};
 use crate::kafka::transactions::fence;
 use crate::store::OffsetEntry;
-use crate::store::topic::TopicOffsets;
+use crate::store::stores::Chosen;
 
 /// A time that no clock of a task reaches.
 const NEVER: Duration = Duration::from_hours(24 * 365);
@@ -26,7 +26,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(2);
 pub struct Transaction {
     how: Transactions,
     connector: Arc<str>,
-    topic: Arc<TopicOffsets>,
+    offsets: Chosen,
     signal: Signal,
     open: bool,
     due: Instant,
@@ -45,9 +45,9 @@ pub enum Verdict {
 
 impl Transaction {
     /// Of a task of this connector; nothing is open.
-    pub fn new(how: Transactions, connector: Arc<str>, topic: Arc<TopicOffsets>, signal: Signal) -> Self {
+    pub fn new(how: Transactions, connector: Arc<str>, offsets: Chosen, signal: Signal) -> Self {
         let due = Instant::now() + how.until.interval().unwrap_or(NEVER);
-        Self { how, connector, topic, signal, open: false, due }
+        Self { how, connector, offsets, signal, open: false, due }
     }
 
     /// Takes over from earlier starts, which write no more from here on, and learns what they have committed.
@@ -57,7 +57,7 @@ impl Transaction {
             fence(stale).await?;
             self.how.stale.pop();
         }
-        self.topic.refresh().await
+        self.offsets.main.refresh().await
     }
 
     /// When a commit is due by time.
@@ -82,7 +82,7 @@ impl Transaction {
 
     /// What is sent to the topic from here on belongs to the transaction, which begins unless it is open.
     pub fn include(&mut self, producer: &TaskProducer, topic: &str) -> Result<()> {
-        if topic == self.topic.name() {
+        if topic == self.offsets.main.name() {
             return Err(ConnectError::config(format!(
                 "A record for topic {topic} is refused: the offsets of exactly-once sources are kept there. Change the \
                  connector's topic, or offset.storage.topic of the worker"
@@ -108,11 +108,12 @@ impl Transaction {
         if offsets.is_empty() && !self.open {
             return Ok(true);
         }
+        self.offsets.before(&self.connector, &offsets).await?;
         self.begin(producer)?;
-        let rows = self.topic.rows(&self.connector, &offsets);
+        let rows = self.offsets.main.rows(&self.connector, &offsets);
         for ((_, (key, value)), number) in rows.iter().zip(ROWS..) {
             let record = Outgoing {
-                topic: self.topic.name(),
+                topic: self.offsets.main.name(),
                 partition: None,
                 key: Some(key),
                 value: value.as_deref(),
@@ -136,7 +137,8 @@ impl Transaction {
         producer.take(&mut delivered);
         delivered.rows.sort_unstable_by_key(|(row, _)| *row);
         let places: Vec<_> = delivered.rows.into_iter().map(|(_, place)| place).collect();
-        self.topic.note(&self.connector, &offsets, &rows, &places);
+        self.offsets.main.note(&self.connector, &offsets, &rows, &places);
+        self.offsets.after(&self.connector, &offsets).await;
         Ok(true)
     }
 

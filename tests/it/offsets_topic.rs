@@ -87,6 +87,32 @@ fn a_worker_goes_on_where_apaches_left_off_and_keeps_its_keys_and_partitions() {
 }
 
 #[test]
+fn a_connector_that_gets_a_topic_of_its_own_goes_on_from_the_workers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path());
+    let bootstrap = broker.address().to_string();
+    let mut worker = Worker::prepare(folder.path(), &bootstrap, &DISTRIBUTED);
+    let file = folder.path().join("in.txt");
+    fs::write(&file, "one\ntwo\n").expect("a file");
+    worker.start();
+    post_lines(&worker, "src", &file);
+    wait_for_offset(&worker, "src", 8);
+
+    let config = json!({
+        "connector.class": "FileStreamSource", "file": file, "topic": "src", "offsets.storage.topic": "src-offsets",
+    });
+    assert_eq!(worker.rest().put("/connectors/src/config", &config).expect("an answer").status, 200);
+    fs::write(&file, "one\ntwo\nthree\n").expect("another line");
+    wait_for_offset(&worker, "src", 14);
+    for topic in ["src-offsets", "connect-offsets"] {
+        let last = topic::committed(&bootstrap, topic).pop().expect("an offset");
+        assert_eq!(last.value.as_deref(), Some(r#"{"position":14}"#), "{topic}");
+    }
+    assert_eq!(topic::values(&bootstrap, "src"), ["one", "two", "three"]);
+    assert!(worker.stop().success());
+}
+
+#[test]
 fn a_topic_that_would_forget_offsets_stops_the_worker() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker(folder.path());

@@ -14,6 +14,7 @@ use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
 use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
+use pipette::store::stores::OffsetStores;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::spec::TaskSpec;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
@@ -96,10 +97,10 @@ impl Bed {
         let address = listener.local_addr().unwrap();
         let tasks = Arc::new(Tasks::default());
         let metrics = WorkerMetrics::new();
+        let offsets = Arc::new(OffsetStores::one(Arc::clone(&store) as _));
         let environment = TaskEnvironment {
             io: runtime.handle().clone(),
-            offsets: Arc::clone(&store) as _,
-            topic: None,
+            offsets: Arc::clone(&offsets),
             metrics: Arc::clone(&metrics),
         };
         let parts = Parts {
@@ -107,7 +108,7 @@ impl Bed {
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,
-            offsets: Arc::clone(&store) as _,
+            offsets,
             sink_offsets: Arc::new(Group),
             tasks: starter(&tasks, environment),
             metrics: Arc::clone(&metrics),

@@ -12,7 +12,7 @@ use pipette::metrics::WorkerMetrics;
 use pipette::settings::dead_letters::DeadLetterTopic;
 use pipette::settings::group::OffsetsTopic;
 use pipette::store::files::FileStore;
-use pipette::store::topic::TopicOffsets;
+use pipette::store::stores::OffsetStores;
 use pipette::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
@@ -20,7 +20,8 @@ use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
-    KafkaHeaders, Offsets, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text, Value, Wish,
+    KafkaHeaders, OffsetMap, Offsets, Partition, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text,
+    Value, Wish,
 };
 use pipette_broker::{Broker, BrokerConfig};
 use tempfile::TempDir;
@@ -58,6 +59,8 @@ pub(super) struct Stage {
     pub(super) flush_interval: Duration,
     /// How the sources started next end their transactions, once the stage is for exactly-once.
     pub(super) until: Option<Until>,
+    /// `offsets.storage.topic` of the sources started next.
+    pub(super) offsets_topic: Option<String>,
     /// Transactional ids that the sources started next take away.
     pub(super) stale: Vec<String>,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
@@ -80,8 +83,7 @@ impl Stage {
         let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let environment = TaskEnvironment {
             io: io.handle().clone(),
-            offsets: store.offset_store(),
-            topic: None,
+            offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
         };
         let (reports, heard) = mpsc::unbounded_channel();
@@ -103,6 +105,7 @@ impl Stage {
             letters: Vec::new(),
             flush_interval: Duration::from_mins(1),
             until: None,
+            offsets_topic: None,
             stale: Vec::new(),
             consumer: Vec::new(),
         }
@@ -120,9 +123,7 @@ impl Stage {
             exactly_once: true,
         };
         let worker = pairs(&[("bootstrap.servers", &stage.bootstrap())]);
-        let topic = Arc::new(TopicOffsets::new(&worker, &topic).unwrap());
-        stage.environment.offsets = Arc::clone(&topic) as _;
-        stage.environment.topic = Some(topic);
+        stage.environment.offsets = Arc::new(OffsetStores::topics(worker, topic).unwrap().0);
         stage.until = Some(until);
         stage
     }
@@ -146,7 +147,8 @@ impl Stage {
             }
         };
         producer.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let role = Role::Source { plugin, producer, transactions, topics: None };
+        let role =
+            Role::Source { plugin, producer, transactions, offsets_topic: self.offsets_topic.clone(), topics: None };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
@@ -176,12 +178,17 @@ impl Stage {
 
     /// The source partitions of which an offset is stored.
     pub(super) fn stored(&self, name: &str) -> usize {
-        self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
+        self.offsets(name).len()
+    }
+
+    fn offsets(&self, name: &str) -> Vec<(Partition, OffsetMap)> {
+        let store = self.environment.offsets.of(self.offsets_topic.as_deref()).unwrap();
+        self.environment.io.block_on(store.scan(name)).unwrap()
     }
 
     /// A number of the one offset that is stored.
     pub(super) fn offset(&self, name: &str, member: &str) -> Option<i64> {
-        let stored = self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap();
+        let stored = self.offsets(name);
         assert!(stored.len() < 2, "{stored:?}");
         stored.first()?.1.get(member)?.as_int()
     }

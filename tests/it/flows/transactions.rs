@@ -17,10 +17,10 @@ use super::stage::{PATIENCE, Stage};
 use crate::support::{topic, wait};
 
 /// A time that no test reaches.
-const LONG: Until = Until::Interval(Duration::from_hours(1));
+pub(super) const LONG: Until = Until::Interval(Duration::from_hours(1));
 
 /// What a `read_committed` reader sees of a topic.
-fn seen(bootstrap: &str, topic: &str) -> Vec<String> {
+pub(super) fn seen(bootstrap: &str, topic: &str) -> Vec<String> {
     topic::committed(bootstrap, topic).into_iter().map(|record| record.value.unwrap_or_default()).collect()
 }
 
@@ -209,6 +209,26 @@ fn offsets_alone_are_a_transaction_and_nothing_is_none() {
     });
     assert_eq!(seen(&bootstrap, "offsets"), [r#"{"at":7}"#]);
     assert_eq!(topic::size(&bootstrap, "offsets"), 2, "the offset and the mark of its one transaction");
+    stage.stop("script", &task);
+}
+
+#[test]
+fn a_connector_with_a_topic_of_its_own_has_its_offsets_there_and_a_copy_in_the_workers() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| match poll {
+            1 => Ok(SourceBatch::of(vec![entry("one", 1)])),
+            2 => Ok(SourceBatch::of(vec![SourceEntry::Forget(Partition::of("script", "one").into())])),
+            _ => Ok(SourceBatch::empty()),
+        })
+    });
+    let mut stage = Stage::exactly_once(Until::Poll);
+    stage.offsets_topic = Some("own".into());
+    let bootstrap = stage.bootstrap();
+    let task = stage.source("script", &PLUGIN, &[]);
+    for topic in ["own", "offsets"] {
+        wait_for(&bootstrap, topic, &[r#"{"at":1}"#, ""]);
+    }
+    assert_eq!(stage.stored("script"), 0, "it was taken away in both");
     stage.stop("script", &task);
 }
 

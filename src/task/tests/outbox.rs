@@ -106,7 +106,7 @@ async fn a_pause_that_waits_for_kafka_ends_when_a_stop_is_wanted() {
     desk.outbox.ledger.push(batch, Mark::None);
     let began = Instant::now();
     let stop = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep_until(began + Duration::from_secs(1)).await;
         wish.send_replace(Wish::Stop);
     };
     let drain = desk.outbox.drain(Duration::from_mins(1), &desk.tolerant);

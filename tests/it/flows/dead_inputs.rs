@@ -189,3 +189,17 @@ fn with_exactly_once_and_without_tolerance_the_input_is_kept_and_nothing_is_comm
         assert_eq!((seen(&bootstrap, "scripted"), stage.offset("strict", "at")), (vec![], None));
     }
 }
+
+#[test]
+fn with_exactly_once_a_record_that_kafka_refuses_fails_the_task_whatever_is_tolerated() {
+    static PLUGIN: SourcePlugin =
+        plugin(|_| scripted(|poll| once(poll, || vec![entry("1", 1), entry(&"x".repeat(LARGE), 2), entry("3", 3)])));
+    let mut stage = with_letters(Stage::exactly_once(Until::Poll), true);
+    stage.producer = vec![("message.max.bytes", "2000")];
+    let bootstrap = stage.bootstrap();
+    let _task = stage.source("large", &PLUGIN, &[]);
+    let trace = stage.hear("large", |news| matches!(news, TaskNews::Failed { .. }));
+    assert!(trace.starts_with("Task large-0 failed in produce"), "{trace}");
+    assert_eq!((seen(&bootstrap, "scripted"), stage.offset("large", "at")), (vec![], None));
+    assert_eq!(topic::values(&bootstrap, "dead"), [""; 0]);
+}

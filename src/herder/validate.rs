@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipette_api::config::{FromText, Importance, Row};
-use pipette_api::{ConfigMap, Info, Plugin, Settings};
+use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
 use super::form::{Entry, framework_rows, own_rows};
 use super::version;
@@ -331,11 +331,10 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(source) => {
                 let text = |key: &str| self.config.get(key).map(|text| text.trim().to_lowercase());
                 let (once, boundary) = (text(connector::EXACTLY_ONCE.info.name), text(connector::BOUNDARY.info.name));
-                if once.as_deref() == Some("required") {
-                    let error = "This worker does not have exactly-once source support enabled.";
-                    self.blame(connector::EXACTLY_ONCE.info.name, error.into());
-                }
                 let settings = Settings::new(self.config.clone(), source.info.config);
+                if once.as_deref() == Some("required") {
+                    self.exactly_once((source.exactly_once)(&settings));
+                }
                 if boundary.as_deref() == Some("connector") && !(source.own_boundaries)(&settings) {
                     let error =
                         "The connector does not define transaction boundaries of its own; use poll or interval.";
@@ -343,6 +342,19 @@ impl Sheet<'_> {
                 }
             }
             ConnectorPlugin::Sink(_) => self.subscription(),
+        }
+    }
+
+    /// It is required: the worker has to be able to, and the connector with this configuration.
+    fn exactly_once(&mut self, support: ExactlyOnce) {
+        let key = connector::EXACTLY_ONCE.info.name;
+        if self.worker.transactional_group().is_none() {
+            self.blame(key, "This worker does not have exactly-once source support enabled.".into());
+        }
+        if let ExactlyOnce::Unsupported(reason) = support {
+            let error =
+                "The connector does not support exactly-once delivery guarantees with the provided configuration";
+            self.blame(key, format!("{error}: {reason}"));
         }
     }
 
@@ -419,9 +431,12 @@ impl Sheet<'_> {
     /// `producer.override.…` and the like, for the clients this connector uses.
     fn overrides(&mut self) {
         let dead_letters = self.config.get(dead_letters::NAME.info.name).is_some_and(|name| !name.trim().is_empty());
+        let own_topic = self.worker.offsets_topic.is_some() && connector::offsets_topic(&self.config).is_some();
+        let own_clients = own_topic || self.worker.transactional_group().is_some();
         let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
         let (producer, consumer, admin) = match self.plugin {
-            ConnectorPlugin::Source(_) => (true, false, creates_topics),
+            // Then Apache's worker reads and makes the offsets topic with the connector's clients.
+            ConnectorPlugin::Source(_) => (true, own_clients, creates_topics || own_clients),
             ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
         };
         let properties = match self.plugin {

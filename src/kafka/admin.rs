@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pipette_api::{ConnectError, Offsets, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -85,6 +85,17 @@ impl Admin {
             ))),
             code => Err(ConnectError::retriable(format!("Cannot create topic {name} yet: {code}"))),
         }
+    }
+
+    /// A setting of a topic: `None` when there is no such topic, or when Kafka does not tell. rdkafka keeps back which.
+    pub async fn topic_setting(&self, name: &str, key: &str) -> Result<Option<String>> {
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let asked = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let answers = asked.map_err(|error| {
+            ConnectError::retriable(format!("Kafka does not tell the settings of topic {name}: {error}"))
+        })?;
+        let entry = |resource: &ConfigResource| resource.get(key)?.value.clone();
+        Ok(answers.iter().flatten().find_map(entry))
     }
 }
 

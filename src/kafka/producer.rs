@@ -1,7 +1,8 @@
 //! The producer of a source task: librdkafka's `BaseProducer` with the ledger's number as opaque, and one thread that
 //! serves deliveries.
 //!
-//! Used by `task/outbox.rs` and `task/dead_letters.rs`. One future per record would cost three times the CPU (docs/decisions).
+//! Used by `task/outbox.rs` and `task/dead_letters.rs`; `transactions.rs` has the calls of a transactional one. One future
+//! per record would cost three times the CPU (docs/decisions).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
+use super::compacted::Place;
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 use super::sys::flush;
@@ -35,7 +37,8 @@ const NUDGE: Duration = Duration::from_millis(1);
 pub struct TaskProducer {
     /// How long records may wait for a batch to fill: `linger.ms`.
     pub linger: Duration,
-    producer: Arc<BaseProducer<Deliveries>>,
+    pub(super) producer: Arc<BaseProducer<Deliveries>>,
+    pub(super) transactional_id: Option<String>,
     nudged: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -72,6 +75,8 @@ pub struct Delivered {
     pub done: Vec<u64>,
     /// What will never be.
     pub failed: Vec<Refused>,
+    /// Where rows stand that were sent with numbers from [`ROWS`] on, by how far they are behind it.
+    pub rows: Vec<(usize, Place)>,
 }
 
 /// A record that Kafka will never have.
@@ -100,8 +105,11 @@ pub struct Undelivered {
     pub timestamp: Option<i64>,
 }
 
+/// Rows of the offsets topic are sent with numbers from here on: where they come to stand is told.
+pub const ROWS: u64 = 1 << 63;
+
 /// librdkafka's side: collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
-struct Deliveries {
+pub(super) struct Deliveries {
     inbox: Mutex<Delivered>,
     news: Notify,
     events: ClientEvents,
@@ -132,7 +140,8 @@ impl TaskProducer {
                 }
             })
             .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
-        Ok(Self { linger, producer, nudged: Arc::default(), stop, thread: Some(thread) })
+        let transactional_id = properties.get("transactional.id").cloned();
+        Ok(Self { linger, producer, transactional_id, nudged: Arc::default(), stop, thread: Some(thread) })
     }
 
     /// Has librdkafka send what waits for a batch to fill. What waits behind a request in flight is not reached by it:
@@ -175,6 +184,7 @@ impl TaskProducer {
     pub fn take(&self, into: &mut Delivered) {
         into.done.clear();
         into.failed.clear();
+        into.rows.clear();
         std::mem::swap(into, &mut *self.producer.context().lock());
     }
 
@@ -186,8 +196,8 @@ impl TaskProducer {
     fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
         let code = error.rdkafka_error_code();
         let text = format!("Kafka refuses a record for topic {topic}: {error}");
-        if let Some((_, reason)) = self.producer.client().fatal_error() {
-            return ConnectError::fatal(format!("{text} ({reason})"));
+        if let Some(fatal) = self.fatal() {
+            return fatal.within(text);
         }
         match code {
             Some(code) if is_about_the_record(code) => ConnectError::data(text),
@@ -270,6 +280,10 @@ impl ProducerContext for Deliveries {
         let mut inbox = self.lock();
         let first = inbox.done.is_empty() && inbox.failed.is_empty();
         match result {
+            Ok(message) if number >= ROWS => {
+                let Ok(row) = usize::try_from(number - ROWS) else { unreachable!("64-bit machines only") };
+                inbox.rows.push((row, Place::of(message)));
+            }
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();

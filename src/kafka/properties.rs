@@ -5,8 +5,14 @@
 //! named in the log and have no effect; keys that would load code, run commands or read files are refused.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
+
+/// What a transaction has beside its interval before Kafka gives it up: Java's default for both.
+const TRANSACTION_SLACK: Duration = Duration::from_mins(1);
+/// Brokers allow no more, unless they are told to (`transaction.max.timeout.ms`).
+const LONGEST_TRANSACTION: Duration = Duration::from_mins(15);
 
 /// librdkafka properties, by name.
 pub type ClientProperties = BTreeMap<String, String>;
@@ -77,6 +83,7 @@ const KEYS: &[(&str, Map)] = &[
     ("send.buffer.bytes", Map::To("socket.send.buffer.bytes")),
     ("session.timeout.ms", Map::To("session.timeout.ms")),
     ("socket.connection.setup.timeout.ms", Map::To("socket.connection.setup.timeout.ms")),
+    ("transaction.timeout.ms", Map::To("transaction.timeout.ms")),
     ("value.deserializer", Map::Known),
     ("value.serializer", Map::Known),
 ];
@@ -103,6 +110,7 @@ const PRODUCER_ONLY: &[&str] = &[
     "queue.buffering.max.kbytes",
     "request.timeout.ms",
     "retries",
+    "transaction.timeout.ms",
 ];
 
 /// Properties of a source task's producer.
@@ -127,6 +135,25 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
     if properties.get("delivery.timeout.ms").is_some_and(|text| text == "2147483647") {
         properties.insert("delivery.timeout.ms".into(), "0".into());
     }
+    Ok(properties)
+}
+
+/// Properties of the producer of a source task that writes in transactions, one of which may be open for `open`.
+pub fn transactional(
+    worker: &ConfigMap,
+    connector: &ConfigMap,
+    client_id: &str,
+    id: &str,
+    open: Duration,
+) -> Result<ClientProperties> {
+    let mut properties = producer(worker, connector, client_id)?;
+    // Kafka gives a transaction up by time, and librdkafka wants no record to be tried for longer.
+    properties.remove("delivery.timeout.ms");
+    properties.insert("enable.idempotence".into(), "true".into());
+    properties.insert("acks".into(), "all".into());
+    properties.insert("transactional.id".into(), id.into());
+    let limit = (open + TRANSACTION_SLACK).min(LONGEST_TRANSACTION).as_millis().to_string();
+    properties.entry("transaction.timeout.ms".into()).or_insert(limit);
     Ok(properties)
 }
 
@@ -177,6 +204,18 @@ pub fn admin(worker: &ConfigMap) -> Result<ClientProperties> {
     let mut properties = defaults(&[("client.id", "pipette-admin")]);
     layers(&mut properties, worker, "admin.", &ConfigMap::new())?;
     properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
+    Ok(properties)
+}
+
+/// Properties of the worker's own clients: the keys of the worker file without a prefix that say how to reach Kafka.
+pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    const CONNECTION: [&str; 5] = ["bootstrap.servers", "reconnect.", "sasl.", "security.", "ssl."];
+    let mut properties = defaults(&[("client.id", client_id)]);
+    for (key, value) in worker {
+        if CONNECTION.iter().any(|prefix| key.starts_with(prefix)) {
+            set(&mut properties, key, value.trim(), key)?;
+        }
+    }
     Ok(properties)
 }
 
@@ -305,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn a_transactional_producer_is_what_it_must_be_whatever_the_connector_says() {
+        let connector = map(&[
+            ("producer.override.enable.idempotence", "false"),
+            ("producer.override.acks", "1"),
+            ("producer.override.delivery.timeout.ms", "2147483647"),
+        ]);
+        let properties = transactional(&map(&[]), &connector, "p", "g-c-0", Duration::from_secs(10)).unwrap();
+        for (key, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("transactional.id", "g-c-0"),
+            ("transaction.timeout.ms", "70000"),
+        ] {
+            assert_eq!(properties[key], value, "{key}");
+        }
+        assert!(!properties.contains_key("delivery.timeout.ms"));
+    }
+
+    #[test]
     fn the_queue_has_room_for_the_largest_record() {
         let worker = map(&[("producer.max.request.size", "104857600")]);
         let producer = producer(&worker, &map(&[]), "id").unwrap();
@@ -339,6 +397,7 @@ mod tests {
             producer(&map(&[]), &map(&[]), "p").unwrap(),
             consumer(&map(&[]), &map(&[]), "c", "g").unwrap(),
             admin(&map(&[])).unwrap(),
+            transactional(&map(&[]), &map(&[]), "p", "g-c-0", Duration::from_hours(1)).unwrap(),
         ] {
             let mut config = rdkafka::ClientConfig::new();
             config.extend(properties);

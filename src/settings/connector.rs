@@ -143,14 +143,16 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> =
-    Key::new("offsets.storage.topic", "A topic of the connector's own for its offsets; without effect here.")
-        .optional()
-        .importance(Importance::Low)
-        .group("offsets.topic")
-        .width(Width::Long)
-        .display("Offsets topic")
-        .check(pipette_api::config::checks::not_empty);
+static OFFSETS_TOPIC: Key<String> = Key::new(
+    "offsets.storage.topic",
+    "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
+)
+.optional()
+.importance(Importance::Low)
+.group("offsets.topic")
+.width(Width::Long)
+.display("Offsets topic")
+.check(pipette_api::config::checks::not_empty);
 /// `topics`.
 pub static TOPICS: Key<Vec<String>> = Key::new("topics", "The topics to read, separated by commas.")
     .default("")
@@ -227,6 +229,8 @@ pub static SINK: ConfigDef = ConfigDef::new(&[
 
 /// What is read here needs a definition that knows all of it.
 static ALL: ConfigDef = ConfigDef::new(&[
+    &BOUNDARY.info,
+    &BOUNDARY_INTERVAL.info,
     &TASKS_MAX.info,
     &ENFORCE.info,
     &KEY_CONVERTER.info,
@@ -303,12 +307,21 @@ pub struct ConnectorConfig {
     pub log: bool,
     /// `errors.log.include.messages`.
     pub log_messages: bool,
+    /// `transaction.boundary`, in lower case.
+    pub boundary: String,
+    /// `transaction.boundary.interval.ms`.
+    pub boundary_interval: Option<Duration>,
     /// `topics`.
     pub topics: Vec<String>,
     /// `topics.regex`.
     pub topics_regex: String,
     /// Where dead letters go.
     pub dead_letters: Option<DeadLetterTopic>,
+}
+
+/// `offsets.storage.topic` of a source.
+pub fn offsets_topic(config: &ConfigMap) -> Option<&str> {
+    config.get(OFFSETS_TOPIC.info.name).map(|name| name.trim()).filter(|name| !name.is_empty())
 }
 
 /// `tasks.max`, and whether a connector that plans more fails.
@@ -357,6 +370,8 @@ impl ConnectorConfig {
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),
             log: settings.get(&LOG)?,
             log_messages: settings.get(&LOG_MESSAGES)?,
+            boundary: settings.get(&BOUNDARY)?.to_lowercase(),
+            boundary_interval: settings.find(&BOUNDARY_INTERVAL)?.map(millis),
             topics: unique(settings.get(&TOPICS)?),
             topics_regex: settings.get(&TOPICS_REGEX)?,
             dead_letters: DeadLetterTopic::read(&settings)?,

@@ -1,12 +1,13 @@
 //! The way out of a source task: every entry gets its place in the ledger, records go to the producer, deliveries come
 //! back, hooks run.
 //!
-//! `source.rs` decides what is sent; this decides when it counts as done.
+//! `source.rs` decides what is sent; this decides when it counts as done: when Kafka has it, or with exactly-once when
+//! its transaction is committed (`transaction.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Hook, Signal, Wish};
+use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
@@ -15,6 +16,7 @@ use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::raw_input::RawInput;
 use super::report::{Failure, Place};
+use super::transaction::{Transaction, Verdict};
 use crate::kafka::producer::{Delivered, Outgoing, Refused, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::meters::SourceMeters;
@@ -31,6 +33,8 @@ pub struct Outbox {
     delivered: Delivered,
     ledger: Ledger,
     commits: Commits,
+    /// With exactly-once.
+    transaction: Option<Transaction>,
     /// Entries that will never be delivered: given up on a recall, or refused by Kafka.
     given_up: usize,
     /// When what was sent has waited long enough for a batch to fill.
@@ -84,6 +88,7 @@ impl Outbox {
             delivered: Delivered::default(),
             ledger: Ledger::default(),
             commits,
+            transaction: None,
             given_up: 0,
             nudge_at: None,
             signal,
@@ -102,6 +107,32 @@ impl Outbox {
     /// Whether bad records are kept.
     pub fn has_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
+    }
+
+    /// The same, with everything in transactions. The properties name a transactional id.
+    #[must_use]
+    pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
+        self.transaction = transaction;
+        self
+    }
+
+    /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
+    /// is known from here on. A retriable error asks to be called again.
+    pub async fn take_over(&mut self) -> Result<()> {
+        if self.transaction.is_some() {
+            self.make_producer()?;
+        }
+        match (&mut self.transaction, &self.producer) {
+            (Some(transaction), Some(producer)) => transaction.take_over(producer).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn make_producer(&mut self) -> Result<()> {
+        if self.producer.is_none() {
+            self.producer = Some(TaskProducer::start(&self.properties)?);
+        }
+        Ok(())
     }
 
     /// A batch begins.
@@ -168,17 +199,28 @@ impl Outbox {
         if self.is_given_up() {
             return Err(Unsent::Recalled);
         }
-        if self.producer.is_none() {
-            let producer = TaskProducer::start(&self.properties).map_err(|error| Failure::new("start", error))?;
-            self.producer = Some(producer);
+        self.make_producer().map_err(|error| Failure::new("start", error))?;
+        if let (Some(transaction), Some(producer)) = (&mut self.transaction, &self.producer) {
+            let included = transaction.include(producer, record.topic);
+            included.map_err(|error| Failure::new("a transaction", error))?;
         }
         let number = self.ledger.push(batch, mark);
         loop {
             let Some(producer) = &self.producer else { unreachable!("made above") };
             match producer.send(record, number) {
-                Ok(Sent::Queued) => return Ok(()),
+                Ok(Sent::Queued) => {
+                    // Whether it is in Kafka is settled by the transaction, which holds all or nothing.
+                    if self.transaction.is_some() {
+                        self.ledger.settle(number);
+                    }
+                    return Ok(());
+                }
                 // Nothing fills up any more: what is there has lingered long enough.
                 Ok(Sent::Full) => {
+                    if self.transaction.is_some() {
+                        // Its records count as settled, so that no later nudge sees them waiting.
+                        producer.nudge();
+                    }
                     let soon = Instant::now() + NUDGE_AGAIN;
                     self.nudge_at = Some(self.nudge_at.map_or(soon, |at| at.min(soon)));
                 }
@@ -284,6 +326,35 @@ impl Outbox {
         outcome
     }
 
+    /// With exactly-once: waits until the dead letters of what is about to be committed are in Kafka. They are sent outside
+    /// of the transaction: what is dropped with it is read again, and then a letter is there twice, but none is lost. Nor
+    /// may records behind a bad one be committed before its letter has come: their offset would have to wait for it, and
+    /// they would be read again. False when the task is wanted back first: then nothing is committed.
+    async fn letters_are_kept(&mut self) -> Result<bool, Failure> {
+        loop {
+            self.take_letters()?;
+            let Some(dead_letters) = self.dead_letters.as_ref().filter(|_| !self.buried.is_empty()) else {
+                return Ok(true);
+            };
+            // Whoever drains waits for them, as long as there is time.
+            if self.is_given_up() || self.signal.wish() == Wish::Stop {
+                return Ok(false);
+            }
+            dead_letters.nudge();
+            let _ = tokio::time::timeout(NUDGE_AGAIN, dead_letters.delivered()).await;
+        }
+    }
+
+    /// Waits for what is not to be committed any more, but is to be read by whoever looks into a failure.
+    pub async fn last_letters(&mut self, timeout: Duration) {
+        if self.is_given_up() {
+            return;
+        }
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.settle(timeout).await;
+        }
+    }
+
     /// True while Kafka has not said what becomes of something.
     fn waits(&self) -> bool {
         let letters = self.dead_letters.as_ref().map_or(0, DeadLetters::in_flight);
@@ -292,23 +363,70 @@ impl Outbox {
 
     /// When the next commit is due.
     pub fn commit_due(&self) -> Instant {
-        self.commits.due()
+        self.transaction.as_ref().map_or(self.commits.due(), Transaction::due)
     }
 
-    /// Stores what may be stored.
-    pub async fn commit(&mut self) {
-        if self.is_given_up() {
-            return;
+    /// Behind a batch: with exactly-once, this may be where a transaction ends.
+    pub async fn batch_ends(&mut self, boundary: Boundary) -> Result<(), Failure> {
+        let verdict = self.transaction.as_ref().map(|transaction| transaction.behind(boundary));
+        match verdict {
+            None | Some(Verdict::GoOn) => Ok(()),
+            Some(Verdict::Commit) => self.commit().await,
+            Some(Verdict::Drop) => {
+                self.drop_open().await.map_err(|error| Failure::new("aborting a transaction", error))?;
+                self.commit().await
+            }
+        }
+    }
+
+    /// With exactly-once: drops what is not committed, and what was sent in vain.
+    pub async fn drop_open(&mut self) -> Result<()> {
+        match (&mut self.transaction, &self.producer) {
+            (Some(transaction), Some(producer)) => transaction.abort(producer).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// True when what is not committed is dropped at the end, whatever of it is in Kafka.
+    pub fn is_transactional(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Stores what may be stored. Fails with exactly-once only: otherwise it is tried again.
+    pub async fn commit(&mut self) -> Result<(), Failure> {
+        if self.is_given_up() || (self.transaction.is_some() && !self.letters_are_kept().await?) {
+            return Ok(());
         }
         let began = std::time::Instant::now();
         self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
-        self.commits.commit(&mut self.ledger).await;
+        let outcome = if self.transaction.is_some() {
+            self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
+        } else {
+            self.commits.commit(&mut self.ledger).await;
+            Ok(())
+        };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());
+        outcome
+    }
+
+    async fn commit_transaction(&mut self) -> Result<()> {
+        let (Some(transaction), Some(producer)) = (&mut self.transaction, &self.producer) else {
+            unreachable!("a transactional task begins with its producer")
+        };
+        let commit = self.ledger.take_commit();
+        let acked = self.ledger.take_acked();
+        if transaction.commit(producer, commit.offsets).await? && !self.is_given_up() {
+            acked.into_iter().chain(commit.hooks).for_each(Hook::run);
+        }
+        Ok(())
     }
 
     /// Waits until Kafka has everything, for `timeout` at most and not longer than the same is wanted of the task, then
     /// stores what may be stored.
     pub async fn drain(&mut self, timeout: Duration, guard: &Guard) -> Result<(), Failure> {
+        if self.transaction.as_ref().is_some_and(Transaction::is_the_connectors) {
+            return Ok(());
+        }
         let deadline = Instant::now() + timeout;
         let wish = self.signal.wish();
         let mut outcome = Ok(());
@@ -317,7 +435,10 @@ impl Outbox {
             tokio::select! {
                 () = self.delivered() => outcome = self.take_deliveries(guard).await,
                 () = self.lingered() => self.nudge(),
-                () = tokio::time::sleep_until(self.commits.due()) => self.commit().await,
+                // A transaction is committed as a whole, below.
+                () = tokio::time::sleep_until(self.commits.due()), if self.transaction.is_none() => {
+                    outcome = self.commit().await;
+                }
                 () = self.signal.until(|now| now != wish) => break,
                 () = tokio::time::sleep_until(deadline) => {
                     let waiting = self.ledger.in_flight();
@@ -328,10 +449,9 @@ impl Outbox {
                 }
             }
         }
-        self.commit().await;
+        let stored = self.commit().await;
         // Once more for a store that refused, and for what gathered behind what it had refused before.
-        self.commit().await;
-        outcome
+        outcome.and(stored).and(self.commit().await)
     }
 
     /// Kafka will never have this record.
@@ -343,12 +463,20 @@ impl Outbox {
         guard: &Guard,
     ) -> Result<(), Unsent> {
         let place = Place::Source { topic: input.topic.clone(), from: None };
+        let own = self.transaction.is_none() && Stage::Produce.blames_the_record(&error);
+        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !own);
+        let error = fatal.unwrap_or(error);
+        if self.transaction.is_some() {
+            // A transaction that lost one record can hold no other: the task ends, and reads all of it again.
+            self.given_up += 1;
+            return Err(Failure::at(Stage::Produce, place, error).into());
+        }
         let bad = Bad { stage: Stage::Produce, class: PRODUCER, place, input: Some(input), error };
         self.bury(number, bad, guard).await
     }
 
     fn after_settling(&mut self) {
-        if self.is_given_up() {
+        if self.is_given_up() || self.transaction.is_some() {
             return;
         }
         self.ledger.take_acked().into_iter().for_each(Hook::run);
@@ -357,164 +485,5 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
-
-    use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
-    use tokio::sync::watch;
-
-    use super::*;
-    use crate::metrics::WorkerMetrics;
-    use crate::metrics::meters::ErrorMeters;
-    use crate::store::{OffsetEntry, OffsetStore};
-    use crate::task::spec::ErrorPolicy;
-
-    /// Refuses so many times, then keeps what it is given.
-    #[derive(Default)]
-    struct Moody {
-        refuse: AtomicUsize,
-        kept: Mutex<Vec<OffsetEntry>>,
-    }
-
-    #[async_trait]
-    impl OffsetStore for Moody {
-        async fn get(&self, _: &str, _: &Partition) -> pipette_api::Result<Option<OffsetMap>> {
-            Ok(None)
-        }
-
-        async fn scan(&self, _: &str) -> pipette_api::Result<Vec<(Partition, OffsetMap)>> {
-            Ok(Vec::new())
-        }
-
-        async fn put(&self, _: &str, offsets: Vec<OffsetEntry>) -> pipette_api::Result<()> {
-            let again = |left: usize| left.checked_sub(1);
-            if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, again).is_ok() {
-                return Err(ConnectError::retriable("the disk is full"));
-            }
-            self.kept.lock().unwrap().extend(offsets);
-            Ok(())
-        }
-    }
-
-    struct Desk {
-        outbox: Outbox,
-        store: Arc<Moody>,
-        wish: Option<watch::Sender<Wish>>,
-        tolerant: Guard,
-        ran: Arc<Mutex<Vec<&'static str>>>,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            let (store, metrics) = (Arc::new(Moody::default()), WorkerMetrics::new().connector("c"));
-            let (wish, wished) = watch::channel(Wish::Run);
-            let kept = Arc::<Moody>::clone(&store);
-            let commits = Commits::new("c".into(), kept, Duration::from_mins(1));
-            let meters = SourceMeters::new(&metrics, 0);
-            let outbox = Outbox::new(ClientProperties::new(), commits, Signal::new(wished), meters);
-            let policy = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
-            let tolerant = Guard::new(policy, ErrorMeters::new(&metrics, 0));
-            Self { outbox, store, wish: Some(wish), tolerant, ran: Arc::default() }
-        }
-
-        /// A batch with one settled entry and both hooks.
-        fn batch(&mut self, partition: &'static str) {
-            let hook = |name| {
-                let ran = Arc::clone(&self.ran);
-                Some(Hook::new(move || ran.lock().unwrap().push(name)))
-            };
-            let batch = self.outbox.open(hook("acked"), hook("committed"));
-            let partition = Arc::new(Partition::of("file", partition));
-            let position = Position { partition, shape: Arc::new(OffsetShape::default()), marks: [0, 0] };
-            self.outbox.settled(batch, Mark::At(position));
-            self.outbox.close(batch);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_end_stores_also_what_gathered_behind_a_refusal() {
-        let mut desk = Desk::new();
-        desk.store.refuse.store(1, Ordering::SeqCst);
-        desk.batch("a");
-        desk.outbox.commit().await;
-        desk.batch("b");
-        desk.outbox.drain(Duration::ZERO, &desk.tolerant).await.unwrap();
-        assert_eq!(desk.store.kept.lock().unwrap().len(), 2);
-        assert_eq!(*desk.ran.lock().unwrap(), ["acked", "acked", "committed", "committed"]);
-    }
-
-    #[tokio::test]
-    async fn a_task_that_was_given_up_commits_nothing_and_runs_no_hook() {
-        let mut desk = Desk::new();
-        desk.batch("a");
-        desk.wish = None;
-        desk.batch("b");
-        desk.outbox.drain(Duration::from_secs(9), &desk.tolerant).await.unwrap();
-        assert!(desk.store.kept.lock().unwrap().is_empty());
-        assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_that_waits_for_kafka_ends_when_a_stop_is_wanted() {
-        let mut desk = Desk::new();
-        let wish = desk.wish.take().unwrap();
-        wish.send_replace(Wish::Pause);
-        let batch = desk.outbox.open(None, None);
-        desk.outbox.ledger.push(batch, Mark::None);
-        let began = Instant::now();
-        let stop = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            wish.send_replace(Wish::Stop);
-        };
-        let drain = desk.outbox.drain(Duration::from_mins(1), &desk.tolerant);
-        tokio::join!(drain, stop).0.unwrap();
-        assert_eq!(began.elapsed(), Duration::from_secs(1), "the stop has a grace of its own to keep");
-    }
-
-    #[tokio::test]
-    async fn a_batch_larger_than_the_queue_waits_for_no_batch_of_kafka_to_fill() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = pipette_broker::BrokerConfig::new(folder.path().join("broker"));
-        config.listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let broker = pipette_broker::Broker::start(config).unwrap();
-        let mut desk = Desk::new();
-        for (key, value) in [
-            ("bootstrap.servers", broker.address().to_string().as_str()),
-            ("linger.ms", "5"),
-            ("batch.size", "1000000"),
-            ("queue.buffering.max.kbytes", "64"),
-        ] {
-            desk.outbox.properties.insert(key.into(), value.into());
-        }
-        let value = [b'x'; 1000];
-        let record = Outgoing {
-            topic: "t",
-            partition: None,
-            key: None,
-            value: Some(&value),
-            headers: &Vec::new(),
-            timestamp: None,
-        };
-        let batch = desk.outbox.open(None, None);
-        let began = Instant::now();
-        for _ in 0..1000 {
-            assert!(desk.outbox.send(batch, Mark::None, &record, &desk.tolerant).await.is_ok());
-        }
-        // Fifteen times the queue: a second for each, were librdkafka's own linger waited for.
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test]
-    async fn only_what_is_wrong_with_a_record_is_tolerated() {
-        let mut desk = Desk::new();
-        let batch = desk.outbox.open(None, None);
-        let numbers = [desk.outbox.ledger.push(batch, Mark::None), desk.outbox.ledger.push(batch, Mark::None)];
-        let refused = async |outbox: &mut Outbox, number, error| {
-            outbox.refused(number, RawInput::default(), error, &desk.tolerant).await.is_ok()
-        };
-        assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).await);
-        assert!(!refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).await);
-        assert_eq!(desk.outbox.ledger.in_flight(), 1, "it was not skipped");
-    }
-}
+#[path = "tests/outbox.rs"]
+mod tests;

@@ -53,12 +53,24 @@ pub struct SourceLoop {
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
+        let (signal, reporter, outbox) = (&self.signal, &self.reporter, &mut self.outbox);
+        if !patience::started(signal, reporter, async || outbox.take_over().await).await?
+            || !patience::started(signal, reporter, async || task.start(context.clone()).await).await?
+        {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        let drained = self.outbox.drain(self.drain_timeout, &self.guard).await;
+        // A transaction that fails counts for nothing; its records are read again.
+        let drained = if ended.is_err() && self.outbox.is_transactional() {
+            self.outbox.last_letters(self.drain_timeout).await;
+            Ok(())
+        } else {
+            self.outbox.drain(self.drain_timeout, &self.guard).await
+        };
+        if let Err(error) = self.outbox.drop_open().await {
+            tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
+        }
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }
@@ -105,13 +117,13 @@ impl SourceLoop {
                     drop(poll);
                     self.outbox.take_deliveries(&self.guard).await?;
                     if tokio::time::Instant::now() >= self.outbox.commit_due() {
-                        self.outbox.commit().await;
+                        self.outbox.commit().await?;
                     }
                     return Ok(batch);
                 }
                 () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
                 () = self.outbox.lingered() => self.outbox.nudge(),
-                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
             }
         }
     }
@@ -128,7 +140,7 @@ impl SourceLoop {
             tokio::select! {
                 () = self.signal.until(|wish| wish != Wish::Pause) => break,
                 () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
-                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
             }
         }
         if self.signal.wish() == Wish::Run {
@@ -140,7 +152,7 @@ impl SourceLoop {
 
     pub(super) async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(self.outbox.batch_ends(batch.boundary).await?);
         }
         let records = batch.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
         self.outbox.meters.polled.count(records);
@@ -160,7 +172,7 @@ impl SourceLoop {
             }
         }
         self.outbox.close(id);
-        Ok(())
+        Ok(self.outbox.batch_ends(batch.boundary).await?)
     }
 
     async fn record(&mut self, batch: u64, source: SourceRecord) -> Result<(), Unsent> {

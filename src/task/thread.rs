@@ -22,6 +22,7 @@ use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
 use super::topics::Topics;
+use super::transaction::Transaction;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::kafka::consumer::TaskConsumer;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
@@ -201,26 +202,35 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, topics } = self.spec.role.clone() else { unreachable!("a source") };
+        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+            unreachable!("a source")
+        };
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
         let dead_letters = match self.dead_letters(&meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let (chain, codec, guard) = self.pipeline(meters)?;
-        let offsets = &self.environment.offsets;
+        let named = offsets_topic.as_deref();
+        let offsets = self.environment.offsets.of(named).map_err(at_start)?;
         let connector = Arc::clone(&self.spec.id.connector);
-        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
+        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&offsets) };
         let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
-        let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
+        let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
+        let transaction = transactions
+            .zip(chosen)
+            .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
+        let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let source = SourceLoop {
             chain,
             codec,
             guard,
             topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters).with(dead_letters),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
+                .with(dead_letters)
+                .with_transactions(transaction),
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,

@@ -137,3 +137,10 @@ fn until_lines(path: &Path, count: usize) {
         if found >= count { Ok(()) } else { Err(format!("{found}")) }
     });
 }
+
+/// Transactions of a worker that dies in the middle of them: what its next start finds is Apache's doing.
+#[test]
+fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::offsets_topic::every_line_once(folder.path(), &ApacheKafka::shared().bootstrap());
+}

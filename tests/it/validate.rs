@@ -3,7 +3,9 @@
 //! Documentation, offered values and the definitions of client keys are our own, so they are left out.
 
 use std::path::Path;
+use std::time::Duration;
 
+use pipette::task::spec::{Role, Until};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -65,6 +67,59 @@ fn validation_answers_as_apaches_worker_does() {
         }
         assert_eq!(ours.len(), javas.len(), "{case}");
     }
+}
+
+#[test]
+fn exactly_once_can_be_required_where_worker_and_connector_can_do_it() {
+    let errors = |bed: &Bed, more: Value| -> Vec<String> {
+        let mut config = json!({
+            "connector.class": "FileStreamSource", "name": "n", "topic": "t", "exactly.once.support": "REQUIRED",
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = bed.put("/connector-plugins/FileStreamSource/config/validate", &config.to_string()).json();
+        let all = answer["configs"].as_array().unwrap().iter().filter_map(|entry| entry["value"]["errors"].as_array());
+        all.flatten().map(|error| error.as_str().unwrap().to_owned()).collect()
+    };
+    let file = json!({"file": "/tmp/in.txt"});
+    let with = |support| {
+        Bed::shipped_with(&[
+            ("group.id", "lab"),
+            ("offset.storage.topic", "offsets"),
+            ("exactly.once.source.support", support),
+        ])
+    };
+    let refused = ["This worker does not have exactly-once source support enabled."];
+    assert_eq!(errors(&with("disabled"), file.clone()), refused);
+    assert_eq!(errors(&with("preparing"), file.clone()), refused);
+    let bed = with("Enabled");
+    assert_eq!(errors(&bed, file), [""; 0]);
+    let standard_input = errors(&bed, json!({}));
+    assert!(
+        standard_input[0].contains("with the provided configuration: lines of standard input"),
+        "{standard_input:?}"
+    );
+    let connector = errors(&bed, json!({"file": "/tmp/in.txt", "transaction.boundary": "connector"}));
+    assert!(connector[0].contains("does not define transaction boundaries"), "{connector:?}");
+}
+
+#[test]
+fn a_task_is_started_with_the_transactional_id_that_apache_gives_it() {
+    let bed = Bed::shipped_with(&[
+        ("group.id", "lab"),
+        ("offset.storage.topic", "offsets"),
+        ("exactly.once.source.support", "enabled"),
+    ]);
+    let config = json!({
+        "connector.class": "FileStreamSource", "topic": "t", "file": "/tmp/in.txt", "transaction.boundary": "INTERVAL",
+        "transaction.boundary.interval.ms": "300000",
+    });
+    assert_eq!(bed.put("/connectors/lines/config", &config.to_string()).status, 201);
+    bed.wait_for_states("lines", &["RUNNING", "RUNNING"]);
+    let spec = bed.tasks.last.lock().unwrap().clone().unwrap();
+    let Role::Source { producer, transactions, .. } = spec.role else { panic!("a source") };
+    assert_eq!(producer["transactional.id"], "lab-lines-0");
+    assert_eq!(producer["transaction.timeout.ms"], "360000");
+    assert_eq!(transactions.unwrap().until, Until::Interval(Duration::from_mins(5)));
 }
 
 #[test]

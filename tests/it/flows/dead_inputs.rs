@@ -2,7 +2,7 @@
 
 use pipette::settings::dead_letters::DeadLetterTopic;
 use pipette::task::TaskNews;
-use pipette::task::spec::ErrorPolicy;
+use pipette::task::spec::{ErrorPolicy, Until};
 use pipette_api::{
     Blob, ConnectError, Record, Result, SourceBatch, SourceEntry, SourcePlugin, Transform, TransformPlugin, Verdict,
 };
@@ -10,13 +10,17 @@ use pipette_api::{
 use super::kept_in::{chain, step};
 use super::sources::{entry, plugin, scripted};
 use super::stage::{PATIENCE, Stage};
+use super::transactions::{LONG, seen};
 use crate::support::{topic, wait};
 
 /// What the source's client refuses as too large, and that of the letters takes.
 const LARGE: usize = 5_000;
 
 fn stage(tolerate: bool) -> Stage {
-    let mut stage = Stage::new();
+    with_letters(Stage::new(), tolerate)
+}
+
+fn with_letters(mut stage: Stage, tolerate: bool) -> Stage {
     stage.errors = ErrorPolicy { tolerate, ..ErrorPolicy::default() };
     stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: None });
     stage.transforms = chain(&REFUSES_ODD);
@@ -121,4 +125,81 @@ fn a_letter_that_the_broker_refuses_holds_the_offset_and_fails_the_task() {
         "Task held-0 failed in dead letter queue on a record from script=one: its dead letter cannot be written: ";
     assert!(first.starts_with(start), "{first}");
     assert_eq!(stage.offset("held", "at"), Some(1));
+}
+
+#[test]
+fn with_exactly_once_a_transaction_waits_for_the_letters_of_its_records() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| once(poll, || vec![entry("1", 1), unreadable("2,\"a", 2), entry("odd", 3), entry("4", 4)]))
+    });
+    for until in [Until::Poll, LONG] {
+        let mut stage = with_letters(Stage::exactly_once(until), true);
+        let bootstrap = stage.bootstrap();
+        let task = stage.source("once", &PLUGIN, &[]);
+        if until == Until::Poll {
+            wait::until("the transaction", PATIENCE, || match seen(&bootstrap, "scripted") {
+                values if values.is_empty() => Err("nothing is committed".into()),
+                _ => Ok(()),
+            });
+        } else {
+            wait::until("the letters", PATIENCE, || match topic::values(&bootstrap, "dead").len() {
+                2 => Ok(()),
+                count => Err(format!("{count}")),
+            });
+            assert_eq!(seen(&bootstrap, "scripted"), [""; 0], "letters are no part of the transaction");
+        }
+        let mut letters = topic::values(&bootstrap, "dead");
+        letters.sort();
+        assert_eq!(letters, ["2,\"a", "odd"], "before the transaction is seen");
+        stage.stop("once", &task);
+        assert_eq!(seen(&bootstrap, "scripted"), ["1", "4"]);
+        assert_eq!(seen(&bootstrap, "offsets"), [r#"{"at":4}"#], "one transaction with all of it");
+        assert_eq!(topic::values(&bootstrap, "dead").len(), 2);
+    }
+}
+
+#[test]
+fn with_exactly_once_a_letter_that_the_broker_refuses_takes_the_transaction_back() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| once(poll, || vec![entry("1", 1), unreadable("x".repeat(1_500_000), 2), entry("3", 3)]))
+    });
+    for until in [Until::Poll, LONG] {
+        let mut stage = with_letters(Stage::exactly_once(until), true);
+        let bootstrap = stage.bootstrap();
+        let _task = stage.source("held", &PLUGIN, &[]);
+        let trace = stage.hear("held", |news| matches!(news, TaskNews::Failed { .. }));
+        let start =
+            "Task held-0 failed in dead letter queue on a record from script=one: its dead letter cannot be written: ";
+        assert!(trace.starts_with(start), "{trace}");
+        assert_eq!((seen(&bootstrap, "scripted"), stage.offset("held", "at")), (vec![], None));
+    }
+}
+
+#[test]
+fn with_exactly_once_and_without_tolerance_the_input_is_kept_and_nothing_is_committed() {
+    static PLUGIN: SourcePlugin =
+        plugin(|_| scripted(|poll| once(poll, || vec![entry("1", 1), unreadable("2,\"a", 2), entry("3", 3)])));
+    let mut stage = with_letters(Stage::exactly_once(Until::Poll), false);
+    let bootstrap = stage.bootstrap();
+    for count in 1..=2 {
+        let _task = stage.source("strict", &PLUGIN, &[]);
+        let trace = stage.hear("strict", |news| matches!(news, TaskNews::Failed { .. }));
+        assert!(trace.starts_with("Task strict-0 failed in poll on a record from script=one: rows.csv"), "{trace}");
+        assert_eq!(topic::values(&bootstrap, "dead").len(), count);
+        assert_eq!((seen(&bootstrap, "scripted"), stage.offset("strict", "at")), (vec![], None));
+    }
+}
+
+#[test]
+fn with_exactly_once_a_record_that_kafka_refuses_fails_the_task_whatever_is_tolerated() {
+    static PLUGIN: SourcePlugin =
+        plugin(|_| scripted(|poll| once(poll, || vec![entry("1", 1), entry(&"x".repeat(LARGE), 2), entry("3", 3)])));
+    let mut stage = with_letters(Stage::exactly_once(Until::Poll), true);
+    stage.producer = vec![("message.max.bytes", "2000")];
+    let bootstrap = stage.bootstrap();
+    let _task = stage.source("large", &PLUGIN, &[]);
+    let trace = stage.hear("large", |news| matches!(news, TaskNews::Failed { .. }));
+    assert!(trace.starts_with("Task large-0 failed in produce"), "{trace}");
+    assert_eq!((seen(&bootstrap, "scripted"), stage.offset("large", "at")), (vec![], None));
+    assert_eq!(topic::values(&bootstrap, "dead"), [""; 0]);
 }

@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
@@ -72,6 +76,89 @@ pub(crate) fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
         read.entry(message.partition()).or_default().push(Record::of(&message));
     }
     read.into_values().flatten().collect()
+}
+
+/// How much stands in the topic, open transactions and the marks of ended ones included.
+pub(crate) fn size(bootstrap: &str, topic: &str) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    ends(&consumer, topic).values().sum()
+}
+
+/// The same, zero as long as there is no such topic.
+pub(crate) fn size_if_any(bootstrap: &str, topic: &str) -> i64 {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
+    if metadata.topics().iter().any(|known| known.name() == topic) { size(bootstrap, topic) } else { 0 }
+}
+
+/// A record as it stands in a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) partition: i32,
+    pub(crate) key: String,
+    /// `None` is a tombstone.
+    pub(crate) value: Option<String>,
+}
+
+/// What a `read_committed` reader finds in the topic now, in offset order, partition after partition; nothing when
+/// there is no such topic. An open transaction hides what stands behind its beginning.
+pub(crate) fn committed(bootstrap: &str, topic: &str) -> Vec<Stored> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader-of-tests")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata of the topic");
+    let mut open: Vec<i32> =
+        metadata.topics()[0].partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+    let mut list = TopicPartitionList::new();
+    for partition in &open {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a position");
+    }
+    consumer.assign(&list).expect("an assignment");
+    let mut read: BTreeMap<i32, Vec<Stored>> = BTreeMap::new();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    wait::until("the end of the topic", Duration::from_secs(30), || {
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => read.entry(message.partition()).or_default().push(Stored {
+                    partition: message.partition(),
+                    key: text(message.key().unwrap_or_default()),
+                    value: message.payload().map(text),
+                }),
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
+                Some(Err(_)) => {}
+                None => return Err(format!("{open:?} have not ended")),
+            }
+        }
+        Ok(())
+    });
+    read.into_values().flatten().collect()
+}
+
+/// Makes a topic.
+pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+    made.expect("an answer")[0].as_ref().expect("the topic is made");
+}
+
+/// Writes a record.
+pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer");
+    let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
+    producer.send(record).expect("it is taken");
+    producer.flush(Duration::from_secs(30)).expect("it is delivered");
 }
 
 /// Records per partition: the topics of tests are neither compacted nor transactional, so every offset is a record.

@@ -415,7 +415,10 @@ impl Outbox {
         };
         let commit = self.ledger.take_commit();
         let acked = self.ledger.take_acked();
-        if transaction.commit(producer, commit.offsets).await? && !self.is_given_up() {
+        let confirmed = transaction.commit(producer, commit.offsets, &mut self.delivered).await?;
+        self.meters.written.count(self.delivered.done.len());
+        self.delivered.done.clear();
+        if confirmed && !self.is_given_up() {
             acked.into_iter().chain(commit.hooks).for_each(Hook::run);
         }
         Ok(())

@@ -101,7 +101,13 @@ impl Transaction {
 
     /// Commits what is open together with the offsets. False when the task was wanted back before Kafka had confirmed:
     /// then nobody knows, and the next start finds out. Without records and offsets there is no transaction.
-    pub async fn commit(&mut self, producer: &TaskProducer, offsets: Vec<OffsetEntry>) -> Result<bool> {
+    /// What was delivered is in `delivered`.
+    pub async fn commit(
+        &mut self,
+        producer: &TaskProducer,
+        offsets: Vec<OffsetEntry>,
+        delivered: &mut Delivered,
+    ) -> Result<bool> {
         if let Some(interval) = self.how.until.interval() {
             self.due = Instant::now() + interval;
         }
@@ -133,10 +139,17 @@ impl Transaction {
         if !confirmed {
             return Ok(false);
         }
-        let mut delivered = Delivered::default();
-        producer.take(&mut delivered);
+        producer.take(delivered);
+        // Kafka has them all; the thread that says where may be a little behind.
+        while delivered.rows.len() < rows.len() {
+            producer.delivered().await;
+            let mut more = Delivered::default();
+            producer.take(&mut more);
+            delivered.done.append(&mut more.done);
+            delivered.rows.append(&mut more.rows);
+        }
         delivered.rows.sort_unstable_by_key(|(row, _)| *row);
-        let places: Vec<_> = delivered.rows.into_iter().map(|(_, place)| place).collect();
+        let places: Vec<_> = delivered.rows.iter().map(|(_, place)| *place).collect();
         self.offsets.main.note(&self.connector, &offsets, &rows, &places);
         self.offsets.after(&self.connector, &offsets).await;
         Ok(true)
@@ -151,7 +164,7 @@ impl Transaction {
                     let reason = producer.last_error();
                     tracing::warn!(error = error.chain(), reason, "A transaction is not committed yet; trying again");
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(caused(producer, error)),
             }
             if self.signal.wish() == Wish::Stop {
                 let end = *last_chance.get_or_insert_with(|| Instant::now() + LAST_CHANCE);
@@ -171,5 +184,15 @@ impl Transaction {
             producer.take(&mut Delivered::default());
         }
         Ok(())
+    }
+}
+
+/// A transaction fails with one of its records, which knows better why.
+fn caused(producer: &TaskProducer, error: ConnectError) -> ConnectError {
+    let mut delivered = Delivered::default();
+    producer.take(&mut delivered);
+    match delivered.failed.into_iter().next() {
+        Some((_, cause)) if producer.fatal().is_none() => error.because(cause),
+        _ => error,
     }
 }

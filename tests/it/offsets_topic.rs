@@ -98,10 +98,16 @@ fn a_connector_that_gets_a_topic_of_its_own_goes_on_from_the_workers() {
     post_lines(&worker, "src", &file);
     wait_for_offset(&worker, "src", 8);
 
+    assert_eq!(worker.rest().put("/connectors/src/stop", &json!(null)).expect("an answer").status, 204);
+    wait::until("the task's end", PATIENCE, || {
+        let tasks = &worker.rest().get("/connectors/src/status").expect("an answer").body["tasks"];
+        if *tasks == json!([]) { Ok(()) } else { Err(tasks.to_string()) }
+    });
     let config = json!({
         "connector.class": "FileStreamSource", "file": file, "topic": "src", "offsets.storage.topic": "src-offsets",
     });
     assert_eq!(worker.rest().put("/connectors/src/config", &config).expect("an answer").status, 200);
+    assert_eq!(worker.rest().put("/connectors/src/resume", &json!(null)).expect("an answer").status, 202);
     fs::write(&file, "one\ntwo\nthree\n").expect("another line");
     wait_for_offset(&worker, "src", 14);
     for topic in ["src-offsets", "connect-offsets"] {
@@ -130,6 +136,57 @@ fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker(folder.path());
     every_line_once(folder.path(), &broker.address().to_string());
+}
+
+/// Two workers of one group have the same connector: one was frozen, taken for dead, and comes back.
+#[test]
+fn a_worker_that_was_taken_for_dead_cannot_write_what_its_successor_has_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path());
+    let bootstrap = broker.address().to_string();
+    let mut keys = DISTRIBUTED.to_vec();
+    keys.push(("exactly.once.source.support", "enabled"));
+    let file = folder.path().join("in.txt");
+    let config = json!({
+        "connector.class": "FileStreamSource", "file": file, "topic": "once", "batch.size": "20",
+        "transaction.boundary": "interval", "transaction.boundary.interval.ms": "300",
+    });
+    let lines = |upto: usize| (0..upto).map(|line| format!("line {line}\n")).collect::<Vec<_>>().concat();
+    let [first, second] = ["first", "second"].map(|name| {
+        let own = folder.path().join(name);
+        fs::create_dir(&own).expect("a folder");
+        Worker::prepare(&own, &bootstrap, &keys)
+    });
+    let (mut zombie, mut successor) = (first, second);
+    fs::write(&file, lines(3_000)).expect("a file");
+    zombie.start();
+    assert_eq!(zombie.rest().put("/connectors/once/config", &config).expect("an answer").status, 201);
+    wait::until("some of the lines, committed or not", PATIENCE, || match topic::size_if_any(&bootstrap, "once") {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+    zombie.signal("STOP");
+    successor.start();
+    assert_eq!(successor.rest().put("/connectors/once/config", &config).expect("an answer").status, 201);
+    wait::until("the successor to take over", PATIENCE, || {
+        let task = &successor.rest().get("/connectors/once/status").expect("an answer").body["tasks"][0];
+        if task["state"] == "RUNNING" { Ok(()) } else { Err(task.to_string()) }
+    });
+    wait_for_offset(&successor, "once", lines(3_000).len());
+    zombie.signal("CONT");
+    fs::write(&file, lines(4_000)).expect("more lines");
+    wait::until("the zombie's task to fail", PATIENCE, || {
+        let task = &zombie.rest().get("/connectors/once/status").expect("an answer").body["tasks"][0];
+        let trace = task["trace"].as_str().unwrap_or_default();
+        if trace.contains("a newer start of it uses its transactional id lab-once-0") {
+            Ok(())
+        } else {
+            Err(task.to_string())
+        }
+    });
+    wait_for_offset(&successor, "once", lines(4_000).len());
+    let stored = topic::committed(&bootstrap, "once").into_iter().map(|record| record.value.unwrap_or_default() + "\n");
+    assert!(stored.collect::<String>() == lines(4_000), "every line once and in order");
 }
 
 /// Kills a worker in mid-transaction, again and again, while lines are added.

@@ -229,6 +229,11 @@ fn a_connector_with_a_topic_of_its_own_has_its_offsets_there_and_a_copy_in_the_w
         wait_for(&bootstrap, topic, &[r#"{"at":1}"#, ""]);
     }
     assert_eq!(stage.stored("script"), 0, "it was taken away in both");
+    let written = "source_record_write_total{connector=\"script\",task=\"0\"} 1\n";
+    wait::until("the count of what was written", PATIENCE, || {
+        let metrics = stage.metrics();
+        if metrics.contains(written) { Ok(()) } else { Err(metrics) }
+    });
     stage.stop("script", &task);
 }
 
@@ -257,6 +262,23 @@ fn a_task_that_fails_takes_back_what_it_had_open() {
     assert_eq!(seen(&bootstrap, "scripted"), [""; 0]);
     stage.stop("script", &task);
     assert_eq!(seen(&bootstrap, "scripted"), ["whole"], "an end that was asked for commits");
+}
+
+#[test]
+fn a_record_that_kafka_refuses_ends_the_task_whatever_is_tolerated() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| match poll {
+            1 => Ok(SourceBatch::of(vec![entry("fine", 1), entry(&"x".repeat(2_000_000), 2), entry("after", 3)])),
+            _ => Ok(SourceBatch::empty()),
+        })
+    });
+    let mut stage = Stage::exactly_once(Until::Poll);
+    stage.errors.tolerate = true;
+    let _task = stage.source("script", &PLUGIN, &[]);
+    let trace = stage.hear("script", failed);
+    assert!(trace.contains("Kafka refuses a record for topic scripted"), "{trace}");
+    assert_eq!(seen(&stage.bootstrap(), "scripted"), [""; 0], "all of a transaction or nothing");
+    assert_eq!(stage.stored("script"), 0);
 }
 
 #[test]

@@ -93,9 +93,14 @@ offset.flush.interval.ms=200
 
     /// SIGTERM, as a service manager sends it; returns how the process ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "SIGTERM cannot be sent");
+        self.signal("TERM");
         self.wait()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} cannot be sent");
     }
 
     /// Waits for the process to end.

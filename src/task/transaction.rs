@@ -192,7 +192,7 @@ fn caused(producer: &TaskProducer, error: ConnectError) -> ConnectError {
     let mut delivered = Delivered::default();
     producer.take(&mut delivered);
     match delivered.failed.into_iter().next() {
-        Some((_, cause)) if producer.fatal().is_none() => error.because(cause),
+        Some(refused) if producer.fatal().is_none() => error.because(refused.error),
         _ => error,
     }
 }

@@ -2,7 +2,7 @@
 //! ReplaceField, InsertField, then FileStreamSink into /dev/null, JSON text, or nothing.
 //!
 //! `cargo build --profile perf --example record_path`, then the binary; an argument picks measurements by a part of their
-//! name. `count` instead runs each of them on one batch and on two, for a tool that counts allocations (valgrind).
+//! name.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::hint::black_box;
@@ -48,7 +48,7 @@ fn record(n: usize) -> String {
             format!(
                 r#"{{"name":"{name}","minute":{}.{:04},"area":{area},"ok":{ok}}}"#,
                 minute / 10_000,
-                minute % 10_000 | 1
+                (minute % 10_000) | 1
             )
         })
         .collect();

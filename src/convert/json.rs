@@ -15,7 +15,7 @@ use std::sync::Arc;
 use pipette_api::config::checks::one_of_any_case;
 use pipette_api::config::{ConfigDef, Importance, Width};
 use pipette_api::{Blob, ConnectError, Datum, Key, Result, Schema, SchemaCache, Settings, Text, Value};
-use pipette_json::{Document, Parser, Reader, Shape, Step, SyntaxError};
+use pipette_json::{Aside, Document, Mark, Parser, Reader, Shape, Step, SyntaxError};
 
 use self::decode::Decoder;
 use self::encode::Encoder;
@@ -144,10 +144,11 @@ impl JsonConverter {
         Decoder { parser: &mut self.parser, last_array: &mut self.last_array, replace_null: self.replace_null }
     }
 
-    /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice.
+    /// One pass when the schema comes first, as every writer has it; otherwise the payload is visited twice. Of members that
+    /// come again the last one counts: what is wrong with those before it does not matter.
     fn envelope(&mut self, reader: &mut Reader<'_>) -> Result<Datum> {
-        let mut schema = None;
-        let mut payload: Option<(Reader<'_>, Option<Value>)> = None;
+        let mut schema: Option<Result<Option<Arc<Schema>>, Aside>> = None;
+        let mut payload: Option<(Reader<'_>, Option<Result<Value, Aside>>)> = None;
         let mut strangers = false;
         let mut first = true;
         reader.open_object()?;
@@ -155,8 +156,12 @@ impl JsonConverter {
             first = false;
             match reader.bytes_of(&name) {
                 b"schema" => {
+                    let start = reader.mark();
                     let read = self.known.read(reader, &mut self.parser);
-                    schema = Some(read.map_err(|error| self.inside(b"schema", error))?);
+                    schema = Some(match read {
+                        Ok(schema) => Ok(schema),
+                        Err(error) => Err(self.set_aside(error, b"schema", start, reader)?),
+                    });
                     if let Some((_, value)) = &mut payload {
                         *value = None;
                     }
@@ -164,10 +169,14 @@ impl JsonConverter {
                 b"payload" => {
                     let start = reader.clone();
                     let value = match &schema {
-                        Some(schema) => self.decoder().value(schema.as_ref(), reader).map(Some),
-                        None => reader.skip().map(|()| None),
+                        Some(Ok(schema)) => self.decoder().value(schema.as_ref(), reader).map(|value| Some(Ok(value))),
+                        _ => reader.skip().map(|()| None),
                     };
-                    payload = Some((start, value.map_err(|error| self.inside(b"payload", error))?));
+                    let value = match value {
+                        Ok(value) => value,
+                        Err(error) => Some(Err(self.set_aside(error, b"payload", start.mark(), reader)?)),
+                    };
+                    payload = Some((start, value));
                 }
                 _ => {
                     strangers = true;
@@ -178,13 +187,26 @@ impl JsonConverter {
         let (Some(schema), Some((mut start, value)), false) = (schema, payload, strangers) else {
             return Err(ConnectError::data(NO_ENVELOPE));
         };
+        let schema = schema.map_err(|misfit| self.parser.take_up(misfit))?;
         let value = if let Some(value) = value {
-            value
+            value.map_err(|misfit| self.parser.take_up(misfit))?
         } else {
             let value = self.decoder().value(schema.as_ref(), &mut start);
             value.map_err(|error| self.inside(b"payload", error))?
         };
         Ok(Datum { schema, value })
+    }
+
+    #[cold]
+    fn set_aside(
+        &mut self,
+        error: ConnectError,
+        member: &'static [u8],
+        start: Mark,
+        reader: &mut Reader<'_>,
+    ) -> Result<Aside> {
+        let error = self.inside(member, error);
+        self.parser.set_aside(error, Step::Member(member), start, reader)
     }
 
     #[cold]
@@ -202,7 +224,7 @@ impl Form for JsonConverter {
         }
         let schema = datum.schema.as_ref();
         if !self.envelope {
-            self.encoder.value(schema, &datum.value, buffer)?;
+            self.encoder.value(schema, &datum.value, buffer, 0)?;
             return Ok(Some(buffer));
         }
         buffer.extend_from_slice(b"{\"schema\":");
@@ -215,7 +237,7 @@ impl Form for JsonConverter {
             }
         }
         buffer.extend_from_slice(b",\"payload\":");
-        self.encoder.value(schema, &datum.value, buffer)?;
+        self.encoder.value(schema, &datum.value, buffer, 1)?;
         buffer.push(b'}');
         Ok(Some(buffer))
     }

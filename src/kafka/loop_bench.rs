@@ -9,14 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use pipette_api::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+use super::sys::{FetchQueue, Fetched};
+
 /// How often delivery reports are collected: often enough that they do not pile up, seldom enough to cost nothing.
 const RECORDS_PER_POLL: usize = 1_000;
+
+/// As many as a sink task takes at once.
+const RECORDS_PER_BATCH: usize = 500;
 
 /// Short, because rdkafka's own `flush` sleeps in slices of 100 ms.
 const DRAIN: Duration = Duration::from_millis(1);
@@ -80,23 +86,38 @@ pub fn bare_producer_loop<'a>(
 /// How long the broker may be silent in the middle of a topic.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// Reads so many records of partition 0 from its beginning, looks at each value's length, and tells how long it took from
-/// the first to the last.
+/// Reads so many records of partition 0 from its beginning, by the batch, looks at each value's length, and tells how long
+/// it took from the first to the last.
 ///
 /// # Errors
 /// When the client cannot be made, reports an error, or waits for a record in vain.
 pub fn bare_consumer_loop(properties: &BTreeMap<String, String>, topic: &str, records: u64) -> Result<Duration> {
     let config: ClientConfig = properties.clone().into_iter().collect();
     let consumer: BaseConsumer = config.create().context("librdkafka refuses the consumer settings")?;
+    let client = consumer.client().native_ptr();
+    let queue = FetchQueue::new(client);
+    ensure!(queue.gather(client, &TopicPartition::new(topic, 0)), "librdkafka does not know {topic}-0");
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Beginning).context("no position to start at")?;
     consumer.assign(&from).with_context(|| format!("{topic}-0 cannot be read"))?;
-    let (mut began, mut bytes) = (None, 0);
-    for read in 0..records {
-        let polled = consumer.poll(SILENCE).with_context(|| format!("{topic}: nothing came after {read} records"))?;
-        bytes += polled.with_context(|| format!("{topic} cannot be read"))?.payload_len();
+    let (mut began, mut bytes, mut read) = (None, 0, 0);
+    let mut fetched = Fetched::default();
+    while read < records {
+        if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+            return Err(error).with_context(|| format!("{topic} cannot be read"));
+        }
+        queue.take(&mut fetched, RECORDS_PER_BATCH, SILENCE);
+        ensure!(fetched.len() > 0, "{topic}: nothing came after {read} records");
+        for message in fetched.iter() {
+            if let Some(error) = message.error() {
+                return Err(KafkaError::MessageConsumption(error)).with_context(|| format!("{topic} cannot be read"));
+            }
+            bytes += message.value().map_or(0, <[u8]>::len);
+            read += 1;
+        }
         began.get_or_insert_with(Instant::now);
     }
+    fetched.clear();
     ensure!(bytes > 0, "{topic} holds no values");
     began.map(|began| began.elapsed()).with_context(|| format!("{topic} is empty"))
 }

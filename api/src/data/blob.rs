@@ -136,12 +136,10 @@ impl Short {
 impl Text {
     /// The span as text; a data error when it is not UTF-8.
     pub fn new(blob: Blob) -> Result<Self> {
-        if simdutf8::basic::from_utf8(blob.as_bytes()).is_ok() {
-            return Ok(Self(Short::of(blob.as_bytes()).map_or_else(|| Form::Span(blob), Form::Short)));
+        match std::str::from_utf8(blob.as_bytes()) {
+            Ok(_) => Ok(Self(Short::of(blob.as_bytes()).map_or_else(|| Form::Span(blob), Form::Short))),
+            Err(error) => Err(ConnectError::data("text is not valid UTF-8").because(error)),
         }
-        // The standard library tells where.
-        let Err(place) = std::str::from_utf8(blob.as_bytes()) else { unreachable!("both read the same rules") };
-        Err(ConnectError::data("text is not valid UTF-8").because(place))
     }
 
     /// The bytes. Writers and look-ups use this: it costs nothing.

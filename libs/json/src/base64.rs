@@ -16,7 +16,45 @@ pub fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written.ok(), Some(out.len() - start), "sized for the padded text");
 }
 
-/// The bytes of the text, `None` when it is no base64.
+/// The bytes of the text, `None` when it is no base64. As in Java each four characters stand for themselves: they may be
+/// padded, and white space may come before them.
 pub fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    ENGINE.decode(text).ok()
+    ENGINE.decode(text).ok().or_else(|| in_groups(text))
+}
+
+fn in_groups(mut text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let blanks = text.iter().take_while(|byte| **byte <= b' ').count();
+        text = &text[blanks..];
+        if text.is_empty() {
+            return Some(bytes);
+        }
+        let (group, rest) = text.split_at_checked(4)?;
+        ENGINE.decode_vec(group, &mut bytes).ok()?;
+        text = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_stand_for_themselves() {
+        for (text, bytes) in [
+            ("AJw=", Some(&[0, 156][..])),
+            ("AJx=", Some(&[0, 156])),
+            ("AJw=AAAA", Some(&[0, 156, 0, 0, 0])),
+            (" AJwA\n\u{1}AA== ", Some(&[0, 156, 0, 0])),
+            (" ", Some(&[])),
+            ("AJw", None),
+            ("AJ w=", None),
+            ("AJw= A", None),
+            ("====", None),
+            ("_-8=", None),
+        ] {
+            assert_eq!(decode_base64(text.as_bytes()).as_deref(), bytes, "{text}");
+        }
+    }
 }

@@ -20,7 +20,8 @@ pub fn decimal_from_text(text: &str) -> Option<Decimal> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(&digits);
-    if unsigned.is_empty() || digits.len() > MAX_NUMBER || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+    let too_many = unsigned.trim_start_matches('0').len() > MAX_NUMBER;
+    if unsigned.is_empty() || too_many || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let places = i64::try_from(fraction.len()).ok()?;

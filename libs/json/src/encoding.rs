@@ -21,7 +21,8 @@ impl Document {
         if let Some(text) = recoded(bytes.as_bytes()) {
             return Ok(Self { text: Text::from(text?), start: 0, cut: false });
         }
-        let start = if bytes.as_bytes().starts_with(&[0xEF, 0xBB, 0xBF]) { 3 } else { 0 };
+        let marked = bytes.len() >= SHORTEST_MARKED && bytes.as_bytes().starts_with(&[0xEF, 0xBB, 0xBF]);
+        let start = if marked { 3 } else { 0 };
         if let Ok(text) = Text::new(bytes.clone()) {
             return Ok(Self { text, start, cut: false });
         }
@@ -36,6 +37,9 @@ impl Document {
     }
 }
 
+/// Java looks for a mark in no shorter document.
+const SHORTEST_MARKED: usize = 4;
+
 fn recoded(bytes: &[u8]) -> Option<Result<String>> {
     // Any ASCII character, as JSON begins with one, shows width and order by its zero bytes.
     match bytes {
@@ -43,6 +47,7 @@ fn recoded(bytes: &[u8]) -> Option<Result<String>> {
         [0xFF, 0xFE, 0, 0, rest @ ..] => Some(utf32(rest, u32::from_le_bytes)),
         [0, 0, 0, 1..=255, ..] => Some(utf32(bytes, u32::from_be_bytes)),
         [1..=255, 0, 0, 0, ..] => Some(utf32(bytes, u32::from_le_bytes)),
+        [0xFE | 0xFF, ..] if bytes.len() < SHORTEST_MARKED => None,
         [0xFE, 0xFF, rest @ ..] => Some(utf16(rest, u16::from_be_bytes)),
         [0xFF, 0xFE, rest @ ..] => Some(utf16(rest, u16::from_le_bytes)),
         [0, 1..=255, ..] => Some(utf16(bytes, u16::from_be_bytes)),
@@ -89,6 +94,15 @@ mod tests {
         ] {
             assert_eq!(crate::parse(&Blob::whole(bytes.clone()).unwrap()).unwrap(), expected, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_mark_and_nothing_else_is_no_document() {
+        for bytes in [&[0xEF, 0xBB, 0xBF][..], &[0xFE, 0xFF], &[0xFF, 0xFE]] {
+            let document = Document::new(&Blob::whole(bytes.to_vec()).unwrap()).unwrap();
+            assert!(!document.reader().at_end());
+        }
+        assert_eq!(crate::parse(&Blob::whole(b"\xEF\xBB\xBF5".to_vec()).unwrap()).unwrap(), pipette_api::Value::I64(5));
     }
 
     #[test]

@@ -27,6 +27,6 @@ pub use encoding::Document;
 pub use float::{write_f32, write_f64};
 pub use number::Number;
 pub use place::Step;
-pub use read::{MAX_DEPTH, Name, Reader, Shape, SyntaxError};
-pub use tree::{Parser, parse, unique};
+pub use read::{MAX_DEPTH, Mark, Name, Reader, Shape, SyntaxError};
+pub use tree::{Aside, Parser, parse, unique};
 pub use write::{write, write_i64, write_string, write_text};

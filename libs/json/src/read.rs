@@ -86,6 +86,13 @@ pub struct Reader<'a> {
     cut: bool,
 }
 
+/// A place in a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    pos: usize,
+    depth: usize,
+}
+
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a Text, start: usize, cut: bool) -> Self {
         Self { text, bytes: text.as_bytes(), pos: start, depth: 0, cut }
@@ -126,7 +133,7 @@ impl<'a> Reader<'a> {
         let start = self.pos;
         self.eat(b'-');
         let low = self.digits(0)?;
-        let (mut integer, mut all, mut point) = (true, low, 0);
+        let (mut integer, mut all, mut point, mut long_exponent) = (true, low, 0, false);
         if self.eat(b'.') {
             integer = false;
             point = self.pos;
@@ -143,12 +150,17 @@ impl<'a> Reader<'a> {
             integer = false;
             self.pos += 1;
             let _sign = self.eat(b'-') || self.eat(b'+');
+            let exponent = self.pos;
             self.digits(0)?;
+            long_exponent = self.pos - exponent > 9;
         }
-        if self.pos - start > MAX_NUMBER {
-            return Err(Self::refuse(start, format_args!("a number is longer than {MAX_NUMBER} characters")));
+        let number = Number::new(&self.bytes[start..self.pos], integer, low);
+        if (self.pos - start > MAX_NUMBER || long_exponent)
+            && let Some(reason) = number.excess()
+        {
+            return Err(Self::refuse(start, reason));
         }
-        Ok(Number::new(&self.bytes[start..self.pos], integer, low))
+        Ok(number)
     }
 
     /// Takes a string.
@@ -272,6 +284,16 @@ impl<'a> Reader<'a> {
             Name::Span(start, len) => self.text.slice(start, len),
             Name::Made(text) => Text::from(text),
         }
+    }
+
+    /// This place, to go back to.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark { pos: self.pos, depth: self.depth }
+    }
+
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        (self.pos, self.depth) = (mark.pos, mark.depth);
     }
 
     /// Where the next token starts, counted in bytes.

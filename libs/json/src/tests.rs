@@ -3,7 +3,7 @@
 use pipette_api::{Blob, ErrorKind, Map, Value};
 use proptest::prelude::*;
 
-use crate::{Document, MAX_DEPTH, Parser, parse, write};
+use crate::{Document, MAX_DEPTH, Parser, parse, unique, write};
 
 fn blob(text: impl Into<Vec<u8>>) -> Blob {
     Blob::whole(text.into()).unwrap()
@@ -59,6 +59,8 @@ fn of_equal_names_the_last_value_wins_in_the_first_place() {
     let Value::Map(map) = read(&format!("{{{}}}", many.join(","))) else { panic!("a map") };
     assert_eq!(map.len(), 100);
     assert_eq!((map.keys().position("k7"), map.get("k7")), (Some(7), Some(&Value::I64(107))));
+    let mixed = (0..40).flat_map(|at| [(Value::I8(at), Value::Null), (Value::text(at.to_string()), Value::Null)]);
+    assert_eq!(unique(mixed.collect()).len(), 80);
 }
 
 #[test]
@@ -83,6 +85,8 @@ fn errors_name_the_byte() {
         ("\"\\u12g4\"", "invalid JSON at byte 1: \\u must be followed by four hexadecimal digits"),
         ("\"abc", "invalid JSON at byte 4: the text ends where the closing quote of a string should be"),
         ("5 6", "invalid JSON at byte 2: expected the end of the document, found 6"),
+        ("1e2147483648", "invalid JSON at byte 0: the exponent of a number leaves 32 bits"),
+        ("[0.1e-2147483647]", "[0]: invalid JSON at byte 1: the exponent of a number leaves 32 bits"),
         ("\u{c}1", "invalid JSON at byte 0: expected a value, found byte 0x0C"),
     ] {
         assert_eq!(refusal(text), expected, "{text}");
@@ -125,8 +129,12 @@ fn limits_hold_on_a_small_stack() {
     let deeper = Value::Array(Box::new([deep]));
     assert!(write(&deeper, &mut Vec::new()).is_err());
     assert_eq!(read(&"1".repeat(1000)), Value::I64(ones(1000)));
-    assert!(refusal(&"1".repeat(1001)).contains("longer than 1000 characters"));
-    assert!(refusal(&"1".repeat(2_000_000)).contains("longer than 1000 characters"));
+    assert!(refusal(&"1".repeat(1001)).contains("more than 1000 digits"));
+    assert!(refusal(&"1".repeat(2_000_000)).contains("more than 1000 digits"));
+    let (zeros, ones) = ("0".repeat(1200), "1".repeat(998));
+    assert_eq!(read(&format!("-{zeros}7")), Value::I64(-7));
+    assert_eq!(read(&format!("{zeros}.{ones}e0")), Value::F64(1.0 / 9.0));
+    assert!(refusal(&format!("{zeros}.{ones}e00")).contains("more than 1000 digits"));
     assert!(refusal(&format!("{{\"{}\":1}}", "n".repeat(50_001))).contains("50001 characters is longer than 50000"));
 }
 

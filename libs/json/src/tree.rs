@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use pipette_api::{Blob, ConnectError, Keys, Map, Result, Value};
@@ -9,7 +10,7 @@ use pipette_api::{Blob, ConnectError, Keys, Map, Result, Value};
 use crate::encoding::Document;
 use crate::layouts::{Guess, Layouts, Seams, Spot};
 use crate::place::{Place, Step};
-use crate::read::{Reader, Shape};
+use crate::read::{Mark, Reader, Shape, SyntaxError};
 use crate::write::write;
 
 /// Builds values. Keep one per task: it remembers its stack, so that each array and object is allocated once in its size,
@@ -27,6 +28,10 @@ pub struct Parser {
     place: Place,
     naming: bool,
 }
+
+/// An error that matters only if its member does not come again, and where it is.
+#[derive(Debug)]
+pub struct Aside(Box<(ConnectError, Place)>);
 
 /// An object or array being read.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +108,36 @@ impl Parser {
     pub fn locate(&mut self, error: ConnectError) -> ConnectError {
         let path = self.place.take();
         if path.is_empty() { error } else { error.within(path) }
+    }
+
+    /// Puts an error about a member aside, with the path that was noted, because the member may come again; the reader
+    /// goes behind the value. What is wrong with the text itself is final.
+    #[cold]
+    pub fn set_aside(
+        &mut self,
+        error: ConnectError,
+        at: Step<'_>,
+        start: Mark,
+        reader: &mut Reader<'_>,
+    ) -> Result<Aside> {
+        if SyntaxError::is_cause_of(&error) {
+            return Err(error);
+        }
+        let place = std::mem::take(&mut self.place);
+        reader.back_to(start);
+        if let Err(error) = reader.skip() {
+            self.place.push(at);
+            return Err(error);
+        }
+        Ok(Aside(Box::new((error, place))))
+    }
+
+    /// The error that matters after all, its path noted again.
+    #[cold]
+    pub fn take_up(&mut self, aside: Aside) -> ConnectError {
+        let (error, place) = *aside.0;
+        self.place = place;
+        error
     }
 
     #[cold]
@@ -369,7 +404,7 @@ fn few_again(keys: &[Value]) -> Vec<(usize, usize)> {
     again
 }
 
-/// The same with hashing. Keys of one map have one type, so that equal texts mean equal keys.
+/// The same with hashing: equal texts of one type mean equal keys.
 fn many_again(keys: &[Value]) -> Vec<(usize, usize)> {
     let mut places = HashMap::with_capacity(keys.len());
     let mut again = Vec::new();
@@ -383,7 +418,7 @@ fn many_again(keys: &[Value]) -> Vec<(usize, usize)> {
                 Cow::Owned(text)
             }
         };
-        let first = *places.entry(text).or_insert(index);
+        let first = *places.entry((discriminant(key), text)).or_insert(index);
         if first != index {
             again.push((index, first));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use pipette_api::data::{Decimal, logical};
 use pipette_api::{Datum, Kind, Schema, SchemaBuilder, Text, Value};
+use pipette_json::unique;
 
 use super::temporal;
 use super::tokens::{Tokens, trim};
@@ -77,7 +78,7 @@ impl Types {
         let trimmed = trim(token);
         // Text after the first number and a delimiter is dropped, as in Java.
         match trimmed.as_bytes().first() {
-            Some(b'0'..=b'9') => match self.temporal_of(token, trimmed, tokens) {
+            Some(b'0'..=b'9') => match self.temporal_of(trimmed, tokens) {
                 Some(datum) => Ok(datum),
                 None => number(trimmed),
             },
@@ -88,10 +89,11 @@ impl Types {
     }
 
     /// A date or time. One with colons is five tokens long.
-    fn temporal_of<'a>(&self, token: &'a str, trimmed: &str, tokens: &mut Tokens<'a>) -> Option<Datum> {
+    fn temporal_of(&self, trimmed: &str, tokens: &mut Tokens<'_>) -> Option<Datum> {
         let mut ahead = *tokens;
-        if let Some(whole) = ahead.with_next(token, 4)
-            && let Some(value) = temporal::parse(trim(whole))
+        // Blanks around the first of them are ignored, those further on are not.
+        if let Some(rest) = ahead.next_of(4)
+            && let Some(value) = temporal::parse(&[trimmed, rest].concat())
         {
             *tokens = ahead;
             return Some(self.temporal(value));
@@ -175,17 +177,20 @@ fn list_of(element: Option<Arc<Schema>>, values: Vec<Value>) -> Parsed {
     Ok(Datum::new(schema, Value::Array(values.into())))
 }
 
-fn map_of(key: Option<Arc<Schema>>, value: Option<Arc<Schema>>, mut entries: Vec<(Value, Value)>) -> Parsed {
+fn map_of(key: Option<Arc<Schema>>, value: Option<Arc<Schema>>, entries: Vec<(Value, Value)>) -> Parsed {
     let value = value.filter(|_| key.is_some());
+    // A value whose key comes again fits or not without consequence, though its type counted.
+    let mut map = unique(entries);
     if let Some(key) = &key {
-        let align_both = |(k, v)| {
+        let align_both = |(k, v): (&Value, &Value)| {
+            let v = v.clone();
             let v = if let Some(value) = &value { align(v, value)? } else { v };
-            Ok((align(k, key)?, v))
+            Ok((align(k.clone(), key)?, v))
         };
-        entries = entries.into_iter().map(align_both).collect::<Result<_, NoValue>>()?;
+        map = unique(map.iter().map(align_both).collect::<Result<_, NoValue>>()?);
     }
     let schema = SchemaBuilder::new(Kind::Map).key(key).element(value).build().map_err(|_| NoValue)?;
-    Ok(Datum::new(schema, Value::Map(Box::new(pipette_json::unique(entries)))))
+    Ok(Datum::new(schema, Value::Map(Box::new(map))))
 }
 
 /// The type that the parts of a list or map have in common.
@@ -278,8 +283,6 @@ fn number(token: &str) -> Parsed {
     }
     let float: f32 = token.parse().map_err(|_| NoValue)?;
     if float.is_finite() {
-        // Java reads a decimal first, which has no negative zero.
-        let float = if float == 0.0 { 0.0 } else { float };
         return Ok(Datum::new(Schema::of(Kind::Float32), Value::F32(float)));
     }
     let double: f64 = token.parse().map_err(|_| NoValue)?;
@@ -406,6 +409,23 @@ mod tests {
             ("[\"a\\\"b\"]", "array string [\"a\\\\\\\"b\"]"),
             ("{\"a\":{\"b\":1}}", "map string map {\"a\":{\"b\":1}}"),
             ("[[1],[2]]", "array array [[1],[2]]"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn javas_answers_to_odd_texts() {
+        for (text, expected) in [
+            ("-1e-400", "float32 -0.0"),
+            ("23:59:60.000Z", "Time 86400000"),
+            ("[00:00: 0.-01Z]", "array Time [-1]"),
+            ("2020--1- 2", "Date 18202"),
+            ("{1:null,1:2}", "map int8 int8 [[1,2]]"),
+            ("{1:1,1:null}", "string \"{1:1,1:null}\""),
+            ("03:04:05.678Z ", "int8 3"),
+            ("[ 03 :04:05.678Z]", "array Time [11045678]"),
+            ("[03:04:05.678Z ]", "string \"[03:04:05.678Z ]\""),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }

@@ -9,15 +9,15 @@ pub(super) fn parse(token: &str) -> Option<Value> {
     // A colon behind a backslash is part of its token, backslash included.
     let token = token.replace("\\:", ":");
     let mut scan = Scan(token.as_bytes());
-    match token.len() {
+    // Java counts UTF-16 units.
+    match token.encode_utf16().count() {
         10 => {
             let day = scan.date()?;
             i32::try_from(day).ok().map(Value::Date)
         }
         13 => {
-            let millis = scan.time()?;
-            // A time that rolled over into another day is no time of day.
-            i32::try_from(millis).ok().filter(|millis| i64::from(*millis) < DAY_MILLIS).map(Value::Time)
+            // Also one that rolled over into another day.
+            i32::try_from(scan.time()?).ok().map(Value::Time)
         }
         24 => {
             let day = scan.date()?;
@@ -56,8 +56,11 @@ impl Scan<'_> {
     /// Java keeps the low bits. At most 22 digits arrive here, and those of 19 or more fit no length.
     #[allow(clippy::cast_possible_truncation)]
     fn number(&mut self) -> Option<i32> {
-        let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (digits, rest) = self.0.split_at(count);
+        let blanks = self.0.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let signed = &self.0[blanks..];
+        let sign = usize::from(signed.first() == Some(&b'-'));
+        let count = sign + signed[sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = signed.split_at(count);
         self.0 = rest;
         let number: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
         Some(number as i32)

@@ -63,10 +63,9 @@ impl<'a> Tokens<'a> {
         same
     }
 
-    /// The text from the start of `first`, a token of it, to the end of the next `count` tokens; `None` when there are
-    /// fewer.
-    pub(super) fn with_next(&mut self, first: &'a str, count: usize) -> Option<&'a str> {
-        let start = self.pos - first.len();
+    /// The text of the next `count` tokens; `None` when there are fewer.
+    pub(super) fn next_of(&mut self, count: usize) -> Option<&'a str> {
+        let start = self.pos;
         for _ in 0..count {
             if self.at_end() {
                 return None;

@@ -3,16 +3,17 @@
 //! What does not fit is coerced in silence where Java does it in silence (`int32` from `"12"` is 0); a null that this
 //! would put into a required field is an error here as there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pipette_api::data::logical;
-use pipette_api::{Blob, ConnectError, Kind, Result, Schema, Struct, Value};
-use pipette_json::{Parser, Reader, Shape, Step, decimal_from_bytes, decode_base64, unique};
+use pipette_api::{Blob, ConnectError, Kind, Map, Result, Schema, Struct, Value};
+use pipette_json::{Aside, Parser, Reader, Shape, Step, decimal_from_bytes, decode_base64, unique};
 
 use crate::convert::java;
 
 /// The latest time of day that Java accepts: one millisecond too many.
-const MAX_TIME: i32 = 86_400_000;
+pub(super) const MAX_TIME: i32 = 86_400_000;
 
 /// Room made before an array's elements are read, at most.
 const MAX_GUESS: usize = 64;
@@ -79,10 +80,8 @@ impl Decoder<'_> {
             }
             // Java goes through an object's values as it goes through elements.
             Shape::Object => {
-                reader.open_object()?;
-                while reader.member(elements.is_empty())?.is_some() {
-                    self.element(schema.value_schema(), reader, &mut elements)?;
-                }
+                let members = self.members(schema.value_schema(), reader)?;
+                elements.extend(members.values().iter().cloned());
             }
             _ => reader.skip()?,
         }
@@ -97,34 +96,48 @@ impl Decoder<'_> {
     }
 
     fn map(&mut self, schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
-        let mut entries = Vec::new();
+        let found = shape.name();
         if schema.key_schema().is_none_or(|key| key.kind() == Kind::String) {
             if shape != Shape::Object {
-                let found = shape.name();
                 return Err(ConnectError::data(format!(
                     "Maps with string fields should be encoded as JSON objects, but found {found}"
                 )));
             }
-            reader.open_object()?;
-            while let Some(name) = reader.member(entries.is_empty())? {
-                let key = reader.to_text(name);
-                let value = self.part(schema.value_schema(), reader, Step::Member(key.as_bytes()))?;
-                entries.push((Value::String(key), value));
-            }
-        } else {
-            if shape != Shape::Array {
-                let found = shape.name();
-                return Err(ConnectError::data(format!(
-                    "Maps with non-string fields should be encoded as JSON array of tuples, but found {found}"
-                )));
-            }
-            reader.open_array()?;
-            while reader.element(entries.is_empty())? {
-                let pair = self.pair(schema, reader);
-                entries.push(pair.map_err(|error| self.inside(Step::Element(entries.len()), error))?);
-            }
+            return Ok(Value::Map(Box::new(self.members(schema.value_schema(), reader)?)));
+        }
+        if shape != Shape::Array {
+            return Err(ConnectError::data(format!(
+                "Maps with non-string fields should be encoded as JSON array of tuples, but found {found}"
+            )));
+        }
+        let mut entries = Vec::new();
+        reader.open_array()?;
+        while reader.element(entries.is_empty())? {
+            let pair = self.pair(schema, reader);
+            entries.push(pair.map_err(|error| self.inside(Step::Element(entries.len()), error))?);
         }
         Ok(Value::Map(Box::new(unique(entries))))
+    }
+
+    fn members(&mut self, schema: Option<&Arc<Schema>>, reader: &mut Reader<'_>) -> Result<Map> {
+        let (mut entries, mut misfits) = (Vec::new(), Vec::new());
+        reader.open_object()?;
+        while let Some(name) = reader.member(entries.is_empty())? {
+            let key = reader.to_text(name);
+            let (start, at) = (reader.mark(), Step::Member(key.as_bytes()));
+            let value = match self.part(schema, reader, at) {
+                Ok(value) => value,
+                Err(error) => {
+                    misfits.push((entries.len(), self.parser.set_aside(error, at, start, reader)?));
+                    Value::Null
+                }
+            };
+            entries.push((Value::String(key), value));
+        }
+        match last_of(&entries, misfits) {
+            Some(misfit) => Err(self.parser.take_up(misfit)),
+            None => Ok(unique(entries)),
+        }
     }
 
     fn pair(&mut self, schema: &Schema, reader: &mut Reader<'_>) -> Result<(Value, Value)> {
@@ -157,6 +170,8 @@ impl Decoder<'_> {
         let mut values: Box<[Value]> = fields.iter().map(|_| Value::Null).collect();
         reader.open_object()?;
         let (mut first, mut next) = (true, 0);
+        // What does not fit matters unless it comes again, and a default stands for what is missing only.
+        let (mut misfits, mut nulls) = (Vec::new(), Vec::new());
         loop {
             // Writers keep the order of the schema: the next field is almost always the one.
             let index = match fields.get(next) {
@@ -171,15 +186,26 @@ impl Decoder<'_> {
                 Some(index) => {
                     next = index + 1;
                     let field = &fields[index];
-                    values[index].put(Value::Null);
-                    let at = Step::Member(field.name.as_bytes());
-                    self.part_into(Some(&field.schema), reader, &mut values[index], at)?;
+                    let (slot, start, at) = (&mut values[index], reader.mark(), Step::Member(field.name.as_bytes()));
+                    slot.put(Value::Null);
+                    let read = self.part_into(Some(&field.schema), reader, slot, at);
+                    if !misfits.is_empty() {
+                        misfits.retain(|(known, _)| *known != index);
+                    }
+                    if let Err(error) = read {
+                        misfits.push((index, self.parser.set_aside(error, at, start, reader)?));
+                    } else if slot.is_null() && field.schema.default().is_some() && self.replace_null {
+                        nulls.push(index);
+                    }
                 }
                 None => reader.skip()?,
             }
         }
-        for (field, value) in fields.iter().zip(&mut values) {
-            if value.is_null() {
+        if let Some((_, misfit)) = misfits.into_iter().next() {
+            return Err(self.parser.take_up(misfit));
+        }
+        for (index, (field, value)) in fields.iter().zip(&mut values).enumerate() {
+            if value.is_null() && !nulls.contains(&index) {
                 let missing = self.missing(&field.schema);
                 *value = missing.map_err(|error| self.inside(Step::Member(field.name.as_bytes()), error))?;
             }
@@ -221,6 +247,16 @@ impl Decoder<'_> {
         self.parser.inside(step);
         error
     }
+}
+
+/// The first misfit whose member does not come again.
+fn last_of(entries: &[(Value, Value)], misfits: Vec<(usize, Aside)>) -> Option<Aside> {
+    if misfits.is_empty() {
+        return None;
+    }
+    let last: HashMap<_, _> = entries.iter().enumerate().map(|(index, (key, _))| (key.as_str(), index)).collect();
+    let counts = |(index, _): &(usize, Aside)| last.get(&entries[*index].0.as_str()) == Some(index);
+    misfits.into_iter().find(counts).map(|(_, misfit)| misfit)
 }
 
 /// Takes a value of a plain type that has that type; false leaves every other one where it is.
@@ -291,7 +327,7 @@ fn bytes(reader: &mut Reader<'_>) -> Result<Value> {
 
 fn decimal(schema: &Schema, shape: Shape, reader: &mut Reader<'_>) -> Result<Value> {
     let decimal = match shape {
-        Shape::Number => reader.number()?.as_decimal()?,
+        Shape::Number => reader.number()?.as_decimal(),
         Shape::String => {
             let bytes = decode_base64(reader.string()?.as_bytes());
             let scale = schema.param(logical::SCALE).and_then(|scale| scale.parse().ok());

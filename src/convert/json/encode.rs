@@ -2,8 +2,9 @@
 
 use pipette_api::data::{Decimal, logical};
 use pipette_api::{ConnectError, Kind, Map, Result, Schema, Struct, Value};
-use pipette_json::{MAX_DEPTH, write, write_base64, write_decimal, write_string, write_text};
+use pipette_json::{MAX_DEPTH, unique, write, write_base64, write_decimal, write_string, write_text};
 
+use super::decode::MAX_TIME;
 use crate::convert::{java, payload_refused};
 
 #[derive(Debug, Clone, Copy)]
@@ -14,9 +15,15 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Appends the JSON of a value.
-    pub(super) fn value(self, schema: Option<&std::sync::Arc<Schema>>, value: &Value, out: &mut Vec<u8>) -> Result<()> {
-        self.nested(schema.map(|schema| &**schema), value, out, 0)
+    /// Appends the JSON of a value that is so many levels deep in the document.
+    pub(super) fn value(
+        self,
+        schema: Option<&std::sync::Arc<Schema>>,
+        value: &Value,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<()> {
+        self.nested(schema.map(|schema| &**schema), value, out, depth)
     }
 
     /// Appends the JSON of a value of a schema.
@@ -32,13 +39,14 @@ impl Encoder {
                     self.nested(Some(schema), default, out, depth)
                 }
                 _ if schema.is_optional() => write(value, out),
-                _ => Err(ConnectError::data(
-                    "Conversion error: null value for field that is required and has no default value",
-                )),
+                _ => Err(required()),
             };
         }
         match (schema.name(), value) {
             (Some(logical::DECIMAL), Value::Decimal(decimal)) => self.decimal(schema, decimal, out),
+            (Some(logical::TIME), Value::Time(millis)) if !(0..=MAX_TIME).contains(millis) => Err(ConnectError::data(
+                format!("a Time is a number of milliseconds from 0 to {MAX_TIME}, not {millis}"),
+            )),
             (Some(logical::DATE), Value::Date(_))
             | (Some(logical::TIME), Value::Time(_))
             | (Some(logical::TIMESTAMP), Value::Timestamp(_)) => write(value, out),
@@ -118,6 +126,15 @@ impl Encoder {
 
     fn object(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let depth = deeper(depth)?;
+        let named;
+        let mut map = map;
+        if let Some(schema) = schemas.0
+            && !map.keys().are_text()
+            && map.keys().iter().any(Value::is_null)
+        {
+            named = self.without_null(schema, map)?;
+            map = &named;
+        }
         out.push(b'{');
         for (index, (key, value)) in map.iter().enumerate() {
             if index > 0 {
@@ -125,8 +142,6 @@ impl Encoder {
             }
             match key {
                 Value::String(name) => write_text(name, out),
-                // Java names a null key of an optional key schema so.
-                Value::Null if schemas.0.is_some_and(Schema::is_optional) => out.extend_from_slice(b"\"null\""),
                 other => self.nested(schemas.0, other, out, depth)?,
             }
             out.push(b':');
@@ -136,8 +151,20 @@ impl Encoder {
         Ok(())
     }
 
+    /// A null key is named as the default of its schema, or `null`; where that name is another key's too, the last value
+    /// counts.
+    fn without_null(self, schema: &Schema, map: &Map) -> Result<Map> {
+        let name = match schema.default() {
+            Some(default) if self.replace_null && !default.is_null() => default.clone(),
+            _ if schema.is_optional() => Value::text("null"),
+            _ => return Err(required()),
+        };
+        let key = |key: &Value| if key.is_null() { name.clone() } else { key.clone() };
+        Ok(unique(map.iter().map(|(known, value)| (key(known), value.clone())).collect()))
+    }
+
     fn pairs(self, schemas: Schemas<'_>, map: &Map, out: &mut Vec<u8>, depth: usize) -> Result<()> {
-        let depth = deeper(depth)?;
+        let depth = deeper(deeper(depth)?)?;
         out.push(b'[');
         for (index, (key, value)) in map.iter().enumerate() {
             out.extend_from_slice(if index > 0 { b",[" } else { b"[" });
@@ -190,6 +217,10 @@ impl Encoder {
 /// Of keys and of values.
 type Schemas<'s> = (Option<&'s Schema>, Option<&'s Schema>);
 
+fn required() -> ConnectError {
+    ConnectError::data("Conversion error: null value for field that is required and has no default value")
+}
+
 fn has_text_keys(map: &Map) -> bool {
     map.keys().are_text()
 }
@@ -202,6 +233,12 @@ fn deeper(depth: usize) -> Result<usize> {
 }
 
 fn mismatch(logical: &str, expected: &str, value: &Value) -> ConnectError {
-    let class = java::class(value);
-    ConnectError::data(format!("Invalid type for {logical}, expected {expected} but was {class}"))
+    // Java has one class for three.
+    let (expected, found) = match value {
+        Value::Date(_) => (logical, "a Date"),
+        Value::Time(_) => (logical, "a Time"),
+        Value::Timestamp(_) => (logical, "a Timestamp"),
+        other => (expected, java::class(other)),
+    };
+    ConnectError::data(format!("Invalid type for {logical}, expected {expected} but was {found}"))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipette_api::{ConnectError, Kind, Result, Schema, SchemaBuilder, Value};
-use pipette_json::{Parser, Reader, Shape, write_i64, write_string};
+use pipette_json::{Parser, Reader, Shape, unique, write_i64, write_string};
 
 use super::decode::Decoder;
 use super::encode::Encoder;
@@ -186,14 +186,21 @@ fn version(member: Option<&Reader<'_>>) -> Result<Option<i32>> {
 fn parameters(mut builder: SchemaBuilder, member: Option<&Reader<'_>>) -> Result<SchemaBuilder> {
     let Some(mut reader) = of_shape(member, Shape::Object)? else { return Ok(builder) };
     reader.open_object()?;
-    let mut first = true;
-    while let Some(name) = reader.member(first)? {
-        first = false;
-        if reader.shape()? != Shape::String {
+    let mut entries = Vec::new();
+    while let Some(name) = reader.member(entries.is_empty())? {
+        let value = if reader.shape()? == Shape::String {
+            Value::String(reader.string()?)
+        } else {
+            reader.skip()?;
+            Value::Null
+        };
+        entries.push((Value::String(reader.to_text(name)), value));
+    }
+    for (name, value) in unique(entries).iter() {
+        let (Some(name), Some(value)) = (name.as_str(), value.as_str()) else {
             return Err(ConnectError::data("Schema parameters must have string values."));
-        }
-        let name = reader.to_text(name);
-        builder = builder.param(name.as_str(), reader.string()?.as_str());
+        };
+        builder = builder.param(name, value);
     }
     Ok(builder)
 }

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod members;
+
 fn converter(config: &[(&str, &str)]) -> JsonConverter {
     let config: ConfigMap = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     JsonConverter::new(&Settings::new(config, &CONFIG)).unwrap()

@@ -60,7 +60,14 @@ pub fn envelope(bytes: &[u8]) {
     let mut buffer = Vec::new();
     match converter.encode("t", "h", &datum, &mut buffer) {
         Ok(None) => assert!(datum.is_null()),
-        Ok(Some(text)) => assert_eq!(read(&mut converter, text).unwrap(), datum, "{}", shown(text)),
+        Ok(Some(text)) => {
+            let text = text.to_vec();
+            let again = read(&mut converter, &text).unwrap();
+            // What did not fit an optional field was read as null, which is written as the field's default.
+            assert!(again == datum || on(2) == "true", "{} instead of {datum:?}", shown(&text));
+            let mut buffer = Vec::new();
+            assert_eq!(converter.encode("t", "h", &again, &mut buffer).unwrap(), Some(&text[..]), "{}", shown(&text));
+        }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Data);
             let text = error.to_string();

@@ -1,16 +1,22 @@
-//! Schemas and values as JSON, for the program in `tests/java/src/Converters.java` and for the recorded answers.
+//! Schemas and values as JSON, for the programs in `tests/java/src/` (there it is `Notation.java`) and for the recorded
+//! answers.
 //!
 //! A value is null or `[tag, body]`: numbers of 64 bits are text, floats their bits in hex, bytes hex. Java has one class
-//! for days, times and timestamps, so that answers know `timestamp` only; [`shown`] folds ours into it.
+//! for days, times and timestamps, so that answers know `timestamp` only; [`shown`] folds ours into it. Text with half a
+//! surrogate pair, which only Java can hold, is `{"utf16": its units in hex}`; we read U+FFFD there. Containers of one
+//! member each, from [`MANY`] on, are `["nest", steps, what is inside]`, a step being null for an array and `[key]` for a map:
+//! JSON readers have limits.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use pipette_api::data::Decimal;
-use pipette_api::{Blob, Datum, Kind, Schema, SchemaBuilder, Struct, Value};
+use pipette_api::{Blob, Datum, Kind, Map, Schema, SchemaBuilder, Struct, Value};
 use serde_json::{Value as Json, json};
 
 const DAY_MILLIS: i64 = 86_400_000;
+
+const MANY: usize = 20;
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -36,6 +42,10 @@ pub(crate) fn shown(datum: &Datum) -> Json {
     fold(write_datum(datum))
 }
 
+pub(crate) fn shown_value(value: &Value) -> Json {
+    fold(write_value(value))
+}
+
 /// Dates, times and timestamps become timestamps; members of maps are sorted, since Java's are in hash order.
 pub(crate) fn fold(json: Json) -> Json {
     match json {
@@ -54,9 +64,28 @@ pub(crate) fn fold(json: Json) -> Json {
                 _ => Json::Array(parts),
             }
         }
+        Json::Object(members) if members.contains_key("utf16") => Json::String(text(&Json::Object(members))),
         Json::Object(members) => members.into_iter().map(|(name, member)| (name, fold(member))).collect(),
         other => other,
     }
+}
+
+/// Whether any text in it holds half a surrogate pair.
+pub(crate) fn has_halves(json: &Json) -> bool {
+    match json {
+        Json::Array(parts) => parts.iter().any(has_halves),
+        Json::Object(members) => members.iter().any(|(name, member)| name == "utf16" || has_halves(member)),
+        _ => false,
+    }
+}
+
+fn text(json: &Json) -> String {
+    if let Some(text) = json.as_str() {
+        return text.to_owned();
+    }
+    let bytes = unhex(json["utf16"].as_str().unwrap());
+    let units: Vec<u16> = bytes.chunks(2).map(|unit| u16::from_be_bytes(unit.try_into().unwrap())).collect();
+    String::from_utf16_lossy(&units)
 }
 
 fn schema(json: &Json) -> Option<Arc<Schema>> {
@@ -67,20 +96,20 @@ fn schema(json: &Json) -> Option<Arc<Schema>> {
         _ => SchemaBuilder::new(kind),
     };
     for field in json["fields"].as_array().into_iter().flatten() {
-        builder = builder.field(field[0].as_str().unwrap(), schema(&field[1]).unwrap());
+        builder = builder.field(text(&field[0]), schema(&field[1]).unwrap());
     }
     builder = builder.nullable(json["optional"].as_bool().unwrap());
-    if let Some(name) = json["name"].as_str() {
-        builder = builder.name(name);
+    if let Some(name) = json.get("name") {
+        builder = builder.name(text(name));
     }
     if let Some(version) = json["version"].as_i64() {
         builder = builder.version(version.try_into().unwrap());
     }
-    if let Some(doc) = json["doc"].as_str() {
-        builder = builder.doc(doc);
+    if let Some(doc) = json.get("doc") {
+        builder = builder.doc(text(doc));
     }
     for pair in json["params"].as_array().into_iter().flatten() {
-        builder = builder.param(pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
+        builder = builder.param(text(&pair[0]), text(&pair[1]));
     }
     if let Some(default) = json.get("default") {
         builder = builder.default(value(default));
@@ -139,9 +168,16 @@ fn value(json: &Json) -> Value {
         Some("timestamp") => Value::Timestamp(text().parse().unwrap()),
         Some("decimal") => {
             let scale = json[2].as_i64().unwrap().try_into().unwrap();
-            Value::Decimal(Box::new(Decimal::new(text().parse::<i128>().unwrap(), scale)))
+            Value::Decimal(Box::new(Decimal { unscaled: text().parse().unwrap(), scale }))
         }
-        Some("string") => Value::text(text()),
+        Some("string") => Value::text(self::text(body)),
+        Some("nest") => {
+            let steps = body.as_array().unwrap().iter().rev();
+            steps.fold(value(&json[2]), |inner, step| match step.get(0) {
+                None => Value::Array(Box::new([inner])),
+                Some(key) => Value::Map(Box::new(Map::from(vec![(Value::text(self::text(key)), inner)]))),
+            })
+        }
         Some("bytes") => Value::Bytes(Blob::whole(unhex(text())).unwrap()),
         Some("array") => Value::Array(body.as_array().unwrap().iter().map(value).collect()),
         Some("map") => {
@@ -156,7 +192,28 @@ fn value(json: &Json) -> Value {
     }
 }
 
+/// The way into containers of one member each, and what is inside of them.
+fn chain(mut value: &Value) -> (Vec<Json>, &Value) {
+    let mut steps = Vec::new();
+    loop {
+        let (step, inner) = match value {
+            Value::Array(elements) if elements.len() == 1 => (Json::Null, &elements[0]),
+            Value::Map(map) => match (&map.keys()[..], map.values()) {
+                ([Value::String(key)], [inner]) => (json!([key.as_str()]), inner),
+                _ => return (steps, value),
+            },
+            _ => return (steps, value),
+        };
+        steps.push(step);
+        value = inner;
+    }
+}
+
 fn write_value(value: &Value) -> Json {
+    let (steps, inner) = chain(value);
+    if steps.len() >= MANY {
+        return json!(["nest", steps, write_value(inner)]);
+    }
     match value {
         Value::Null => Json::Null,
         Value::Bool(value) => json!(["bool", value]),

@@ -1,14 +1,17 @@
-//! Whether an answer of ours is Java's, and which known difference it is otherwise.
+//! Whether an answer of ours is Java's, and which known difference it is otherwise. An answer is bytes in hex, any JSON in
+//! the notation, or what was thrown instead: `error` for a record, `refused` for settings.
 
-use pipette_api::ErrorKind;
+use std::error::Error;
+use std::iter::successors;
+
+use pipette_api::{ConnectError, ErrorKind};
 use serde_json::{Value as Json, json};
 
-use super::notation::{datum, fold, hex, shown, unhex};
-use super::{Case, ours};
+use super::notation::{fold, unhex};
 
 pub(crate) enum Verdict {
     Same,
-    /// A row of [`DEVIATIONS`].
+    /// The name of a [`Deviation`].
     Known(&'static str),
     /// What we answered.
     Different(Json),
@@ -16,74 +19,52 @@ pub(crate) enum Verdict {
 
 /// A difference that is meant.
 pub(crate) struct Deviation {
-    pub(crate) name: &'static str,
-    /// A part of its row in `docs/deviations.md`.
-    pub(crate) page: &'static str,
-    applies: fn(&Case, &Json, &Json) -> bool,
+    /// The `what` of its row in `docs/deviations.md`.
+    pub(crate) row: &'static str,
+    /// Whether it explains why a case (first) has this answer of Java's (second) and that of ours.
+    pub(crate) applies: fn(&Json, &Json, &Json) -> bool,
 }
 
-/// The differences between Java's answers and ours. All others are faults.
-pub(crate) static DEVIATIONS: &[Deviation] = &[
-    Deviation {
-        name: "text after white space",
-        page: "| header text that starts with white space and is no whole list or map,",
-        applies: |case, java, ours| {
-            let text = case.0["decode"].as_str().map(unhex).unwrap_or_default();
-            let lost = |answer: &Json| answer["value"][1].as_str().map(|text| text.trim().is_empty());
-            case.class().ends_with(".SimpleHeaderConverter")
-                && text.first().is_some_and(u8::is_ascii_whitespace)
-                && lost(java) == Some(true)
-                && ours["value"] == json!(["string", String::from_utf8_lossy(&text)])
-        },
-    },
-    Deviation {
-        name: "bytes have no text",
-        page: "| bytes as text in StringConverter |",
-        applies: |case, java, ours| {
-            let text = java["bytes"].as_str().map(unhex).unwrap_or_default();
-            case.class().ends_with(".StringConverter")
-                && String::from_utf8_lossy(&text).contains("[B@")
-                && ours["text"].as_str().is_some_and(|text| text.starts_with("bytes have no text form"))
-        },
-    },
-];
-
-pub(crate) fn judge(case: &Case, java: &Json) -> Verdict {
-    let ours = answer(case);
+pub(crate) fn judge(case: &Json, java: &Json, ours: Json, deviations: &[Deviation]) -> Verdict {
     if same(java, &ours) {
         return Verdict::Same;
     }
-    match DEVIATIONS.iter().find(|row| (row.applies)(case, java, &ours)) {
-        Some(row) => Verdict::Known(row.name),
+    match deviations.iter().find(|known| (known.applies)(case, java, &ours)) {
+        Some(known) => Verdict::Known(known.row),
         None => Verdict::Different(ours),
     }
 }
 
-fn answer(case: &Case) -> Json {
-    let settings = &case.0["settings"];
-    let answer = if let Some(written) = case.0.get("encode") {
-        ours::encode(case.class(), settings, &datum(written)).map(|bytes| json!({"bytes": bytes.map(|b| hex(&b))}))
-    } else {
-        ours::decode(case.class(), settings, case.0["decode"].as_str().map(unhex)).map(|datum| shown(&datum))
-    };
-    answer.unwrap_or_else(|error| {
-        assert_eq!(error.kind(), ErrorKind::Data, "{error}: {}", case.0);
-        json!({"error": "DataException", "text": error.to_string()})
-    })
+/// An error of ours as an answer; it must be the record's, never the configuration's.
+pub(crate) fn error(error: &ConnectError) -> Json {
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    let causes = successors(error.source(), |cause: &&dyn Error| (*cause).source());
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    json!({"error": "DataException", "text": text})
 }
 
-/// Java throws other exceptions than `DataException` too; the worker treats all of them alike.
+pub(crate) fn refusal(error: &ConnectError) -> Json {
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    json!({"refused": "ConfigException", "text": error.to_string()})
+}
+
+/// Java throws other exceptions than `DataException` too; its worker treats all of them alike, but not its `Error`s.
 fn same(java: &Json, ours: &Json) -> bool {
+    for failure in ["refused", "error"] {
+        match (java.get(failure), ours.get(failure)) {
+            (Some(java), Some(_)) => return java.as_str().is_some_and(|name| !name.ends_with("Error")),
+            (None, None) => {}
+            _ => return false,
+        }
+    }
     match (java["bytes"].as_str(), ours["bytes"].as_str()) {
-        _ if java.get("error").is_some() => ours.get("error").is_some(),
-        _ if ours.get("error").is_some() => false,
         (Some(java), Some(ours)) => java == ours || same_text(&unhex(java), &unhex(ours)),
         _ => fold(java.clone()) == *ours,
     }
 }
 
 /// The same text but for numbers that another Java would print with other digits: 17 does not print the shortest.
-fn same_text(java: &[u8], ours: &[u8]) -> bool {
+pub(crate) fn same_text(java: &[u8], ours: &[u8]) -> bool {
     let (Ok(java), Ok(ours)) = (str::from_utf8(java), str::from_utf8(ours)) else { return false };
     let (java, ours) = (tokens(java), tokens(ours));
     java.len() == ours.len() && java.iter().zip(ours).all(|(a, b)| *a == b || same_number(a, b))

@@ -141,16 +141,22 @@ impl Transaction {
         }
         producer.take(delivered);
         // Kafka has them all; the thread that says where may be a little behind.
-        while delivered.rows.len() < rows.len() {
-            producer.delivered().await;
-            let mut more = Delivered::default();
-            producer.take(&mut more);
-            delivered.done.append(&mut more.done);
-            delivered.rows.append(&mut more.rows);
+        let said = async {
+            while delivered.rows.len() < rows.len() {
+                producer.delivered().await;
+                let mut more = Delivered::default();
+                producer.take(&mut more);
+                delivered.done.append(&mut more.done);
+                delivered.rows.append(&mut more.rows);
+            }
+        };
+        if tokio::time::timeout(LAST_CHANCE, said).await.is_err() {
+            self.offsets.main.refresh().await?;
+        } else {
+            delivered.rows.sort_unstable_by_key(|(row, _)| *row);
+            let places: Vec<_> = delivered.rows.iter().map(|(_, place)| *place).collect();
+            self.offsets.main.note(&self.connector, &offsets, &rows, &places);
         }
-        delivered.rows.sort_unstable_by_key(|(row, _)| *row);
-        let places: Vec<_> = delivered.rows.iter().map(|(_, place)| *place).collect();
-        self.offsets.main.note(&self.connector, &offsets, &rows, &places);
         self.offsets.after(&self.connector, &offsets).await;
         Ok(true)
     }

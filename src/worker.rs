@@ -9,7 +9,7 @@ use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, Offsets, Result, async_trait};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, async_trait};
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,12 +29,15 @@ use crate::settings::file::ConnectorFile;
 use crate::settings::worker::{Listener, WorkerConfig};
 use crate::store::TargetState;
 use crate::store::files::FileStore;
+use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
 /// How long a broker is asked for the cluster's id, and how long until the next time.
 const CLUSTER_WAIT: Duration = Duration::from_secs(5);
+/// How long a start waits for the offsets topic.
+const TOPIC_WAIT: Duration = Duration::from_secs(10);
 /// What answers under way may take once everything has stopped.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// What a shell reports of a program that Ctrl-C has ended.
@@ -59,11 +62,12 @@ impl Worker {
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
+        let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
         let listener = listen(&config).map_err(Failure::setup)?;
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
-        let parts = parts(config, plugins, address, &store, io.handle().clone());
+        let parts = parts(config, plugins, address, &store, offsets, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
@@ -141,7 +145,6 @@ fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
     refused.map_or(Ok(()), |error| Err(ConnectError::config(error)))
 }
 
-/// What the herder is made of.
 /// The admin client's properties. What the worker says of producers and consumers is looked at as well: a key that
 /// cannot be honoured is told now and not by each task.
 fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
@@ -151,15 +154,23 @@ fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
     properties::admin(&config.values)
 }
 
-fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, store: &FileStore, io: Handle) -> Parts {
+/// What the herder is made of.
+fn parts(
+    config: WorkerConfig,
+    plugins: Plugins,
+    address: SocketAddr,
+    store: &FileStore,
+    offsets: Arc<OffsetStores>,
+    io: Handle,
+) -> Parts {
     let metrics = WorkerMetrics::new();
-    let environment = TaskEnvironment { io: io.clone(), offsets: store.offset_store(), metrics: Arc::clone(&metrics) };
+    let environment = TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), metrics: Arc::clone(&metrics) };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),
         plugins,
         connectors: store.connector_store(),
-        offsets: store.offset_store(),
+        offsets,
         sink_offsets: Arc::new(GroupOffsets),
         tasks: herder::real_tasks(environment),
         metrics,
@@ -222,13 +233,31 @@ fn unbound(error: &io::Error) -> ConnectError {
 /// Opens `state.dir` and takes over what Apache's worker left, once.
 async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
     let store = FileStore::open(&config.state_dir)?;
-    if let Some(java) = &config.offsets_file {
+    if let (Some(java), None) = (&config.offsets_file, &config.offsets_topic) {
         let imported = store.import_java(java).await?;
         if imported > 0 {
             tracing::info!(file = %java.display(), offsets = imported, "Took over the offsets of Apache's worker");
         }
     }
     Ok(store)
+}
+
+/// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to
+/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is.
+async fn open_offsets(config: &WorkerConfig, files: &FileStore) -> Result<Arc<OffsetStores>> {
+    let Some(wanted) = &config.offsets_topic else { return Ok(Arc::new(OffsetStores::one(files.offset_store()))) };
+    let (stores, topic) = OffsetStores::topics(config.values.clone(), wanted.clone())?;
+    let named = |error: ConnectError| error.within("offset.storage.topic");
+    match timeout(TOPIC_WAIT, topic.open()).await {
+        Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(named(error)),
+        Ok(Err(error)) => tracing::warn!(error = named(error).chain(), "Sources wait for the offsets topic"),
+        Err(_) => tracing::warn!(topic = wanted.name, "Sources wait for the offsets topic: Kafka has not answered"),
+        Ok(Ok(())) => {}
+    }
+    if !files.offsets.is_empty() {
+        tracing::warn!("Offsets in state.dir are left alone: sources go on from offset.storage.topic");
+    }
+    Ok(Arc::new(stores))
 }
 
 fn runtime(name: &str) -> Result<Runtime> {

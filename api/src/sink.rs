@@ -79,7 +79,9 @@ pub trait SinkTask: Send {
         Ok(Seeks::new())
     }
 
-    /// Takes a batch. After a `Retriable` error the partitions pause and the same `Arc` comes again.
+    /// Takes a batch. After a `Retriable` error the partitions pause and the same `Arc` comes again. After a `Data` error
+    /// with `errors.tolerance=all` its records come again in halves, in their order, until the bad one is alone: good
+    /// ones before it may come twice. A sink that knows which record is bad reports it instead and spares itself that.
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()>;
 
     /// Makes everything put so far durable, up to `upto`, and answers what is safe to commit: never more than is

@@ -15,6 +15,7 @@ use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
 use super::{Parts, spec, version};
 use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::connector::offsets_topic;
 use crate::store::TargetState;
 
 /// How long a request may wait for the herder, as in Apache's worker.
@@ -234,7 +235,10 @@ impl HerderHandle {
         let connector = self.connector(name).await?;
         let read = async {
             match connector.plugin {
-                Some(ConnectorPlugin::Source(_)) => Ok(ConnectorOffsets::Source(self.parts.offsets.scan(name).await?)),
+                Some(ConnectorPlugin::Source(_)) => {
+                    let store = self.parts.offsets.of(offsets_topic(&connector.config))?;
+                    Ok(ConnectorOffsets::Source(store.scan(name).await?))
+                }
                 Some(ConnectorPlugin::Sink(_)) => {
                     let group = spec::consumer(&self.parts, name, &connector.config, 0)?;
                     let offsets = self.parts.sink_offsets.committed(group).await.map_err(|error| {

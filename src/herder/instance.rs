@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use pipette_api::{
-    ConfigMap, Connector, ConnectorContext, Context, OffsetMap, OffsetReader, Partition, Result, Settings, Signal,
-    Wish, async_trait,
+    ConfigMap, ConnectError, Connector, ConnectorContext, Context, OffsetMap, OffsetReader, Partition, Result,
+    Settings, Signal, Wish, async_trait,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -16,7 +16,7 @@ use super::aside::panic_text;
 use super::spec::lay_over;
 use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
-use crate::settings::connector::task_limit;
+use crate::settings::connector::{offsets_topic, task_limit};
 use crate::store::OwnOffsets;
 
 /// What a connector's thread is asked.
@@ -39,11 +39,12 @@ pub(super) struct Start {
 pub(super) type Say = Box<dyn Fn(InstanceNews) + Send>;
 
 /// Starts the thread. `Gone` or `Failed` is the last thing it says.
-pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> std::io::Result<()> {
+pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> Result<()> {
     let context = ConnectorContext {
         offsets: match start.plugin {
             ConnectorPlugin::Source(_) => {
-                Arc::new(OwnOffsets { store: Arc::clone(&parts.offsets), connector: Arc::clone(&start.name) })
+                let store = parts.offsets.of(offsets_topic(&start.config))?;
+                Arc::new(OwnOffsets { store, connector: Arc::clone(&start.name) })
             }
             ConnectorPlugin::Sink(_) => Arc::new(NoOffsets),
         },
@@ -56,22 +57,24 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
         },
     };
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));
-    thread.spawn(move || {
+    let spawned = thread.spawn(move || {
         let live = AssertUnwindSafe(|| live(&start, context, asks, &say));
         match catch_unwind(live) {
             Ok(Ok(())) => say(InstanceNews::Gone),
             Ok(Err(error)) => say(InstanceNews::Failed(error.chain())),
             Err(panic) => say(InstanceNews::Failed(format!("The connector panicked: {}", panic_text(&*panic)))),
         }
-    })?;
-    Ok(())
+    });
+    spawned
+        .map(drop)
+        .map_err(|error| ConnectError::fatal("No thread could be started for the connector").because(error))
 }
 
 fn live(start: &Start, context: ConnectorContext, mut asks: mpsc::UnboundedReceiver<Ask>, say: &Say) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| pipette_api::ConnectError::fatal("Cannot make a runtime for the connector").because(error))?;
+        .map_err(|error| ConnectError::fatal("Cannot make a runtime for the connector").because(error))?;
     runtime.block_on(async {
         let settings = Settings::new(Arc::clone(&start.config), start.plugin.info().config);
         let mut connector = match start.plugin {

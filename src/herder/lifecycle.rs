@@ -35,6 +35,8 @@ pub(super) struct Lifecycle {
     reports: mpsc::UnboundedSender<TaskReport>,
     connectors: HashMap<Arc<str>, Instance>,
     tasks: HashMap<TaskId, (u64, TaskDoor)>,
+    /// How many tasks a connector has had at most: those it has no more may be at work all the same, left to themselves.
+    most: HashMap<Arc<str>, usize>,
 }
 
 /// A connector's thread as seen from here. Dropping it leaves the thread to itself.
@@ -52,7 +54,7 @@ impl Lifecycle {
         inbox: mpsc::UnboundedSender<Inbox>,
         reports: mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
-        Self { parts, inbox, reports, connectors: HashMap::new(), tasks: HashMap::new() }
+        Self { parts, inbox, reports, connectors: HashMap::new(), tasks: HashMap::new(), most: HashMap::new() }
     }
 
     pub(super) fn carry_out(&mut self, state: &State, effect: Effect) {
@@ -129,7 +131,7 @@ impl Lifecycle {
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
         tracing::info!(connector = &**name, "Connector starts");
         if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
-            let news = InstanceNews::Failed(format!("No thread could be started for the connector: {error}"));
+            let news = InstanceNews::Failed(error.chain());
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
         }
         let clock = self.watch_call(name, number, "start");
@@ -179,7 +181,10 @@ impl Lifecycle {
     fn start_task(&mut self, state: &State, id: &TaskId, start: u64, wish: Wish) {
         let (Some(connector), Some(task)) = (state.get(&id.connector), state.task(id)) else { return };
         let Some(plugin) = connector.plugin else { return };
-        match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone()) {
+        let most = self.most.entry(Arc::clone(&id.connector)).or_default();
+        *most = connector.tasks.len().max(*most);
+        let gone = if id.task == 0 { connector.tasks.len()..*most } else { 0..0 };
+        match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone(), gone) {
             Ok(spec) => {
                 tracing::info!(task = %id, "Task starts");
                 let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());

@@ -32,7 +32,8 @@ use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
-use crate::store::{ConnectorStore, OffsetStore, StoredConnector, TargetState};
+use crate::store::stores::OffsetStores;
+use crate::store::{ConnectorStore, StoredConnector, TargetState};
 use crate::task::spec::TaskSpec;
 use crate::task::{TaskEnvironment, TaskReport, thread};
 
@@ -47,7 +48,7 @@ pub struct Parts {
     /// Where connectors are kept.
     pub connectors: Arc<dyn ConnectorStore>,
     /// Where source offsets are kept.
-    pub offsets: Arc<dyn OffsetStore>,
+    pub offsets: Arc<OffsetStores>,
     /// Where sinks' offsets are asked for.
     pub sink_offsets: Arc<dyn SinkOffsets>,
     /// Starts tasks.

@@ -1,6 +1,7 @@
 //! Makes a task's specification from its configuration. Plain data; no plugin code runs here.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use pipette_api::{
@@ -14,24 +15,28 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::connector::{ConnectorConfig, Part, Step, task_limit};
-use crate::task::spec::{Converters, ErrorPolicy, PredicateSpec, Role, TaskSpec, TransformSpec};
+use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic, task_limit};
+use crate::task::spec::{
+    Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
+};
 
 const CREATION: &str = "topic.creation.";
 const DEFAULT_CREATION: &str = "topic.creation.default.";
 
-/// The specification of a task. The error names the key to mend.
+/// The specification of a task. The error names the key to mend. `gone` are tasks that the connector had and has no
+/// more: with exactly-once this one fences them.
 pub(super) fn task(
     parts: &Parts,
     id: &TaskId,
     plugin: ConnectorPlugin,
     config: &Arc<ConfigMap>,
     shared: Shared,
+    gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let own = ConnectorConfig::read(config)?;
     let transforms = own.transforms.iter().map(|step| transform(parts, step)).collect::<Result<_>>()?;
     Ok(TaskSpec {
-        role: role(parts, id, plugin, config, &own)?,
+        role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config),
         converters: converters(parts, &own)?,
         transforms,
@@ -42,6 +47,7 @@ pub(super) fn task(
             log: own.log,
             log_messages: own.log_messages,
         },
+        dead_letters: dead_letters(parts, id, config, &own)?,
         flush_interval: parts.worker.flush_interval,
         // A task that is told to stop is to be through with it before it is abandoned.
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
@@ -62,11 +68,14 @@ fn role(
     plugin: ConnectorPlugin,
     config: &ConfigMap,
     own: &ConnectorConfig,
+    gone: Range<usize>,
 ) -> Result<Role> {
     Ok(match plugin {
         ConnectorPlugin::Source(plugin) => Role::Source {
             plugin,
-            producer: properties::producer(&parts.worker.values, config, &format!("connector-producer-{id}"))?,
+            producer: producer(parts, id, config, own)?,
+            offsets_topic: offsets_topic(config).map(str::to_owned),
+            transactions: transactions(parts, id, config, own, gone)?,
             topics: if parts.worker.topic_creation { new_topics(config)? } else { None },
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
@@ -82,6 +91,52 @@ fn role(
             },
         },
     })
+}
+
+fn dead_letters(
+    parts: &Parts,
+    id: &TaskId,
+    config: &ConfigMap,
+    own: &ConnectorConfig,
+) -> Result<Option<DeadLetterSpec>> {
+    let Some(topic) = own.dead_letters.clone() else { return Ok(None) };
+    let client_id = format!("connector-dlq-producer-{id}");
+    let producer = properties::dead_letters(&parts.worker.values, config, &client_id)?;
+    Ok(Some(DeadLetterSpec { topic, producer }))
+}
+
+/// The producer properties of a source's task: with exactly-once they name its transactional id, as Apache does.
+fn producer(parts: &Parts, id: &TaskId, config: &ConfigMap, own: &ConnectorConfig) -> Result<ClientProperties> {
+    let (worker, client) = (&parts.worker, format!("connector-producer-{id}"));
+    match worker.transactional_group() {
+        None => properties::producer(&worker.values, config, &client),
+        Some(group) => {
+            let open = until(parts, own).interval().unwrap_or_default();
+            properties::transactional(&worker.values, config, &client, &format!("{group}-{id}"), open)
+        }
+    }
+}
+
+fn transactions(
+    parts: &Parts,
+    id: &TaskId,
+    config: &ConfigMap,
+    own: &ConnectorConfig,
+    gone: Range<usize>,
+) -> Result<Option<Transactions>> {
+    if parts.worker.transactional_group().is_none() {
+        return Ok(None);
+    }
+    let other = |task| producer(parts, &TaskId { connector: Arc::clone(&id.connector), task }, config, own);
+    Ok(Some(Transactions { until: until(parts, own), stale: gone.map(other).collect::<Result<_>>()? }))
+}
+
+fn until(parts: &Parts, own: &ConnectorConfig) -> Until {
+    match own.boundary.as_str() {
+        "interval" => Until::Interval(own.boundary_interval.unwrap_or(parts.worker.flush_interval)),
+        "connector" => Until::Connector,
+        _ => Until::Poll,
+    }
 }
 
 /// How topics are made; `None` when the connector says nothing about it.

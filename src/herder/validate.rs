@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipette_api::config::{FromText, Importance, Row};
-use pipette_api::{ConfigMap, Info, Plugin, Settings};
+use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
 use super::form::{Entry, framework_rows, own_rows};
 use super::version;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector;
 use crate::settings::worker::WorkerConfig;
+use crate::settings::{connector, dead_letters};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -114,6 +114,7 @@ impl Sheet<'_> {
         if misfit.is_some() {
             rows.truncate(connector::COMMON.keys().len());
         }
+        rows.extend(self.dead_letter_rows().into_iter().filter(|_| misfit.is_none()));
         for mut row in rows {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
@@ -136,6 +137,18 @@ impl Sheet<'_> {
             self.blame(connector::VERSION.info.name, error);
         }
         Ok(fits)
+    }
+
+    /// A source's dead letters are our addition: Java's worker lists no such keys, so they show only where they are used.
+    fn dead_letter_rows(&self) -> Vec<Row> {
+        let keys = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
+        let used = matches!(self.plugin, ConnectorPlugin::Source(_))
+            && keys.iter().any(|key| self.config.contains_key(key.name));
+        if used {
+            keys.into_iter().zip(6..).map(|(key, order)| Row { order, ..Row::new(*key) }).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn offer(&mut self, name: &str, values: Vec<String>) {
@@ -318,34 +331,54 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(source) => {
                 let text = |key: &str| self.config.get(key).map(|text| text.trim().to_lowercase());
                 let (once, boundary) = (text(connector::EXACTLY_ONCE.info.name), text(connector::BOUNDARY.info.name));
-                if once.as_deref() == Some("required") {
-                    let error = "This worker does not have exactly-once source support enabled.";
-                    self.blame(connector::EXACTLY_ONCE.info.name, error.into());
-                }
                 let settings = Settings::new(self.config.clone(), source.info.config);
+                if once.as_deref() == Some("required") {
+                    self.exactly_once((source.exactly_once)(&settings));
+                }
                 if boundary.as_deref() == Some("connector") && !(source.own_boundaries)(&settings) {
                     let error =
                         "The connector does not define transaction boundaries of its own; use poll or interval.";
                     self.blame(connector::BOUNDARY.info.name, error.into());
                 }
             }
-            ConnectorPlugin::Sink(_) => {
-                self.subscription();
-                self.dead_letters();
-            }
+            ConnectorPlugin::Sink(_) => self.subscription(),
         }
     }
 
-    /// Whoever tolerates errors and names a dead letter topic believes that bad records are kept there.
-    fn dead_letters(&mut self) {
-        let text = |key: &str| self.config.get(key).map(|text| text.trim()).unwrap_or_default();
-        let (key, topic) = (connector::DEAD_LETTERS.info.name, text(connector::DEAD_LETTERS.info.name));
-        if !topic.is_empty() && text(connector::TOLERANCE.info.name).eq_ignore_ascii_case("all") {
-            let error = format!(
-                "Invalid value {topic} for configuration {key}: dead letter queues are not written yet, so tolerated \
-                 records would be lost. Remove errors.tolerance=all, or remove this key to accept the loss"
+    /// It is required: the worker has to be able to, and the connector with this configuration.
+    fn exactly_once(&mut self, support: ExactlyOnce) {
+        let key = connector::EXACTLY_ONCE.info.name;
+        if self.worker.transactional_group().is_none() {
+            self.blame(key, "This worker does not have exactly-once source support enabled.".into());
+        }
+        if let ExactlyOnce::Unsupported(reason) = support {
+            let error =
+                "The connector does not support exactly-once delivery guarantees with the provided configuration";
+            self.blame(key, format!("{error}: {reason}"));
+        }
+    }
+
+    /// No dead letters back in; a loop would not end.
+    fn no_dead_letters_back(&mut self, topics: &[String], pattern: Option<&str>) {
+        let Some(dead) = self.config.get(dead_letters::NAME.info.name).map(|name| name.trim().to_owned()) else {
+            return;
+        };
+        if topics.contains(&dead) {
+            let shown = topics.join(", ");
+            self.blame(
+                connector::TOPICS.info.name,
+                format!(
+                    "The DLQ topic '{dead}' may not be included in the list of topics ('topics=[{shown}]') consumed \
+                     by the connector"
+                ),
             );
-            self.blame(key, error);
+        }
+        if let Some(text) = pattern.filter(|text| pattern::matches(text, &dead)) {
+            let error = format!(
+                "The DLQ topic '{dead}' may not be matched by the regex for the topics ('topics.regex={text}') consumed \
+                 by the connector"
+            );
+            self.blame(connector::TOPICS_REGEX.info.name, error);
         }
     }
 
@@ -374,17 +407,8 @@ impl Sheet<'_> {
             let error = format!("Invalid value {text} for configuration {regex}: Invalid regex: {error}");
             self.blame(regex, error);
         }
-        let dead = self.config.get(connector::DEAD_LETTERS.info.name).map(|name| name.trim().to_owned());
-        if let Some(dead) = dead.filter(|dead| list.contains(dead)) {
-            let shown = list.join(", ");
-            self.blame(
-                topics,
-                format!(
-                    "The DLQ topic '{dead}' may not be included in the list of topics ('topics=[{shown}]') consumed \
-                     by the connector"
-                ),
-            );
-        }
+        let pattern = self.config.get(regex).map(|text| text.trim().to_owned()).filter(|_| has_regex);
+        self.no_dead_letters_back(&list, pattern.as_deref());
     }
 
     fn nulls(&mut self, draft: &Draft) {
@@ -406,11 +430,13 @@ impl Sheet<'_> {
 
     /// `producer.override.…` and the like, for the clients this connector uses.
     fn overrides(&mut self) {
-        let dead_letters =
-            self.config.get(connector::DEAD_LETTERS.info.name).is_some_and(|name| !name.trim().is_empty());
+        let dead_letters = self.config.get(dead_letters::NAME.info.name).is_some_and(|name| !name.trim().is_empty());
+        let own_topic = self.worker.offsets_topic.is_some() && connector::offsets_topic(&self.config).is_some();
+        let own_clients = own_topic || self.worker.transactional_group().is_some();
         let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
         let (producer, consumer, admin) = match self.plugin {
-            ConnectorPlugin::Source(_) => (true, false, creates_topics),
+            // Then Apache's worker reads and makes the offsets topic with the connector's clients.
+            ConnectorPlugin::Source(_) => (true, own_clients, creates_topics || own_clients),
             ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
         };
         let properties = match self.plugin {

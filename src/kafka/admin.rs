@@ -1,15 +1,16 @@
 //! The few admin calls a worker needs: make a topic, name the cluster, look up a group's offsets.
 //!
-//! Used by `task/topics.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
+//! Used by `task/topics.rs`, `task/dead_letters.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pipette_api::{ConnectError, Offsets, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::properties::ClientProperties;
@@ -54,8 +55,8 @@ impl Admin {
         Ok(Self { client })
     }
 
-    /// Makes a topic unless it is there.
-    pub async fn create_topic(&self, name: &str, topics: &NewTopics) -> Result<Made> {
+    /// Makes a topic unless it is there. `keys` are those that say how, for whoever has to mend them.
+    pub async fn create_topic(&self, name: &str, topics: &NewTopics, keys: &str) -> Result<Made> {
         let mut topic = NewTopic::new(name, topics.partitions, TopicReplication::Fixed(topics.replication_factor));
         for (key, value) in &topics.config {
             topic = topic.set(key, value);
@@ -79,11 +80,22 @@ impl Admin {
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed => Err(ConnectError::config(format!(
                 "Kafka refuses to create topic {name} (partitions {}, replication factor {}): {code}. \
-                 Change topic.creation.default.* or create the topic by hand",
+                 Change {keys} or create the topic by hand",
                 topics.partitions, topics.replication_factor
             ))),
             code => Err(ConnectError::retriable(format!("Cannot create topic {name} yet: {code}"))),
         }
+    }
+
+    /// A setting of a topic: `None` when there is no such topic, or when Kafka does not tell. rdkafka keeps back which.
+    pub async fn topic_setting(&self, name: &str, key: &str) -> Result<Option<String>> {
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let asked = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let answers = asked.map_err(|error| {
+            ConnectError::retriable(format!("Kafka does not tell the settings of topic {name}: {error}"))
+        })?;
+        let entry = |resource: &ConfigResource| resource.get(key)?.value.clone();
+        Ok(answers.iter().flatten().find_map(entry))
     }
 }
 
@@ -110,6 +122,27 @@ pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<Strin
     config.extend(only_connection(properties));
     let consumer: BaseConsumer = config.create().ok()?;
     consumer.client().fetch_cluster_id(wait)
+}
+
+/// What stands in the way of making a topic, and what decides how it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    /// The topic is there.
+    pub exists: bool,
+    /// How many brokers there are.
+    pub brokers: usize,
+}
+
+/// Looks for a topic without making it; blocks for at most 10 s. Whoever may not create topics may still look.
+pub fn survey(properties: &ClientProperties, topic: &str) -> Result<Survey> {
+    let away = |error: KafkaError| ConnectError::retriable(format!("Kafka does not tell which topics it has: {error}"));
+    let mut config = ClientConfig::new();
+    config.extend(only_connection(properties));
+    let client: BaseConsumer = config.create().map_err(away)?;
+    // All of them: asked for one by name, a broker may make it.
+    let metadata = client.fetch_metadata(None, REQUEST).map_err(away)?;
+    let exists = metadata.topics().iter().any(|known| known.name() == topic);
+    Ok(Survey { exists, brokers: metadata.brokers().len() })
 }
 
 /// What a consumer group has committed, for every partition it ever read; blocks for at most 10 s. `properties` are

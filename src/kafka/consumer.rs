@@ -276,3 +276,48 @@ fn size(record: &RawRecord) -> usize {
     };
     record.key.as_ref().map_or(0, Blob::len) + value
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pipette_api::{ConfigMap, Wish};
+    use pipette_broker::{Broker, BrokerConfig};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use tokio::sync::watch;
+
+    use super::super::properties;
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_committed_offset_and_with_no_reset_the_task_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig::new(folder.path().join("broker"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let broker = Broker::start(config).unwrap();
+        let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
+        let mut client = ClientConfig::new();
+        client.extend(worker.clone());
+        let producer: BaseProducer = client.create().unwrap();
+        producer.send(BaseRecord::<str, str>::to("t").payload("v")).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), "none".to_owned())]);
+        let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
+        let (_wish, wished) = watch::channel(Wish::Run);
+        let topics = Subscription::Topics(vec!["t".into()]);
+        let mut consumer = TaskConsumer::start(&properties, &topics, "c-0", Signal::new(wished)).unwrap();
+        let failed = async {
+            loop {
+                match consumer.events.recv().await {
+                    Some(ConsumerEvent::Failed(error)) => return error,
+                    Some(ConsumerEvent::Assigned(_)) => {
+                        consumer.commands.send(ConsumerCommand::Opened(Seeks::new())).unwrap();
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_secs(20), failed).await.expect("an end").to_string();
+        assert!(error.contains("auto.offset.reset"), "{error}");
+    }
+}

@@ -333,6 +333,12 @@ pub(super) fn refused(error: &KafkaError) -> Option<ConnectError> {
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Some(ConnectError::fatal(format!("The Kafka consumer failed: {error}")));
     }
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        return Some(ConnectError::fatal(format!(
+            "A partition has no offset to begin at, and auto.offset.reset=none chooses none: {error}. Set the offsets of \
+             this connector, or consumer.override.auto.offset.reset=earliest"
+        )));
+    }
     let denied = matches!(
         error.rdkafka_error_code(),
         Some(

@@ -6,6 +6,8 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use regex::Regex;
+
 /// What has a meaning in POSIX' extended expressions and needs a backslash to stand for itself.
 const SPECIAL: &str = ".[]\\(){}*+?|^$";
 
@@ -20,6 +22,12 @@ pub fn whole_name(java: &str) -> Result<String, String> {
         return Err("Unclosed group".into());
     }
     Ok(format!("^({})$", translation.posix))
+}
+
+/// Whether a pattern that has a POSIX form matches the whole of a name.
+pub fn matches(java: &str, name: &str) -> bool {
+    let posix = whole_name(java).ok();
+    posix.and_then(|posix| Regex::new(&posix).ok()).is_some_and(|pattern| pattern.is_match(name))
 }
 
 struct Translation<'a> {

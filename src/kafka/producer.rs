@@ -1,22 +1,24 @@
 //! The producer of a source task: librdkafka's `BaseProducer` with the ledger's number as opaque, and one thread that
 //! serves deliveries.
 //!
-//! Used by `task/source.rs` alone. One future per record would cost three times the CPU (docs/decisions).
+//! Used by `task/outbox.rs` and `task/dead_letters.rs`; `transactions.rs` has the calls of a transactional one. One future
+//! per record would cost three times the CPU (docs/decisions).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, KafkaHeaders, Result};
+use pipette_api::{Blob, ConnectError, KafkaHeaders, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
+use super::compacted::Place;
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 use super::sys::flush;
@@ -35,7 +37,8 @@ const NUDGE: Duration = Duration::from_millis(1);
 pub struct TaskProducer {
     /// How long records may wait for a batch to fill: `linger.ms`.
     pub linger: Duration,
-    producer: Arc<BaseProducer<Deliveries>>,
+    pub(super) producer: Arc<BaseProducer<Deliveries>>,
+    pub(super) transactional_id: Option<String>,
     nudged: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -70,12 +73,43 @@ pub enum Sent {
 pub struct Delivered {
     /// Numbers that are in Kafka.
     pub done: Vec<u64>,
-    /// Numbers that will never be, with the reason.
-    pub failed: Vec<(u64, ConnectError)>,
+    /// What will never be.
+    pub failed: Vec<Refused>,
+    /// Where rows stand that were sent with numbers from [`ROWS`] on, by how far they are behind it.
+    pub rows: Vec<(usize, Place)>,
 }
 
+/// A record that Kafka will never have.
+#[derive(Debug)]
+pub struct Refused {
+    /// The number it was sent with.
+    pub number: u64,
+    /// Why.
+    pub error: ConnectError,
+    /// The record, when the reason is its own.
+    pub record: Option<Box<Undelivered>>,
+}
+
+/// One record in Kafka's form, owned.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The headers.
+    pub headers: KafkaHeaders,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+}
+
+/// Rows of the offsets topic are sent with numbers from here on: where they come to stand is told.
+pub const ROWS: u64 = 1 << 63;
+
 /// librdkafka's side: collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
-struct Deliveries {
+pub(super) struct Deliveries {
     inbox: Mutex<Delivered>,
     news: Notify,
     events: ClientEvents,
@@ -106,7 +140,8 @@ impl TaskProducer {
                 }
             })
             .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
-        Ok(Self { linger, producer, nudged: Arc::default(), stop, thread: Some(thread) })
+        let transactional_id = properties.get("transactional.id").cloned();
+        Ok(Self { linger, producer, transactional_id, nudged: Arc::default(), stop, thread: Some(thread) })
     }
 
     /// Has librdkafka send what waits for a batch to fill. What waits behind a request in flight is not reached by it:
@@ -149,6 +184,7 @@ impl TaskProducer {
     pub fn take(&self, into: &mut Delivered) {
         into.done.clear();
         into.failed.clear();
+        into.rows.clear();
         std::mem::swap(into, &mut *self.producer.context().lock());
     }
 
@@ -160,8 +196,8 @@ impl TaskProducer {
     fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
         let code = error.rdkafka_error_code();
         let text = format!("Kafka refuses a record for topic {topic}: {error}");
-        if let Some((_, reason)) = self.producer.client().fatal_error() {
-            return ConnectError::fatal(format!("{text} ({reason})"));
+        if let Some(fatal) = self.fatal() {
+            return fatal.within(text);
         }
         match code {
             Some(code) if is_about_the_record(code) => ConnectError::data(text),
@@ -188,8 +224,22 @@ fn milliseconds(text: Option<&String>) -> Option<Duration> {
 
 fn owned_headers(headers: &KafkaHeaders) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: value.as_ref().map(pipette_api::Blob::as_bytes) })
+        all.insert(Header { key, value: value.as_ref().map(Blob::as_bytes) })
     })
+}
+
+impl Undelivered {
+    fn of(message: &impl Message) -> Self {
+        let blob = |bytes: &[u8]| Blob::whole(bytes.to_vec()).ok();
+        let header = |header: Header<'_, &[u8]>| (Arc::from(header.key), header.value.and_then(blob));
+        Self {
+            topic: Arc::from(message.topic()),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            timestamp: message.timestamp().to_millis(),
+        }
+    }
 }
 
 /// Errors that another record would not have.
@@ -230,15 +280,18 @@ impl ProducerContext for Deliveries {
         let mut inbox = self.lock();
         let first = inbox.done.is_empty() && inbox.failed.is_empty();
         match result {
+            Ok(message) if number >= ROWS => {
+                let Ok(row) = usize::try_from(number - ROWS) else { unreachable!("64-bit machines only") };
+                inbox.rows.push((row, Place::of(message)));
+            }
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
-                let topic = rdkafka::Message::topic(message);
+                let topic = message.topic();
                 let text = format!("Kafka did not take a record for topic {topic}: {error}");
-                let error = match error.rdkafka_error_code() {
-                    Some(code) if is_about_the_record(code) => ConnectError::data(text),
-                    _ => ConnectError::fatal(text),
-                };
-                inbox.failed.push((number, error));
+                let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
+                let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };
+                let record = own.then(|| Box::new(Undelivered::of(message)));
+                inbox.failed.push(Refused { number, error, record });
             }
         }
         drop(inbox);

@@ -5,8 +5,14 @@
 //! named in the log and have no effect; keys that would load code, run commands or read files are refused.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
+
+/// What a transaction has beside its interval before Kafka gives it up: Java's default for both.
+const TRANSACTION_SLACK: Duration = Duration::from_mins(1);
+/// Brokers allow no more, unless they are told to (`transaction.max.timeout.ms`).
+const LONGEST_TRANSACTION: Duration = Duration::from_mins(15);
 
 /// librdkafka properties, by name.
 pub type ClientProperties = BTreeMap<String, String>;
@@ -22,6 +28,8 @@ enum Map {
     Lower(&'static str),
     /// Assignor classes.
     Assignors,
+    /// What to do without an offset: `none` has another name.
+    Reset,
     /// Honoured elsewhere or by construction; nothing to say to librdkafka and nothing to warn about.
     Known,
 }
@@ -30,7 +38,7 @@ enum Map {
 const KEYS: &[(&str, Map)] = &[
     ("acks", Map::To("acks")),
     ("allow.auto.create.topics", Map::To("allow.auto.create.topics")),
-    ("auto.offset.reset", Map::To("auto.offset.reset")),
+    ("auto.offset.reset", Map::Reset),
     ("batch.size", Map::To("batch.size")),
     ("bootstrap.servers", Map::To("bootstrap.servers")),
     ("buffer.memory", Map::Kib("queue.buffering.max.kbytes")),
@@ -75,6 +83,7 @@ const KEYS: &[(&str, Map)] = &[
     ("send.buffer.bytes", Map::To("socket.send.buffer.bytes")),
     ("session.timeout.ms", Map::To("session.timeout.ms")),
     ("socket.connection.setup.timeout.ms", Map::To("socket.connection.setup.timeout.ms")),
+    ("transaction.timeout.ms", Map::To("transaction.timeout.ms")),
     ("value.deserializer", Map::Known),
     ("value.serializer", Map::Known),
 ];
@@ -101,6 +110,7 @@ const PRODUCER_ONLY: &[&str] = &[
     "queue.buffering.max.kbytes",
     "request.timeout.ms",
     "retries",
+    "transaction.timeout.ms",
 ];
 
 /// Properties of a source task's producer.
@@ -128,10 +138,42 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
     Ok(properties)
 }
 
+/// Properties of the producer of a source task that writes in transactions, one of which may be open for `open`.
+pub fn transactional(
+    worker: &ConfigMap,
+    connector: &ConfigMap,
+    client_id: &str,
+    id: &str,
+    open: Duration,
+) -> Result<ClientProperties> {
+    let mut properties = producer(worker, connector, client_id)?;
+    // Kafka gives a transaction up by time, and librdkafka wants no record to be tried for longer.
+    properties.remove("delivery.timeout.ms");
+    properties.insert("enable.idempotence".into(), "true".into());
+    properties.insert("acks".into(), "all".into());
+    properties.insert("transactional.id".into(), id.into());
+    let limit = (open + TRANSACTION_SLACK).min(LONGEST_TRANSACTION).as_millis().to_string();
+    properties.entry("transaction.timeout.ms".into()).or_insert(limit);
+    Ok(properties)
+}
+
+/// Properties of the producer of dead letters: those of a source's. What was consumed was small enough for a broker
+/// before, so the client does not refuse it for its size; the broker may.
+pub fn dead_letters(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    let mut properties = producer(worker, connector, client_id)?;
+    properties.entry("message.max.bytes".into()).or_insert_with(|| "4000000".into());
+    hold_the_largest(&mut properties);
+    Ok(properties)
+}
+
+/// librdkafka's `message.max.bytes` when nobody says another one.
+const LARGEST_RECORD: u64 = 1_000_000;
+
 /// A record that is larger than the queue would wait for room for ever.
 fn hold_the_largest(properties: &mut ClientProperties) {
     let number = |key| properties.get(key).and_then(|text: &String| text.parse::<u64>().ok());
-    if let (Some(largest), Some(room)) = (number("message.max.bytes"), number("queue.buffering.max.kbytes")) {
+    if let Some(room) = number("queue.buffering.max.kbytes") {
+        let largest = number("message.max.bytes").unwrap_or(LARGEST_RECORD);
         let two = largest / 1024 * 2 + 1;
         properties.insert("queue.buffering.max.kbytes".into(), room.max(two).to_string());
     }
@@ -142,6 +184,8 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
     let mut properties = defaults(&[
         ("auto.offset.reset", "earliest"),
         ("group.id", group),
+        // Java's default; with librdkafka's, one transaction that nobody ends would hold a sink up.
+        ("isolation.level", "read_uncommitted"),
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
         ("queued.max.messages.kbytes", "8192"),
@@ -160,6 +204,18 @@ pub fn admin(worker: &ConfigMap) -> Result<ClientProperties> {
     let mut properties = defaults(&[("client.id", "pipette-admin")]);
     layers(&mut properties, worker, "admin.", &ConfigMap::new())?;
     properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
+    Ok(properties)
+}
+
+/// Properties of the worker's own clients: the keys of the worker file without a prefix that say how to reach Kafka.
+pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
+    const CONNECTION: [&str; 5] = ["bootstrap.servers", "reconnect.", "sasl.", "security.", "ssl."];
+    let mut properties = defaults(&[("client.id", client_id)]);
+    for (key, value) in worker {
+        if CONNECTION.iter().any(|prefix| key.starts_with(prefix)) {
+            set(&mut properties, key, value.trim(), key)?;
+        }
+    }
     Ok(properties)
 }
 
@@ -202,6 +258,7 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
         Map::To(target) => (target, value.to_owned()),
         Map::Lower(target) => (target, value.to_lowercase()),
         Map::Kib(target) => (target, kib(value, key)?),
+        Map::Reset => ("auto.offset.reset", if value == "none" { "error".to_owned() } else { value.to_owned() }),
         Map::Assignors => ("partition.assignment.strategy", assignors(value, key)?),
         Map::Known => return Ok(()),
     };
@@ -283,6 +340,26 @@ mod tests {
         assert_eq!(consumer["auto.offset.reset"], "latest");
         assert_eq!(consumer["partition.assignment.strategy"], "cooperative-sticky");
         assert_eq!(consumer["enable.auto.commit"], "false");
+        assert_eq!(consumer["isolation.level"], "read_uncommitted");
+    }
+
+    #[test]
+    fn a_transactional_producer_is_what_it_must_be_whatever_the_connector_says() {
+        let connector = map(&[
+            ("producer.override.enable.idempotence", "false"),
+            ("producer.override.acks", "1"),
+            ("producer.override.delivery.timeout.ms", "2147483647"),
+        ]);
+        let properties = transactional(&map(&[]), &connector, "p", "g-c-0", Duration::from_secs(10)).unwrap();
+        for (key, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("transactional.id", "g-c-0"),
+            ("transaction.timeout.ms", "70000"),
+        ] {
+            assert_eq!(properties[key], value, "{key}");
+        }
+        assert!(!properties.contains_key("delivery.timeout.ms"));
     }
 
     #[test]
@@ -290,6 +367,8 @@ mod tests {
         let worker = map(&[("producer.max.request.size", "104857600")]);
         let producer = producer(&worker, &map(&[]), "id").unwrap();
         assert_eq!(producer["queue.buffering.max.kbytes"], "204801");
+        let producer = super::producer(&map(&[("producer.buffer.memory", "65536")]), &map(&[]), "id").unwrap();
+        assert_eq!(producer["queue.buffering.max.kbytes"], "1953");
     }
 
     #[test]
@@ -318,6 +397,7 @@ mod tests {
             producer(&map(&[]), &map(&[]), "p").unwrap(),
             consumer(&map(&[]), &map(&[]), "c", "g").unwrap(),
             admin(&map(&[])).unwrap(),
+            transactional(&map(&[]), &map(&[]), "p", "g-c-0", Duration::from_hours(1)).unwrap(),
         ] {
             let mut config = rdkafka::ClientConfig::new();
             config.extend(properties);

@@ -8,6 +8,8 @@ use pipette_api::config::checks::{at_least, one_of, one_of_any_case};
 use pipette_api::config::key::{ClassName, FromText, Importance, Width};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
+use super::dead_letters::{self, DeadLetterTopic};
+
 /// `name`.
 pub static NAME: Key<String> = Key::new("name", "The connector's name, unique on this worker.")
     .importance(Importance::High)
@@ -141,14 +143,16 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> =
-    Key::new("offsets.storage.topic", "A topic of the connector's own for its offsets; without effect here.")
-        .optional()
-        .importance(Importance::Low)
-        .group("offsets.topic")
-        .width(Width::Long)
-        .display("Offsets topic")
-        .check(pipette_api::config::checks::not_empty);
+static OFFSETS_TOPIC: Key<String> = Key::new(
+    "offsets.storage.topic",
+    "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
+)
+.optional()
+.importance(Importance::Low)
+.group("offsets.topic")
+.width(Width::Long)
+.display("Offsets topic")
+.check(pipette_api::config::checks::not_empty);
 /// `topics`.
 pub static TOPICS: Key<Vec<String>> = Key::new("topics", "The topics to read, separated by commas.")
     .default("")
@@ -164,30 +168,6 @@ pub static TOPICS_REGEX: Key<String> =
         .group("Common")
         .width(Width::Long)
         .display("Topics regex");
-/// `errors.deadletterqueue.topic.name`.
-pub static DEAD_LETTERS: Key<String> =
-    Key::new("errors.deadletterqueue.topic.name", "The topic that takes records which were bad; empty for none.")
-        .default("")
-        .group("Error Handling")
-        .width(Width::Medium)
-        .display("Dead Letter Queue Topic Name");
-static DEAD_LETTER_COPIES: Key<i16> = Key::new(
-    "errors.deadletterqueue.topic.replication.factor",
-    "The replication factor of that topic, should it have to be created.",
-)
-.default("3")
-.group("Error Handling")
-.width(Width::Medium)
-.display("Dead Letter Queue Topic Replication Factor");
-static DEAD_LETTER_CONTEXT: Key<bool> = Key::new(
-    "errors.deadletterqueue.context.headers.enable",
-    "Whether headers tell what went wrong; their names begin with `__connect.errors.`.",
-)
-.default("false")
-.group("Error Handling")
-.width(Width::Medium)
-.display("Enable Error Context Headers");
-
 const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
     Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")
         .optional()
@@ -242,13 +222,15 @@ pub static SOURCE: ConfigDef = ConfigDef::new(&[
 pub static SINK: ConfigDef = ConfigDef::new(&[
     &TOPICS.info,
     &TOPICS_REGEX.info,
-    &DEAD_LETTERS.info,
-    &DEAD_LETTER_COPIES.info,
-    &DEAD_LETTER_CONTEXT.info,
+    &dead_letters::NAME.info,
+    &dead_letters::COPIES.info,
+    &dead_letters::CONTEXT.info,
 ]);
 
 /// What is read here needs a definition that knows all of it.
 static ALL: ConfigDef = ConfigDef::new(&[
+    &BOUNDARY.info,
+    &BOUNDARY_INTERVAL.info,
     &TASKS_MAX.info,
     &ENFORCE.info,
     &KEY_CONVERTER.info,
@@ -263,6 +245,9 @@ static ALL: ConfigDef = ConfigDef::new(&[
     &LOG_MESSAGES.info,
     &TOPICS.info,
     &TOPICS_REGEX.info,
+    &dead_letters::NAME.info,
+    &dead_letters::COPIES.info,
+    &dead_letters::CONTEXT.info,
     &TYPE.info,
     &PREDICATE.info,
 ]);
@@ -322,10 +307,21 @@ pub struct ConnectorConfig {
     pub log: bool,
     /// `errors.log.include.messages`.
     pub log_messages: bool,
+    /// `transaction.boundary`, in lower case.
+    pub boundary: String,
+    /// `transaction.boundary.interval.ms`.
+    pub boundary_interval: Option<Duration>,
     /// `topics`.
     pub topics: Vec<String>,
     /// `topics.regex`.
     pub topics_regex: String,
+    /// Where dead letters go.
+    pub dead_letters: Option<DeadLetterTopic>,
+}
+
+/// `offsets.storage.topic` of a source.
+pub fn offsets_topic(config: &ConfigMap) -> Option<&str> {
+    config.get(OFFSETS_TOPIC.info.name).map(|name| name.trim()).filter(|name| !name.is_empty())
 }
 
 /// `tasks.max`, and whether a connector that plans more fails.
@@ -374,8 +370,11 @@ impl ConnectorConfig {
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),
             log: settings.get(&LOG)?,
             log_messages: settings.get(&LOG_MESSAGES)?,
+            boundary: settings.get(&BOUNDARY)?.to_lowercase(),
+            boundary_interval: settings.find(&BOUNDARY_INTERVAL)?.map(millis),
             topics: unique(settings.get(&TOPICS)?),
             topics_regex: settings.get(&TOPICS_REGEX)?,
+            dead_letters: DeadLetterTopic::read(&settings)?,
         })
     }
 }

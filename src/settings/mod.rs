@@ -1,8 +1,11 @@
 //! What users write down: worker files, connector files, and the keys every connector has.
 //!
-//! `worker.rs` is read once at start, `connector.rs` for each connector and task, `properties.rs` is Java's file format.
+//! `worker.rs` and `group.rs` are read once at start, `connector.rs` with `dead_letters.rs` for each connector and task,
+//! `properties.rs` is Java's file format.
 
 pub mod connector;
+pub mod dead_letters;
 pub mod file;
+pub mod group;
 pub mod properties;
 pub mod worker;

@@ -10,6 +10,8 @@ use pipette_api::config::checks::{at_least, not_empty, one_of_any_case};
 use pipette_api::config::key::ClassName;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
+use super::group::{self, OffsetsTopic};
+
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
 static LISTENERS: Key<Vec<String>> = Key::new(
@@ -105,6 +107,11 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &ADVERTISED_PORT.info,
     &STATE_DIR.info,
     &OFFSETS_FILE.info,
+    &group::GROUP.info,
+    &group::TOPIC.info,
+    &group::PARTITIONS.info,
+    &group::REPLICATION.info,
+    &group::EXACTLY_ONCE.info,
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
     &GRACE.info,
@@ -124,6 +131,7 @@ const PREFIXES: &[&str] = &[
     "key.converter.",
     "value.converter.",
     "header.converter.",
+    "offset.storage.",
     "ssl.",
     "sasl.",
     "security.",
@@ -154,6 +162,8 @@ pub struct WorkerConfig {
     pub state_dir: PathBuf,
     /// `offset.storage.file.filename`.
     pub offsets_file: Option<PathBuf>,
+    /// Where source offsets are kept if not in files.
+    pub offsets_topic: Option<OffsetsTopic>,
     /// `topic.creation.enable`.
     pub topic_creation: bool,
     /// Which client settings connectors may override.
@@ -205,11 +215,17 @@ impl WorkerConfig {
             grace: settings.get(&GRACE)?,
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
+            offsets_topic: OffsetsTopic::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
         })
+    }
+
+    /// With `exactly.once.source.support=enabled`: what transactional ids begin with.
+    pub fn transactional_group(&self) -> Option<&str> {
+        self.offsets_topic.as_ref().filter(|topic| topic.exactly_once).map(|topic| topic.group.as_str())
     }
 
     /// `host:port` as statuses show it, given the address REST was bound to.
@@ -281,13 +297,19 @@ fn warnings(values: &ConfigMap) -> Vec<String> {
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }
+    for (key, needed) in [(&group::GROUP, &group::TOPIC), (&group::TOPIC, &group::GROUP)] {
+        let (key, needed) = (key.info.name, needed.info.name);
+        if values.contains_key(key) && !values.contains_key(needed) {
+            warnings.push(format!("{key} has no effect without {needed}: offsets are kept in files under state.dir"));
+        }
+    }
     warnings
 }
 
 fn without_effect(key: &str) -> String {
     match key {
-        "group.id" | "offset.storage.topic" | "config.storage.topic" | "status.storage.topic" => {
-            format!("{key} has no effect yet: state is kept in files under state.dir, not in Kafka topics")
+        "config.storage.topic" | "status.storage.topic" => {
+            format!("{key} has no effect yet: connectors are kept in files under state.dir, not in Kafka topics")
         }
         "config.providers" => {
             "config.providers has no effect yet: ${…} in configurations stays as it is written".to_owned()
@@ -339,14 +361,14 @@ mod tests {
     fn keys_without_effect_are_warnings_and_missing_protection_is_an_error() {
         let worker = read(&[
             ("plugin.path", "/x"),
-            ("group.id", "g"),
+            ("config.storage.topic", "g"),
             ("producer.linger.ms", "5"),
             ("key.converter.schemas.enable", "false"),
             ("no.such.key", "1"),
         ]);
         let warnings = worker.unwrap().warnings;
         assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(warnings[0].starts_with("group.id has no effect yet: state is kept in files"));
+        assert!(warnings[0].starts_with("config.storage.topic has no effect yet: connectors"));
         assert!(warnings[1].starts_with("no.such.key is unknown"));
         assert!(read(&[("rest.extension.classes", "org.x.Auth")]).unwrap_err().to_string().contains("log-ins"));
     }

@@ -1,9 +1,12 @@
-//! What survives a restart, behind two traits: files under `state.dir` (`files/`) now, Kafka topics later.
+//! What survives a restart, behind two traits: files under `state.dir` (`files/`), and
+//! for offsets a Kafka topic (`topic.rs`) if the worker file names one.
 //!
 //! The herder uses [`ConnectorStore`], tasks and REST use [`OffsetStore`].
 
 pub mod files;
 pub mod offset_json;
+pub mod stores;
+pub mod topic;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Partitions and offsets as Java's worker stores them: compact JSON without schemas.
 //!
-//! Used by the file store, by the import of Java's standalone file and, later, by the Kafka store, so that workers of
+//! Used by the file store, by the import of Java's standalone file and by the Kafka store, so that workers of
 //! either kind read each other's offsets. Keys are `["connector",{partition}]`, values `{offset}`.
 
 use std::sync::Arc;
@@ -27,9 +27,19 @@ pub fn decode_key(bytes: &[u8]) -> Result<(Arc<str>, Partition)> {
     }
 }
 
+/// A partition or an offset as a text, members in sorted order.
+pub fn encode(map: &OffsetMap) -> String {
+    to_json(map).to_string()
+}
+
+/// True for the key of a record whose source names no partition: Java stores those and lists them nowhere.
+pub fn is_of_no_partition(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<(String, ())>(bytes).is_ok()
+}
+
 /// The value of an offset, members in sorted order.
 pub fn encode_offset(offset: &OffsetMap) -> Vec<u8> {
-    to_json(offset).to_string().into_bytes()
+    encode(offset).into_bytes()
 }
 
 /// The offset of a value.

@@ -14,6 +14,7 @@ pub struct Chain {
 
 struct Step {
     alias: Arc<str>,
+    class: &'static str,
     transform: Box<dyn Transform>,
     when: Option<When>,
 }
@@ -28,6 +29,11 @@ impl Chain {
     pub fn new(specs: &[TransformSpec]) -> Result<Self> {
         let steps = specs.iter().map(Step::new).collect::<Result<_>>()?;
         Ok(Self { steps })
+    }
+
+    /// The class of the transformation at a step, as Java calls it.
+    pub fn class(&self, at: usize) -> &'static str {
+        self.steps.get(at).map_or("", |step| step.class)
     }
 
     /// Sends a record through, from step `at` on. On an error the record is as it was before the step that failed,
@@ -59,7 +65,7 @@ impl Step {
             }
         };
         let transform = (spec.plugin.make)(spec.settings.clone()).map_err(named)?;
-        Ok(Self { alias: Arc::clone(&spec.alias), transform, when })
+        Ok(Self { alias: Arc::clone(&spec.alias), class: spec.plugin.info.class, transform, when })
     }
 }
 
@@ -90,7 +96,12 @@ mod tests {
     }
 
     fn run(value: Value) -> Result<Option<String>> {
-        let step = |name: &'static str, when| Step { alias: name.into(), transform: Box::new(Append(name)), when };
+        let step = |name: &'static str, when| Step {
+            alias: name.into(),
+            class: "test.Append",
+            transform: Box::new(Append(name)),
+            when,
+        };
         let when = |negate| Some(When { predicate: Box::new(Marked), negate });
         let mut chain = Chain { steps: vec![step("a", None), step("b", when(false)), step("c", when(true))] };
         let mut record = Record::new("t".into(), Datum::schemaless(value));

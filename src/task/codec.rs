@@ -19,6 +19,8 @@ pub struct Codec {
     value_buffer: Vec<u8>,
     header_buffer: Vec<u8>,
     headers: KafkaHeaders,
+    /// Of key, value and headers.
+    classes: [&'static str; 3],
 }
 
 /// An error and where it happened.
@@ -36,7 +38,18 @@ impl Codec {
             value_buffer: Vec::new(),
             header_buffer: Vec::new(),
             headers: KafkaHeaders::new(),
+            classes: [key.0.info.class, value.0.info.class, header.0.info.class],
         })
+    }
+
+    /// The class of the converter of a stage, as Java calls it.
+    pub fn class(&self, stage: Stage) -> &'static str {
+        let [key, value, header] = self.classes;
+        match stage {
+            Stage::KeyConverter => key,
+            Stage::HeaderConverter => header,
+            _ => value,
+        }
     }
 
     /// A record in Kafka's form; it borrows the record and this codec's buffers.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{ConnectError, ErrorKind};
 
-use super::report::{self, Failure};
+use super::report::{self, Failure, Place};
 use super::spec::ErrorPolicy;
 use crate::metrics::meters::ErrorMeters;
 
@@ -42,6 +42,30 @@ impl Stage {
             Self::Put => "put",
         }
     }
+
+    /// Java's name.
+    pub fn java_name(self) -> &'static str {
+        match self {
+            Self::Poll => "TASK_POLL",
+            Self::Transform => "TRANSFORMATION",
+            Self::KeyConverter => "KEY_CONVERTER",
+            Self::ValueConverter => "VALUE_CONVERTER",
+            Self::HeaderConverter => "HEADER_CONVERTER",
+            Self::Produce => "KAFKA_PRODUCE",
+            Self::Put => "TASK_PUT",
+        }
+    }
+
+    /// Whether the error is the record's own. What every other record would meet as well (credentials, a missing table,
+    /// a target that is away) is no bad record: skipping it would skip everything that follows.
+    pub fn blames_the_record(self, error: &ConnectError) -> bool {
+        match error.kind() {
+            ErrorKind::Data => true,
+            // Its time for retries is up, and Java skips it then.
+            ErrorKind::Retriable => !matches!(self, Self::Put | Self::Produce),
+            ErrorKind::Config | ErrorKind::Fatal => false,
+        }
+    }
 }
 
 /// Decides by `errors.*` (KIP-298), counts, and has bad records told.
@@ -61,18 +85,25 @@ impl Guard {
     }
 
     /// A record that failed for good: logged and counted, then tolerated, or handed back as the end of the task.
-    pub fn judge(&self, failure: Failure) -> Result<(), Failure> {
+    pub fn judge(&self, stage: Stage, place: Place, error: ConnectError) -> Result<(), Failure> {
+        let tolerated = self.tolerates(stage, &error);
+        let failure = Failure::at(stage, place, error);
         report::log_record_error(&self.policy, &failure);
         self.meters.failures.add(1);
         if self.policy.log {
             self.meters.logged.add(1);
         }
-        if self.policy.tolerate {
+        if tolerated {
             self.meters.skipped.add(1);
             return Ok(());
         }
         self.meters.errors.add(1);
         Err(failure)
+    }
+
+    /// Whether a record with such an error is skipped.
+    pub fn tolerates(&self, stage: Stage, error: &ConnectError) -> bool {
+        self.policy.tolerate && stage.blames_the_record(error)
     }
 
     /// The wait before the same is tried again, `None` when it has failed for good; `attempt` counts from 1, `began` is
@@ -112,13 +143,22 @@ mod tests {
 
     #[test]
     fn a_tolerated_record_is_counted_and_another_ends_the_task() {
-        let failure = || Failure::new("transformation", ConnectError::data("bad"));
+        let judge = |guard: &Guard, stage, error| guard.judge(stage, Place::Source { topic: None, from: None }, error);
+        let bad = || ConnectError::data("bad");
         let lenient = guard(true, None);
-        assert!(lenient.judge(failure()).is_ok());
+        assert!(judge(&lenient, Stage::Transform, bad()).is_ok());
         assert_eq!((lenient.meters.failures.get(), lenient.meters.skipped.get()), (1, 1));
         let strict = guard(false, None);
-        assert!(strict.judge(failure()).is_err());
+        assert!(judge(&strict, Stage::Transform, bad()).is_err());
         assert_eq!((strict.meters.errors.get(), strict.meters.skipped.get()), (1, 0));
+        let away = || ConnectError::retriable("away");
+        assert!(judge(&lenient, Stage::Transform, away()).is_ok(), "its retries are over");
+        for stage in [Stage::Put, Stage::Produce] {
+            assert!(judge(&lenient, stage, away()).is_err(), "{stage:?}: the next record would meet it too");
+        }
+        for error in [ConnectError::config("no such table"), ConnectError::fatal("wrong password")] {
+            assert!(judge(&lenient, Stage::Put, error).is_err(), "the next record would meet it too");
+        }
     }
 
     #[test]

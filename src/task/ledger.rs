@@ -132,6 +132,15 @@ impl Ledger {
         self.complete_batches();
     }
 
+    /// Where the source goes on behind an entry that is not settled.
+    pub fn position(&self, number: u64) -> Option<&Position> {
+        let index = usize::try_from(number.checked_sub(self.base)?).ok()?;
+        match &self.slots.get(index)?.mark {
+            Mark::At(position) => Some(position),
+            Mark::None | Mark::Forget(_) => None,
+        }
+    }
+
     /// Entries that are neither durable nor dealt with otherwise.
     pub fn in_flight(&self) -> usize {
         self.unsettled

@@ -1,24 +1,28 @@
 //! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
 //!
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
-//! what happens to a bad record.
+//! what happens to a bad record, `transaction.rs` for exactly-once.
 
 pub mod chain;
 pub mod codec;
 pub mod commits;
+pub mod dead_letters;
 pub mod door;
 pub mod patience;
 pub mod guard;
 pub mod ledger;
 pub mod outbox;
 pub mod payload;
+pub mod pieces;
 pub mod progress;
+pub mod raw_input;
 pub mod report;
 pub mod sink;
 pub mod source;
 pub mod spec;
 pub mod thread;
 pub mod topics;
+pub mod transaction;
 #[cfg(test)]
 #[path = "tests/allocations.rs"]
 mod allocations;
@@ -29,7 +33,7 @@ use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
 use crate::metrics::WorkerMetrics;
-use crate::store::OffsetStore;
+use crate::store::stores::OffsetStores;
 
 /// What tasks share with the rest of the worker.
 #[derive(Clone)]
@@ -37,7 +41,7 @@ pub struct TaskEnvironment {
     /// The runtime for shared clients, handed to plugins as `io`.
     pub io: Handle,
     /// Where source offsets are kept.
-    pub offsets: Arc<dyn OffsetStore>,
+    pub offsets: Arc<OffsetStores>,
     /// The worker's metrics.
     pub metrics: Arc<WorkerMetrics>,
 }

@@ -8,6 +8,9 @@ use pipette_api::{Assigned, Offsets, TopicPartition};
 #[derive(Debug, Default)]
 pub struct Progress {
     owned: BTreeMap<TopicPartition, Reach>,
+    /// Records whose dead letters are not in Kafka yet, by number: nothing from them on is committed.
+    held: BTreeMap<u64, (TopicPartition, i64)>,
+    holds: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -47,6 +50,28 @@ impl Progress {
         }
     }
 
+    /// The record at this offset waits for something; answers the number it is released by.
+    pub fn hold(&mut self, tp: &TopicPartition, offset: i64) -> u64 {
+        self.holds += 1;
+        self.held.insert(self.holds, (tp.clone(), offset));
+        self.holds
+    }
+
+    /// The record waits no longer.
+    pub fn release(&mut self, number: u64) {
+        self.held.remove(&number);
+    }
+
+    /// The record that was given this number and still waits.
+    pub fn held(&self, number: u64) -> Option<(TopicPartition, i64)> {
+        self.held.get(&number).cloned()
+    }
+
+    fn before_held(&self, tp: &TopicPartition, offset: i64) -> i64 {
+        let held = self.held.values().filter(|(held, _)| held == tp).map(|(_, offset)| *offset);
+        held.fold(offset, i64::min)
+    }
+
     /// Partitions were taken from the task.
     pub fn forget(&mut self, partitions: &[TopicPartition]) {
         self.owned.retain(|tp, _| !partitions.contains(tp));
@@ -63,11 +88,12 @@ impl Progress {
         self.owned.iter().filter(|(tp, _)| chosen(tp)).filter_map(next).collect()
     }
 
-    /// What of `safe` is worth committing: owned, not more than was put, not what is committed already.
+    /// What of `safe` is worth committing: owned, not more than was put, nothing that waits, not what is committed
+    /// already.
     pub fn worth_committing(&self, safe: Offsets) -> Offsets {
         let worth = |(tp, offset): (TopicPartition, i64)| {
             let reach = self.owned.get(&tp).filter(|reach| reach.next.is_some_and(|next| offset <= next))?;
-            let offset = reach.before_bad(offset);
+            let offset = self.before_held(&tp, reach.before_bad(offset));
             (reach.committed != Some(offset)).then_some((tp, offset))
         };
         safe.into_iter().filter_map(worth).collect()
@@ -112,6 +138,20 @@ mod tests {
         assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty());
         progress.forget(&[tp(0)]);
         assert!(progress.owned().is_empty());
+    }
+
+    #[test]
+    fn nothing_from_a_record_on_that_waits_is_committed() {
+        let mut progress = owning(Some(5));
+        progress.advance(&tp(0), 9);
+        let holds = [(0, 7), (0, 6), (1, 5)].map(|(partition, offset)| progress.hold(&tp(partition), offset));
+        let worth = |progress: &Progress| progress.worth_committing(Offsets::from([(tp(0), 9)]));
+        assert_eq!(worth(&progress), Offsets::from([(tp(0), 6)]));
+        progress.release(holds[1]);
+        assert_eq!(worth(&progress), Offsets::from([(tp(0), 7)]));
+        assert_eq!((progress.held(holds[0]), progress.held(holds[1])), (Some((tp(0), 7)), None));
+        progress.release(holds[0]);
+        assert_eq!(worth(&progress), Offsets::from([(tp(0), 9)]), "another partition waits for itself");
     }
 
     #[test]

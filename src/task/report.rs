@@ -80,6 +80,11 @@ impl Failure {
         Self { doing: stage.name(), place: Some(place), error }
     }
 
+    /// A record whose dead letter cannot be written.
+    pub fn of_dead_letter(place: Option<Place>, error: ConnectError) -> Self {
+        Self { doing: "dead letter queue", place, error }
+    }
+
     /// The text of a status: one sentence first, then the causes in Java's form.
     pub fn trace(&self, id: &TaskId) -> String {
         let place = self.place.as_ref().map(|place| format!(" on {place}")).unwrap_or_default();
@@ -90,17 +95,21 @@ impl Failure {
         } else {
             text.push('\n');
         }
-        text.push_str(java_name(self.error.kind()));
-        text.push_str(": ");
-        text.push_str(&self.error.to_string());
-        let mut cause = std::error::Error::source(&self.error);
-        while let Some(error) = cause {
-            text.push_str("\nCaused by: ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
+        text.push_str(&causes(&self.error));
         text
     }
+}
+
+/// An error and what caused it, one a line, as Java's stack traces name them.
+pub fn causes(error: &ConnectError) -> String {
+    let mut text = format!("{}: {error}", java_name(error.kind()));
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str("\nCaused by: ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The Java exception that stands for a kind.

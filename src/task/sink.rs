@@ -7,21 +7,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkBatch, SinkContext, SinkRecord, SinkTask, TopicPartition,
+    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition,
     Verdict, Wish,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
+use super::dead_letters::{Blame, DeadLetters, Letter, Origin};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
+use super::payload;
+use super::pieces::Pieces;
 use super::progress::Progress;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
+
+/// Whoever reports a record, as Java calls it.
+const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 
 /// Everything a sink task runs with.
 pub struct SinkLoop {
@@ -31,6 +37,8 @@ pub struct SinkLoop {
     pub codec: Codec,
     /// Decides about bad records.
     pub guard: Guard,
+    /// Keeps bad records.
+    pub dead_letters: Option<DeadLetters>,
     /// The consumer thread.
     pub consumer: TaskConsumer,
     /// What the plugin asks for.
@@ -51,24 +59,6 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Batches that came while an earlier one was put again and again.
     pub backlog: VecDeque<Vec<RawRecord>>,
-}
-
-/// Records for the sink, and how far the task is with each partition once they are put.
-struct Prepared {
-    batch: Arc<SinkBatch>,
-    next: Offsets,
-}
-
-impl Prepared {
-    /// Leaves out what is no longer this task's to put.
-    fn drop_partitions(&mut self, gone: &[TopicPartition]) {
-        self.next.retain(|tp, _| !gone.contains(tp));
-        let stays = |record: &&SinkRecord| !gone.contains(&record.origin.tp);
-        if !self.batch.records.iter().all(|record| stays(&record)) {
-            let records = self.batch.records.iter().filter(stays).cloned().collect();
-            self.batch = Arc::new(SinkBatch { records });
-        }
-    }
 }
 
 impl SinkLoop {
@@ -102,7 +92,8 @@ impl SinkLoop {
                     Some(event) => drop(self.rebalance(task, event).await?),
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
-                Some(request) = self.requests.recv() => self.grant(request)?,
+                Some(request) = self.requests.recv() => self.grant(request).await?,
+                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -185,53 +176,69 @@ impl SinkLoop {
         if self.signal.wish() == Wish::Stop {
             return Ok(());
         }
-        let prepared = Prepared { batch: Arc::new(SinkBatch { records }), next };
-        let Some(next) = self.put(task, prepared).await? else { return Ok(()) };
+        let Some(next) = self.put(task, Pieces::new(records, next)).await? else { return Ok(()) };
         for (tp, offset) in next {
             self.progress.advance(&tp, offset);
         }
         Ok(())
     }
 
-    /// Puts a batch, the same one again after a retriable error; answers how far the task is then. `None` when the
-    /// task is wanted back before the sink took it: it is read again next time.
-    async fn put(&mut self, task: &mut dyn SinkTask, mut prepared: Prepared) -> Result<Option<Offsets>, Failure> {
-        let mut attempt = 1;
-        let size = |batch: &SinkBatch| i64::try_from(batch.records.len()).unwrap_or(i64::MAX);
-        self.meters.batch_size.record(size(&prepared.batch), Instant::now());
-        while !prepared.batch.records.is_empty() {
+    /// Puts a batch, the same one again after a retriable error, and in halves after one that blames a record; answers
+    /// how far the task is then. `None` when the task is wanted back before the sink took it: it is read again next time.
+    async fn put(&mut self, task: &mut dyn SinkTask, mut pieces: Pieces) -> Result<Option<Offsets>, Failure> {
+        let (mut attempt, mut taken) = (1, 0);
+        let size = i64::try_from(pieces.batch.records.len()).unwrap_or(i64::MAX);
+        self.meters.batch_size.record(size, Instant::now());
+        loop {
+            if pieces.batch.records.is_empty() {
+                if pieces.advance() {
+                    continue;
+                }
+                break;
+            }
             let began = Instant::now();
-            let put = task.put(Arc::clone(&prepared.batch)).await;
+            let put = task.put(Arc::clone(&pieces.batch)).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
-                Ok(()) => break,
+                Ok(()) => taken += pieces.batch.records.len(),
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     if attempt == 1 {
                         self.tell(ConsumerCommand::Hold);
                     }
-                    self.rest_in_group(task, &mut prepared, &error, attempt).await?;
+                    self.rest_in_group(task, &mut pieces, &error, attempt).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
                         return Ok(None);
                     }
+                    continue;
+                }
+                Err(error) if self.guard.tolerates(Stage::Put, &error) => {
+                    if pieces.halve() {
+                        continue;
+                    }
+                    let batch = Arc::clone(&pieces.batch);
+                    Box::pin(self.bad::<()>(Stage::Put, SINK_TASK, &batch.records[0].origin, error)).await?;
                 }
                 Err(error) => return Err(Failure::new("put", error)),
+            }
+            if !pieces.advance() {
+                break;
             }
         }
         if attempt > 1 && self.signal.wish() == Wish::Run {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.
-        self.judge_reports()?;
-        self.meters.sent.count(prepared.batch.records.len());
-        Ok(Some(prepared.next))
+        self.judge_reports().await?;
+        self.meters.sent.count(taken);
+        Ok(Some(pieces.next))
     }
 
     /// The wait before the next attempt of `put`. The group does not wait with us: partitions come and go meanwhile.
     async fn rest_in_group(
         &mut self,
         task: &mut dyn SinkTask,
-        prepared: &mut Prepared,
+        pieces: &mut Pieces,
         error: &ConnectError,
         attempt: u32,
     ) -> Result<(), Failure> {
@@ -246,7 +253,7 @@ impl SinkLoop {
                     Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
-                        prepared.drop_partitions(&gone);
+                        pieces.drop_partitions(&gone);
                         self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
@@ -256,13 +263,13 @@ impl SinkLoop {
     }
 
     /// Does what the plugin asked for.
-    fn grant(&mut self, request: Request) -> Result<(), Failure> {
+    async fn grant(&mut self, request: Request) -> Result<(), Failure> {
         match request {
             Request::Flush => self.flush_at = tokio::time::Instant::now(),
             Request::Report { batch, index, error } => {
                 if let Some(SinkRecord { origin, .. }) = batch.records.get(index) {
                     // It fails the task: whatever else is durable, the next start has to begin with it.
-                    let judged = self.bad::<()>(Stage::Put, origin, error);
+                    let judged = self.bad::<()>(Stage::Put, SINK_TASK, origin, error).await;
                     judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset))?;
                 }
             }
@@ -271,10 +278,11 @@ impl SinkLoop {
     }
 
     /// Looks at every report made so far; the first that is not tolerated is the end of the task.
-    fn judge_reports(&mut self) -> Result<(), Failure> {
+    async fn judge_reports(&mut self) -> Result<(), Failure> {
         let mut outcome = Ok(());
         while let Ok(request) = self.requests.try_recv() {
-            outcome = outcome.and(self.grant(request));
+            let granted = self.grant(request).await;
+            outcome = outcome.and(granted);
         }
         outcome
     }
@@ -287,11 +295,12 @@ impl SinkLoop {
         chosen: impl Fn(&TopicPartition) -> bool,
     ) -> (Offsets, Result<(), Failure>) {
         let upto = self.progress.put_so_far(chosen);
-        if upto.is_empty() || self.signal.is_given_up() {
+        if self.signal.is_given_up() {
             return (Offsets::new(), Ok(()));
         }
-        let flushed = task.flush(&upto).await;
-        let judged = self.judge_reports();
+        let flushed = if upto.is_empty() { Ok(upto) } else { task.flush(&upto).await };
+        let judged = self.judge_reports().await;
+        let judged = judged.and(self.settle_dead_letters().await);
         let safe = match flushed {
             Ok(safe) => self.progress.worth_committing(safe),
             Err(error) => {
@@ -333,7 +342,9 @@ impl SinkLoop {
     async fn prepare(&mut self, origin: RawRecord) -> Result<Option<SinkRecord>, Failure> {
         let mut record = match self.codec.decode(&origin) {
             Ok(record) => record,
-            Err((stage, error)) => return self.bad(stage, &origin, error),
+            Err((stage, error)) => {
+                return Box::pin(self.bad(stage, self.codec.class(stage), &origin, error)).await;
+            }
         };
         let mut at = 0;
         match self.chain.apply(&mut record, &mut at) {
@@ -353,7 +364,7 @@ impl SinkLoop {
         let (mut attempt, began) = (1, Instant::now());
         loop {
             match self.guard.retry(&error, attempt, began) {
-                None => return self.bad(Stage::Transform, &tried.origin, error),
+                None => return self.bad(Stage::Transform, self.chain.class(at), &tried.origin, error).await,
                 Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
                 Some(wait) => patience::wait(&self.signal, wait).await,
             }
@@ -366,9 +377,73 @@ impl SinkLoop {
         }
     }
 
-    fn bad<T>(&self, stage: Stage, origin: &RawRecord, error: ConnectError) -> Result<Option<T>, Failure> {
-        let place = Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
-        self.guard.judge(Failure::at(stage, place, error)).map(|()| None)
+    /// A record that failed for good: its dead letter is on its way, or the stop that came first gives it up, before it
+    /// is skipped or fails the task.
+    async fn bad<T>(
+        &mut self,
+        stage: Stage,
+        class: &'static str,
+        origin: &RawRecord,
+        error: ConnectError,
+    ) -> Result<Option<T>, Failure> {
+        let place = || Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
+        if let Some(dead_letters) = &mut self.dead_letters
+            && stage.blames_the_record(&error)
+        {
+            let number = self.progress.hold(&origin.tp, origin.offset);
+            let sent = send_letter(dead_letters, origin, &Blame { stage, class, error: &error }, number).await;
+            sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
+        }
+        self.guard.judge(stage, place(), error).map(|()| None)
+    }
+
+    /// Waits for the dead letters; what stays without one is held back by the progress.
+    async fn settle_dead_letters(&mut self) -> Result<(), Failure> {
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.settle(self.flush_timeout).await;
+        }
+        self.take_dead_letters()
+    }
+
+    /// Lets go what is in the dead letter topic; what never will be is the end of the task.
+    fn take_dead_letters(&mut self) -> Result<(), Failure> {
+        let Some(dead_letters) = &mut self.dead_letters else { return Ok(()) };
+        let delivered = dead_letters.take();
+        for number in delivered.done {
+            self.progress.release(number);
+        }
+        let Some(refused) = delivered.failed.into_iter().next() else { return Ok(()) };
+        let place = self.progress.held(refused.number).map(|(tp, offset)| Place::Sink { tp, offset });
+        Err(Failure::of_dead_letter(place, refused.error))
+    }
+}
+
+async fn send_letter(
+    dead_letters: &mut DeadLetters,
+    origin: &RawRecord,
+    blame: &Blame<'_>,
+    number: u64,
+) -> pipette_api::Result<bool> {
+    let value = match &origin.value {
+        None => None,
+        Some(Body::Bytes(bytes)) => Some(bytes.clone()),
+        Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
+    };
+    let letter = Letter {
+        origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
+        key: origin.key.as_ref(),
+        value: value.as_ref(),
+        headers: &origin.headers,
+        timestamp: origin.timestamp,
+    };
+    dead_letters.send(&letter, blame, number).await
+}
+
+/// Resolves when Kafka has told something about dead letters; never without any.
+async fn delivered(dead_letters: Option<&DeadLetters>) {
+    match dead_letters {
+        Some(dead_letters) => dead_letters.delivered().await,
+        None => std::future::pending().await,
     }
 }
 

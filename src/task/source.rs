@@ -15,9 +15,10 @@ use super::chain::Chain;
 use super::codec::Codec;
 use super::guard::{Guard, Stage};
 use super::ledger::Mark;
-use super::outbox::{Outbox, Unsent};
+use super::outbox::{Bad, Outbox, Unsent};
 use super::patience;
 use super::payload;
+use super::raw_input::{Input, RawInput};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use super::topics::Topics;
@@ -25,6 +26,9 @@ use crate::kafka::producer::Outgoing;
 
 /// Attempts to read one payload, about half a minute with the waits between them.
 const PAYLOAD_ATTEMPTS: u32 = 9;
+
+/// Whoever hands over bad input, as Java calls it.
+const SOURCE_TASK: &str = "org.apache.kafka.connect.source.SourceTask";
 
 /// Everything a source task runs with.
 pub struct SourceLoop {
@@ -49,12 +53,24 @@ pub struct SourceLoop {
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
+        let (signal, reporter, outbox) = (&self.signal, &self.reporter, &mut self.outbox);
+        if !patience::started(signal, reporter, async || outbox.take_over().await).await?
+            || !patience::started(signal, reporter, async || task.start(context.clone()).await).await?
+        {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        let drained = self.outbox.drain(self.drain_timeout, &self.guard).await;
+        // A transaction that fails counts for nothing; its records are read again.
+        let drained = if ended.is_err() && self.outbox.is_transactional() {
+            self.outbox.last_letters(self.drain_timeout).await;
+            Ok(())
+        } else {
+            self.outbox.drain(self.drain_timeout, &self.guard).await
+        };
+        if let Err(error) = self.outbox.drop_open().await {
+            tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
+        }
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }
@@ -99,15 +115,15 @@ impl SourceLoop {
             tokio::select! {
                 batch = &mut poll => {
                     drop(poll);
-                    self.outbox.take_deliveries(&self.guard)?;
+                    self.outbox.take_deliveries(&self.guard).await?;
                     if tokio::time::Instant::now() >= self.outbox.commit_due() {
-                        self.outbox.commit().await;
+                        self.outbox.commit().await?;
                     }
                     return Ok(batch);
                 }
-                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard)?,
+                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
                 () = self.outbox.lingered() => self.outbox.nudge(),
-                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
             }
         }
     }
@@ -123,8 +139,8 @@ impl SourceLoop {
         while self.signal.wish() == Wish::Pause {
             tokio::select! {
                 () = self.signal.until(|wish| wish != Wish::Pause) => break,
-                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard)?,
-                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await,
+                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
+                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
             }
         }
         if self.signal.wish() == Wish::Run {
@@ -136,7 +152,7 @@ impl SourceLoop {
 
     pub(super) async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(self.outbox.batch_ends(batch.boundary).await?);
         }
         let records = batch.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
         self.outbox.meters.polled.count(records);
@@ -149,20 +165,21 @@ impl SourceLoop {
                 SourceEntry::Encoded(record, position) => self.encoded(id, record, position).await?,
                 SourceEntry::Position(position) => self.outbox.settled(id, Mark::At(position)),
                 SourceEntry::Forget(partition) => self.outbox.settled(id, Mark::Forget(partition)),
-                SourceEntry::Bad { position, error, .. } => {
-                    self.bad(id, position, Stage::Poll, None, error)?;
+                SourceEntry::Bad { position, raw, error } => {
+                    let bad = (Stage::Poll, SOURCE_TASK, error);
+                    Box::pin(self.bad(id, position, bad, &Input::Raw(raw))).await?;
                 }
             }
         }
         self.outbox.close(id);
-        Ok(())
+        Ok(self.outbox.batch_ends(batch.boundary).await?)
     }
 
     async fn record(&mut self, batch: u64, source: SourceRecord) -> Result<(), Unsent> {
         let SourceRecord { mut record, position } = source;
         let mut at = 0;
         let verdict = match self.chain.apply(&mut record, &mut at) {
-            Err(error) => Box::pin(self.again(&mut record, at, error)).await?,
+            Err(error) => Box::pin(self.again(&mut record, &mut at, error)).await?,
             Ok(verdict) => Ok(verdict),
         };
         match verdict {
@@ -171,32 +188,49 @@ impl SourceLoop {
                 self.outbox.settled(batch, position.into());
                 return Ok(());
             }
-            Err(error) => return self.bad(batch, position, Stage::Transform, Some(&record.topic), error),
+            Err(error) => {
+                let bad = (Stage::Transform, self.chain.class(at), error);
+                return Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await;
+            }
         }
         if !self.topics.is_known(&record.topic) {
             self.make_topic(&record.topic).await?;
         }
-        for datum in [&mut record.key, &mut record.value] {
-            if let Value::Payload(payload) = &datum.value {
-                match self.materialise(&**payload, &record.topic, position.as_ref()).await? {
-                    Ok(bytes) => *datum = Datum { schema: datum.schema.take(), value: Value::Bytes(bytes) },
-                    Err(error) => {
-                        return self.bad(batch, position, Stage::ValueConverter, Some(&record.topic), error);
-                    }
-                }
-            }
+        if let Err(error) = self.read_payloads(&mut record, position.as_ref()).await? {
+            let bad = (Stage::ValueConverter, self.codec.class(Stage::ValueConverter), error);
+            return Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await;
         }
         match self.codec.encode(&record) {
             Ok(outgoing) => self.outbox.send(batch, position.into(), &outgoing, &self.guard).await,
-            Err((stage, error)) => self.bad(batch, position, stage, Some(&record.topic), error),
+            Err((stage, error)) => {
+                let bad = (stage, self.codec.class(stage), error);
+                Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await
+            }
         }
+    }
+
+    /// Puts the bytes of payloads in their place, or says why they can never be had.
+    async fn read_payloads(
+        &self,
+        record: &mut Record,
+        position: Option<&Position>,
+    ) -> Result<Result<(), ConnectError>, Unsent> {
+        for datum in [&mut record.key, &mut record.value] {
+            if let Value::Payload(payload) = &datum.value {
+                match self.materialise(&**payload, &record.topic, position).await? {
+                    Ok(bytes) => *datum = Datum { schema: datum.schema.take(), value: Value::Bytes(bytes) },
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
     async fn again(
         &mut self,
         record: &mut Record,
-        mut at: usize,
+        at: &mut usize,
         mut error: ConnectError,
     ) -> Result<Result<Verdict, ConnectError>, Unsent> {
         let (mut attempt, began) = (1, Instant::now());
@@ -208,7 +242,7 @@ impl SourceLoop {
                 Some(wait) => patience::wait(&self.signal, wait).await,
             }
             attempt += 1;
-            error = match self.chain.apply(record, &mut at) {
+            error = match self.chain.apply(record, at) {
                 Ok(verdict) => return Ok(Ok(verdict)),
                 Err(error) => error,
             };
@@ -219,13 +253,16 @@ impl SourceLoop {
         if !self.topics.is_known(&record.topic) {
             self.make_topic(&record.topic).await?;
         }
-        let value = match record.value {
+        let value = match &record.value {
             None => None,
-            Some(Body::Bytes(bytes)) => Some(bytes),
+            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
             Some(Body::Payload(payload)) => {
-                match self.materialise(&*payload, &record.topic, position.as_ref()).await? {
+                match self.materialise(&**payload, &record.topic, position.as_ref()).await? {
                     Ok(bytes) => Some(bytes),
-                    Err(error) => return self.bad(batch, position, Stage::Produce, Some(&record.topic), error),
+                    Err(error) => {
+                        let bad = (Stage::Produce, SOURCE_TASK, error);
+                        return Box::pin(self.bad(batch, position, bad, &Input::Encoded(&record))).await;
+                    }
                 }
             }
         };
@@ -268,19 +305,18 @@ impl SourceLoop {
         }
     }
 
-    /// A record that will not be sent: skipped and counted, or the end of the task.
-    fn bad(
+    /// A record that will not be sent: kept, skipped and counted, or the end of the task.
+    async fn bad(
         &mut self,
         batch: u64,
         position: Option<Position>,
-        stage: Stage,
-        topic: Option<&Arc<str>>,
-        error: ConnectError,
+        (stage, class, error): (Stage, &'static str, ConnectError),
+        input: &Input<'_>,
     ) -> Result<(), Unsent> {
         let from = position.as_ref().map(|position| Arc::clone(&position.partition));
-        self.guard.judge(Failure::at(stage, Place::Source { topic: topic.cloned(), from }, error))?;
-        self.outbox.settled(batch, position.into());
-        Ok(())
+        let place = Place::Source { topic: input.topic(), from };
+        let input = self.outbox.has_dead_letters().then(|| RawInput::new(input, &mut self.codec));
+        self.outbox.bad(batch, position.into(), Bad { stage, class, place, input, error }, &self.guard).await
     }
 
     /// Makes a topic, again and again while Kafka is away.

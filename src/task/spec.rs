@@ -11,6 +11,7 @@ use pipette_api::{
 use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::properties::ClientProperties;
+use crate::settings::dead_letters::DeadLetterTopic;
 
 /// One task of one connector.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct TaskSpec {
     pub transforms: Vec<TransformSpec>,
     /// What happens to bad records.
     pub errors: ErrorPolicy,
+    /// Where bad records are kept.
+    pub dead_letters: Option<DeadLetterSpec>,
     /// How often offsets are committed (`offset.flush.interval.ms`).
     pub flush_interval: Duration,
     /// How long one commit may take (`offset.flush.timeout.ms`).
@@ -44,6 +47,10 @@ pub enum Role {
         plugin: &'static SourcePlugin,
         /// librdkafka properties of the producer.
         producer: ClientProperties,
+        /// How records and offsets are written in transactions; `None` is at-least-once.
+        transactions: Option<Transactions>,
+        /// The topic for its offsets that the connector names (`offsets.storage.topic`).
+        offsets_topic: Option<String>,
         /// How topics that do not exist are made; `None` leaves it to the broker (`topic.creation.enable=false`).
         topics: Option<NewTopics>,
     },
@@ -56,6 +63,36 @@ pub enum Role {
         /// What is read.
         subscription: Subscription,
     },
+}
+
+/// How a source task writes in transactions. Its transactional id is among the producer's properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transactions {
+    /// Where one ends.
+    pub until: Until,
+    /// Producers of tasks that are no more: theirs are ended, and they can write no more, before this one starts.
+    pub stale: Vec<ClientProperties>,
+}
+
+/// `transaction.boundary`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The end of each batch.
+    Poll,
+    /// The first end of a batch after this time.
+    Interval(Duration),
+    /// Where the connector says.
+    Connector,
+}
+
+impl Until {
+    /// The interval, if it is one.
+    pub fn interval(self) -> Option<Duration> {
+        match self {
+            Self::Interval(interval) => Some(interval),
+            Self::Poll | Self::Connector => None,
+        }
+    }
 }
 
 /// The three converters of a task.
@@ -91,6 +128,15 @@ pub struct PredicateSpec {
     pub settings: Settings,
     /// Turns the answer round.
     pub negate: bool,
+}
+
+/// The dead letter topic of a task, and the producer that writes to it.
+#[derive(Debug, Clone)]
+pub struct DeadLetterSpec {
+    /// `errors.deadletterqueue.*`.
+    pub topic: DeadLetterTopic,
+    /// librdkafka properties of the producer.
+    pub producer: ClientProperties,
 }
 
 /// `errors.*`.

@@ -11,15 +11,18 @@ use tracing::Instrument;
 use super::chain::Chain;
 use super::codec::Codec;
 use super::commits::Commits;
+use super::dead_letters::DeadLetters;
 use super::door::Door;
 use super::guard::Guard;
 use super::outbox::Outbox;
+use super::patience;
 use super::progress::Progress;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
 use super::topics::Topics;
+use super::transaction::Transaction;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::kafka::consumer::TaskConsumer;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
@@ -181,29 +184,53 @@ fn at_start(error: ConnectError) -> Failure {
 }
 
 impl Parts {
-    fn pipeline(&self) -> Result<(Chain, Codec, Guard), Failure> {
+    fn pipeline(&self, meters: ErrorMeters) -> Result<(Chain, Codec, Guard), Failure> {
         let chain = Chain::new(&self.spec.transforms).map_err(at_start)?;
         let codec = Codec::new(&self.spec.converters).map_err(at_start)?;
-        let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
         Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
     }
 
+    /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
+    async fn dead_letters(&self, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
+        let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
+        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters);
+        match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
+            Ok(true) => Ok(Some(dead_letters)),
+            Ok(false) => Err(None),
+            Err(failure) => Err(Some(failure)),
+        }
+    }
+
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, topics } = self.spec.role.clone() else { unreachable!("a source") };
-        let (chain, codec, guard) = self.pipeline()?;
-        let offsets = &self.environment.offsets;
+        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+            unreachable!("a source")
+        };
+        let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
+        let dead_letters = match self.dead_letters(&meters).await {
+            Ok(dead_letters) => dead_letters,
+            Err(ended) => return ended.map_or(Ok(()), Err),
+        };
+        let (chain, codec, guard) = self.pipeline(meters)?;
+        let named = offsets_topic.as_deref();
+        let offsets = self.environment.offsets.of(named).map_err(at_start)?;
         let connector = Arc::clone(&self.spec.id.connector);
-        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(offsets) };
+        let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&offsets) };
         let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
-        let commits = Commits::new(connector, Arc::clone(offsets), self.spec.flush_interval);
+        let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
+        let transaction = transactions
+            .zip(chosen)
+            .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
+        let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let source = SourceLoop {
             chain,
             codec,
             guard,
             topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters),
+            outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
+                .with(dead_letters)
+                .with_transactions(transaction),
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
@@ -213,7 +240,12 @@ impl Parts {
 
     async fn run_sink(self) -> Result<(), Failure> {
         let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
-        let (chain, codec, guard) = self.pipeline()?;
+        let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
+        let dead_letters = match self.dead_letters(&meters).await {
+            Ok(dead_letters) => dead_letters,
+            Err(ended) => return ended.map_or(Ok(()), Err),
+        };
+        let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
             .map_err(at_start)?;
@@ -225,6 +257,7 @@ impl Parts {
             chain,
             codec,
             guard,
+            dead_letters,
             consumer,
             requests: asked,
             signal: self.signal,

@@ -42,7 +42,7 @@ impl Topics {
             Some(admin) => admin,
             None => self.admin.insert(Admin::new(&self.properties)?),
         };
-        if admin.create_topic(topic, rules).await? == Made::Created {
+        if admin.create_topic(topic, rules, "topic.creation.default.*").await? == Made::Created {
             tracing::info!(topic = %topic, partitions = rules.partitions, "Topic created");
         }
         self.known.insert(Arc::clone(topic));

@@ -1,14 +1,17 @@
 //! Proofs on Apache Kafka 4.3.1. `./test --quick` leaves this module out by its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use pipette::kafka::loop_bench::{TopicSize, bare_consumer_loop, bare_producer_loop};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::{Value, json};
 
 use crate::support::kafka::ApacheKafka;
-use crate::support::topic;
+use crate::support::worker::Worker;
+use crate::support::{topic, wait};
 
 /// The ground the other proofs stand on: what is produced is read back, all of it and in order.
 #[test]
@@ -61,4 +64,83 @@ fn the_bare_loop_of_bench_says_what_was_not_delivered() {
     let line = vec![b'x'; 2_000_000];
     let error = bare_producer_loop(&properties, "bare-loop-refused", std::iter::once(line.as_slice())).unwrap_err();
     assert!(error.to_string().contains("1 records were not delivered"), "{error:#}");
+}
+
+const ROWS: usize = 200_000;
+
+fn is_bad(row: usize) -> bool {
+    row % 100 == 42
+}
+
+/// One percent of poison while the worker is killed: every bad record has its letter, every good one is in the file, and
+/// no letter is of a good one.
+#[test]
+fn a_worker_that_is_killed_loses_no_dead_letter() {
+    let kafka = ApacheKafka::shared();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.messages", "1000000")
+        .create()
+        .expect("a producer");
+    for row in 0..ROWS {
+        let value = if is_bad(row) { format!("{{\"row\":{row}") } else { row.to_string() };
+        producer
+            .send(BaseRecord::<str, str>::to("poisoned").key(&row.to_string()).payload(&value))
+            .expect("it is taken");
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_secs(30)).expect("all are delivered");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.txt");
+    let session = [("consumer.session.timeout.ms", "2000"), ("consumer.heartbeat.interval.ms", "500")];
+    let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &session);
+    worker.start();
+    let config = json!({"connector.class": "FileStreamSink", "topics": "poisoned", "file": out,
+        "value.converter": "JsonConverter", "value.converter.schemas.enable": "false", "errors.tolerance": "all",
+        "errors.deadletterqueue.topic.name": "poisoned-dead",
+        "errors.deadletterqueue.context.headers.enable": "true"});
+    assert_eq!(worker.rest().put("/connectors/poison/config", &config).expect("an answer").status, 201);
+    let good = (0..ROWS).filter(|row| !is_bad(*row)).count();
+    let group = topic::Group::watch(&kafka.bootstrap(), "connect-poison", "poisoned");
+    for part in 1..=3 {
+        until_lines(&out, good * part / 4);
+        worker.kill();
+        println!("killed at offset {} of {ROWS}", group.committed());
+        worker.start();
+    }
+    until_lines(&out, good);
+    wait::until("the last commit", Duration::from_mins(1), || match group.committed() {
+        committed if committed == ROWS as u64 => Ok(()),
+        committed => Err(format!("{committed}")),
+    });
+    let status = worker.rest().get("/connectors/poison/status").expect("an answer").body;
+    assert_eq!(status["tasks"][0]["state"], "RUNNING", "{status}");
+    assert!(worker.stop().success());
+
+    let letters = topic::records(&kafka.bootstrap(), "poisoned-dead");
+    let rows: BTreeSet<usize> = letters.iter().map(|letter| letter.key.as_ref().unwrap().parse().unwrap()).collect();
+    assert!(rows.iter().copied().eq((0..ROWS).filter(|row| is_bad(*row))), "{} letters", rows.len());
+    // Those of Apache's worker (tests/java/recorded), in its order.
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java/recorded/dlq-record.json");
+    let recorded: Value = serde_json::from_str(&std::fs::read_to_string(recorded).expect("it is there")).expect("JSON");
+    let javas: Vec<_> = recorded["headers"].as_array().unwrap()[2..].iter().map(|header| header[0].clone()).collect();
+    assert!(letters.iter().all(|letter| letter.headers.iter().map(|(name, _)| name).eq(&javas)), "{:?}", letters[0]);
+    println!("{} letters for {} bad records", letters.len(), rows.len());
+}
+
+fn until_lines(path: &Path, count: usize) {
+    wait::until("the good rows", Duration::from_mins(1), || {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let found = text.lines().collect::<BTreeSet<_>>().len();
+        if found >= count { Ok(()) } else { Err(format!("{found}")) }
+    });
+}
+
+/// Transactions of a worker that dies in the middle of them: what its next start finds is Apache's doing.
+#[test]
+fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::offsets_topic::every_line_once(folder.path(), &ApacheKafka::shared().bootstrap());
 }

@@ -142,7 +142,8 @@ impl Layouts {
                 (None, None) => keys.len() == index,
                 _ => false,
             };
-            next && keys[..index] == *begin
+            // Of the guess itself that is known, at every member of a document with other white space.
+            next && (*layout == guess.0 || keys[..index] == *begin)
         };
         let found = known.layouts.iter().position(fits)?;
         let known = &mut self.spots[spot.0 as usize];
@@ -168,19 +169,26 @@ impl Layouts {
         }
     }
 
-    /// Remembers an object that was like none before.
-    pub(crate) fn learn(&mut self, spot: Spot, keys: &Arc<Keys>, seams: Seams) {
+    /// Shares the keys of an object that was like none before, and remembers them.
+    pub(crate) fn learn(&mut self, spot: Spot, mut keys: Vec<Value>, seams: Seams) -> Arc<Keys> {
         if spot == Spot::ROOT && self.spots.is_empty() {
             self.spots.push(Alternatives::default());
         }
-        let Some(known) = self.spots.get_mut(spot.0 as usize) else { return };
+        let Some(known) = self.spots.get_mut(spot.0 as usize) else { return Arc::new(Keys::from(keys)) };
         known.strangers = known.strangers.wrapping_add(1);
         let often = known.strangers > STRANGERS && !known.strangers.is_multiple_of(STRANGERS);
         if often || keys.len() > MAX_MEMBERS || seams.text.len() > MAX_SEAMS {
-            return;
+            return Arc::new(Keys::from(keys));
         }
+        // They stay longer than their document, which a long name would keep in memory with its whole batch.
+        for key in &mut keys {
+            if let Value::String(name) = key {
+                *name = name.detach();
+            }
+        }
+        let keys = Arc::new(Keys::from(keys));
         self.bytes += 2 * seams.text.len() + keys.len() * size_of::<Value>();
-        let layout = Layout { keys: Arc::clone(keys), seams, below: vec![None; keys.len()].into() };
+        let layout = Layout { keys: Arc::clone(&keys), seams, below: vec![None; keys.len()].into() };
         if known.layouts.len() == ALTERNATIVES {
             known.layouts.rotate_right(1);
             self.known[known.layouts[0] as usize] = layout;
@@ -189,6 +197,7 @@ impl Layouts {
             known.layouts.insert(0, id);
             self.known.push(layout);
         }
+        keys
     }
 
     /// Between documents: what is known stays within bounds.

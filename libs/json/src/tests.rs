@@ -297,3 +297,17 @@ fn names_that_are_data_do_not_gather() {
     let size = format!("{parser:?}").len();
     assert!(size < 1 << 16, "{size}");
 }
+
+#[test]
+fn names_that_are_remembered_keep_no_document_alive() {
+    let mut parser = Parser::default();
+    let document = |number: u32| blob(format!("{{\"a name that is too long to be short\":{number}}}"));
+    let (first, second) = (document(1), document(2));
+    for source in [&first, &second] {
+        let Value::Map(map) = parser.value(&mut Document::new(source).unwrap().reader()).unwrap() else {
+            panic!("a map")
+        };
+        let Value::String(name) = &map.keys()[0] else { panic!("text") };
+        assert!(!first.as_bytes().as_ptr_range().contains(&name.as_bytes().as_ptr()), "it holds the first document");
+    }
+}

@@ -290,8 +290,7 @@ impl Parser {
         if !again.is_empty() {
             return Closed::Map(Box::new(without(&again, keys, values)));
         }
-        let keys = Arc::new(Keys::from(keys));
-        self.layouts.learn(frame.spot, &keys, seams);
+        let keys = self.layouts.learn(frame.spot, keys, seams);
         Closed::Map(Box::new(Map::new(keys, values)))
     }
 }

@@ -89,7 +89,7 @@ impl FileOffsets {
     }
 
     /// True if no offset is stored.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.view.read().connectors.is_empty()
     }
 }

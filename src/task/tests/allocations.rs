@@ -143,6 +143,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         chain: Chain::default(),
         codec: rig.codec,
         guard: rig.guard,
+        dead_letters: None,
         consumer: TaskConsumer::start(&consumer, &topics, "c-0", rig.signal.clone()).unwrap(),
         requests: asked,
         signal: rig.signal,

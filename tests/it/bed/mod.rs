@@ -14,6 +14,7 @@ use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
 use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
+use pipette::store::stores::OffsetStores;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::spec::TaskSpec;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
@@ -69,19 +70,26 @@ impl Bed {
     }
 
     fn with(store: Arc<Memory>, plugins: Plugins) -> Self {
-        Self::build(store, plugins, "127.0.0.1:1", |tasks, _| tasks.starter())
+        Self::build(store, plugins, worker_config("127.0.0.1:1"), |tasks, _| tasks.starter())
+    }
+
+    /// The same, with these keys in the worker's file.
+    pub(crate) fn shipped_with(keys: &[(&str, &str)]) -> Self {
+        let mut worker = worker_config("127.0.0.1:1");
+        worker.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        Self::build(Arc::default(), Plugins::built_in(), worker, |tasks, _| tasks.starter())
     }
 
     /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors and `BlocksInPoll`.
     pub(crate) fn live(bootstrap: &str) -> Self {
         let plugins = Plugins::of(&[plugins::LIVE, connector_file::PLUGINS, pipette::convert::PLUGINS]);
-        Self::build(Arc::default(), plugins, bootstrap, |_, environment| real_tasks(environment))
+        Self::build(Arc::default(), plugins, worker_config(bootstrap), |_, environment| real_tasks(environment))
     }
 
     fn build(
         store: Arc<Memory>,
         plugins: Plugins,
-        bootstrap: &str,
+        worker: ConfigMap,
         starter: impl FnOnce(&Arc<Tasks>, TaskEnvironment) -> TaskStarter,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -89,17 +97,18 @@ impl Bed {
         let address = listener.local_addr().unwrap();
         let tasks = Arc::new(Tasks::default());
         let metrics = WorkerMetrics::new();
+        let offsets = Arc::new(OffsetStores::one(Arc::clone(&store) as _));
         let environment = TaskEnvironment {
             io: runtime.handle().clone(),
-            offsets: Arc::clone(&store) as _,
+            offsets: Arc::clone(&offsets),
             metrics: Arc::clone(&metrics),
         };
         let parts = Parts {
-            worker: Arc::new(WorkerConfig::read(worker_config(bootstrap)).unwrap()),
+            worker: Arc::new(WorkerConfig::read(worker).unwrap()),
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,
-            offsets: Arc::clone(&store) as _,
+            offsets,
             sink_offsets: Arc::new(Group),
             tasks: starter(&tasks, environment),
             metrics: Arc::clone(&metrics),

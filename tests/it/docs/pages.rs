@@ -119,6 +119,7 @@ fn common_keys(plugins: &Plugins) -> String {
     page.push_str(&table(&connector::COMMON));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
+    page.push_str("\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there.\n");
     page.push_str(
         "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",
     );

@@ -1,11 +1,15 @@
 //! Tasks in this process on the embedded broker: both loops with small plugins made to misbehave.
 //!
 //! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
-//! those in which a record could get lost, `bad_input.rs` those with records that nobody can read.
+//! those in which a record could get lost, `transactions.rs` those with exactly-once, `bad_input.rs` those with records
+//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept.
 
 mod bad_input;
+mod dead_inputs;
+mod dead_letters;
 mod kept_in;
 mod kept_out;
 mod sinks;
 mod sources;
 mod stage;
+mod transactions;

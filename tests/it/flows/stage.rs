@@ -3,18 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipette::kafka::consumer::Subscription;
-use pipette::kafka::properties::ClientProperties;
+use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
+use pipette::settings::dead_letters::DeadLetterTopic;
+use pipette::settings::group::OffsetsTopic;
 use pipette::store::files::FileStore;
-use pipette::task::spec::{Converters, ErrorPolicy, Role, TaskSpec, TransformSpec};
+use pipette::store::stores::OffsetStores;
+use pipette::task::spec::{
+    Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until,
+};
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
-    KafkaHeaders, Offsets, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text, Value, Wish,
+    KafkaHeaders, OffsetMap, Offsets, Partition, Result, Settings, Shared, SinkPlugin, SourcePlugin, TaskId, Text,
+    Value, Wish,
 };
 use pipette_broker::{Broker, BrokerConfig};
 use tempfile::TempDir;
@@ -38,10 +45,24 @@ pub(super) struct Stage {
     starts: u64,
     /// `errors.*` of the tasks started next.
     pub(super) errors: ErrorPolicy,
+    /// The dead letter topic of the tasks started next.
+    pub(super) dead_letters: Option<DeadLetterTopic>,
     /// The chain of the tasks started next.
     pub(super) transforms: Vec<TransformSpec>,
     /// The value converter of the tasks started next.
     pub(super) value: (&'static ConverterPlugin, Settings),
+    /// What the producers of the sources started next have besides the defaults, in librdkafka's words.
+    pub(super) producer: Vec<(&'static str, &'static str)>,
+    /// What the producers of dead letters have besides the defaults, in librdkafka's words.
+    pub(super) letters: Vec<(&'static str, &'static str)>,
+    /// `offset.flush.interval.ms` of the tasks started next.
+    pub(super) flush_interval: Duration,
+    /// How the sources started next end their transactions, once the stage is for exactly-once.
+    pub(super) until: Option<Until>,
+    /// `offsets.storage.topic` of the sources started next.
+    pub(super) offsets_topic: Option<String>,
+    /// Transactional ids that the sources started next take away.
+    pub(super) stale: Vec<String>,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
     pub(super) consumer: Vec<(&'static str, &'static str)>,
 }
@@ -60,8 +81,11 @@ impl Stage {
         let broker = Broker::start(config).unwrap();
         let store = FileStore::open(&folder.path().join("state")).unwrap();
         let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let environment =
-            TaskEnvironment { io: io.handle().clone(), offsets: store.offset_store(), metrics: WorkerMetrics::new() };
+        let environment = TaskEnvironment {
+            io: io.handle().clone(),
+            offsets: Arc::new(OffsetStores::one(store.offset_store())),
+            metrics: WorkerMetrics::new(),
+        };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
             folder,
@@ -74,10 +98,34 @@ impl Stage {
             seen: Vec::new(),
             starts: 0,
             errors: ErrorPolicy::default(),
+            dead_letters: None,
             transforms: Vec::new(),
             value: (&TEXT, bare()),
+            producer: Vec::new(),
+            letters: Vec::new(),
+            flush_interval: Duration::from_mins(1),
+            until: None,
+            offsets_topic: None,
+            stale: Vec::new(),
             consumer: Vec::new(),
         }
+    }
+
+    /// Offsets in the topic `offsets`, and sources that write in transactions.
+    pub(super) fn exactly_once(until: Until) -> Self {
+        let mut stage = Self::new();
+        let topic = OffsetsTopic {
+            group: "lab".into(),
+            name: "offsets".into(),
+            partitions: 1,
+            replication_factor: None,
+            config: BTreeMap::from([("cleanup.policy".into(), "compact".into())]),
+            exactly_once: true,
+        };
+        let worker = pairs(&[("bootstrap.servers", &stage.bootstrap())]);
+        stage.environment.offsets = Arc::new(OffsetStores::topics(worker, topic).unwrap().0);
+        stage.until = Some(until);
+        stage
     }
 
     pub(super) fn bootstrap(&self) -> String {
@@ -90,8 +138,17 @@ impl Stage {
 
     pub(super) fn source(&mut self, name: &str, plugin: &'static SourcePlugin, config: &[(&str, &str)]) -> TaskHandle {
         let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
-        let producer = pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap();
-        let role = Role::Source { plugin, producer, topics: None };
+        let of = |id: &str| transactional(&worker, &ConfigMap::new(), name, id, Duration::ZERO).unwrap();
+        let (mut producer, transactions) = match self.until {
+            None => (pipette::kafka::properties::producer(&worker, &ConfigMap::new(), name).unwrap(), None),
+            Some(until) => {
+                let stale = self.stale.iter().map(|id| of(id)).collect();
+                (of(&format!("lab-{name}-0")), Some(Transactions { until, stale }))
+            }
+        };
+        producer.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let role =
+            Role::Source { plugin, producer, transactions, offsets_topic: self.offsets_topic.clone(), topics: None };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
@@ -101,6 +158,13 @@ impl Stage {
         let topics = config["topics"].split(',').map(str::to_owned).collect();
         let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
         self.start(name, role, Settings::new(config, plugin.info.config))
+    }
+
+    fn letters(&self, name: &str) -> ClientProperties {
+        let worker = pairs(&[("bootstrap.servers", &self.bootstrap())]);
+        let mut properties = pipette::kafka::properties::dead_letters(&worker, &ConfigMap::new(), name).unwrap();
+        properties.extend(self.letters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        properties
     }
 
     pub(super) fn consumer(&self, name: &str) -> ClientProperties {
@@ -114,7 +178,19 @@ impl Stage {
 
     /// The source partitions of which an offset is stored.
     pub(super) fn stored(&self, name: &str) -> usize {
-        self.environment.io.block_on(self.environment.offsets.scan(name)).unwrap().len()
+        self.offsets(name).len()
+    }
+
+    fn offsets(&self, name: &str) -> Vec<(Partition, OffsetMap)> {
+        let store = self.environment.offsets.of(self.offsets_topic.as_deref()).unwrap();
+        self.environment.io.block_on(store.scan(name)).unwrap()
+    }
+
+    /// A number of the one offset that is stored.
+    pub(super) fn offset(&self, name: &str, member: &str) -> Option<i64> {
+        let stored = self.offsets(name);
+        assert!(stored.len() < 2, "{stored:?}");
+        stored.first()?.1.get(member)?.as_int()
     }
 
     /// What the group of a sink has committed.
@@ -131,7 +207,8 @@ impl Stage {
             converters: Converters { key: (&TEXT, bare()), value: self.value.clone(), header: (&HEADER, bare()) },
             transforms: self.transforms.clone(),
             errors: self.errors.clone(),
-            flush_interval: Duration::from_mins(1),
+            dead_letters: self.dead_letters.clone().map(|topic| DeadLetterSpec { topic, producer: self.letters(name) }),
+            flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
         };

@@ -77,7 +77,12 @@ pub fn envelope(bytes: &[u8]) {
 }
 
 /// Values that can be read but, in Java as here, not be written.
-const UNWRITTEN: [&str; 2] = ["Decimal value has mismatching scale", "Invalid Decimal schema: no scale parameter"];
+const UNWRITTEN: [&str; 3] = [
+    "Decimal value has mismatching scale",
+    "Invalid Decimal schema: no scale parameter",
+    // `true` read as required bytes is null.
+    "null value for field that is required and has no default value",
+];
 
 /// Header text of any kind is a value; numbers and booleans, alone or in lists and maps, come back as they were.
 pub fn header(bytes: &[u8]) {

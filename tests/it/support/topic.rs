@@ -4,15 +4,52 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::wait;
 
+/// A record as it lies in a topic. Texts, since tests write nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) key: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) headers: Vec<(String, Option<String>)>,
+    pub(crate) timestamp: Option<i64>,
+}
+
+impl Record {
+    fn of(message: &impl Message) -> Self {
+        let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        Self {
+            key: text(message.key()),
+            value: text(message.payload()),
+            headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+            timestamp: message.timestamp().to_millis(),
+        }
+    }
+
+    /// The last header of that name; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().rev().find(|(own, _)| own == name);
+        found.and_then(|(_, value)| value.as_deref()).unwrap_or_default()
+    }
+}
+
 /// Every value of the topic in offset order, partition after partition; a null value is an empty text.
 pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
+    records(bootstrap, topic).into_iter().map(|record| record.value.unwrap_or_default()).collect()
+}
+
+/// Every record of the topic in offset order, partition after partition.
+pub(crate) fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader-of-tests")
@@ -27,7 +64,7 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
     consumer.assign(&list).expect("an assignment");
 
     let mut missing: i64 = ends.values().sum();
-    let mut read: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    let mut read: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
     while missing > 0 {
         let message =
             wait::until("the next record", Duration::from_secs(30), || match consumer.poll(Duration::from_secs(1)) {
@@ -36,10 +73,92 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
                 None => Err(format!("{missing} records of {topic} still to come")),
             });
         missing -= 1;
-        let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        read.entry(message.partition()).or_default().push(value);
+        read.entry(message.partition()).or_default().push(Record::of(&message));
     }
     read.into_values().flatten().collect()
+}
+
+/// How much stands in the topic, open transactions and the marks of ended ones included.
+pub(crate) fn size(bootstrap: &str, topic: &str) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    ends(&consumer, topic).values().sum()
+}
+
+/// The same, zero as long as there is no such topic.
+pub(crate) fn size_if_any(bootstrap: &str, topic: &str) -> i64 {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
+    if metadata.topics().iter().any(|known| known.name() == topic) { size(bootstrap, topic) } else { 0 }
+}
+
+/// A record as it stands in a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) partition: i32,
+    pub(crate) key: String,
+    /// `None` is a tombstone.
+    pub(crate) value: Option<String>,
+}
+
+/// What a `read_committed` reader finds in the topic now, in offset order, partition after partition; nothing when
+/// there is no such topic. An open transaction hides what stands behind its beginning.
+pub(crate) fn committed(bootstrap: &str, topic: &str) -> Vec<Stored> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader-of-tests")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata of the topic");
+    let mut open: Vec<i32> =
+        metadata.topics()[0].partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+    let mut list = TopicPartitionList::new();
+    for partition in &open {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a position");
+    }
+    consumer.assign(&list).expect("an assignment");
+    let mut read: BTreeMap<i32, Vec<Stored>> = BTreeMap::new();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    wait::until("the end of the topic", Duration::from_secs(30), || {
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => read.entry(message.partition()).or_default().push(Stored {
+                    partition: message.partition(),
+                    key: text(message.key().unwrap_or_default()),
+                    value: message.payload().map(text),
+                }),
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
+                Some(Err(_)) => {}
+                None => return Err(format!("{open:?} have not ended")),
+            }
+        }
+        Ok(())
+    });
+    read.into_values().flatten().collect()
+}
+
+/// Makes a topic.
+pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+    made.expect("an answer")[0].as_ref().expect("the topic is made");
+}
+
+/// Writes a record.
+pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer");
+    let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
+    producer.send(record).expect("it is taken");
+    producer.flush(Duration::from_secs(30)).expect("it is delivered");
 }
 
 /// Records per partition: the topics of tests are neither compacted nor transactional, so every offset is a record.

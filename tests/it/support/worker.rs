@@ -93,9 +93,19 @@ offset.flush.interval.ms=200
 
     /// SIGTERM, as a service manager sends it; returns how the process ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} cannot be sent");
+    }
+
+    /// Waits for the process to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("a running worker");
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "SIGTERM cannot be sent");
         wait::until("the worker to stop", Duration::from_secs(30), || {
             child.try_wait().expect("the worker's state").ok_or_else(|| tail(&self.log, 20))
         })

@@ -37,7 +37,7 @@ const RANKS: &[(&str, u8)] = &[
     ("budget", 0),
     ("convert", 1),
     ("kafka", 1),
-    ("store", 1),
+    ("store", 2),
     ("plugins", 2),
     ("task", 3),
     ("herder", 4),

@@ -1,0 +1,266 @@
+//! A compacted topic as a table of bytes: made when it is missing, read to its end, written with every write awaited.
+//!
+//! `store/topic.rs` keeps source offsets in one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pipette_api::{ConnectError, ErrorKind, Result};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::producer::future_producer::{FutureProducer, FutureRecord, OwnedDeliveryResult};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
+
+use super::admin::{Admin, Made, NewTopics};
+use super::events::ClientEvents;
+use super::properties::ClientProperties;
+
+/// How long a write may take. What waits for it is a task between two polls, which is to stop within its grace.
+const WRITE: Duration = Duration::from_secs(3);
+/// How long a read may stand still.
+const READ: Duration = Duration::from_secs(10);
+/// Replicas of a topic when nobody says how many: Apache's default, as far as there are brokers.
+const MOST_REPLICAS: i32 = 3;
+/// What one look for the next record waits.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A compacted topic.
+pub struct CompactedTopic {
+    name: Arc<str>,
+    properties: ClientProperties,
+    how: NewTopics,
+    producer: FutureProducer<Events>,
+    reader: Arc<Mutex<Reader>>,
+}
+
+/// Where a row stands in the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The partition.
+    pub partition: i32,
+    /// The offset there.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+impl Place {
+    /// Of a record that was read or delivered.
+    pub(super) fn of(message: &impl Message) -> Self {
+        let timestamp = message.timestamp().to_millis().unwrap_or_default();
+        Self { partition: message.partition(), offset: message.offset(), timestamp }
+    }
+
+    /// Whether this was written later. Partitions have no common order but the clock.
+    pub fn is_newer_than(self, other: Self) -> bool {
+        if self.partition == other.partition { self.offset > other.offset } else { self.timestamp > other.timestamp }
+    }
+}
+
+/// A row as it is written: the key, and the value or a tombstone.
+pub type Row = (Vec<u8>, Option<Vec<u8>>);
+
+struct Events(ClientEvents);
+
+impl CompactedTopic {
+    /// A topic reached with these properties; `how` says how it is made. Nothing connects before the first call.
+    pub fn new(name: &str, properties: &ClientProperties, how: NewTopics) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.extend(properties.clone());
+        config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2");
+        config.set("linger.ms", "0").set("message.timeout.ms", WRITE.as_millis().to_string());
+        let refused =
+            |error| ConnectError::config(format!("Kafka refuses the settings of the client of topic {name}: {error}"));
+        let producer = config.create_with_context(Events(ClientEvents::new(properties))).map_err(refused)?;
+        let reader = Reader { consumer: None, next: BTreeMap::new() };
+        let reader = Arc::new(Mutex::new(reader));
+        Ok(Self { name: name.into(), properties: properties.clone(), how, producer, reader })
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Makes the topic unless it is there. One that is there has to be compacted: anything else would forget rows by time.
+    pub async fn ensure(&self, keys: &str) -> Result<()> {
+        let admin = Admin::new(&self.properties)?;
+        match admin.topic_setting(&self.name, "cleanup.policy").await? {
+            None => self.make(&admin, keys).await,
+            Some(policy) if policy.trim() == "compact" => Ok(()),
+            Some(policy) => Err(ConnectError::config(format!(
+                "Topic {} has cleanup.policy={policy}, and the offsets in it would be forgotten; it must be exactly \
+                 `compact`. Change it: kafka-configs --alter --topic {} --add-config cleanup.policy=compact",
+                self.name, self.name
+            ))),
+        }
+    }
+
+    async fn make(&self, admin: &Admin, keys: &str) -> Result<()> {
+        let mut how = self.how.clone();
+        let as_many_as_brokers = how.replication_factor == 0;
+        if as_many_as_brokers {
+            how.replication_factor = MOST_REPLICAS;
+        }
+        loop {
+            match admin.create_topic(&self.name, &how, keys).await {
+                Err(error) if error.kind() == ErrorKind::Config && as_many_as_brokers && how.replication_factor > 1 => {
+                    how.replication_factor -= 1;
+                }
+                Err(error) => return Err(error),
+                Ok(Made::Existed) => return Ok(()),
+                Ok(Made::Created) => break,
+            }
+        }
+        let (partitions, replicas) = (how.partitions, how.replication_factor);
+        tracing::info!(topic = &*self.name, partitions, replicas, "Offsets topic created");
+        Ok(())
+    }
+
+    /// Shows every row between where the last read ended and the present end of the topic, in the order of each
+    /// partition. What transactions have not committed is left out.
+    pub async fn read(&self, mut each: impl FnMut(Place, &[u8], Option<&[u8]>) + Send + 'static) -> Result<()> {
+        let (reader, name, properties) = (Arc::clone(&self.reader), Arc::clone(&self.name), self.properties.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.read(&name, &properties, &mut each)
+        });
+        let read = reading.await;
+        read.unwrap_or_else(|error| Err(ConnectError::fatal("Reading a topic was cut short").because(error)))
+    }
+
+    /// Writes the rows; answers where each stands. All are acknowledged by every replica in sync when it returns.
+    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Send) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        let mut under_way = VecDeque::new();
+        for (key, value) in rows {
+            loop {
+                let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.name).key(key);
+                record.payload = value.as_deref();
+                match self.producer.send_result(record) {
+                    Ok(delivery) => {
+                        under_way.push_back(delivery);
+                        break;
+                    }
+                    Err((error, _)) => match under_way.pop_front() {
+                        Some(first) if is_full(&error) => places.push(self.place(first.await)?),
+                        _ => return Err(self.unwritten(&error)),
+                    },
+                }
+            }
+        }
+        for delivery in under_way {
+            places.push(self.place(delivery.await)?);
+        }
+        Ok(places)
+    }
+
+    fn place<E>(&self, answer: std::result::Result<OwnedDeliveryResult, E>) -> Result<Place> {
+        match answer {
+            Ok(Ok(delivery)) => Ok(Place {
+                partition: delivery.partition,
+                offset: delivery.offset,
+                timestamp: delivery.timestamp.to_millis().unwrap_or_default(),
+            }),
+            Ok(Err((error, _))) => Err(self.unwritten(&error)),
+            Err(_) => Err(self.unwritten(&KafkaError::Canceled)),
+        }
+    }
+
+    fn unwritten(&self, error: &KafkaError) -> ConnectError {
+        ConnectError::retriable(format!("Kafka did not take a row of topic {}: {error}", self.name))
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
+}
+
+/// Is shown a row: its place, key and value.
+type Shown<'a> = &'a mut dyn FnMut(Place, &[u8], Option<&[u8]>);
+
+/// Reads on from where it was.
+struct Reader {
+    consumer: Option<BaseConsumer<Events>>,
+    next: BTreeMap<i32, i64>,
+}
+
+impl Reader {
+    fn read(&mut self, name: &str, properties: &ClientProperties, each: Shown<'_>) -> Result<()> {
+        let unread = |error: &dyn std::fmt::Display| {
+            ConnectError::retriable(format!("Topic {name} cannot be read to its end: {error}"))
+        };
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => consumer(properties).map_err(|error| unread(&error))?,
+        };
+        let consumer = self.consumer.insert(consumer);
+        let mut moved = Instant::now();
+        let mut open = partitions(consumer, name).map_err(|error| unread(&error))?;
+        // A topic that was just made is not known to every broker at once.
+        while open.is_empty() {
+            if moved.elapsed() > READ {
+                return Err(unread(&"it has no partitions"));
+            }
+            drop(consumer.poll(LOOK));
+            open = partitions(consumer, name).map_err(|error| unread(&error))?;
+        }
+        let mut list = TopicPartitionList::with_capacity(open.len());
+        for partition in &open {
+            let from = self.next.get(partition).map_or(Offset::Beginning, |next| Offset::Offset(*next));
+            let _ = list.add_partition(name, *partition).set_offset(from);
+        }
+        consumer.assign(&list).map_err(|error| unread(&error))?;
+        while !open.is_empty() {
+            match consumer.poll(LOOK) {
+                Some(Ok(message)) => {
+                    self.next.insert(message.partition(), message.offset() + 1);
+                    let place = Place::of(&message);
+                    each(place, message.key().unwrap_or_default(), message.payload());
+                    moved = Instant::now();
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+                Some(Err(error)) if moved.elapsed() > READ => return Err(unread(&error)),
+                None if moved.elapsed() > READ => return Err(unread(&"no answer")),
+                Some(Err(_)) | None => {}
+            }
+        }
+        consumer.unassign().map_err(|error| unread(&error))
+    }
+}
+
+fn partitions(consumer: &BaseConsumer<Events>, name: &str) -> std::result::Result<BTreeSet<i32>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(name), READ)?;
+    Ok(metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect())
+}
+
+fn consumer(properties: &ClientProperties) -> std::result::Result<BaseConsumer<Events>, KafkaError> {
+    let mut config = ClientConfig::new();
+    config.extend(properties.clone());
+    // librdkafka wants a group for its queue; none is joined and nothing is committed to it.
+    config.set("group.id", properties.get("client.id").map_or("offsets", String::as_str));
+    config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    // The end of a partition is told by an empty answer, which the broker holds back for so long.
+    config.set("fetch.wait.max.ms", "10");
+    config.create_with_context(Events(ClientEvents::new(properties)))
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        ClientEvents::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is what a reader asked to be told.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.0.error(&error, reason);
+        }
+    }
+}
+
+impl ConsumerContext for Events {}

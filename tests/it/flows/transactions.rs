@@ -43,6 +43,7 @@ fn wait_for_size(bootstrap: &str, topic: &str, size: i64) {
     });
 }
 
+/// Whichever start commits: the first may see the stop and commit before it is given up, or be fenced in time.
 #[test]
 fn a_task_that_was_left_to_itself_in_mid_transaction_leaves_no_line_twice_and_none_out() {
     let mut stage = Stage::exactly_once(LONG);

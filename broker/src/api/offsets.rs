@@ -55,6 +55,14 @@ pub(super) struct Asked {
     pub metadata: Option<StrBytes>,
 }
 
+/// What a request for commits comes to.
+pub(super) struct Judged {
+    /// Topic, partition and offset of what can be committed.
+    pub accepted: Vec<(String, i32, Committed)>,
+    /// The code of each partition asked for, zero for what can be committed.
+    pub codes: Vec<(TopicName, Vec<(i32, i16)>)>,
+}
+
 impl Node {
     pub(super) fn commit_offsets(&mut self, request: OffsetCommitRequest) -> OffsetCommitResponse {
         let committer = Committer {
@@ -65,21 +73,14 @@ impl Node {
             needs_membership: true,
         };
         let membership = self.may_commit(&committer);
-        let mut accepted = Vec::new();
-        let mut topics = Vec::new();
-        for topic in request.topics {
-            let mut partitions = Vec::new();
-            for partition in topic.partitions {
-                let index = partition.partition_index;
+        let asked = request.topics.into_iter().map(|topic| {
+            let asked = topic.partitions.into_iter().map(|partition| {
                 let asked = Asked { offset: partition.committed_offset, metadata: partition.committed_metadata };
-                let result = membership.and_then(|()| self.check_commit(&topic.name, index, asked));
-                if let Ok(at) = &result {
-                    accepted.push((topic.name.to_string(), index, at.clone()));
-                }
-                partitions.push((index, code(result.map(|_| ()))));
-            }
-            topics.push((topic.name, partitions));
-        }
+                (partition.partition_index, asked)
+            });
+            (topic.name, asked)
+        });
+        let Judged { accepted, codes } = self.judge_commits(membership, asked);
         let stored = if accepted.is_empty() {
             Ok(())
         } else {
@@ -95,7 +96,7 @@ impl Node {
             let partitions = partitions.into_iter().map(partition).collect();
             OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions)
         };
-        OffsetCommitResponse::default().with_topics(topics.into_iter().map(answer).collect())
+        OffsetCommitResponse::default().with_topics(codes.into_iter().map(answer).collect())
     }
 
     /// Members commit for their round; whoever is no member only while the group is empty.
@@ -119,7 +120,27 @@ impl Node {
         }
     }
 
-    pub(super) fn check_commit(&self, topic: &str, partition: i32, asked: Asked) -> Result<Committed, ResponseError> {
+    /// Looks at each offset of a request, of whichever kind.
+    pub(super) fn judge_commits(
+        &self,
+        membership: Result<(), ResponseError>,
+        topics: impl Iterator<Item = (TopicName, impl Iterator<Item = (i32, Asked)>)>,
+    ) -> Judged {
+        let mut accepted = Vec::new();
+        let mut judge = |name: &TopicName, index, asked| {
+            let result = membership.and_then(|()| self.check_commit(name, index, asked));
+            let result = result.map(|at| accepted.push((name.to_string(), index, at)));
+            (index, code(result))
+        };
+        let judged = topics.map(|(name, partitions)| {
+            let partitions = partitions.map(|(index, asked)| judge(&name, index, asked)).collect();
+            (name, partitions)
+        });
+        let codes = judged.collect();
+        Judged { accepted, codes }
+    }
+
+    fn check_commit(&self, topic: &str, partition: i32, asked: Asked) -> Result<Committed, ResponseError> {
         self.log(topic, partition)?;
         let metadata = asked.metadata.map(|metadata| metadata.to_string()).unwrap_or_default();
         if metadata.len() > MAX_METADATA {

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
     InitProducerIdResponse, ProducerId, TopicName,
 };
 
-use super::offsets::{Asked, Committer};
+use super::offsets::{Asked, Committer, Judged};
 use super::{Call, code};
 use crate::node::Node;
 use crate::storage::marker::Outcome;
@@ -138,23 +138,17 @@ impl Node {
             needs_membership: false,
         };
         let membership = self.may_commit(&committer);
-        let mut accepted = Vec::new();
-        let mut topics = Vec::new();
-        for topic in request.topics {
-            let mut partitions = Vec::new();
-            for partition in topic.partitions {
-                let index = partition.partition_index;
+        let asked = request.topics.into_iter().map(|topic| {
+            let asked = topic.partitions.into_iter().map(|partition| {
                 let asked = Asked { offset: partition.committed_offset, metadata: partition.committed_metadata };
-                let result = membership.and_then(|()| self.check_commit(&topic.name, index, asked));
-                partitions.push((index, code(result.as_ref().map(|_| ()).map_err(|error| *error))));
-                if let Ok(at) = result {
-                    accepted.push((request.group_id.to_string(), topic.name.to_string(), index, at));
-                }
-            }
-            topics.push((topic.name, partitions));
-        }
+                (partition.partition_index, asked)
+            });
+            (topic.name, asked)
+        });
+        let Judged { accepted, codes } = self.judge_commits(membership, asked);
+        let accepted = accepted.into_iter().map(|(topic, index, at)| (request.group_id.to_string(), topic, index, at));
         let who = identity(request.producer_id, request.producer_epoch);
-        let held = self.hold_offsets(&request.transactional_id, who, accepted);
+        let held = self.hold_offsets(&request.transactional_id, who, accepted.collect());
         // In this answer not all clients know the newer code, whatever the version.
         let refused = code(held.map_err(by_epoch));
         let answer = |(name, partitions): (TopicName, Vec<(i32, i16)>)| {
@@ -165,7 +159,7 @@ impl Node {
             let partitions = partitions.into_iter().map(partition).collect();
             TxnOffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions)
         };
-        TxnOffsetCommitResponse::default().with_topics(topics.into_iter().map(answer).collect())
+        TxnOffsetCommitResponse::default().with_topics(codes.into_iter().map(answer).collect())
     }
 
     /// Decides; the caller then waits until `is_ending` says no.

@@ -37,17 +37,23 @@ fn post_lines(worker: &Worker, name: &str, file: &Path) {
     assert_eq!(worker.rest().send("POST", "/connectors", Some(&body)).expect("an answer").status, 201);
 }
 
+/// A worker whose connector `src` has read two lines of the file.
+fn after_two_lines(folder: &Path, bootstrap: &str, file: &Path) -> Worker {
+    let mut worker = Worker::prepare(folder, bootstrap, &DISTRIBUTED);
+    fs::write(file, "one\ntwo\n").expect("a file");
+    worker.start();
+    post_lines(&worker, "src", file);
+    wait_for_offset(&worker, "src", 8);
+    worker
+}
+
 #[test]
 fn offsets_stand_in_the_topic_as_apaches_worker_writes_them_and_outlive_the_state_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker(folder.path());
     let bootstrap = broker.address().to_string();
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, &DISTRIBUTED);
     let file = folder.path().join("in.txt");
-    fs::write(&file, "one\ntwo\n").expect("a file");
-    worker.start();
-    post_lines(&worker, "src", &file);
-    wait_for_offset(&worker, "src", 8);
+    let mut worker = after_two_lines(folder.path(), &bootstrap, &file);
     let key = format!(r#"["src",{{"filename":"{}"}}]"#, file.display());
     let stored = topic::committed(&bootstrap, "connect-offsets");
     assert_eq!((stored[0].key.as_str(), stored[0].value.as_deref()), (key.as_str(), Some(r#"{"position":8}"#)));
@@ -91,12 +97,8 @@ fn a_connector_that_gets_a_topic_of_its_own_goes_on_from_the_workers() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker(folder.path());
     let bootstrap = broker.address().to_string();
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, &DISTRIBUTED);
     let file = folder.path().join("in.txt");
-    fs::write(&file, "one\ntwo\n").expect("a file");
-    worker.start();
-    post_lines(&worker, "src", &file);
-    wait_for_offset(&worker, "src", 8);
+    let mut worker = after_two_lines(folder.path(), &bootstrap, &file);
 
     assert_eq!(worker.rest().put("/connectors/src/stop", &json!(null)).expect("an answer").status, 204);
     wait::until("the task's end", PATIENCE, || {

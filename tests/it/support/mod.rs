@@ -8,6 +8,7 @@ pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod rest;
+pub(crate) mod resume;
 pub(crate) mod topic;
 pub(crate) mod wait;
 pub(crate) mod wire;

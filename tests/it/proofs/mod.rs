@@ -1,0 +1,12 @@
+//! The long proofs: what takes minutes to say with certainty, and a shortened form of each that `./test` runs.
+//!
+//! A long form is one command, which goes on where it stopped and leaves its figures in `docs/proofs/NAME.md`:
+//!
+//! `cargo test --profile perf -p pipette --test it -- proofs::kills --ignored --nocapture`
+//!
+//! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
+
+mod frame;
+mod machine;
+mod poison;
+mod tally;

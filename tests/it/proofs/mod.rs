@@ -6,7 +6,12 @@
 //!
 //! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
 
+mod edge;
 mod frame;
+mod latency;
 mod machine;
+mod network;
 mod poison;
+mod site;
+mod soak;
 mod tally;

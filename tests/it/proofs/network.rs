@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Without a fault, between two of them.
-const CALM: Duration = Duration::from_secs(2);
+const CALM: Duration = Duration::from_secs(1);
 /// Rows that may be under way, on a machine that does other things: of the last two seconds.
 const FRESH: usize = 4_000;
 /// From the end of a fault until all other rows have arrived.
@@ -113,7 +113,7 @@ fn play(round: &mut Round, lengths: std::ops::Range<u64>) -> Tally {
         match told {
             Some(told) => tally.most("ms until the status told", millis(told)),
             None if STATUS_TELLS && trouble.silences() => {
-                complaints.push(format!("the status said nothing of {trouble} of {length:?}"))
+                complaints.push(format!("the status said nothing of {trouble} of {length:?}"));
             }
             None => {}
         }

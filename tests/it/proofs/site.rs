@@ -52,15 +52,15 @@ impl Site {
     }
 
     pub(super) fn create_source(&self) {
-        self.create(SOURCE, json!({"connector.class": "FileStreamSource", "file": self.input, "topic": TOPIC}));
+        self.create(SOURCE, &json!({"connector.class": "FileStreamSource", "file": self.input, "topic": TOPIC}));
     }
 
     pub(super) fn create_sink(&self) {
-        self.create(SINK, json!({"connector.class": "FileStreamSink", "file": self.output, "topics": TOPIC}));
+        self.create(SINK, &json!({"connector.class": "FileStreamSink", "file": self.output, "topics": TOPIC}));
     }
 
-    pub(super) fn create(&self, name: &str, config: Value) {
-        let answer = self.worker.rest().put(&format!("/connectors/{name}/config"), &config).expect("REST answers");
+    pub(super) fn create(&self, name: &str, config: &Value) {
+        let answer = self.worker.rest().put(&format!("/connectors/{name}/config"), config).expect("REST answers");
         assert_eq!(answer.status, 201, "{name}: {}", answer.body);
     }
 

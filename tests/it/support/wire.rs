@@ -206,7 +206,7 @@ mod tests {
         let (mut near, mut far) = connected(&listener, port);
         wire.set(Fault::Slow);
         let began = std::time::Instant::now();
-        passes(&mut near, &mut far, &[b'x'; 100_000]);
+        passes(&mut near, &mut far, &vec![b'x'; 100_000]);
         assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
     }
 

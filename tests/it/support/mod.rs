@@ -5,6 +5,7 @@
 pub(crate) mod death;
 pub(crate) mod dice;
 pub(crate) mod feeder;
+pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
@@ -12,6 +13,7 @@ pub(crate) mod rest;
 pub(crate) mod resume;
 pub(crate) mod topic;
 pub(crate) mod wait;
+pub(crate) mod wire;
 pub(crate) mod worker;
 
 use std::net::TcpListener;

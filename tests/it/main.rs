@@ -22,6 +22,7 @@ mod java_compare;
 mod offsets_topic;
 mod on_apache_kafka;
 mod quickstart;
+mod replay;
 mod rest;
 mod restart;
 mod support;

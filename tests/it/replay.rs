@@ -156,7 +156,7 @@ fn letters_of_others_are_left_out_and_times_choose() {
         report if report["state"] == "RUNNING" => Err(report.to_string()),
         report => Ok(report),
     });
-    assert_eq!(report["letters"][0]["reason"], "it is a letter of connector out");
+    assert_eq!(report["letters"][0]["reason"], "it is a letter of connector out", "{report}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use pipette_api::{ConnectError, Context, RawRecord, Result, SinkRecord, Verdict, Wish};
 
@@ -29,6 +30,8 @@ use crate::metrics::meters::ErrorMeters;
 
 /// Letters between two flushes.
 const ROUND: usize = 100;
+/// How long letters that failed again may take to be in Kafka.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// Everything a replay runs with.
 pub struct Replay {
@@ -221,24 +224,21 @@ impl Hand {
             records.push(record);
         }
         let kept = match &flushed {
-            Ok(_) => self.keep(replay, &lines, &records, &next).await,
+            Ok(_) => self.keep(&lines, &records, &next).await,
             Err(_) => Ok(()),
         };
+        let settled = flushed.map(drop).and(kept);
         let mut report = replay.report.lock();
         report.lines.append(&mut lines);
-        report.next.extend(next);
+        if settled.is_ok() {
+            report.next.extend(next);
+        }
         drop(report);
-        flushed.map(drop).and(kept)
+        settled
     }
 
     /// What failed again is in the topic anew before the letters are passed.
-    async fn keep(
-        &mut self,
-        replay: &Replay,
-        lines: &[Line],
-        records: &[Option<RawRecord>],
-        next: &BTreeMap<i32, i64>,
-    ) -> Result<()> {
+    async fn keep(&mut self, lines: &[Line], records: &[Option<RawRecord>], next: &BTreeMap<i32, i64>) -> Result<()> {
         let Some(anew) = self.anew.as_mut().filter(|_| !next.is_empty()) else { return Ok(()) };
         for ((line, record), number) in lines.iter().zip(records).zip(0..) {
             if let (Outcome::Failed(Refusal { stage, class, error }), Some(record)) = (&line.outcome, record)
@@ -247,7 +247,7 @@ impl Hand {
                 return Ok(());
             }
         }
-        anew.settle(replay.spec.flush_timeout).await;
+        anew.settle(KEPT).await;
         if let Some(refused) = anew.take().failed.into_iter().next() {
             return Err(refused.error);
         }

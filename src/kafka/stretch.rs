@@ -96,21 +96,24 @@ impl Stretch {
                 from.add_partition_offset(&self.topic, element.partition(), at).map_err(away)?;
             }
         }
-        self.consumer.assign(&from).map_err(away)?;
+        // Before anything is fetched: what has come into the client's own queue would be missed.
         for partition in self.open.keys() {
             let tp = TopicPartition::new(self.topic.as_str(), *partition);
             if !self.queue.gather(self.consumer.client().native_ptr(), &tp) {
                 return Err(unread(&self.topic, &KafkaError::Subscription(tp.to_string())));
             }
         }
-        Ok(())
+        self.consumer.assign(&from).map_err(away)
     }
 
     /// The next record; `None` at the end. Kafka that is silent for too long is a retriable error.
     pub fn next(&mut self) -> Result<Option<RawRecord>> {
         let began = Instant::now();
         while self.ready.is_empty() && !self.open.is_empty() {
-            let mut trouble = self.consumer.poll(Duration::ZERO).and_then(std::result::Result::err);
+            let mut trouble = match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(_)) => return Err(unread(&self.topic, &"a record came past the queue")),
+                polled => polled.and_then(std::result::Result::err),
+            };
             self.queue.take(&mut self.fetched, AT_ONCE, LOOK);
             for message in self.fetched.iter() {
                 match message.error() {

@@ -9,7 +9,7 @@ mod model;
 mod plugins;
 mod replay;
 mod request;
-mod route;
+pub(crate) mod route;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};

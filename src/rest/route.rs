@@ -118,7 +118,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// A name as a path segment that comes back to the same name.
-pub(super) fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     name.bytes().fold(String::new(), |mut path, byte| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte);
         if plain {

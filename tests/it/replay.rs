@@ -115,6 +115,11 @@ fn letters_come_back_once_the_cause_is_mended_and_only_once() {
     let again = scene.replay(r#"{"from": 1, "to": 2}"#);
     assert_eq!((counts(&again), scene.lines().len()), (json!([0, 1, 0, 0, "DONE"]), 6), "asked for by its offset");
     assert_eq!(topic::size(&scene.bootstrap(), "dead"), 3);
+    let (url, program) = (format!("http://{}", scene.bed.address), env!("CARGO_BIN_EXE_pipette"));
+    let command = ["dlq", "replay", "out", "--dry-run", "--from", "1", "--max", "1", "--url", &url];
+    let said = std::process::Command::new(program).args(command).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.ends_with("dead: 1 ready, 0 replayed, 0 filtered, 0 skipped, 0 failed\n"), "{said:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Dates as Java's default calendar counts them: Julian before 1582-10-15, Gregorian from then on. UTC only.
 
 /// Milliseconds of a day.
-pub(super) const DAY_MILLIS: i64 = 86_400_000;
+pub(crate) const DAY_MILLIS: i64 = 86_400_000;
 
 /// The day of the change, 1582-10-15, counted from 1970.
 const CHANGE: i64 = -141_427;
@@ -57,7 +57,7 @@ impl Moment {
 }
 
 /// The days since 1970 of a date; month and day may lie outside of their range and roll over.
-pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     // A year before the change makes a Julian date, wherever it rolls to.
     let julian = year < 1582;
     let (year, month) = (year + (month - 1).div_euclid(12), (month - 1).rem_euclid(12) + 1);

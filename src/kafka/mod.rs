@@ -1,7 +1,7 @@
 //! Everything that knows librdkafka; the rest of the worker sees bytes, numbers and closed enums.
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `admin.rs` by topics and REST, `compacted.rs` by the
-//! offset store, `properties.rs` turns
+//! offset store, `stretch.rs` by the replay of dead letters, `properties.rs` turns
 //! Java's client keys into librdkafka's, `pattern.rs` its
 //! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
@@ -15,5 +15,6 @@ mod batch;
 mod conversation;
 mod events;
 pub mod pattern;
+pub mod stretch;
 mod sys;
 pub mod transactions;

@@ -1,7 +1,8 @@
 //! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
 //!
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
-//! what happens to a bad record, `transaction.rs` for exactly-once.
+//! what happens to a bad record, `transaction.rs` for exactly-once,
+//! `replay/` for dead letters on their way back.
 
 pub mod chain;
 pub mod codec;
@@ -16,6 +17,7 @@ pub mod payload;
 pub mod pieces;
 pub mod progress;
 pub mod raw_input;
+pub mod replay;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -27,7 +27,7 @@ use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
-const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
+pub(super) const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 
 /// Everything a sink task runs with.
 pub struct SinkLoop {
@@ -418,7 +418,7 @@ impl SinkLoop {
     }
 }
 
-async fn send_letter(
+pub(super) async fn send_letter(
     dead_letters: &mut DeadLetters,
     origin: &RawRecord,
     blame: &Blame<'_>,

@@ -137,7 +137,7 @@ fn run(spec: TaskSpec, signal: Signal, environment: TaskEnvironment, reporter: &
     runtime.shutdown_background();
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

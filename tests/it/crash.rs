@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use pipette_kit::Dice;
 use serde_json::json;
 
 use crate::checker::Handed;
-use crate::support::dice::Dice;
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;
 use crate::support::worker::Worker;

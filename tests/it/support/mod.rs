@@ -2,7 +2,6 @@
 //!
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
-pub(crate) mod dice;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;

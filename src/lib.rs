@@ -18,3 +18,6 @@ pub mod kafka;
 pub mod store;
 pub mod metrics;
 pub mod telemetry;
+#[cfg(test)]
+#[path = "tests/sim/mod.rs"]
+mod sim;

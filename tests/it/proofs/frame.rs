@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::machine::circumstances;
 use super::tally::Tally;
-use crate::support::dice::Dice;
+use pipette_kit::Dice;
 use crate::support::figures;
 use crate::support::resume::Resume;
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, row};
-use crate::support::dice::Dice;
+use pipette_kit::Dice;
 use crate::support::kafka::ApacheKafka;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};

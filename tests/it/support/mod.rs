@@ -3,7 +3,6 @@
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
 pub(crate) mod death;
-pub(crate) mod dice;
 pub(crate) mod feeder;
 pub(crate) mod feed;
 pub(crate) mod figures;

@@ -9,6 +9,7 @@ pub mod handle;
 mod instance;
 mod lifecycle;
 mod meters;
+pub mod restarts;
 mod spec;
 pub mod state;
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod instance;
 mod lifecycle;
 mod meters;
 mod replays;
+pub mod restarts;
 mod spec;
 pub mod state;
 #[cfg(test)]

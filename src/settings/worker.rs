@@ -74,6 +74,12 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
     "The client settings the policy `Allowlist` lets connectors override.",
 )
 .default("");
+static STRICT: Key<bool> = Key::new(
+    "compat.strict",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
+     members.",
+)
+.default("false");
 static EXTENSIONS: Key<Vec<String>> =
     Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
         .default("")
@@ -119,6 +125,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &MEMORY.info,
     &OVERRIDES.info,
     &ALLOWED_OVERRIDES.info,
+    &STRICT.info,
     &EXTENSIONS.info,
     &PLUGIN_PATH.info,
 ]);
@@ -168,6 +175,8 @@ pub struct WorkerConfig {
     pub topic_creation: bool,
     /// Which client settings connectors may override.
     pub overrides: Overrides,
+    /// `compat.strict`.
+    pub strict: bool,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
 }
@@ -218,6 +227,7 @@ impl WorkerConfig {
             offsets_topic: OffsetsTopic::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
+            strict: settings.get(&STRICT)?,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
         })

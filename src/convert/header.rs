@@ -121,7 +121,7 @@ fn date_text(millis: i64) -> String {
     } else if millis % DAY_MILLIS == 0 {
         moment.iso_date()
     } else {
-        format!("{}T{}", moment.iso_date(), moment.iso_time())
+        moment.iso()
     }
 }
 

@@ -6,7 +6,7 @@
 //! `json.rs` with its folder, `header.rs` with its folder.
 
 mod bytes;
-mod calendar;
+pub mod calendar;
 mod charset;
 mod header;
 mod java;

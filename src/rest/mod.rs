@@ -1,7 +1,7 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs` or
-//! `plugins.rs` from the herder, and written in the shapes of `model.rs`; `error.rs` is the one form of failure.
+//! `plugins.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`; `error.rs` is the one form of failure.
 
 mod connectors;
 mod error;
@@ -9,6 +9,7 @@ mod model;
 mod plugins;
 mod request;
 mod route;
+mod status;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,8 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
-//! `plugins.rs` or `replay.rs` from the herder, and written in the shapes of `model.rs`; `error.rs` is the one form of failure.
+//! `plugins.rs` or `replay.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`; `error.rs` is the
+//! one form of failure.
 
 mod connectors;
 mod error;
@@ -10,6 +11,7 @@ mod plugins;
 mod replay;
 mod request;
 pub(crate) mod route;
+mod status;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};

@@ -41,6 +41,12 @@ static GRACE: Key<Duration> = Key::new(
      nothing more.",
 )
 .default("5000");
+static HUNG_AFTER: Key<Duration> = Key::new(
+    "task.hung.after.ms",
+    "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
+     milliseconds.",
+)
+.default("60000");
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -121,6 +127,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
     &GRACE.info,
+    &HUNG_AFTER.info,
     &TOPIC_CREATION.info,
     &MEMORY.info,
     &OVERRIDES.info,
@@ -165,6 +172,8 @@ pub struct WorkerConfig {
     pub flush_timeout: Duration,
     /// `task.shutdown.graceful.timeout.ms`.
     pub grace: Duration,
+    /// `task.hung.after.ms`.
+    pub hung_after: Duration,
     /// `state.dir`.
     pub state_dir: PathBuf,
     /// `offset.storage.file.filename`.
@@ -222,6 +231,7 @@ impl WorkerConfig {
             flush_interval: settings.get(&FLUSH_INTERVAL)?,
             flush_timeout: settings.get(&FLUSH_TIMEOUT)?,
             grace: settings.get(&GRACE)?,
+            hung_after: settings.get(&HUNG_AFTER)?,
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,

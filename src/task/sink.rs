@@ -21,6 +21,7 @@ use super::patience;
 use super::payload;
 use super::pieces::Pieces;
 use super::progress::Progress;
+use super::pulse::{Call, Pulse};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
@@ -59,21 +60,25 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Batches that came while an earlier one was put again and again.
     pub backlog: VecDeque<Vec<RawRecord>>,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
 }
 
 impl SinkLoop {
     /// Runs until stopped or failed. What was put is flushed and committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SinkTask>, context: SinkContext) -> Result<(), Failure> {
-        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
+        let pulse = Arc::clone(&self.pulse);
+        let start = async || pulse.during(Call::Start, task.start(context.clone())).await;
+        if !patience::started(&self.signal, &self.reporter, start).await? {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.serve(&mut *task).await;
         let owned = self.progress.owned();
         let (safe, judged) = self.flush(&mut *task, |_| true).await;
-        let closed = if owned.is_empty() { Ok(()) } else { task.close(&owned).await };
+        let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
 
@@ -134,20 +139,24 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
-                let seeks = task.open(&assigned).await.map_err(|error| Failure::new("open", error))?;
+                let seeks = self
+                    .pulse
+                    .during(Call::Open, task.open(&assigned))
+                    .await
+                    .map_err(|error| Failure::new("open", error))?;
                 self.tell(ConsumerCommand::Opened(seeks));
                 Ok(Vec::new())
             }
             ConsumerEvent::Revoked(gone) => {
                 let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
-                let closed = task.close(&gone).await;
+                let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
                 self.tell(ConsumerCommand::Closed(safe));
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
-                task.close(&gone).await.map_err(close_failed).map(|()| gone)
+                self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
             ConsumerEvent::Records(_) => unreachable!("records are no rebalance"),
@@ -197,7 +206,7 @@ impl SinkLoop {
                 break;
             }
             let began = Instant::now();
-            let put = task.put(Arc::clone(&pieces.batch)).await;
+            let put = self.pulse.during(Call::Put, task.put(Arc::clone(&pieces.batch))).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
                 Ok(()) => taken += pieces.batch.records.len(),
@@ -298,7 +307,7 @@ impl SinkLoop {
         if self.signal.is_given_up() {
             return (Offsets::new(), Ok(()));
         }
-        let flushed = if upto.is_empty() { Ok(upto) } else { task.flush(&upto).await };
+        let flushed = if upto.is_empty() { Ok(upto) } else { self.pulse.during(Call::Flush, task.flush(&upto)).await };
         let judged = self.judge_reports().await;
         let judged = judged.and(self.settle_dead_letters().await);
         let safe = match flushed {

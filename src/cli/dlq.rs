@@ -18,7 +18,10 @@ pub(super) fn command() -> Command {
     let replay = Command::new("replay")
         .about("Put dead letters of a sink back through its converters, its chain and the sink")
         .arg(Arg::new("CONNECTOR").required(true).help("The connector"))
-        .arg(text("from", "First letter: an offset in the dead letter topic, or a time [default: behind the last replay]"))
+        .arg(text(
+            "from",
+            "First letter: an offset in the dead letter topic, or a time [default: behind the last replay]",
+        ))
         .arg(text("to", "First letter left out: an offset or a time [default: the end of the topic]"))
         .arg(text("max", "Letters at most [default: 1000]").value_parser(value_parser!(u64)))
         .arg(text("dry-run", "Only say what would become of them").action(ArgAction::SetTrue))

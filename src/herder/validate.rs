@@ -114,7 +114,7 @@ impl Sheet<'_> {
         if misfit.is_some() {
             rows.truncate(connector::COMMON.keys().len());
         }
-        rows.extend(self.dead_letter_rows().into_iter().filter(|_| misfit.is_none()));
+        rows.extend(self.added_rows().into_iter().filter(|_| misfit.is_none()));
         for mut row in rows {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
@@ -139,13 +139,18 @@ impl Sheet<'_> {
         Ok(fits)
     }
 
-    /// A source's dead letters are our addition: Java's worker lists no such keys, so they show only where they are used.
-    fn dead_letter_rows(&self) -> Vec<Row> {
-        let keys = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
-        let used = matches!(self.plugin, ConnectorPlugin::Source(_))
-            && keys.iter().any(|key| self.config.contains_key(key.name));
-        if used {
-            keys.into_iter().zip(6..).map(|(key, order)| Row { order, ..Row::new(*key) }).collect()
+    /// Keys that Java's worker does not have, such as those of a source's dead letters: they show only where they are
+    /// used.
+    fn added_rows(&self) -> Vec<Row> {
+        let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
+        let keys = match self.plugin {
+            ConnectorPlugin::Source(_) => letters.as_slice(),
+            ConnectorPlugin::Sink(_) => dead_letters::SINK_ADDED.keys(),
+        };
+        if keys.iter().any(|key| self.config.contains_key(key.name)) {
+            // Behind those that every connector of its kind has under this heading.
+            let first = if matches!(self.plugin, ConnectorPlugin::Source(_)) { 6 } else { 9 };
+            keys.iter().zip(first..).map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
         } else {
             Vec::new()
         }

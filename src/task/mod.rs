@@ -17,6 +17,7 @@ pub mod payload;
 pub mod pieces;
 pub mod progress;
 pub mod raw_input;
+pub mod refusals;
 pub mod replay;
 pub mod report;
 pub mod sink;

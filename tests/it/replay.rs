@@ -119,7 +119,10 @@ fn letters_come_back_once_the_cause_is_mended_and_only_once() {
     let command = ["dlq", "replay", "out", "--dry-run", "--from", "1", "--max", "1", "--url", &url];
     let said = std::process::Command::new(program).args(command).output().unwrap();
     let text = String::from_utf8_lossy(&said.stdout);
-    assert!(said.status.success() && text.ends_with("dead: 1 ready, 0 replayed, 0 filtered, 0 skipped, 0 failed\n"), "{said:?}");
+    assert!(
+        said.status.success() && text.ends_with("dead: 1 ready, 0 replayed, 0 filtered, 0 skipped, 0 failed\n"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
 //! those in which a record could get lost, `transactions.rs` those with exactly-once, `bad_input.rs` those with records
-//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept.
+//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
+//! `targets.rs` those in which it is not the records.
 
 mod bad_input;
 mod dead_inputs;
@@ -12,4 +13,5 @@ mod kept_out;
 mod sinks;
 mod sources;
 mod stage;
+mod targets;
 mod transactions;

@@ -18,6 +18,7 @@ pub mod pieces;
 pub mod progress;
 pub mod pulse;
 pub mod raw_input;
+pub mod refusals;
 pub mod replay;
 pub mod report;
 pub mod sink;

@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -271,6 +272,8 @@ impl Parts {
         let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
             .map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
+        // Without tolerance the first refusal ends the task anyway.
+        let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
@@ -288,6 +291,7 @@ impl Parts {
             reporter: self.reporter,
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
+            refusals,
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,

@@ -27,6 +27,7 @@ use crate::task::commits::Commits;
 use crate::task::guard::Guard;
 use crate::task::outbox::Outbox;
 use crate::task::progress::Progress;
+use crate::task::refusals::Refusals;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, ErrorPolicy};
@@ -154,6 +155,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         pulse: std::sync::Arc::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
+        refusals: Refusals::new(0),
         backlog: VecDeque::new(),
         meters: SinkMeters::new(&rig.metrics, 0),
     };

@@ -5,6 +5,8 @@
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept. With herder and
 //! REST: `healing.rs` (restarts), `hung.rs` (plugins that do not return), `silence.rs` (a Kafka that does not answer) and
 //! `told.rs` (what status and log say of a failure).
+//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
+//! `targets.rs` those in which it is not the records.
 
 mod bad_input;
 mod dead_inputs;
@@ -18,4 +20,5 @@ mod sinks;
 mod sources;
 mod stage;
 mod told;
+mod targets;
 mod transactions;

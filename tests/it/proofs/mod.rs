@@ -6,9 +6,11 @@
 //!
 //! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
 
+mod exactly_once;
 mod frame;
 mod kills;
 mod machine;
 mod poison;
 mod replay;
 mod tally;
+mod torn;

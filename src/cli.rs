@@ -83,6 +83,10 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     let mut plugins = Plugins::built_in();
     if matches.get_flag("bench-plugins") {
         plugins = plugins.and(bench::discard::PLUGINS);
+        #[cfg(feature = "connector-file")]
+        {
+            plugins = plugins.and(bench::troubled::PLUGINS);
+        }
     }
     let worker = Worker::start(config, plugins)?;
     let signals = worker.signals().map_err(Failure::start)?;

@@ -7,6 +7,7 @@
 //! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
 
 mod edge;
+mod exactly_once;
 mod frame;
 mod kills;
 mod latency;
@@ -17,3 +18,4 @@ mod replay;
 mod site;
 mod soak;
 mod tally;
+mod torn;

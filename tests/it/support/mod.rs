@@ -10,6 +10,7 @@ pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod rest;
 pub(crate) mod resume;
+pub(crate) mod small_disk;
 pub(crate) mod topic;
 pub(crate) mod wait;
 pub(crate) mod wire;

@@ -4,6 +4,7 @@
 //! ask for the verdict; the tests below prove that a lost, torn, foreign, doubled or reordered row is seen.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Which rows were handed in: `rows[f]` rows in file `f`.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub(crate) struct Return {
     pub(crate) from: usize,
     /// The row that came next.
     pub(crate) to: usize,
+    /// How many rows had come before, of all files.
+    pub(crate) at: usize,
 }
 
 impl Return {
@@ -71,6 +74,12 @@ impl Handed {
     /// The content of a file.
     pub(crate) fn file(&self, file: usize) -> String {
         (0..self.rows[file]).map(|n| row(file, n) + "\n").collect()
+    }
+
+    /// The same, but only the rows of some files.
+    pub(crate) fn only(&self, files: Range<usize>) -> Self {
+        let rows = self.rows.iter().enumerate();
+        Self { rows: rows.map(|(file, rows)| if files.contains(&file) { *rows } else { 0 }).collect() }
     }
 
     /// Counts what arrived. The order of lines is the order of arrival.
@@ -108,6 +117,7 @@ impl Watch<'_> {
             self.verdict.damaged.push(line.to_owned());
             return None;
         };
+        let at = self.verdict.arrived + self.verdict.duplicates;
         if std::mem::replace(&mut self.seen[file][n], true) {
             self.verdict.duplicates += 1;
         } else {
@@ -115,9 +125,14 @@ impl Watch<'_> {
             self.verdict.early += usize::from(n > 0 && !self.seen[file][n - 1]);
         }
         if let Some(from) = self.last[file].replace(n).filter(|last| n <= *last) {
-            self.verdict.returns.push(Return { file, from, to: n });
+            self.verdict.returns.push(Return { file, from, to: n, at });
         }
         Some((file, n))
+    }
+
+    /// How many different rows have come.
+    pub(crate) fn arrived(&self) -> usize {
+        self.verdict.arrived
     }
 
     /// What has come until now.
@@ -202,13 +217,13 @@ mod tests {
         lines.extend([row(0, 1), row(0, 2)]);
         let verdict = verdict(&lines);
         assert_eq!((verdict.arrived, verdict.duplicates), (5, 2));
-        assert_eq!(verdict.returns, [Return { file: 0, from: 2, to: 1 }]);
+        assert_eq!(verdict.returns, [Return { file: 0, from: 2, to: 1, at: 5 }]);
         assert_eq!(verdict.returns[0].length(), 2);
         verdict.assert_kept("the topic");
     }
 
     #[test]
-    #[should_panic(expected = "first repeated: Some(Return { file: 1, from: 1, to: 1 })")]
+    #[should_panic(expected = "first repeated: Some(Return { file: 1, from: 1, to: 1, at: 5 })")]
     fn a_doubled_row_fails_the_proof_of_exactly_once() {
         let mut lines = lines();
         lines.push(row(1, 1));

@@ -23,6 +23,7 @@ mod offsets_topic;
 mod on_apache_kafka;
 mod proofs;
 mod quickstart;
+mod replay;
 mod rest;
 mod restart;
 mod support;

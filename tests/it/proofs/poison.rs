@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, row};
-use crate::support::dice::Dice;
 use crate::support::kafka::ApacheKafka;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
+use pipette_kit::Dice;
 
 const PROOF: Proof = Proof { name: "poison", rounds: 1 };
 const PARTITIONS: usize = 3;
@@ -81,10 +81,8 @@ fn pour(bootstrap: &str, topic: &str, records: usize, dice: &mut Dice) -> Poured
         producer.send(record.partition(i32::try_from(partition).unwrap())).expect("it is taken");
     }
     producer.flush(Duration::from_mins(1)).expect("all are delivered");
-    let only = |range: std::ops::Range<usize>| Handed {
-        rows: counts.iter().enumerate().map(|(file, rows)| if range.contains(&file) { *rows } else { 0 }).collect(),
-    };
-    let (good, bad) = (only(0..PARTITIONS), only(PARTITIONS..2 * PARTITIONS));
+    let handed = Handed { rows: counts.to_vec() };
+    let (good, bad) = (handed.only(0..PARTITIONS), handed.only(PARTITIONS..2 * PARTITIONS));
     Poured { topic: topic.to_owned(), good, bad, bad_offsets }
 }
 

@@ -144,6 +144,14 @@ pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[
     made.expect("an answer")[0].as_ref().expect("the topic is made");
 }
 
+/// Takes topics away, and with them what they hold.
+pub(crate) fn delete(bootstrap: &str, topics: &[&str]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(admin.delete_topics(topics, &AdminOptions::new())).expect("an answer");
+}
+
 /// Writes a record.
 pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer");
@@ -169,19 +177,19 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, i64> {
 /// A consumer group's progress on one topic, looked at from outside of the group.
 pub(crate) struct Group {
     member: BaseConsumer,
-    topic: &'static str,
+    topic: String,
 }
 
 impl Group {
-    pub(crate) fn watch(bootstrap: &str, group: &str, topic: &'static str) -> Self {
+    pub(crate) fn watch(bootstrap: &str, group: &str, topic: &str) -> Self {
         let member = ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create();
-        Self { member: member.expect("a consumer"), topic }
+        Self { member: member.expect("a consumer"), topic: topic.to_owned() }
     }
 
     /// The offset committed for partition 0; zero as long as none is known.
     pub(crate) fn committed(&self) -> u64 {
         let mut wanted = TopicPartitionList::new();
-        wanted.add_partition(self.topic, 0);
+        wanted.add_partition(&self.topic, 0);
         let answer = self.member.committed_offsets(wanted, Duration::from_secs(5));
         let offset = answer.ok().and_then(|list| list.elements().first()?.offset().to_raw());
         offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default()

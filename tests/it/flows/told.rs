@@ -120,7 +120,7 @@ fn a_failure_is_one_sentence_and_every_line_of_the_log_says_whose_it_is() {
     let begin = text.find("Connector starts").map(|at| text[..at].rfind('\n').map_or(0, |at| at + 1)).unwrap();
     let end = text.find("Stopping; a second signal").map(|at| text[..at].rfind('\n').unwrap()).unwrap();
     let lines: Vec<&str> = text[begin..end].lines().collect();
-    let stray: Vec<&&str> = lines.iter().filter(|line| !line.contains("connector=\"lab-")).collect();
+    let stray: Vec<&&str> = lines.iter().filter(|line| !line.contains("connector=lab-")).collect();
     assert!(stray.is_empty(), "{stray:#?}");
     let of_task = |what: &str| lines.iter().any(|line| line.contains(what) && line.contains("task=0"));
     for what in ["Task starts", "Task failed", "A record is bad", "Kafka is not well", "Kafka client"] {

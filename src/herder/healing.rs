@@ -70,7 +70,7 @@ impl Healing {
                 let at = SystemTime::now() + wait;
                 state.show_restart(name, task, Some(at));
                 let (at, restart) = (utc(at), restarts.made() + 1);
-                tracing::info!(connector = name, task, restart, at, "It restarts by itself");
+                tracing::info!(connector = %name, task, restart, %at, "It restarts by itself");
             }
             Decision::GiveUp(reason) => {
                 let restarts = restarts.made();
@@ -78,11 +78,11 @@ impl Healing {
                     Reason::WouldFailAgain => "it would fail in the same way",
                     Reason::TooOften => "errors.restart.max is reached",
                 };
-                tracing::warn!(connector = name, task, restarts, why, "It is not restarted by itself");
+                tracing::warn!(connector = %name, task, restarts, %why, "It is not restarted by itself");
             }
             Decision::CallOff => {
                 state.show_restart(name, task, None);
-                tracing::info!(connector = name, task, "It is no longer to restart by itself");
+                tracing::info!(connector = %name, task, "It is no longer to restart by itself");
             }
         }
     }

@@ -188,7 +188,7 @@ impl Actor {
     /// Restarts what is due.
     fn heal(&mut self) {
         for part in self.healing.take_due() {
-            tracing::info!(connector = &*part.0, task = part.1, "Restarting what failed");
+            tracing::info!(connector = %part.0, task = part.1, "Restarting what failed");
             self.meters.healed(&part.0, part.1);
             self.apply(healing::restart(part));
         }

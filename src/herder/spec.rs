@@ -248,7 +248,7 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         if enforce {
             return Err(ConnectError::config(text));
         }
-        tracing::warn!(connector = name, planned = plans.len(), max, "More tasks than tasks.max");
+        tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
     let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
     Ok(plans.into_iter().map(over).collect())

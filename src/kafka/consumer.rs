@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{Assigned, Blob, Body, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -105,6 +106,7 @@ impl TaskConsumer {
     ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
         config.set("statistics.interval.ms", NOTE.as_millis().to_string());

@@ -128,6 +128,7 @@ impl TaskProducer {
     pub fn start(properties: &ClientProperties) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
         let linger = milliseconds(properties.get("linger.ms")).unwrap_or(LONG);
         if linger < LONG {
             config.set("linger.ms", LONG.as_millis().to_string());

@@ -47,7 +47,7 @@ pub struct Outbox {
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
     /// Shows the watchdog whether Kafka answers.
-    pulse: Arc<Pulse>,
+    pub pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -119,12 +119,6 @@ impl Outbox {
     pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
         self.transaction = transaction;
         self
-    }
-
-    /// The same, seen by whoever looks at this pulse.
-    #[must_use]
-    pub fn seen_by(self, pulse: Arc<Pulse>) -> Self {
-        Self { pulse, ..self }
     }
 
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed

@@ -111,7 +111,7 @@ impl Reporter {
 
     fn failed(&self, failure: &Failure) {
         let trace = failure.trace(&self.id);
-        tracing::error!(error = trace.first_line(), "Task failed");
+        tracing::error!(error = %trace.first_line(), "Task failed");
         self.tell(TaskNews::Failed { trace });
     }
 
@@ -243,15 +243,16 @@ impl Parts {
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
+        let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
+            .with(dead_letters)
+            .with_transactions(transaction);
+        outbox.pulse = Arc::clone(&self.pulse);
         let source = SourceLoop {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
-                .with(dead_letters)
-                .with_transactions(transaction)
-                .seen_by(Arc::clone(&self.pulse)),
+            topics: Topics::new(topics, producer),
+            outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,

@@ -223,12 +223,13 @@ impl Parts {
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
+        let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let source = SourceLoop {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer.clone()),
+            topics: Topics::new(topics, producer.clone(), dead_topic),
             outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
                 .with(dead_letters)
                 .with_transactions(transaction),

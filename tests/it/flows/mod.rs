@@ -3,13 +3,15 @@
 //! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
 //! those in which a record could get lost, `transactions.rs` those with exactly-once, `bad_input.rs` those with records
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
-//! `targets.rs` those in which it is not the records.
+//! `targets.rs` those in which it is not the records,
+//! `made_topics.rs` those to topics that the worker makes.
 
 mod bad_input;
 mod dead_inputs;
 mod dead_letters;
 mod kept_in;
 mod kept_out;
+mod made_topics;
 mod sinks;
 mod sources;
 mod stage;

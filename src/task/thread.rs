@@ -242,6 +242,7 @@ impl Parts {
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
+        let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
             .with(dead_letters)
@@ -251,7 +252,7 @@ impl Parts {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer),
+            topics: Topics::new(topics, producer, dead_topic),
             outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,

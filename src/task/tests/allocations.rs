@@ -108,7 +108,7 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         chain: Chain::default(),
         codec: rig.codec,
         guard: rig.guard,
-        topics: Topics::new(None, ClientProperties::new()),
+        topics: Topics::new(None, ClientProperties::new(), None),
         outbox: Outbox::new(producer, commits, rig.signal.clone(), SourceMeters::new(&rig.metrics, 0)),
         signal: rig.signal,
         drain_timeout: Duration::ZERO,

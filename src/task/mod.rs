@@ -32,6 +32,7 @@ use std::sync::Arc;
 use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
+use crate::budget::Budget;
 use crate::metrics::WorkerMetrics;
 use crate::store::stores::OffsetStores;
 
@@ -44,6 +45,8 @@ pub struct TaskEnvironment {
     pub offsets: Arc<OffsetStores>,
     /// The worker's metrics.
     pub metrics: Arc<WorkerMetrics>,
+    /// The worker's memory.
+    pub budget: Arc<Budget>,
 }
 
 /// News of a task for the herder.

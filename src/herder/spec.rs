@@ -51,6 +51,7 @@ pub(super) fn task(
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
         id: id.clone(),
         shared,
+        memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
 }
 

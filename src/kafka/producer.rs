@@ -66,6 +66,14 @@ pub struct Outgoing<'a> {
     pub timestamp: Option<i64>,
 }
 
+impl Outgoing<'_> {
+    /// Bytes of key and value.
+    pub fn size(&self) -> u64 {
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        len(self.key) + len(self.value)
+    }
+}
+
 /// What became of a send.
 pub enum Sent {
     /// librdkafka has it; its delivery will be told.

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use super::guard::Stage;
 use super::report;
 use super::spec::DeadLetterSpec;
+use crate::budget::Share;
 use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::kafka::sizes;
 use crate::metrics::meters::ErrorMeters;
 use crate::settings::dead_letters::{COPIES, DeadLetterTopic};
 use crate::store::offset_json;
@@ -71,6 +73,8 @@ pub struct DeadLetters {
     spec: DeadLetterSpec,
     id: TaskId,
     signal: Signal,
+    /// The task's memory.
+    share: Option<Share>,
     /// Made for the first letter: most tasks never write one.
     producer: Option<TaskProducer>,
     delivered: Delivered,
@@ -83,7 +87,14 @@ impl DeadLetters {
     /// Those of a task.
     pub fn new(spec: DeadLetterSpec, id: TaskId, signal: Signal, meters: &ErrorMeters) -> Self {
         let (requests, failures) = (meters.dead_letters.clone(), meters.dead_letter_failures.clone());
-        Self { spec, id, signal, producer: None, delivered: Delivered::default(), in_flight: 0, requests, failures }
+        let delivered = Delivered::default();
+        Self { spec, id, signal, share: None, producer: None, delivered, in_flight: 0, requests, failures }
+    }
+
+    /// The same, with what the producer holds counted.
+    #[must_use]
+    pub fn within(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
     }
 
     /// Makes the topic unless it is there. Before the task starts: a task whose bad records cannot be kept is not to
@@ -102,6 +113,10 @@ impl DeadLetters {
     pub async fn send(&mut self, letter: &Letter<'_>, blame: &Blame<'_>, number: u64) -> Result<bool> {
         let headers = self.headers(letter, blame);
         if self.producer.is_none() {
+            let room = sizes::fit_letters(&mut self.spec.producer);
+            if let Some(share) = &self.share {
+                share.add_clients(room, sizes::LETTERS_KEYS);
+            }
             self.producer = Some(TaskProducer::start(&self.spec.producer)?);
         }
         loop {

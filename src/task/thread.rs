@@ -27,8 +27,11 @@ use super::topics::Topics;
 use super::transaction::Transaction;
 use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
+use crate::budget::shares::Wants;
+use crate::budget::{Meters, Share};
 use crate::kafka::consumer::TaskConsumer;
-use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
+use crate::kafka::sizes;
+use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
 use crate::store::OwnOffsets;
 use crate::telemetry;
 
@@ -210,10 +213,18 @@ impl Parts {
         Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
     }
 
+    /// The task's part of the worker's memory.
+    fn share(&self, wants: Wants, keys: &str) -> Share {
+        let meters = MemoryMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = Meters { held: meters.held, waits: meters.waits };
+        self.environment.budget.enter(self.spec.id.clone(), self.spec.memory_cap, wants, keys, meters)
+    }
+
     /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
-    async fn dead_letters(&self, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
+    async fn dead_letters(&self, share: &Share, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
         let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
-        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters);
+        let dead_letters =
+            DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters).within(share.clone());
         match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
             Ok(true) => Ok(Some(dead_letters)),
             Ok(false) => Err(None),
@@ -222,11 +233,13 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+        let Role::Source { plugin, mut producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
             unreachable!("a source")
         };
+        let share = self.share(sizes::producer_wants(&producer), sizes::PRODUCER_KEYS);
+        sizes::fit_producer(&mut producer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
@@ -258,21 +271,25 @@ impl Parts {
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
             pulse: self.pulse,
+            share,
+            batch_bytes: 0,
         };
         source.run(task, context).await
     }
 
     async fn run_sink(self) -> Result<(), Failure> {
-        let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let Role::Sink { plugin, mut consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let share = self.share(sizes::consumer_wants(&consumer), sizes::CONSUMER_KEYS);
+        sizes::fit_consumer(&mut consumer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
-        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
-            .map_err(at_start)?;
+        let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
+        let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
         // Without tolerance the first refusal ends the task anyway.
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipette::budget::Budget;
 use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
@@ -90,6 +91,7 @@ impl Stage {
             offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
             watchdog: Watchdog::start(Duration::from_mins(1)),
+            budget: Budget::new(128 << 20),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
@@ -222,6 +224,7 @@ impl Stage {
             flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
+            memory_cap: None,
         };
         spawn(spec, self.starts, Wish::Run, self.environment.clone(), self.reports.clone())
     }

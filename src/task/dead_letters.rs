@@ -88,6 +88,12 @@ impl DeadLetters {
         Self { spec, id, signal, producer: None, delivered: Delivered::default(), in_flight: 0, requests, failures }
     }
 
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
+    }
+
     /// Makes the topic unless it is there. Before the task starts: a task whose bad records cannot be kept is not to
     /// meet one.
     pub async fn prepare(&self) -> Result<()> {

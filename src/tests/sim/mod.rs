@@ -5,4 +5,8 @@
 //! `sink.rs` that of sink tasks. What is known of it by figures: docs/proofs/simulator.md.
 
 mod herder;
+mod kafka;
+mod life;
+mod offsets;
 mod plugin;
+mod source;

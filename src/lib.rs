@@ -13,6 +13,7 @@ pub mod plugins;
 pub mod rest;
 pub mod herder;
 pub mod task;
+pub mod budget;
 pub mod convert;
 pub mod kafka;
 pub mod store;

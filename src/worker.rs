@@ -31,6 +31,7 @@ use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
+use crate::task::watchdog::Watchdog;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
@@ -164,7 +165,12 @@ fn parts(
     io: Handle,
 ) -> Parts {
     let metrics = WorkerMetrics::new();
-    let environment = TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), metrics: Arc::clone(&metrics) };
+    let environment = TaskEnvironment {
+        io: io.clone(),
+        offsets: Arc::clone(&offsets),
+        metrics: Arc::clone(&metrics),
+        watchdog: Watchdog::start(config.hung_after),
+    };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),

@@ -42,6 +42,7 @@ pub(super) fn task(
         transforms,
         errors: ErrorPolicy {
             tolerate: own.tolerate,
+            refusals_max: own.refusals_max,
             retry_timeout: own.retry_timeout,
             retry_delay_max: own.retry_delay_max,
             log: own.log,

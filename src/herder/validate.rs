@@ -13,7 +13,7 @@ use super::version;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::worker::WorkerConfig;
-use crate::settings::{connector, dead_letters};
+use crate::settings::{connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -114,7 +114,7 @@ impl Sheet<'_> {
         if misfit.is_some() {
             rows.truncate(connector::COMMON.keys().len());
         }
-        rows.extend(self.dead_letter_rows().into_iter().filter(|_| misfit.is_none()));
+        rows.extend(self.added_rows().into_iter().filter(|_| misfit.is_none()));
         for mut row in rows {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
@@ -139,16 +139,18 @@ impl Sheet<'_> {
         Ok(fits)
     }
 
-    /// A source's dead letters are our addition: Java's worker lists no such keys, so they show only where they are used.
-    fn dead_letter_rows(&self) -> Vec<Row> {
-        let keys = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
-        let used = matches!(self.plugin, ConnectorPlugin::Source(_))
-            && keys.iter().any(|key| self.config.contains_key(key.name));
-        if used {
-            keys.into_iter().zip(6..).map(|(key, order)| Row { order, ..Row::new(*key) }).collect()
-        } else {
-            Vec::new()
-        }
+    /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
+    fn added_rows(&self) -> Vec<Row> {
+        let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
+        let of_family = match self.plugin {
+            ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
+            ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
+        };
+        let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
+        let groups = [of_family, (restarts, 9)].into_iter();
+        let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
+        let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
+        rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
     }
 
     fn offer(&mut self, name: &str, values: Vec<String>) {

@@ -64,7 +64,8 @@ impl Place {
 /// A row as it is written: the key, and the value or a tombstone.
 pub type Row = (Vec<u8>, Option<Vec<u8>>);
 
-struct Events(ClientEvents);
+/// Complaints of a client that reads to the end.
+pub(super) struct Events(pub(super) ClientEvents);
 
 impl CompactedTopic {
     /// A topic reached with these properties; `how` says how it is made. Nothing connects before the first call.
@@ -252,7 +253,7 @@ fn consumer(properties: &ClientProperties) -> std::result::Result<BaseConsumer<E
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.0.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

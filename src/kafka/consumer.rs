@@ -15,6 +15,7 @@ use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::copy_out;
+use super::contact::{Contact, NOTE};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
@@ -71,6 +72,8 @@ pub struct TaskConsumer {
     pub events: mpsc::Receiver<ConsumerEvent>,
     /// What is said to it.
     pub commands: ConsumerCommands,
+    /// Whether Kafka answers.
+    pub contact: Arc<Contact>,
     /// Tells nothing; it closes when the thread is through.
     ended: std_mpsc::Receiver<()>,
 }
@@ -104,7 +107,10 @@ impl TaskConsumer {
         config.extend(properties.clone());
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        let context = Conversation::new(events, orders, ClientEvents::new(properties), signal);
+        config.set("statistics.interval.ms", NOTE.as_millis().to_string());
+        let complaints = Arc::new(ClientEvents::new(properties));
+        let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
+        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -117,14 +123,15 @@ impl TaskConsumer {
         let reading = Loop { fetched: Fetched::default(), consumer, patience, held: None, limit: 1 };
         reading.consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let (end, ended) = std_mpsc::channel();
+        let span = tracing::Span::current();
         std::thread::Builder::new()
             .name(format!("consumer {name}"))
             .spawn(move || {
-                reading.run();
+                span.in_scope(|| reading.run());
                 drop::<std_mpsc::Sender<()>>(end);
             })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
-        Ok(Self { events: heard, commands, ended })
+        Ok(Self { events: heard, commands, contact, ended })
     }
 }
 
@@ -145,6 +152,12 @@ fn unsubscribed(subscription: &Subscription, error: &KafkaError) -> ConnectError
             format!("Cannot subscribe: topics.regex is no valid regular expression (tried as {pattern}): {error}")
         }
     })
+}
+
+/// A group member that has nothing to read hears from Kafka once in a heartbeat.
+fn patience_for_answers(properties: &ClientProperties) -> Duration {
+    let heartbeat = properties.get("heartbeat.interval.ms").and_then(|text| text.parse().ok());
+    Duration::from_millis(heartbeat.unwrap_or(3_000)) + Duration::from_secs(1)
 }
 
 fn max_poll_interval(properties: &ClientProperties) -> Duration {

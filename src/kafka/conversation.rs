@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipette_api::{Assigned, ConnectError, Offsets, Result, Signal, TopicPartition};
@@ -18,6 +18,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerCommand, ConsumerEvent};
+use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
 use super::sys::{FetchQueue, Fetched};
 
@@ -32,7 +33,8 @@ const LISTEN: Duration = Duration::from_millis(5);
 pub(super) struct Conversation {
     events: mpsc::Sender<ConsumerEvent>,
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
-    complaints: ClientEvents,
+    complaints: Arc<ClientEvents>,
+    contact: Arc<Contact>,
     pauses: Mutex<Pauses>,
     /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
     gone: Mutex<Vec<TopicPartition>>,
@@ -66,13 +68,15 @@ impl Conversation {
     pub(super) fn new(
         events: mpsc::Sender<ConsumerEvent>,
         orders: std_mpsc::Receiver<ConsumerCommand>,
-        complaints: ClientEvents,
+        complaints: Arc<ClientEvents>,
+        contact: Arc<Contact>,
         signal: Signal,
     ) -> Self {
         Self {
             events,
             orders: Mutex::new(orders),
             complaints,
+            contact,
             pauses: Mutex::default(),
             gone: Mutex::default(),
             queue: Mutex::default(),
@@ -311,7 +315,14 @@ impl Conversation {
 
 impl ClientContext for Conversation {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.complaints.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let read = std::str::from_utf8(statistics).ok().and_then(read_statistics);
+        if let Some((waits, answers)) = read {
+            self.contact.note(waits, answers);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -4,10 +4,10 @@
 //! Used by `task/outbox.rs` and `task/dead_letters.rs`; `transactions.rs` has the calls of a transactional one. One future
 //! per record would cost three times the CPU (docs/decisions).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipette_api::{Blob, ConnectError, KafkaHeaders, Result, async_trait};
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,12 +19,16 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
 use super::compacted::Place;
+use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 use super::sys::flush;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long records may be outstanding without an acknowledgement of any, besides their linger, before it is told.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What librdkafka's own `linger.ms` is at least. While an idempotent request is in flight and the next batch has
 /// lingered long enough, librdkafka's thread looks at its clock and its sockets without a pause: half of a source's CPU
@@ -37,6 +41,8 @@ const NUDGE: Duration = Duration::from_millis(1);
 pub struct TaskProducer {
     /// How long records may wait for a batch to fill: `linger.ms`.
     pub linger: Duration,
+    /// Whether Kafka acknowledges what it is sent.
+    pub contact: Arc<Contact>,
     pub(super) wire: Box<dyn Wire>,
 }
 
@@ -137,21 +143,27 @@ pub const ROWS: u64 = 1 << 63;
 /// Collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
 pub struct Deliveries {
     inbox: Mutex<Delivered>,
+    /// How often the inbox was emptied.
+    emptied: AtomicU64,
     news: Notify,
-    events: ClientEvents,
+    events: Arc<ClientEvents>,
 }
 
 impl TaskProducer {
     /// Connects in the background; a broker that is away is no error here.
     pub fn start(properties: &ClientProperties) -> Result<Self> {
         let linger = milliseconds(properties.get("linger.ms")).unwrap_or(LONG);
-        Ok(Self { linger, wire: Box::new(Librdkafka::start(properties, linger)?) })
+        let deliveries = Deliveries::new(properties);
+        let contact = deliveries.contact(linger);
+        let wire = Box::new(Librdkafka::start(properties, linger, deliveries, Arc::clone(&contact))?);
+        Ok(Self { linger, contact, wire })
     }
 
     /// A producer on another wire.
     #[cfg(test)]
     pub fn on(wire: Box<dyn Wire>, linger: Duration) -> Self {
-        Self { linger, wire }
+        let contact = wire.deliveries().contact(linger);
+        Self { linger, contact, wire }
     }
 
     /// Has librdkafka send what waits for a batch to fill. What waits behind a request in flight is not reached by it:
@@ -175,7 +187,9 @@ impl TaskProducer {
         into.done.clear();
         into.failed.clear();
         into.rows.clear();
-        std::mem::swap(into, &mut *self.wire.deliveries().lock());
+        let deliveries = self.wire.deliveries();
+        std::mem::swap(into, &mut *deliveries.lock());
+        deliveries.emptied.fetch_add(u64::from(!into.done.is_empty()), Ordering::Relaxed);
     }
 
     /// The last complaint of librdkafka, for a status that explains itself.
@@ -185,23 +199,33 @@ impl TaskProducer {
 }
 
 impl Librdkafka {
-    fn start(properties: &ClientProperties, linger: Duration) -> Result<Self> {
+    fn start(
+        properties: &ClientProperties,
+        linger: Duration,
+        deliveries: Deliveries,
+        contact: Arc<Contact>,
+    ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         if linger < LONG {
             config.set("linger.ms", LONG.as_millis().to_string());
         }
         let producer: BaseProducer<Deliveries> = config
-            .create_with_context(Deliveries::new(properties))
+            .create_with_context(deliveries)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the producer's settings: {error}")))?;
         let producer = Arc::new(producer);
         let stop = Arc::new(AtomicBool::new(false));
-        let (served, until) = (Arc::clone(&producer), Arc::clone(&stop));
+        let (served, until, noted) = (Arc::clone(&producer), Arc::clone(&stop), contact);
         let thread = std::thread::Builder::new()
             .name("deliveries".into())
             .spawn(move || {
+                let mut note_at = Instant::now();
                 while !until.load(Ordering::Relaxed) {
                     served.poll(POLL);
+                    if note_at.elapsed() >= NOTE {
+                        note_at = Instant::now();
+                        noted.note(served.in_flight_count() > 0, served.context().mark());
+                    }
                 }
             })
             .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
@@ -303,7 +327,12 @@ fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
 impl Deliveries {
     /// Of a client with these properties; nothing came back yet.
     pub(crate) fn new(properties: &ClientProperties) -> Self {
-        Self { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::new(properties) }
+        let events = Arc::new(ClientEvents::new(properties));
+        Self { inbox: Mutex::default(), emptied: AtomicU64::new(0), news: Notify::new(), events }
+    }
+
+    fn contact(&self, linger: Duration) -> Arc<Contact> {
+        Arc::new(Contact::new("acknowledgement", PATIENCE + linger, Arc::clone(&self.events)))
     }
 
     /// Something came back.
@@ -320,11 +349,16 @@ impl Deliveries {
     fn lock(&self) -> std::sync::MutexGuard<'_, Delivered> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Another number whenever something was acknowledged.
+    fn mark(&self) -> u64 {
+        (self.emptied.load(Ordering::Relaxed) << 32) | (self.lock().done.len() as u64)
+    }
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.events.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

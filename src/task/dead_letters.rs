@@ -18,7 +18,7 @@ use crate::metrics::meters::ErrorMeters;
 use crate::store::offset_json;
 
 /// What begins the name of every header that tells what went wrong.
-const HEADER: &str = "__connect.errors.";
+pub(super) const HEADER: &str = "__connect.errors.";
 /// Copies of a topic that is made while nobody says how many, on a cluster with as many brokers.
 const COPIES: usize = 3;
 /// The key to mend when Kafka refuses to make the topic.

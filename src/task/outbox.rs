@@ -5,6 +5,7 @@
 //! its transaction is committed (`transaction.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
@@ -14,6 +15,7 @@ use super::commits::Commits;
 use super::dead_letters::{Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
+use super::pulse::Pulse;
 use super::raw_input::RawInput;
 use super::report::{Failure, Place};
 use super::transaction::{Transaction, Verdict};
@@ -44,6 +46,8 @@ pub struct Outbox {
     dead_letters: Option<DeadLetters>,
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
+    /// Shows the watchdog whether Kafka answers.
+    pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -94,6 +98,7 @@ impl Outbox {
             signal,
             dead_letters: None,
             buried: BTreeMap::new(),
+            pulse: Arc::default(),
             meters,
         }
     }
@@ -122,6 +127,12 @@ impl Outbox {
         self
     }
 
+    /// The same, seen by whoever looks at this pulse.
+    #[must_use]
+    pub fn seen_by(self, pulse: Arc<Pulse>) -> Self {
+        Self { pulse, ..self }
+    }
+
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
     /// is known from here on. A retriable error asks to be called again.
     pub async fn take_over(&mut self) -> Result<()> {
@@ -136,7 +147,9 @@ impl Outbox {
 
     fn make_producer(&mut self) -> Result<()> {
         if self.producer.is_none() {
-            self.producer = Some(TaskProducer::start(&self.properties)?);
+            let producer = TaskProducer::start(&self.properties)?;
+            self.pulse.attach(&producer.contact);
+            self.producer = Some(producer);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //!
 //! Runs on the task's thread (`thread.rs`). The sending half is `outbox.rs`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::ledger::Mark;
 use super::outbox::{Bad, Outbox, Unsent};
 use super::patience;
 use super::payload;
+use super::pulse::{Call, Pulse};
 use super::raw_input::{Input, RawInput};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
@@ -48,14 +50,19 @@ pub struct SourceLoop {
     pub drain_timeout: Duration,
     /// Tells the herder.
     pub reporter: Reporter,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
 }
 
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        let (signal, reporter, outbox) = (&self.signal, &self.reporter, &mut self.outbox);
+        let (signal, reporter, outbox, pulse) = (&self.signal, &self.reporter, &mut self.outbox, &self.pulse);
         if !patience::started(signal, reporter, async || outbox.take_over().await).await?
-            || !patience::started(signal, reporter, async || task.start(context.clone()).await).await?
+            || !patience::started(signal, reporter, async || {
+                pulse.during(Call::Start, task.start(context.clone())).await
+            })
+            .await?
         {
             return Ok(());
         }
@@ -71,7 +78,7 @@ impl SourceLoop {
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
         }
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        let stopped = self.pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }
 
@@ -110,11 +117,10 @@ impl SourceLoop {
     /// One poll, while deliveries are settled and commits made. The pending poll borrows the task only inside this
     /// block and is never dropped half done (Law 3).
     async fn poll(&mut self, task: &mut dyn SourceTask) -> Result<Result<SourceBatch, ConnectError>, Failure> {
-        let mut poll = task.poll();
+        let mut poll = pin!(self.pulse.during(Call::Poll, task.poll()));
         loop {
             tokio::select! {
                 batch = &mut poll => {
-                    drop(poll);
                     self.outbox.take_deliveries(&self.guard).await?;
                     if tokio::time::Instant::now() >= self.outbox.commit_due() {
                         self.outbox.commit().await?;
@@ -133,7 +139,7 @@ impl SourceLoop {
         if self.signal.wish() != Wish::Pause {
             return Ok(());
         }
-        task.pause().await;
+        self.pulse.during(Call::Pause, task.pause()).await;
         self.reporter.paused();
         // What Kafka took its time over is settled and stored all the same.
         while self.signal.wish() == Wish::Pause {
@@ -144,7 +150,7 @@ impl SourceLoop {
             }
         }
         if self.signal.wish() == Wish::Run {
-            task.resume().await;
+            self.pulse.during(Call::Resume, task.resume()).await;
             self.reporter.running();
         }
         Ok(())

@@ -144,6 +144,8 @@ pub struct DeadLetterSpec {
 pub struct ErrorPolicy {
     /// `errors.tolerance=all`.
     pub tolerate: bool,
+    /// `errors.refusals.in.a.row.max`; zero for no limit.
+    pub refusals_max: usize,
     /// `errors.retry.timeout`; zero does not retry, `None` retries for ever (-1).
     pub retry_timeout: Option<Duration>,
     /// `errors.retry.delay.max.ms`.
@@ -158,6 +160,7 @@ impl Default for ErrorPolicy {
     fn default() -> Self {
         Self {
             tolerate: false,
+            refusals_max: 100,
             retry_timeout: Some(Duration::ZERO),
             retry_delay_max: Duration::from_mins(1),
             log: false,

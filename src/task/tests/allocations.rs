@@ -27,6 +27,7 @@ use crate::task::commits::Commits;
 use crate::task::guard::Guard;
 use crate::task::outbox::Outbox;
 use crate::task::progress::Progress;
+use crate::task::refusals::Refusals;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, ErrorPolicy};
@@ -112,6 +113,7 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         signal: rig.signal,
         drain_timeout: Duration::ZERO,
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
     };
     let plugin = source_plugin();
     let config = [("file", file.to_str().unwrap()), ("topic", "t"), ("batch.size", "500")];
@@ -150,8 +152,10 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         flush_interval: Duration::from_mins(1),
         flush_timeout: Duration::from_secs(1),
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
+        refusals: Refusals::new(0),
         backlog: VecDeque::new(),
         meters: SinkMeters::new(&rig.metrics, 0),
     };

@@ -108,6 +108,7 @@ impl Habits {
             outbox,
             signal: signal.clone(),
             drain_timeout: Duration::from_millis(500),
+            pulse: Arc::default(),
             reporter: Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0),
         };
         let io = tokio::runtime::Handle::current();

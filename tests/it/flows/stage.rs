@@ -17,6 +17,7 @@ use pipette::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
 use pipette::task::thread::{TaskHandle, spawn};
+use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
@@ -85,6 +86,7 @@ impl Stage {
             io: io.handle().clone(),
             offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
+            watchdog: Watchdog::start(Duration::from_mins(1)),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
@@ -224,7 +226,8 @@ impl Stage {
             }
             let found = seen.iter().position(|report| &*report.id.connector == name && wanted(&report.news));
             match found.map(|index| seen.remove(index).news) {
-                Some(TaskNews::Failed { trace } | TaskNews::Waiting { trace }) => Ok(trace),
+                Some(TaskNews::Failed { trace }) => Ok(trace.text.to_string()),
+                Some(TaskNews::Waiting { trace }) => Ok(trace),
                 Some(_) => Ok(String::new()),
                 None => Err(format!("{seen:?}")),
             }

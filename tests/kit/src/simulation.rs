@@ -90,10 +90,7 @@ fn listen_to_panics() {
 /// A number of the environment.
 fn asked(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(_) => panic!("{name} is \"{text}\"; it is a whole number"),
-    }
+    Some(text.parse().unwrap_or_else(|error| panic!("{name} is \"{text}\", not a whole number: {error}")))
 }
 
 impl Simulation {

@@ -16,6 +16,9 @@ pub mod restarts;
 mod spec;
 pub mod state;
 #[cfg(test)]
+#[path = "../tests/sim/herder.rs"]
+mod simulation;
+#[cfg(test)]
 mod state_tests;
 pub mod status;
 pub mod validate;

@@ -97,6 +97,12 @@ impl DeadLetters {
         Self { share: Some(share), ..self }
     }
 
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
+    }
+
     /// Makes the topic unless it is there. Before the task starts: a task whose bad records cannot be kept is not to
     /// meet one.
     pub async fn prepare(&self) -> Result<()> {

@@ -109,6 +109,12 @@ impl Outbox {
         Self { dead_letters, ..self }
     }
 
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
+    }
+
     /// Whether bad records are kept.
     pub fn has_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
@@ -409,7 +415,7 @@ impl Outbox {
         let outcome = if self.transaction.is_some() {
             self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
         } else {
-            self.commits.commit(&mut self.ledger).await;
+            self.commits.commit(&mut self.ledger, &self.signal).await;
             Ok(())
         };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());

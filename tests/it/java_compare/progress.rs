@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-/// What the answers depend on.
+/// What the answers of every comparison depend on.
 const SOURCES: [&str; 7] = [
     "tests/it/java_compare.rs",
     "tests/it/java_compare",
     "tests/java/src",
     "tests/java/settings",
-    "src/convert",
+    "libs/java/src",
     "libs/json/src",
     "api/src/data",
 ];
@@ -31,20 +31,20 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// What a run of the comparison left behind, if the sources are still the same.
-    pub(crate) fn load(comparison: &str) -> Self {
+    pub(crate) fn load(comparison: &str, more: &[&str]) -> Self {
         let text = fs::read(file(comparison)).unwrap_or_default();
         let Ok(json) = serde_json::from_slice::<Json>(&text) else { return Self::default() };
-        if json["sources"] != json!(sources()) {
+        if json["sources"] != json!(sources(more)) {
             return Self::default();
         }
         let counts = |name: &str| serde_json::from_value(json[name].clone()).unwrap();
         Self { next: json["next"].as_u64().unwrap(), compared: counts("compared"), known: counts("known") }
     }
 
-    pub(crate) fn save(&self, comparison: &str) {
+    pub(crate) fn save(&self, comparison: &str, more: &[&str]) {
         let file = file(comparison);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let json = json!({"sources": sources(), "next": self.next, "compared": self.compared, "known": self.known});
+        let json = json!({"sources": sources(more), "next": self.next, "compared": self.compared, "known": self.known});
         fs::write(file, json.to_string()).unwrap();
     }
 }
@@ -54,10 +54,10 @@ fn file(comparison: &str) -> PathBuf {
 }
 
 /// A digest of the sources.
-fn sources() -> u64 {
+fn sources(more: &[&str]) -> u64 {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut digest = DefaultHasher::new();
-    for source in SOURCES {
+    for source in SOURCES.iter().chain(more) {
         add(&root.join(source), &mut digest);
     }
     digest.finish()

@@ -167,6 +167,16 @@ impl TaskConsumer {
     }
 }
 
+#[cfg(test)]
+impl TaskConsumer {
+    /// A consumer whose thread is played by a test, at the other ends of the channels.
+    pub fn over(events: mpsc::Receiver<ConsumerEvent>, commands: ConsumerCommands) -> Self {
+        let complaints = Arc::new(ClientEvents::new(&ClientProperties::new()));
+        let contact = Arc::new(Contact::new("answer", Duration::from_hours(1), complaints));
+        Self { events, commands, contact, ended: std_mpsc::channel().1 }
+    }
+}
+
 impl Drop for TaskConsumer {
     fn drop(&mut self) {
         let _ = self.commands.send(ConsumerCommand::Stop);

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::restarts::{Decision, Phase, Reason, Restarts};
 use super::state::{Connector, Event, State};
 use super::status::Condition;
-use crate::convert::calendar::utc;
 use crate::settings::restarts::RestartPolicy;
 use crate::store::TargetState;
+use pipette_java::calendar::utc;
 
 /// A connector, or one of its tasks.
 pub(super) type Part = (Arc<str>, Option<usize>);

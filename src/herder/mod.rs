@@ -11,6 +11,7 @@ mod healing;
 mod instance;
 mod lifecycle;
 mod meters;
+mod replays;
 pub mod restarts;
 mod spec;
 pub mod state;

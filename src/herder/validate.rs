@@ -131,6 +131,9 @@ impl Sheet<'_> {
         }
         self.duplicate_aliases(connector::TRANSFORMS.info.name);
         self.duplicate_aliases(connector::PREDICATES.info.name);
+        if matches!(self.plugin, ConnectorPlugin::Source(_)) {
+            self.duplicate_aliases(connector::TOPIC_GROUPS.info.name);
+        }
         let fits = misfit.is_none();
         if let Some(error) = misfit {
             self.blame(connector::CLASS.info.name, error.clone());
@@ -142,9 +145,12 @@ impl Sheet<'_> {
     /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
     fn added_rows(&self) -> Vec<Row> {
         let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
-        let letters = if matches!(self.plugin, ConnectorPlugin::Source(_)) { &letters[..] } else { &[] };
+        let of_family = match self.plugin {
+            ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
+            ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
+        };
         let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
-        let groups = [(letters, 6), (restarts, 9)].into_iter();
+        let groups = [of_family, (restarts, 9)].into_iter();
         let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
         let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
         rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::model;
+use super::replay;
 use super::request::{Parts, json, text};
 use super::route::{Route, encode};
 use super::status::Statuses;
@@ -41,6 +42,7 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
         Route::Topics(_) | Route::TopicsReset(_) => {
             Err(ApiError::new(StatusCode::FORBIDDEN, "Topic tracking is disabled."))
         }
+        Route::Replay(name) => replay::answer(herder, &name, request).await,
         Route::Question(name, path) => question(herder, &name, &path, request).await,
         Route::Root | Route::Health | Route::Metrics | Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             unreachable!("answered elsewhere")

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::model::{kind, object};
-use crate::convert::calendar::utc;
 use crate::herder::handle::HerderHandle;
 use crate::herder::state::Connector;
 use crate::herder::status::{Condition, Status};
 use crate::task::report::{Facts, Place};
 use crate::task::watchdog::Trouble;
+use pipette_java::calendar::utc;
 
 #[derive(Serialize)]
 pub(super) struct StateInfo<'a> {

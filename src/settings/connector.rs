@@ -248,6 +248,7 @@ static ALL: ConfigDef = ConfigDef::new(&[
     &dead_letters::NAME.info,
     &dead_letters::COPIES.info,
     &dead_letters::CONTEXT.info,
+    &dead_letters::REFUSALS.info,
     &TYPE.info,
     &PREDICATE.info,
 ]);
@@ -297,6 +298,8 @@ pub struct ConnectorConfig {
     pub header_converter: Option<Part>,
     /// `transforms`, in order.
     pub transforms: Vec<Step>,
+    /// `errors.refusals.in.a.row.max`.
+    pub refusals_max: usize,
     /// `errors.tolerance=all`.
     pub tolerate: bool,
     /// `errors.retry.timeout`; `None` is without end.
@@ -365,6 +368,7 @@ impl ConnectorConfig {
                 .into_iter()
                 .map(|alias| step(&settings, alias))
                 .collect::<Result<_>>()?,
+            refusals_max: usize::try_from(settings.get(&dead_letters::REFUSALS)?).unwrap_or(usize::MAX),
             tolerate: settings.get(&TOLERANCE)?.eq_ignore_ascii_case("all"),
             retry_timeout: (retry >= 0).then(|| millis(retry)),
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),

@@ -1,7 +1,8 @@
 //! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
 //!
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
-//! what happens to a bad record, `transaction.rs` for exactly-once, `watchdog.rs` for tasks that hang or wait for Kafka.
+//! what happens to a bad record, `transaction.rs` for exactly-once, `watchdog.rs` for tasks that hang or wait for Kafka,
+//! `replay/` for dead letters on their way back.
 
 pub mod chain;
 pub mod codec;
@@ -17,6 +18,8 @@ pub mod pieces;
 pub mod progress;
 pub mod pulse;
 pub mod raw_input;
+pub mod refusals;
+pub mod replay;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -22,13 +22,14 @@ use super::payload;
 use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
+use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
-const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
+pub(super) const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 
 /// Everything a sink task runs with.
 pub struct SinkLoop {
@@ -58,6 +59,8 @@ pub struct SinkLoop {
     pub flush_at: tokio::time::Instant,
     /// What the task owns and how far it is.
     pub progress: Progress,
+    /// Looks whether it is the records.
+    pub refusals: Refusals,
     /// Batches that came while an earlier one was put again and again.
     pub backlog: VecDeque<Vec<RawRecord>>,
     /// Shows the watchdog what the thread does.
@@ -97,7 +100,10 @@ impl SinkLoop {
                     Some(event) => drop(self.rebalance(task, event).await?),
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
-                Some(request) = self.requests.recv() => self.grant(request).await?,
+                Some(request) = self.requests.recv() => {
+                    let reported = self.grant(request).into_iter().collect();
+                    self.bury(reported).await?;
+                }
                 () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
@@ -195,7 +201,7 @@ impl SinkLoop {
     /// Puts a batch, the same one again after a retriable error, and in halves after one that blames a record; answers
     /// how far the task is then. `None` when the task is wanted back before the sink took it: it is read again next time.
     async fn put(&mut self, task: &mut dyn SinkTask, mut pieces: Pieces) -> Result<Option<Offsets>, Failure> {
-        let (mut attempt, mut taken) = (1, 0);
+        let (mut attempt, mut taken, mut refused) = (1, 0, Vec::new());
         let size = i64::try_from(pieces.batch.records.len()).unwrap_or(i64::MAX);
         self.meters.batch_size.record(size, Instant::now());
         loop {
@@ -225,8 +231,7 @@ impl SinkLoop {
                     if pieces.halve() {
                         continue;
                     }
-                    let batch = Arc::clone(&pieces.batch);
-                    Box::pin(self.bad::<()>(Stage::Put, SINK_TASK, &batch.records[0].origin, error)).await?;
+                    refused.push(Refused { origin: pieces.batch.records[0].origin.clone(), error });
                 }
                 Err(error) => return Err(Failure::new("put", error)),
             }
@@ -238,7 +243,7 @@ impl SinkLoop {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.
-        self.judge_reports().await?;
+        Box::pin(self.judge_put(taken, refused)).await?;
         self.meters.sent.count(taken);
         Ok(Some(pieces.next))
     }
@@ -271,27 +276,57 @@ impl SinkLoop {
         }
     }
 
-    /// Does what the plugin asked for.
-    async fn grant(&mut self, request: Request) -> Result<(), Failure> {
+    /// Does what the plugin asked for; a record that it reports is handed back.
+    fn grant(&mut self, request: Request) -> Option<Refused> {
         match request {
-            Request::Flush => self.flush_at = tokio::time::Instant::now(),
+            Request::Flush => {
+                self.flush_at = tokio::time::Instant::now();
+                None
+            }
             Request::Report { batch, index, error } => {
-                if let Some(SinkRecord { origin, .. }) = batch.records.get(index) {
-                    // It fails the task: whatever else is durable, the next start has to begin with it.
-                    let judged = self.bad::<()>(Stage::Put, SINK_TASK, origin, error).await;
-                    judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset))?;
-                }
+                let origin = batch.records.get(index)?.origin.clone();
+                Some(Refused { origin, error })
             }
         }
-        Ok(())
     }
 
-    /// Looks at every report made so far; the first that is not tolerated is the end of the task.
-    async fn judge_reports(&mut self) -> Result<(), Failure> {
-        let mut outcome = Ok(());
+    fn granted(&mut self) -> Vec<Refused> {
+        let mut reported = Vec::new();
         while let Ok(request) = self.requests.try_recv() {
-            let granted = self.grant(request).await;
-            outcome = outcome.and(granted);
+            reported.extend(self.grant(request));
+        }
+        reported
+    }
+
+    /// What a `put` did not take, and what the sink reported meanwhile.
+    async fn judge_put(&mut self, taken: usize, mut refused: Vec<Refused>) -> Result<(), Failure> {
+        let reported = self.granted();
+        let taken = taken.saturating_sub(reported.len());
+        refused.extend(reported);
+        match self.refusals.after_put(taken, &refused) {
+            Some(error) => Err(Failure::new("put", error)),
+            None => self.bury(refused).await,
+        }
+    }
+
+    /// Looks at every report that a flush led to.
+    async fn judge_flush(&mut self) -> Result<(), Failure> {
+        let reported = self.granted();
+        let Some(error) = self.refusals.after_flush(&reported) else { return self.bury(reported).await };
+        for Refused { origin, .. } in &reported {
+            self.progress.stop_before(&origin.tp, origin.offset);
+        }
+        Err(Failure::new("put", error))
+    }
+
+    /// Keeps and skips what was refused; the first that is not tolerated is the end of the task: whatever else is
+    /// durable, the next start has to begin with it.
+    async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for Refused { origin, error } in refused {
+            let judged = self.bad::<()>(Stage::Put, SINK_TASK, &origin, error).await;
+            let judged = judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset));
+            outcome = outcome.and(judged.map(drop));
         }
         outcome
     }
@@ -308,7 +343,7 @@ impl SinkLoop {
             return (Offsets::new(), Ok(()));
         }
         let flushed = if upto.is_empty() { Ok(upto) } else { self.pulse.during(Call::Flush, task.flush(&upto)).await };
-        let judged = self.judge_reports().await;
+        let judged = Box::pin(self.judge_flush()).await;
         let judged = judged.and(self.settle_dead_letters().await);
         let safe = match flushed {
             Ok(safe) => self.progress.worth_committing(safe),
@@ -427,7 +462,7 @@ impl SinkLoop {
     }
 }
 
-async fn send_letter(
+pub(super) async fn send_letter(
     dead_letters: &mut DeadLetters,
     origin: &RawRecord,
     blame: &Blame<'_>,

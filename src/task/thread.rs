@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -154,7 +155,7 @@ fn run(spec: TaskSpec, signal: Signal, environment: TaskEnvironment, reporter: &
     runtime.shutdown_background();
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
@@ -241,6 +242,7 @@ impl Parts {
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
+        let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
             .with(dead_letters)
@@ -250,7 +252,7 @@ impl Parts {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer),
+            topics: Topics::new(topics, producer, dead_topic),
             outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
@@ -272,6 +274,8 @@ impl Parts {
         let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
             .map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
+        // Without tolerance the first refusal ends the task anyway.
+        let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
@@ -289,6 +293,7 @@ impl Parts {
             reporter: self.reporter,
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
+            refusals,
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,

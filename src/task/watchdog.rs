@@ -10,8 +10,8 @@ use pipette_api::{Metric, Metrics};
 
 use super::pulse::Pulse;
 use super::thread::Reporter;
-use crate::convert::calendar::utc;
 use crate::metrics::table;
+use pipette_java::calendar::utc;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
-use pipette::settings::{connector, file, restarts, worker};
+use pipette::settings::{connector, dead_letters, file, restarts, worker};
 use pipette_api::config::page::table;
 use pipette_api::{MetricInfo, MetricKind, Plugin};
 
@@ -121,6 +121,7 @@ fn common_keys(plugins: &Plugins) -> String {
     page.push_str(&table(&restarts::KEYS));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
+    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&dead_letters::SINK_ADDED));
     page.push_str("\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there.\n");
     page.push_str(
         "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",

@@ -17,6 +17,7 @@ use pipette::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
 use pipette::task::thread::{TaskHandle, spawn};
+use pipette::task::topics::Rules;
 use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
@@ -62,6 +63,8 @@ pub(super) struct Stage {
     pub(super) until: Option<Until>,
     /// `offsets.storage.topic` of the sources started next.
     pub(super) offsets_topic: Option<String>,
+    /// `topic.creation.*` of the sources started next.
+    pub(super) topics: Option<Rules>,
     /// Transactional ids that the sources started next take away.
     pub(super) stale: Vec<String>,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
@@ -108,6 +111,7 @@ impl Stage {
             flush_interval: Duration::from_mins(1),
             until: None,
             offsets_topic: None,
+            topics: None,
             stale: Vec::new(),
             consumer: Vec::new(),
         }
@@ -154,8 +158,13 @@ impl Stage {
             }
         };
         producer.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let role =
-            Role::Source { plugin, producer, transactions, offsets_topic: self.offsets_topic.clone(), topics: None };
+        let role = Role::Source {
+            plugin,
+            producer,
+            transactions,
+            offsets_topic: self.offsets_topic.clone(),
+            topics: self.topics.clone(),
+        };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 

@@ -7,6 +7,7 @@ pub mod aside;
 pub mod form;
 pub mod handle;
 mod instance;
+mod letter_checks;
 mod lifecycle;
 mod meters;
 mod replays;

@@ -14,6 +14,7 @@ pub mod loop_bench;
 mod batch;
 mod conversation;
 mod events;
+pub(crate) mod intents;
 pub mod pattern;
 pub mod stretch;
 mod sys;

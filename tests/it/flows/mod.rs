@@ -4,7 +4,7 @@
 //! those in which a record could get lost, `transactions.rs` those with exactly-once, `bad_input.rs` those with records
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
 //! `targets.rs` those in which it is not the records,
-//! `made_topics.rs` those to topics that the worker makes.
+//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is.
 
 mod bad_input;
 mod dead_inputs;
@@ -12,6 +12,7 @@ mod dead_letters;
 mod kept_in;
 mod kept_out;
 mod made_topics;
+mod positions;
 mod sinks;
 mod sources;
 mod stage;

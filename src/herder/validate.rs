@@ -376,7 +376,9 @@ impl Sheet<'_> {
         let own = own.map(|topic| (connector::OFFSETS_TOPIC.info.name, topic));
         let offsets: Vec<_> = workers.into_iter().chain(own).collect();
         let errors = letter_checks::errors(&Named { dead, topics, regex, offsets: &offsets });
-        errors.into_iter().for_each(|(key, error)| self.blame(key, error));
+        for (key, error) in errors {
+            self.blame(key, error);
+        }
     }
 
     /// Exactly one of `topics` and `topics.regex`, and no dead letters back in.

@@ -221,7 +221,9 @@ impl Conversation {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
         }
-        offsets.iter().for_each(|(tp, offset)| intents.committed(tp, *offset, new));
+        for (tp, offset) in offsets {
+            intents.committed(tp, *offset, new);
+        }
         Ok(())
     }
 

@@ -51,6 +51,7 @@ pub(super) fn task(
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
         id: id.clone(),
         shared,
+        memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
 }
 
@@ -217,7 +218,7 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         if enforce {
             return Err(ConnectError::config(text));
         }
-        tracing::warn!(connector = name, planned = plans.len(), max, "More tasks than tasks.max");
+        tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
     let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
     Ok(plans.into_iter().map(over).collect())

@@ -14,7 +14,7 @@ use super::version;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::worker::WorkerConfig;
-use crate::settings::{connector, dead_letters};
+use crate::settings::{connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -143,21 +143,18 @@ impl Sheet<'_> {
         Ok(fits)
     }
 
-    /// Keys that Java's worker does not have, such as those of a source's dead letters: they show only where they are
-    /// used.
+    /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
     fn added_rows(&self) -> Vec<Row> {
         let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
-        let keys = match self.plugin {
-            ConnectorPlugin::Source(_) => letters.as_slice(),
-            ConnectorPlugin::Sink(_) => dead_letters::SINK_ADDED.keys(),
+        let of_family = match self.plugin {
+            ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
+            ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
         };
-        if keys.iter().any(|key| self.config.contains_key(key.name)) {
-            // Behind those that every connector of its kind has under this heading.
-            let first = if matches!(self.plugin, ConnectorPlugin::Source(_)) { 6 } else { 9 };
-            keys.iter().zip(first..).map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
-        } else {
-            Vec::new()
-        }
+        let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
+        let groups = [of_family, (restarts, 9)].into_iter();
+        let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
+        let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
+        rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
     }
 
     fn offer(&mut self, name: &str, values: Vec<String>) {

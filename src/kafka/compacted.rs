@@ -230,7 +230,7 @@ fn consumer(properties: &ClientProperties) -> std::result::Result<BaseConsumer<E
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.0.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -18,6 +18,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerCommand, ConsumerEvent};
+use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
 use super::intents::Intents;
 use super::sys::{FetchQueue, Fetched};
@@ -33,7 +34,8 @@ const LISTEN: Duration = Duration::from_millis(5);
 pub(super) struct Conversation {
     events: mpsc::Sender<ConsumerEvent>,
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
-    complaints: ClientEvents,
+    complaints: Arc<ClientEvents>,
+    contact: Arc<Contact>,
     pauses: Mutex<Pauses>,
     /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
     gone: Mutex<Vec<TopicPartition>>,
@@ -69,13 +71,15 @@ impl Conversation {
     pub(super) fn new(
         events: mpsc::Sender<ConsumerEvent>,
         orders: std_mpsc::Receiver<ConsumerCommand>,
-        complaints: ClientEvents,
+        complaints: Arc<ClientEvents>,
+        contact: Arc<Contact>,
         signal: Signal,
     ) -> Self {
         Self {
             events,
             orders: Mutex::new(orders),
             complaints,
+            contact,
             pauses: Mutex::default(),
             gone: Mutex::default(),
             intents: Mutex::default(),
@@ -122,7 +126,7 @@ impl Conversation {
 
     /// An error that passes by itself.
     pub(super) fn complain(&self, error: &KafkaError, doing: &str) {
-        self.complaints.error(error, doing);
+        self.complaints.error_of(error, doing);
     }
 
     /// Carries out what was asked so far; false when it is time to end.
@@ -179,7 +183,8 @@ impl Conversation {
     fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
         match command {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let _ = reply.send(self.commit(consumer, &offsets, metadata.as_ref()));
+                let committed = self.contact.asking(|| self.commit(consumer, &offsets, metadata.as_ref()));
+                let _ = reply.send(committed);
             }
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
@@ -291,7 +296,8 @@ impl Conversation {
     /// start in the wrong place. `None` when the task ends first.
     fn look_up(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         while !self.is_over() {
-            let found = consumer.committed_offsets(given.clone(), LOOK_UP).and_then(|found| {
+            let found = self.contact.asking(|| consumer.committed_offsets(given.clone(), LOOK_UP));
+            let found = found.and_then(|found| {
                 found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
                 Ok(found)
             });
@@ -324,7 +330,7 @@ impl Conversation {
                     _ => None,
                 });
                 if let Some(offsets) = closed
-                    && let Err(error) = self.commit(consumer, &offsets, None)
+                    && let Err(error) = self.contact.asking(|| self.commit(consumer, &offsets, None))
                 {
                     tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
                 }
@@ -342,11 +348,18 @@ impl Conversation {
 
 impl ClientContext for Conversation {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.complaints.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let read = std::str::from_utf8(statistics).ok().and_then(read_statistics);
+        if let Some((waits, answers)) = read {
+            self.contact.note(waits, answers);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complain(&error, reason);
+        self.complaints.error(&error, reason);
     }
 }
 

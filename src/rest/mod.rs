@@ -1,7 +1,8 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
-//! `plugins.rs` or `replay.rs` from the herder, and written in the shapes of `model.rs`; `error.rs` is the one form of failure.
+//! `plugins.rs` or `replay.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`; `error.rs` is the
+//! one form of failure.
 
 mod connectors;
 mod error;
@@ -10,6 +11,7 @@ mod plugins;
 mod replay;
 mod request;
 pub(crate) mod route;
+mod status;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -69,7 +71,7 @@ async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
 
 async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
     let route = Route::of(request.uri().path())?;
-    if route.is_addition() && is_strict(&rest.herder) {
+    if route.is_addition() && rest.herder.parts().worker.strict {
         return Err(ApiError::plain(StatusCode::NOT_FOUND));
     }
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
@@ -96,11 +98,6 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
         }
         _ => connectors::answer(&rest.herder, route, &parts).await,
     }
-}
-
-/// Whether the worker answers as Apache's does and has nothing of its own (`compat.strict`).
-fn is_strict(herder: &HerderHandle) -> bool {
-    herder.parts().worker.values.get("compat.strict").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
 }
 
 async fn health(herder: &HerderHandle) -> Response {

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::request::{Parts, json};
-use crate::convert::calendar::{DAY_MILLIS, days};
 use crate::herder::handle::HerderHandle;
 use crate::task::replay::report::{Bound, LETTERS, Line, MOST_LETTERS, Outcome, Report, SharedReport, State, Wanted};
+use pipette_java::calendar::{DAY_MILLIS, days};
 
 /// The body of POST.
 #[derive(Deserialize, Default)]

@@ -16,8 +16,10 @@ use super::guard::Stage;
 use super::payload;
 use super::report;
 use super::spec::DeadLetterSpec;
+use crate::budget::Share;
 use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::kafka::sizes;
 use crate::metrics::meters::ErrorMeters;
 use crate::settings::dead_letters::{COPIES, DeadLetterTopic};
 use crate::store::offset_json;
@@ -74,6 +76,8 @@ pub struct DeadLetters {
     spec: DeadLetterSpec,
     id: TaskId,
     signal: Signal,
+    /// The task's memory.
+    share: Option<Share>,
     /// Made for the first letter: most tasks never write one.
     producer: Option<TaskProducer>,
     delivered: Delivered,
@@ -86,7 +90,20 @@ impl DeadLetters {
     /// Those of a task.
     pub fn new(spec: DeadLetterSpec, id: TaskId, signal: Signal, meters: &ErrorMeters) -> Self {
         let (requests, failures) = (meters.dead_letters.clone(), meters.dead_letter_failures.clone());
-        Self { spec, id, signal, producer: None, delivered: Delivered::default(), in_flight: 0, requests, failures }
+        let delivered = Delivered::default();
+        Self { spec, id, signal, share: None, producer: None, delivered, in_flight: 0, requests, failures }
+    }
+
+    /// The same, with what the producer holds counted.
+    #[must_use]
+    pub fn within(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
     }
 
     /// Makes the topic unless it is there. Before the task starts: a task whose bad records cannot be kept is not to
@@ -105,6 +122,10 @@ impl DeadLetters {
     pub async fn send(&mut self, letter: &Letter<'_>, blame: &Blame<'_>, number: u64) -> Result<bool> {
         let headers = self.headers(letter, blame);
         if self.producer.is_none() {
+            let room = sizes::fit_letters(&mut self.spec.producer);
+            if let Some(share) = &self.share {
+                share.add_clients(room, sizes::LETTERS_KEYS);
+            }
             self.producer = Some(TaskProducer::start(&self.spec.producer)?);
         }
         loop {

@@ -20,10 +20,11 @@ use super::guard::{Guard, Stage};
 use super::patience;
 use super::pieces::Pieces;
 use super::progress::Progress;
+use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
-use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
@@ -60,22 +61,26 @@ pub struct SinkLoop {
     /// Looks whether it is the records.
     pub refusals: Refusals,
     /// Batches that came while an earlier one was put again and again, or during a pause.
-    pub backlog: VecDeque<Vec<RawRecord>>,
+    pub backlog: VecDeque<Batch>,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
 }
 
 impl SinkLoop {
     /// Runs until stopped or failed. What was put is flushed and committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SinkTask>, context: SinkContext) -> Result<(), Failure> {
-        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
+        let pulse = Arc::clone(&self.pulse);
+        let start = async || pulse.during(Call::Start, task.start(context.clone())).await;
+        if !patience::started(&self.signal, &self.reporter, start).await? {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.serve(&mut *task).await;
         let owned = self.progress.owned();
         let (safe, judged) = self.flush(&mut *task, |_| true).await;
-        let closed = if owned.is_empty() { Ok(()) } else { task.close(&owned).await };
+        let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
 
@@ -91,8 +96,11 @@ impl SinkLoop {
                 () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
                 event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
                     // On their way when the pause began: a sink that says it is paused is given nothing.
-                    Some(ConsumerEvent::Records(records)) if wish == Wish::Pause => self.backlog.push_back(records),
-                    Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
+                    Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
+                    Some(ConsumerEvent::Records(Batch { records, lease })) => {
+                        self.records(task, records).await?;
+                        drop(lease);
+                    }
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         self.leave_out(&gone);
@@ -144,20 +152,24 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
-                let seeks = task.open(&assigned).await.map_err(|error| Failure::new("open", error))?;
+                let seeks = self
+                    .pulse
+                    .during(Call::Open, task.open(&assigned))
+                    .await
+                    .map_err(|error| Failure::new("open", error))?;
                 self.tell(ConsumerCommand::Opened(seeks));
                 Ok(Vec::new())
             }
             ConsumerEvent::Revoked(gone) => {
                 let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
-                let closed = task.close(&gone).await;
+                let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
                 self.tell(ConsumerCommand::Closed(safe));
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
-                task.close(&gone).await.map_err(close_failed).map(|()| gone)
+                self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
             ConsumerEvent::Records(_) => unreachable!("records are no rebalance"),
@@ -207,7 +219,7 @@ impl SinkLoop {
                 break;
             }
             let began = Instant::now();
-            let put = task.put(Arc::clone(&pieces.batch)).await;
+            let put = self.pulse.during(Call::Put, task.put(Arc::clone(&pieces.batch))).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
                 Ok(()) => taken += pieces.batch.records.len(),
@@ -259,7 +271,7 @@ impl SinkLoop {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(()),
                 event = self.consumer.events.recv() => match event {
-                    Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
+                    Some(ConsumerEvent::Records(batch)) => self.backlog.push_back(batch),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         pieces.drop_partitions(&gone);
@@ -272,7 +284,8 @@ impl SinkLoop {
     }
 
     fn leave_out(&mut self, gone: &[TopicPartition]) {
-        self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
+        let stays = |record: &RawRecord| !gone.contains(&record.tp);
+        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
 
     /// Does what the plugin asked for; a record that it reports is handed back.
@@ -341,7 +354,7 @@ impl SinkLoop {
         if self.signal.is_given_up() {
             return (Offsets::new(), Ok(()));
         }
-        let flushed = if upto.is_empty() { Ok(upto) } else { task.flush(&upto).await };
+        let flushed = if upto.is_empty() { Ok(upto) } else { self.pulse.during(Call::Flush, task.flush(&upto)).await };
         let judged = Box::pin(self.judge_flush()).await;
         let judged = judged.and(self.settle_dead_letters().await);
         let safe = match flushed {
@@ -471,12 +484,12 @@ async fn delivered(dead_letters: Option<&DeadLetters>) {
 
 /// What came while an earlier batch was put again, or during a pause, goes first.
 async fn next_event(
-    backlog: &mut VecDeque<Vec<RawRecord>>,
+    backlog: &mut VecDeque<Batch>,
     events: &mut mpsc::Receiver<ConsumerEvent>,
     wish: Wish,
 ) -> Option<ConsumerEvent> {
     match backlog.pop_front_if(|_| wish != Wish::Pause) {
-        Some(records) => Some(ConsumerEvent::Records(records)),
+        Some(batch) => Some(ConsumerEvent::Records(batch)),
         None => events.recv().await,
     }
 }

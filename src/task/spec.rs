@@ -36,6 +36,8 @@ pub struct TaskSpec {
     pub flush_timeout: Duration,
     /// Values shared by the connector, its tasks and its questions.
     pub shared: Shared,
+    /// What all tasks of the connector may hold of the worker's memory together, in bytes.
+    pub memory_cap: Option<u64>,
 }
 
 /// The direction of a task.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipette::budget::Budget;
 use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
@@ -18,6 +19,7 @@ use pipette::task::spec::{
 };
 use pipette::task::thread::{TaskHandle, spawn};
 use pipette::task::topics::Rules;
+use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
@@ -88,6 +90,8 @@ impl Stage {
             io: io.handle().clone(),
             offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
+            watchdog: Watchdog::start(Duration::from_mins(1)),
+            budget: Budget::new(128 << 20),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
@@ -220,6 +224,7 @@ impl Stage {
             flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
+            memory_cap: None,
         };
         spawn(spec, self.starts, Wish::Run, self.environment.clone(), self.reports.clone())
     }
@@ -233,7 +238,8 @@ impl Stage {
             }
             let found = seen.iter().position(|report| &*report.id.connector == name && wanted(&report.news));
             match found.map(|index| seen.remove(index).news) {
-                Some(TaskNews::Failed { trace } | TaskNews::Waiting { trace }) => Ok(trace),
+                Some(TaskNews::Failed { trace }) => Ok(trace.text.to_string()),
+                Some(TaskNews::Waiting { trace }) => Ok(trace),
                 Some(_) => Ok(String::new()),
                 None => Err(format!("{seen:?}")),
             }

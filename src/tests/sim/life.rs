@@ -13,6 +13,7 @@ use pipette_api::{Context, Settings, Shared, Signal, SourceContext, SourceTask, 
 use tokio::sync::{mpsc, watch};
 
 use super::kafka::{Cluster, LETTERS};
+use crate::budget::Share;
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::meters::{ErrorMeters, SourceMeters};
@@ -104,12 +105,14 @@ impl Habits {
             chain: Chain::default(),
             codec: codec(),
             guard: Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters),
-            topics: Topics::new(None, ClientProperties::new()),
+            topics: Topics::new(None, ClientProperties::new(), None),
             outbox,
             signal: signal.clone(),
             drain_timeout: Duration::from_millis(500),
             pulse: Arc::default(),
             reporter: Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0),
+            share: Share::ample("c"),
+            batch_bytes: 0,
         };
         let io = tokio::runtime::Handle::current();
         let common = Context { connector, io, signal: signal.clone(), shared: Shared::default(), metrics };

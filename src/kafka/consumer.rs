@@ -65,7 +65,7 @@ pub enum ConsumerCommand {
     Opened(Seeks),
     /// The sink has closed its partitions and this is safe to commit.
     Closed(Offsets),
-    /// Commit; the metadata goes with each offset.
+    /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,

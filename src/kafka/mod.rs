@@ -16,6 +16,7 @@ mod batch;
 pub mod contact;
 mod conversation;
 mod events;
+pub(crate) mod intents;
 pub mod pattern;
 pub mod stretch;
 mod sys;

@@ -86,15 +86,15 @@ impl SourceLoop {
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        // A transaction that fails counts for nothing; its records are read again.
-        let drained = if ended.is_err() && self.outbox.is_transactional() {
-            self.outbox.last_letters(self.drain_timeout).await;
-            Ok(())
-        } else {
-            self.outbox.drain(self.drain_timeout, &self.guard).await
-        };
+        // A transaction that fails counts for nothing; its records are read again. It is taken back at once: as long as it
+        // is open, nobody reads on behind it.
+        let failed = ended.is_err() && self.outbox.is_transactional();
+        let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
+        }
+        if failed {
+            self.outbox.last_letters(self.drain_timeout).await;
         }
         let stopped = self.pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)

@@ -18,3 +18,5 @@ mod events;
 pub mod pattern;
 mod sys;
 pub mod transactions;
+
+pub use sys::give_large_blocks_back;

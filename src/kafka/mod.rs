@@ -21,3 +21,5 @@ pub mod pattern;
 pub mod stretch;
 mod sys;
 pub mod transactions;
+
+pub use sys::give_large_blocks_back;

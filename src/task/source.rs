@@ -33,6 +33,8 @@ const PAYLOAD_ATTEMPTS: u32 = 9;
 
 /// What a record takes beside its bytes, about.
 const BESIDE: u64 = 256;
+/// A plugin has the batch, and has begun to read what follows.
+const COPIES: u64 = 2;
 /// A source that has had nothing for so long gives back what it does not own.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -135,8 +137,9 @@ impl SourceLoop {
 
     /// Memory for the next batch; `None` when the task is wanted back before there is any.
     async fn room(&mut self) -> Result<Option<Lease>, Failure> {
-        self.share.needs(self.batch_bytes, sizes::PRODUCER_KEYS);
-        let mut granted = pin!(self.share.ask(self.batch_bytes.max(1)).granted());
+        let batch = COPIES * self.batch_bytes;
+        self.share.needs(batch, sizes::PRODUCER_KEYS);
+        let mut granted = pin!(self.share.ask(batch.max(1)).granted());
         loop {
             let due = tokio::select! {
                 biased;

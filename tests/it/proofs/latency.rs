@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pipette::bench::process::cpu_seconds;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::json;
 
@@ -138,7 +138,6 @@ fn out_of_kafka(stage: &Stage) -> Way {
         for item in items {
             producer.0.send(BaseRecord::<(), str>::to(TOPIC).partition(0).payload(&line(item))).expect("it is taken");
         }
-        producer.0.poll(Duration::ZERO);
     });
     let mut file = File::open(&output).expect("the sink's file");
     let (mut buffer, mut rest) = (vec![0; 1 << 20], Vec::new());
@@ -156,7 +155,7 @@ fn out_of_kafka(stage: &Stage) -> Way {
 }
 
 /// By itself a producer that is dropped gives up what is under way.
-struct Delivering(BaseProducer);
+struct Delivering(ThreadedProducer<DefaultProducerContext>);
 
 impl Drop for Delivering {
     fn drop(&mut self) {

@@ -19,7 +19,7 @@ use pipette_broker::{Broker, BrokerConfig};
 use crate::bench;
 use crate::console::{Failure, say};
 use crate::herder::validate::{Draft, validate};
-use crate::kafka::properties;
+use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart, http};
 use crate::settings::file;
@@ -174,8 +174,8 @@ fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
 fn bench(matches: &ArgMatches) -> Result<()> {
     let (name, nothing) = ("pipette-bench", ConfigMap::new());
     let mut clients = bench::Clients {
-        producer: properties::producer(&nothing, &nothing, name)?,
-        consumer: properties::consumer(&nothing, &nothing, name, name)?,
+        producer: sizes::alone_producer(properties::producer(&nothing, &nothing, name)?),
+        consumer: sizes::alone_consumer(properties::consumer(&nothing, &nothing, name, name)?),
     };
     clients.producer.remove("bootstrap.servers");
     clients.consumer.remove("bootstrap.servers");

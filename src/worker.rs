@@ -17,12 +17,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::{admin, properties};
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
@@ -165,11 +166,13 @@ fn parts(
     io: Handle,
 ) -> Parts {
     let metrics = WorkerMetrics::new();
+    metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
     let environment = TaskEnvironment {
         io: io.clone(),
         offsets: Arc::clone(&offsets),
         metrics: Arc::clone(&metrics),
         watchdog: Watchdog::start(config.hung_after),
+        budget: Budget::new(config.memory),
     };
     Parts {
         worker_id: config.worker_id(address).into(),

@@ -14,8 +14,7 @@ fn id(connector: &str, task: usize) -> TaskId {
 }
 
 fn share(shares: &Shares, member: Member) -> u64 {
-    let holding = shares.holding(member).unwrap();
-    holding.clients + holding.own
+    shares.holding(member).unwrap().clients
 }
 
 #[test]
@@ -25,7 +24,7 @@ fn many_tasks_fit_although_the_first_ones_got_more() {
     assert_eq!(share(&shares, members[0]), 12 * MIB);
     let last = share(&shares, members[24]);
     assert!((MIB..2 * MIB).contains(&last), "{last}");
-    assert!(shares.owned() <= shares.room(), "{}", shares.owned());
+    assert!(shares.owned() <= shares.room() * 21 / 20, "{}", shares.owned());
 }
 
 #[test]
@@ -38,7 +37,7 @@ fn a_task_is_never_refused_its_least() {
 
 #[test]
 fn own_room_is_granted_whoever_waits_and_the_pool_goes_by_turns() {
-    let mut shares = Shares::new(16 * MIB);
+    let mut shares = Shares::new(17 * MIB + MIB / 2);
     let wants = Wants { least: 4 * MIB, most: 4 * MIB };
     let [greedy, next, last] = ["greedy", "next", "last"].map(|name| shares.enter(id(name, 0), None, wants));
     let own = shares.holding(next).unwrap().own;
@@ -79,12 +78,24 @@ fn a_cap_holds_up_its_connector_only() {
     let waits = shares.ask(second, 2 * MIB).expect("the connector has enough");
     assert_eq!(shares.ask(free, 30 * MIB), None, "others do not wait for it");
     let total: u64 = shares.holdings().filter(|one| &*one.id.connector == "capped").map(Holding::total).sum();
-    assert!(total <= 8 * MIB, "{total}");
+    assert!(total <= 9 * MIB, "its own room is beside the cap: {total}");
     shares.give_back(capped, 4 * MIB);
     assert!(shares.collect(waits));
     shares.give_back(second, 2 * MIB);
     shares.give_back(free, 30 * MIB);
     assert_eq!(shares.ask(second, 40 * MIB), None, "a batch larger than the cap is granted alone");
+}
+
+#[test]
+fn a_task_owns_room_for_a_batch_of_its_records() {
+    let mut shares = Shares::new(64 * MIB);
+    let [one, two] = ["one", "two"].map(|name| shares.enter(id(name, 0), None, USUAL));
+    assert_eq!(shares.ask(one, 60 * MIB), None, "alone with the pool");
+    let waits = shares.ask(two, 4 * MIB).expect("more than its own");
+    shares.own(two, 4 * MIB);
+    assert!(shares.collect(waits));
+    shares.own(two, 40 * MIB);
+    assert_eq!(shares.holding(two).unwrap().own, 8 * MIB, "not everything can be owned");
 }
 
 #[test]

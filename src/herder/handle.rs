@@ -276,7 +276,8 @@ impl HerderHandle {
         let Some(question) = questions.iter().find(|question| question.path == path) else { return Ok(None) };
         let (shared, answer) = (connector.shared.clone(), question.answer);
         let what = format!("The answer of {name} to {path}");
-        let answer = self.aside.call(&what, move || answer(&shared, &query)).await?;
+        let span = tracing::error_span!("question", connector = %name);
+        let answer = self.aside.call(&what, move || span.in_scope(|| answer(&shared, &query))).await?;
         answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
     }
 
@@ -284,7 +285,9 @@ impl HerderHandle {
         let parts = Arc::clone(&self.parts);
         let class = draft.get("connector.class").cloned().flatten().unwrap_or_default();
         let what = format!("The validation of a {class} configuration");
+        let span = tracing::error_span!("validate", connector = draft.get("name").cloned().flatten());
         let code = move || {
+            let _entered = span.entered();
             let mut validation = validate(&parts.plugins, &parts.worker, &draft)?;
             if live && validation.error_count == 0 {
                 probe(&parts, &draft, &mut validation);

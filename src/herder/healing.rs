@@ -23,13 +23,21 @@ pub(super) type Part = (Arc<str>, Option<usize>);
 pub(super) struct Healing {
     strict: bool,
     began: Instant,
+    /// Any random number.
+    roll: fn() -> u32,
     parts: BTreeMap<Part, Restarts>,
 }
 
 impl Healing {
     /// Nothing is known yet; `strict` restarts nothing.
     pub(super) fn new(strict: bool) -> Self {
-        Self { strict, began: Instant::now(), parts: BTreeMap::new() }
+        Self { strict, began: Instant::now(), roll, parts: BTreeMap::new() }
+    }
+
+    /// The same with other dice.
+    #[cfg(test)]
+    pub(super) fn rolling(self, roll: fn() -> u32) -> Self {
+        Self { roll, ..self }
     }
 
     /// Looks at what an event has changed, and shows in `after` when something will be restarted.
@@ -63,14 +71,14 @@ impl Healing {
         let now = self.began.elapsed();
         let restarts = self.parts.entry(part.clone()).or_default();
         let (name, task) = (&*part.0, part.1);
-        match restarts.see(start, phase, now, roll(), policy) {
+        match restarts.see(start, phase, now, (self.roll)(), policy) {
             Decision::Keep => {}
             Decision::RestartAt(due) => {
                 let wait = due.saturating_sub(now);
                 let at = SystemTime::now() + wait;
                 state.show_restart(name, task, Some(at));
                 let (at, restart) = (utc(at), restarts.made() + 1);
-                tracing::info!(connector = name, task, restart, at, "It restarts by itself");
+                tracing::info!(connector = %name, task, restart, %at, "It restarts by itself");
             }
             Decision::GiveUp(reason) => {
                 let restarts = restarts.made();
@@ -78,11 +86,11 @@ impl Healing {
                     Reason::WouldFailAgain => "it would fail in the same way",
                     Reason::TooOften => "errors.restart.max is reached",
                 };
-                tracing::warn!(connector = name, task, restarts, why, "It is not restarted by itself");
+                tracing::warn!(connector = %name, task, restarts, %why, "It is not restarted by itself");
             }
             Decision::CallOff => {
                 state.show_restart(name, task, None);
-                tracing::info!(connector = name, task, "It is no longer to restart by itself");
+                tracing::info!(connector = %name, task, "It is no longer to restart by itself");
             }
         }
     }

@@ -16,6 +16,9 @@ pub mod restarts;
 mod spec;
 pub mod state;
 #[cfg(test)]
+#[path = "../tests/sim/herder.rs"]
+mod simulation;
+#[cfg(test)]
 mod state_tests;
 pub mod status;
 pub mod validate;
@@ -188,7 +191,7 @@ impl Actor {
     /// Restarts what is due.
     fn heal(&mut self) {
         for part in self.healing.take_due() {
-            tracing::info!(connector = &*part.0, task = part.1, "Restarting what failed");
+            tracing::info!(connector = %part.0, task = part.1, "Restarting what failed");
             self.meters.healed(&part.0, part.1);
             self.apply(healing::restart(part));
         }

@@ -131,6 +131,9 @@ impl Sheet<'_> {
         }
         self.duplicate_aliases(connector::TRANSFORMS.info.name);
         self.duplicate_aliases(connector::PREDICATES.info.name);
+        if matches!(self.plugin, ConnectorPlugin::Source(_)) {
+            self.duplicate_aliases(connector::TOPIC_GROUPS.info.name);
+        }
         let fits = misfit.is_none();
         if let Some(error) = misfit {
             self.blame(connector::CLASS.info.name, error.clone());

@@ -122,7 +122,7 @@ impl Conversation {
 
     /// An error that passes by itself.
     pub(super) fn complain(&self, error: &KafkaError, doing: &str) {
-        self.complaints.error(error, doing);
+        self.complaints.error_of(error, doing);
     }
 
     /// Carries out what was asked so far; false when it is time to end.
@@ -179,7 +179,8 @@ impl Conversation {
     fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
         match command {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let _ = reply.send(commit(consumer, &offsets, metadata.as_deref()));
+                let committed = self.contact.asking(|| commit(consumer, &offsets, metadata.as_deref()));
+                let _ = reply.send(committed);
             }
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
@@ -264,7 +265,8 @@ impl Conversation {
     /// start in the wrong place. `None` when the task ends first.
     fn look_up(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         while !self.is_over() {
-            let found = consumer.committed_offsets(given.clone(), LOOK_UP).and_then(|found| {
+            let found = self.contact.asking(|| consumer.committed_offsets(given.clone(), LOOK_UP));
+            let found = found.and_then(|found| {
                 found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
                 Ok(found)
             });
@@ -297,7 +299,7 @@ impl Conversation {
                     _ => None,
                 });
                 if let Some(offsets) = closed
-                    && let Err(error) = commit(consumer, &offsets, None)
+                    && let Err(error) = self.contact.asking(|| commit(consumer, &offsets, None))
                 {
                     tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
                 }
@@ -326,7 +328,7 @@ impl ClientContext for Conversation {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complain(&error, reason);
+        self.complaints.error(&error, reason);
     }
 }
 

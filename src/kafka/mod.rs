@@ -2,7 +2,7 @@
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
 //! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `properties.rs` turns
-//! Java's client keys into librdkafka's, `pattern.rs` its
+//! Java's client keys into librdkafka's, `sizes.rs` completes them with a task's share of the memory, `pattern.rs` turns its
 //! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
@@ -10,6 +10,7 @@ pub mod consumer;
 pub mod admin;
 pub mod compacted;
 pub mod properties;
+pub mod sizes;
 pub mod loop_bench;
 mod batch;
 pub mod contact;

@@ -47,7 +47,7 @@ pub struct Outbox {
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
     /// Shows the watchdog whether Kafka answers.
-    pulse: Arc<Pulse>,
+    pub pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -109,6 +109,12 @@ impl Outbox {
         Self { dead_letters, ..self }
     }
 
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
+    }
+
     /// Whether bad records are kept.
     pub fn has_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
@@ -119,12 +125,6 @@ impl Outbox {
     pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
         self.transaction = transaction;
         self
-    }
-
-    /// The same, seen by whoever looks at this pulse.
-    #[must_use]
-    pub fn seen_by(self, pulse: Arc<Pulse>) -> Self {
-        Self { pulse, ..self }
     }
 
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
@@ -415,7 +415,7 @@ impl Outbox {
         let outcome = if self.transaction.is_some() {
             self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
         } else {
-            self.commits.commit(&mut self.ledger).await;
+            self.commits.commit(&mut self.ledger, &self.signal).await;
             Ok(())
         };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());

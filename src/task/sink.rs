@@ -25,7 +25,7 @@ use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
-use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
@@ -62,7 +62,7 @@ pub struct SinkLoop {
     /// Looks whether it is the records.
     pub refusals: Refusals,
     /// Batches that came while an earlier one was put again and again.
-    pub backlog: VecDeque<Vec<RawRecord>>,
+    pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
 }
@@ -96,7 +96,10 @@ impl SinkLoop {
             tokio::select! {
                 () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
                 event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
-                    Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
+                    Some(ConsumerEvent::Records(Batch { records, lease })) => {
+                        self.records(task, records).await?;
+                        drop(lease);
+                    }
                     Some(event) => drop(self.rebalance(task, event).await?),
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
@@ -264,11 +267,12 @@ impl SinkLoop {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(()),
                 event = self.consumer.events.recv() => match event {
-                    Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
+                    Some(ConsumerEvent::Records(batch)) => self.backlog.push_back(batch),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         pieces.drop_partitions(&gone);
-                        self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
+                        let stays = |record: &RawRecord| !gone.contains(&record.tp);
+                        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
@@ -493,11 +497,11 @@ async fn delivered(dead_letters: Option<&DeadLetters>) {
 
 /// What came while an earlier batch was put again goes first.
 async fn next_event(
-    backlog: &mut VecDeque<Vec<RawRecord>>,
+    backlog: &mut VecDeque<Batch>,
     events: &mut mpsc::Receiver<ConsumerEvent>,
 ) -> Option<ConsumerEvent> {
     match backlog.pop_front() {
-        Some(records) => Some(ConsumerEvent::Records(records)),
+        Some(batch) => Some(ConsumerEvent::Records(batch)),
         None => events.recv().await,
     }
 }

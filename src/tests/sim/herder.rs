@@ -5,14 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use pipette_api::{ConfigMap, TaskId, Wish};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, TaskId, Wish};
 use pipette_kit::{Dice, Run, Simulation};
+use tokio::time::{Instant, advance};
 
-use crate::herder::state::{Effect, Event, InstanceNews, State};
-use crate::herder::status::Condition;
+use super::healing::{self, Healing, Part};
+use super::state::{Effect, Event, InstanceNews, State};
+use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
+use crate::settings::restarts::RestartPolicy;
 use crate::store::TargetState;
+use crate::task::report::Trace;
 use crate::task::{TaskNews, TaskReport};
 
 const HERDER: Simulation = Simulation { name: "herder", seeds: 10_000, steps: 120 };
@@ -53,9 +58,13 @@ struct TaskThread {
 }
 
 /// Everything outside of the core.
-#[derive(Default)]
 struct World {
     state: State,
+    healing: Healing,
+    /// Restarts that nobody asked for, since somebody did or it ran well.
+    healed: BTreeMap<Part, u32>,
+    /// Since when a part runs.
+    running: BTreeMap<Part, Instant>,
     stored: BTreeMap<Arc<str>, (ConfigMap, TargetState)>,
     instances: Vec<Instance>,
     tasks: Vec<TaskThread>,
@@ -71,16 +80,89 @@ struct World {
 }
 
 impl World {
+    fn new() -> Self {
+        Self {
+            state: State::default(),
+            healing: Healing::new(false).rolling(|| u32::MAX / 3),
+            healed: BTreeMap::new(),
+            running: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            instances: Vec::new(),
+            tasks: Vec::new(),
+            inbox: VecDeque::new(),
+            reports: VecDeque::new(),
+            clocks: Vec::new(),
+            numbers: BTreeSet::new(),
+            generation: 0,
+            store_is_full: false,
+        }
+    }
+
     fn apply(&mut self, event: Event, run: &mut Run) {
         run.note(|| match &event {
             Event::Put { name, config, target, .. } => format!("put {name} {config:?} {target:?}"),
             event => format!("{event:?}"),
         });
-        for effect in self.state.apply(event) {
+        let before = self.state.clone();
+        let effects = self.state.apply(event);
+        self.healing.follow(&before, &mut self.state);
+        for effect in effects {
             run.note(|| format!("  → {effect:?}"));
             self.carry_out(effect);
         }
+        self.count(&before);
         self.check();
+    }
+
+    /// What is due restarts by itself: only what has failed for a reason that may pass, and not beyond its budget.
+    fn heal(&mut self, run: &mut Run) {
+        for part in self.healing.take_due() {
+            let (connector, status) = self.look(&part).expect("what is gone is not restarted");
+            let policy = RestartPolicy::read(&connector.config).unwrap();
+            assert_eq!(connector.target, TargetState::Started, "{part:?} is not wanted to run");
+            assert_eq!(status.condition, Condition::Failed, "{part:?} has not failed");
+            let may_pass = status.failure.as_ref().is_none_or(|failure| failure.may_pass);
+            assert!(may_pass, "{part:?} would fail again in the same way");
+            let made = self.healed.get(&part).copied().unwrap_or_default() + 1;
+            assert!(policy.max.is_none_or(|max| made <= max), "{part:?} is restarted beyond its budget");
+            self.apply(healing::restart(part.clone()), run);
+            self.healed.insert(part, made);
+        }
+    }
+
+    fn look(&self, (name, task): &Part) -> Option<(&super::state::Connector, &Status)> {
+        let connector = self.state.get(name)?;
+        match task {
+            None => Some((connector, &connector.status)),
+            Some(task) => Some((connector, &connector.tasks.get(*task)?.status)),
+        }
+    }
+
+    /// A part that somebody else started anew, or that has run well for long, begins a new count.
+    fn count(&mut self, before: &State) {
+        let mut running = BTreeMap::new();
+        for (name, connector) in self.state.connectors() {
+            let was = before.get(name);
+            let parts = connector.tasks.iter().enumerate().map(|(at, task)| (Some(at), &task.status, task.wanted));
+            for (task, status, wanted) in parts.chain([(None, &connector.status, connector.wanted)]) {
+                let part = (Arc::clone(name), task);
+                let wanted_before = was.and_then(|was| match task {
+                    None => Some(was.wanted),
+                    Some(task) => was.tasks.get(task).map(|task| task.wanted),
+                });
+                if wanted_before != Some(wanted) || was.is_none_or(|was| was.target != connector.target) {
+                    self.healed.remove(&part);
+                }
+                if status.condition == Condition::Running {
+                    running.insert(part.clone(), self.running.get(&part).copied().unwrap_or_else(Instant::now));
+                } else if let Some(since) = self.running.get(&part)
+                    && since.elapsed() >= RestartPolicy::read(&connector.config).unwrap().healed_after()
+                {
+                    self.healed.remove(&part);
+                }
+            }
+        }
+        self.running = running;
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -216,9 +298,9 @@ impl World {
         let news = match fault {
             0..=5 => {
                 ends = true;
-                InstanceNews::Failed("it broke".into())
+                InstanceNews::Failed(trace(dice))
             }
-            6..=9 => InstanceNews::Troubled("a call failed".into()),
+            6..=9 => InstanceNews::Troubled(trace(dice)),
             10..=14 if instance.started => InstanceNews::Changed,
             // It hangs.
             15..=25 => return,
@@ -261,7 +343,7 @@ impl World {
         let news = match fault {
             0..=5 => {
                 ends = true;
-                TaskNews::Failed { trace: "it broke".into() }
+                TaskNews::Failed { trace: trace(dice) }
             }
             6..=8 if task.shown.is_none() => TaskNews::Waiting { trace: "not yet".into() },
             9 => {
@@ -303,7 +385,7 @@ impl World {
                     if self.instance(&name, number).is_none() {
                         return;
                     }
-                    Event::Instance { name, number, news: InstanceNews::Troubled("it hangs".into()) }
+                    Event::Instance { name, number, news: InstanceNews::Troubled(Trace::from("it hangs")) }
                 }
                 Message::ConnectorLate(name, number) => {
                     self.leave(&name, number);
@@ -333,7 +415,7 @@ impl World {
     fn crash(&mut self, run: &mut Run) {
         run.note(|| "the worker dies and starts again".into());
         let (stored, generation) = (std::mem::take(&mut self.stored), self.generation);
-        *self = Self { generation, ..Self::default() };
+        *self = Self { generation, ..Self::new() };
         for (name, (config, target)) in stored {
             self.stored.insert(Arc::clone(&name), (config.clone(), target));
             self.apply(put(&name, config, target), run);
@@ -341,7 +423,7 @@ impl World {
     }
 
     /// Every thread does what it was asked to, every queue is emptied, every clock runs out that watches for something.
-    fn come_to_rest(&mut self, run: &mut Run) {
+    async fn come_to_rest(&mut self, run: &mut Run) {
         let mut dice = Dice(run.dice.0);
         for round in 0..2000 {
             self.instance_acts(&mut dice, true);
@@ -353,9 +435,11 @@ impl World {
                 // Those that nobody stopped are left alone; the others must end.
                 let quiet = self.tasks.iter().all(|task| task.shown == Some(task.wish) && task.wish != Wish::Stop)
                     && self.instances.iter().all(|it| it.started && it.plans == 0 && !it.stopping);
-                if quiet {
+                if quiet && self.healing.next().is_none() {
                     return;
                 }
+                advance(Duration::from_secs(1)).await;
+                self.heal(run);
             }
         }
         panic!("the threads never come to rest");
@@ -381,8 +465,7 @@ impl World {
             }
             if connector.target == TargetState::Started {
                 assert_eq!(connector.tasks.len() as u64, number(&connector.config, "tasks"), "tasks of {name}");
-                let generation =
-                    |task: &crate::herder::state::Task| task.config["of"] == connector.config["generation"];
+                let generation = |task: &super::state::Task| task.config["of"] == connector.config["generation"];
                 assert!(connector.tasks.iter().all(generation), "tasks of {name} are of the last plan");
             }
         }
@@ -391,18 +474,31 @@ impl World {
     }
 }
 
+/// A failure that may pass, or one that does not.
+fn trace(dice: &mut Dice) -> Trace {
+    let kind = dice.pick(&[ErrorKind::Config, ErrorKind::Data, ErrorKind::Retriable, ErrorKind::Fatal]);
+    Trace::of_connector("c", "start", &ConnectError::new(kind.unwrap_or(ErrorKind::Fatal), "it broke"))
+}
+
 fn number(config: &ConfigMap, key: &str) -> u64 {
     config[key].parse().expect("a number")
 }
 
 fn put(name: &Arc<str>, config: ConfigMap, target: TargetState) -> Event {
-    let plugin = Ok(ConnectorPlugin::Source(&super::plugin::SOURCE));
+    let plugin = Ok(ConnectorPlugin::Source(&crate::sim::plugin::SOURCE));
     Event::Put { name: Arc::clone(name), config, plugin, target }
 }
 
 fn world(run: &mut Run) {
-    let mut world = World::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(live(run));
+}
+
+async fn live(run: &mut Run) {
+    let mut world = World::new();
     while let Some(mut dice) = run.step() {
+        advance(Duration::from_millis(dice.below(500))).await;
+        world.heal(run);
         match dice.below(100) {
             0..=14 => world.request(&mut dice, run),
             15..=34 => world.instance_acts(&mut dice, false),
@@ -418,11 +514,11 @@ fn world(run: &mut Run) {
     run.note(|| "the faults stop".into());
     world.store_is_full = false;
     world.instances.retain(|instance| !instance.left);
-    world.come_to_rest(run);
+    world.come_to_rest(run).await;
     for name in NAMES {
         world.apply(Event::Restart { name: name.into(), tasks: true, only_failed: true }, run);
     }
-    world.come_to_rest(run);
+    world.come_to_rest(run).await;
     world.assert_settled();
     let name: Arc<str> = NAMES[0].into();
     world.stored.remove(&name);
@@ -430,7 +526,7 @@ fn world(run: &mut Run) {
     world.apply(Event::Close, run);
     while !world.state.is_quiet() {
         assert!(!(world.tasks.is_empty() && world.instances.is_empty()), "closing waits for nobody");
-        world.come_to_rest(run);
+        world.come_to_rest(run).await;
     }
 }
 

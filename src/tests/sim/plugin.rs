@@ -3,7 +3,7 @@
 use pipette_api::{ConfigDef, ConnectError, Info, SourcePlugin};
 
 static NONE: ConfigDef = ConfigDef::new(&[]);
-pub(super) static SOURCE: SourcePlugin = SourcePlugin::new(
+pub(crate) static SOURCE: SourcePlugin = SourcePlugin::new(
     Info { class: "X", aliases: &[], version: "1", about: "", readme: "", config: &NONE },
     |_| Err(ConnectError::fatal("not made here")),
     |_| Err(ConnectError::fatal("not made here")),

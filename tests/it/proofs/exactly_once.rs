@@ -140,6 +140,7 @@ impl Pair {
         self.start(site);
         let seen = site.sizes();
         wait::until("the successor to write", PATIENCE, || {
+            self.workers[self.live].assert_lives();
             let now = site.sizes();
             if now.iter().zip(&seen).all(|(now, seen)| now > seen) { Ok(()) } else { Err(format!("{seen:?} {now:?}")) }
         });
@@ -151,6 +152,7 @@ impl Pair {
                 let trace = task["trace"].as_str().unwrap_or_default();
                 let overtaken = trace.contains("a newer start of it uses its transactional id");
                 let expired = trace.contains("expired");
+                assert!(task["state"] != "FAILED" || overtaken || expired, "{task}");
                 if overtaken || expired { Ok(overtaken) } else { Err(task.to_string()) }
             })
         });

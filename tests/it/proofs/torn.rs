@@ -40,7 +40,6 @@ fn play(round: &mut Round) -> Tally {
     let mut tally = Tally::default();
     torn_state(round, &mut tally);
     panics(round, &mut tally);
-    clock_jumps(round, &mut tally);
     full_disk(round, &mut tally);
     read_only(round, &mut tally);
     tally
@@ -49,7 +48,6 @@ fn play(round: &mut Round) -> Tally {
 /// A worker with two pipelines, file → topic → file. The second one is the calm one.
 struct Stage {
     bootstrap: String,
-    _folder: tempfile::TempDir,
     path: PathBuf,
     /// Of topics and connectors.
     prefix: String,
@@ -57,6 +55,8 @@ struct Stage {
     disk: PathBuf,
     worker: Worker,
     feeder: Option<Feeder>,
+    /// Goes last: what runs in it must have ended.
+    _folder: tempfile::TempDir,
 }
 
 const TRIED: usize = 0;
@@ -76,7 +76,7 @@ impl Stage {
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let worker = Worker::prepare(&path, &bootstrap, &keys).with(&["--bench-plugins"]).in_environment(environment);
         let prefix = format!("torn-{name}-{}", round.number);
-        Self { bootstrap, _folder: folder, path, prefix, disk, worker, feeder: None }
+        Self { bootstrap, path, prefix, disk, worker, feeder: None, _folder: folder }
     }
 
     fn start(&mut self) {
@@ -247,48 +247,6 @@ fn panics(round: &mut Round, tally: &mut Tally) {
         }
     }
     stage.end(tally);
-}
-
-/// The clock of the wall goes a day ahead, two back, and is put right; the worker is killed in between.
-fn clock_jumps(round: &mut Round, tally: &mut Tally) {
-    let clock = tempfile::NamedTempFile::new().expect("a file for the clock");
-    let turn = |to: &str| fs::write(clock.path(), to).expect("the clock is turned");
-    turn("+0");
-    let environment = [
-        ("LD_PRELOAD", library().display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.path().display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
-    let mut stage = Stage::new("clock", round, None, &environment);
-    stage.start();
-    let offsets = |stage: &Stage| {
-        let path = format!("/connectors/{}/offsets", stage.name(TRIED, "source"));
-        stage.worker.rest().get(&path).expect("REST answers").body["offsets"][0]["offset"]["position"].as_u64()
-    };
-    for (number, to) in ["+1d", "-1d", "+3600", "+0"].into_iter().enumerate() {
-        stage.await_flow(TRIED);
-        turn(to);
-        stage.await_flow(TRIED);
-        let before = offsets(&stage);
-        wait::until("commits to go on", PATIENCE, || {
-            let now = offsets(&stage);
-            if now > before { Ok(()) } else { Err(format!("{now:?}")) }
-        });
-        if number == 1 {
-            stage.worker.kill();
-            stage.worker.start();
-        }
-        tally.add("jumps of the clock", 1);
-    }
-    stage.await_flow(CALM);
-    stage.end(tally);
-}
-
-fn library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").expect("/usr/lib").filter_map(Result::ok);
-    let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    found.expect("libfaketimeMT.so.1 in /usr/lib/*/faketime: apt-get install libfaketime")
 }
 
 /// The sink's file and the worker's state are on a disk that fills up; the worker is killed while it is full.

@@ -6,9 +6,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use pipette_api::data::Field;
 use pipette_api::{
-    ConnectError, Datum, Key, Keys, KeysCache, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct, Text,
-    Value,
+    ConnectError, Datum, Key, Keys, KeysCache, Kind, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct,
+    Text, Value,
 };
 
 /// The key that most transformations of fields share.
@@ -48,6 +49,25 @@ pub(crate) fn no_struct(value: &Value, purpose: &str) -> ConnectError {
 pub(crate) fn no_map(value: &Value, purpose: &str) -> ConnectError {
     let class = java_class(value);
     ConnectError::data(format!("Only Map objects supported in absence of schema for [{purpose}], found: {class}"))
+}
+
+/// The error for a key of a map that is no text.
+pub(crate) fn no_name(key: &Value) -> ConnectError {
+    ConnectError::data(format!(
+        "class {} cannot be cast to class java.lang.String: a member of a map without a schema has text as its name",
+        java_class(key)
+    ))
+}
+
+/// The fields of a struct schema; a data error for any other.
+pub(crate) fn list(schema: &Schema) -> Result<&[Field]> {
+    match schema.kind() {
+        Kind::Struct => Ok(schema.fields()),
+        kind => Err(ConnectError::data(format!(
+            "Cannot list fields on non-struct type: the schema is {}, only that of a struct has fields",
+            kind.name()
+        ))),
+    }
 }
 
 /// The class Java would name in an error.
@@ -222,7 +242,7 @@ impl<T> Named<T> {
 
 impl Plan {
     fn new<T>(named: &Named<T>, from: &Schema, to: Arc<Schema>, replace_null: bool) -> Self {
-        let of_field = |(index, field): (usize, &pipette_api::data::Field)| Some((index, named.position(&field.name)?));
+        let of_field = |(index, field): (usize, &Field)| Some((index, named.position(&field.name)?));
         let places = from.fields().iter().enumerate().filter_map(of_field).collect();
         let defaults = if replace_null { Defaults::of(from) } else { Defaults::none() };
         Self { schema: to, places, defaults }

@@ -9,6 +9,7 @@ mod cast_value;
 mod fields;
 mod path;
 mod topic_cache;
+mod topic_name;
 
 mod cast;
 mod drop_headers;

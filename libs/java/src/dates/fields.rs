@@ -101,21 +101,20 @@ impl Fields {
 
     /// A year of weeks becomes year, month and day, which count then.
     fn settle_week_date(&mut self) {
-        let week = if self.has(Is::WeekOfYear) { self.get(Is::WeekOfYear) } else { 1 };
+        let week = if self.has(Is::WeekOfYear) { self.values[Is::WeekOfYear as usize] } else { 1 };
         // Sunday is 1; a number beyond the week moves on by weeks, counted as ISO does, from Monday.
         let day = if self.has(Is::DayOfWeek) { self.get(Is::DayOfWeek) } else { 1 };
         let (weeks, weekday) = match day {
             1..=7 => (0, day - 1),
             8.. => ((day - 1) / 7, ((day - 1) % 7 + 1) % 7),
-            _ => {
-                let weeks = -(day.unsigned_abs().cast_signed() / 7) - 1;
-                (weeks, (day - weeks * 7) % 7)
-            }
+            _ => ((day - 1).div_euclid(7), ((day - 1).rem_euclid(7) + 1) % 7),
         };
-        let first = first_of_year(self.get(Is::WeekYear));
-        let day = first - super::print::weekday(first) + 7 * (week + weeks - 1) + weekday;
-        let moment = crate::calendar::Moment::of(day.wrapping_mul(DAY_MILLIS));
         let int = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+        let before = self.has(Is::Era) && self.get(Is::Era) == 0;
+        let first = first_of_year(if before { 1 - self.get(Is::WeekYear) } else { self.get(Is::WeekYear) });
+        let weeks = week.wrapping_add(int(weeks)).wrapping_sub(1).wrapping_mul(7);
+        let day = first - super::print::weekday(first) + i64::from(weeks.wrapping_add(int(weekday)));
+        let moment = crate::calendar::Moment::of(day.wrapping_mul(DAY_MILLIS));
         self.set(Is::Year, int(moment.year));
         self.set(Is::Month, int(moment.month - 1));
         self.set(Is::DayOfMonth, int(moment.day));
@@ -175,23 +174,30 @@ impl Fields {
 
     fn day_of(&self, year: i64, way: &Way, gregorian: bool) -> i64 {
         let month = self.get(Is::Month);
-        let of_month = day_number(year + month.div_euclid(12), month.rem_euclid(12) + 1, gregorian);
+        // Java adds them in 32 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "so does Java")]
+        let rolled = i64::from((year + month.div_euclid(12)) as i32);
+        let of_month = day_number(rolled, month.rem_euclid(12) + 1, gregorian);
         let of_year = day_number(year, 1, gregorian);
         let wanted = |other: i64| if self.has(Is::DayOfWeek) { self.get(Is::DayOfWeek) } else { other };
         match way {
             Way::DayOfMonth if !self.has(Is::DayOfMonth) => of_month,
             Way::DayOfMonth => of_month + self.get(Is::DayOfMonth) - 1,
             Way::DayOfYear => of_year + self.get(Is::DayOfYear) - 1,
-            Way::WeekOfMonth => in_week(of_month, wanted(1)) + 7 * (self.get(Is::WeekOfMonth) - 1),
+            Way::WeekOfMonth => {
+                // Java multiplies in 32 bits.
+                let weeks = self.values[Is::WeekOfMonth as usize].wrapping_sub(1).wrapping_mul(7);
+                in_week(of_month, wanted(1)) + i64::from(weeks)
+            }
             Way::WeekOfYear => in_week(of_year, wanted(1)) + 7 * (self.get(Is::WeekOfYear) - 1),
             Way::DayOfWeekInMonth => {
-                let count = if self.has(Is::DayOfWeekInMonth) { self.get(Is::DayOfWeekInMonth) } else { 1 };
+                let count = if self.has(Is::DayOfWeekInMonth) { self.values[Is::DayOfWeekInMonth as usize] } else { 1 };
                 if count >= 0 {
-                    return on_or_before(of_month + 7 * count - 1, wanted(1));
+                    return on_or_before(of_month + i64::from(count.wrapping_mul(7)) - 1, wanted(1));
                 }
                 let (next_year, next) = ((year * 12 + month + 1).div_euclid(12), (month + 1).rem_euclid(12) + 1);
                 let length = days(next_year, next, 1) - days(next_year, next - 1, 1);
-                on_or_before(of_month + length + 7 * (count + 1) - 1, wanted(1))
+                on_or_before(of_month + length + i64::from(count.wrapping_add(1).wrapping_mul(7)) - 1, wanted(1))
             }
         }
     }

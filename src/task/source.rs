@@ -68,9 +68,15 @@ impl SourceLoop {
         } else {
             self.outbox.drain(self.drain_timeout, &self.guard).await
         };
+        let known = self.outbox.fatal().is_some();
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
         }
+        let ended = ended.map_err(|failure| match self.outbox.fatal() {
+            // A start that was overtaken may see a record fail first, and learns why when it drops its transaction.
+            Some(fatal) if !known => Failure { error: fatal.because(failure.error), ..failure },
+            _ => failure,
+        });
         let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }

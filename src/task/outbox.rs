@@ -392,6 +392,11 @@ impl Outbox {
         }
     }
 
+    /// Why the producer is of no use any more, if it is not.
+    pub fn fatal(&self) -> Option<ConnectError> {
+        self.producer.as_ref().and_then(TaskProducer::fatal)
+    }
+
     /// With exactly-once: drops what is not committed, and what was sent in vain.
     pub async fn drop_open(&mut self) -> Result<()> {
         match (&mut self.transaction, &self.producer) {
@@ -480,7 +485,7 @@ impl Outbox {
     ) -> Result<(), Unsent> {
         let place = Place::Source { topic: input.topic.clone(), from: None };
         let own = self.transaction.is_none() && Stage::Produce.blames_the_record(&error);
-        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !own);
+        let fatal = self.fatal().filter(|_| !own);
         let error = fatal.unwrap_or(error);
         if self.transaction.is_some() {
             // A transaction that lost one record can hold no other: the task ends, and reads all of it again.

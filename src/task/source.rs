@@ -92,9 +92,15 @@ impl SourceLoop {
         // is open, nobody reads on behind it.
         let failed = ended.is_err() && self.outbox.is_transactional();
         let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
+        let known = self.outbox.fatal().is_some();
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
         }
+        let ended = ended.map_err(|failure| match self.outbox.fatal() {
+            // A start that was overtaken may see a record fail first, and learns why when it drops its transaction.
+            Some(fatal) if !known => Failure { error: fatal.because(failure.error), ..failure },
+            _ => failure,
+        });
         if failed {
             self.outbox.last_letters(self.drain_timeout).await;
         }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::dead_letters::{Blame, DeadLetters, Letter, Origin};
+use super::dead_letters::{self, Blame, DeadLetters, Letter, Origin};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
@@ -104,7 +104,7 @@ impl SinkLoop {
                     let reported = self.grant(request).into_iter().collect();
                     self.bury(reported).await?;
                 }
-                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
+                () = dead_letters::delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -481,14 +481,6 @@ pub(super) async fn send_letter(
         timestamp: origin.timestamp,
     };
     dead_letters.send(&letter, blame, number).await
-}
-
-/// Resolves when Kafka has told something about dead letters; never without any.
-async fn delivered(dead_letters: Option<&DeadLetters>) {
-    match dead_letters {
-        Some(dead_letters) => dead_letters.delivered().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What came while an earlier batch was put again goes first.

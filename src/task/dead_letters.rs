@@ -86,6 +86,14 @@ pub struct DeadLetters {
     failures: Metric,
 }
 
+/// Resolves when Kafka has told something about dead letters; never without any.
+pub async fn delivered(dead_letters: Option<&DeadLetters>) {
+    match dead_letters {
+        Some(dead_letters) => dead_letters.delivered().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl DeadLetters {
     /// Those of a task.
     pub fn new(spec: DeadLetterSpec, id: TaskId, signal: Signal, meters: &ErrorMeters) -> Self {

@@ -12,7 +12,7 @@ use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::pulse::Pulse;
@@ -263,15 +263,9 @@ impl Outbox {
                 None => std::future::pending().await,
             }
         };
-        let of_letters = async {
-            match &self.dead_letters {
-                Some(dead_letters) => dead_letters.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = of_records => {}
-            () = of_letters => {}
+            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
@@ -111,7 +111,7 @@ impl SinkLoop {
                     let reported = self.grant(request).into_iter().collect();
                     self.bury(reported).await?;
                 }
-                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
+                () = dead_letters::delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -471,14 +471,6 @@ impl SinkLoop {
         let Some(refused) = delivered.failed.into_iter().next() else { return Ok(()) };
         let place = self.progress.held(refused.number).map(|(tp, offset)| Place::Sink { tp, offset });
         Err(Failure::of_dead_letter(place, refused.error))
-    }
-}
-
-/// Resolves when Kafka has told something about dead letters; never without any.
-async fn delivered(dead_letters: Option<&DeadLetters>) {
-    match dead_letters {
-        Some(dead_letters) => dead_letters.delivered().await,
-        None => std::future::pending().await,
     }
 }
 

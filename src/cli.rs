@@ -66,6 +66,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "plugins" => plugins().map_err(usage),
         "validate" => validate_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
+        "dlq" => dlq::run(matches).map_err(usage),
         "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
@@ -82,6 +83,10 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     let mut plugins = Plugins::built_in();
     if matches.get_flag("bench-plugins") {
         plugins = plugins.and(bench::discard::PLUGINS);
+        #[cfg(feature = "connector-file")]
+        {
+            plugins = plugins.and(bench::troubled::PLUGINS);
+        }
     }
     let worker = Worker::start(config, plugins)?;
     let signals = worker.signals().map_err(Failure::start)?;
@@ -213,6 +218,7 @@ pub fn command() -> Command {
             plugins_command(),
             validate_command(),
             health_command(),
+            dlq::command(),
             bench::command(),
         ])
 }
@@ -363,5 +369,6 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
 }
 
+mod dlq;
 #[cfg(test)]
 mod tests;

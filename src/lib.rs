@@ -19,3 +19,6 @@ pub mod kafka;
 pub mod store;
 pub mod metrics;
 pub mod telemetry;
+#[cfg(test)]
+#[path = "tests/sim/mod.rs"]
+mod sim;

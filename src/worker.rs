@@ -32,6 +32,7 @@ use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
+use crate::task::watchdog::Watchdog;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
@@ -171,6 +172,7 @@ fn parts(
         io: io.clone(),
         offsets: Arc::clone(&offsets),
         metrics: Arc::clone(&metrics),
+        watchdog: Watchdog::start(config.hung_after),
         budget: Budget::new(config.memory),
     };
     Parts {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{Assigned, Blob, Body, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::budget::{Asked, Lease, Share};
 
 use super::batch::copy_out;
+use super::contact::{Contact, NOTE};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
@@ -63,7 +65,7 @@ pub enum ConsumerCommand {
     Opened(Seeks),
     /// The sink has closed its partitions and this is safe to commit.
     Closed(Offsets),
-    /// Commit; the metadata goes with each offset.
+    /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,
@@ -83,6 +85,8 @@ pub struct TaskConsumer {
     pub events: mpsc::Receiver<ConsumerEvent>,
     /// What is said to it.
     pub commands: ConsumerCommands,
+    /// Whether Kafka answers.
+    pub contact: Arc<Contact>,
     /// Tells nothing; it closes when the thread is through.
     ended: std_mpsc::Receiver<()>,
 }
@@ -117,9 +121,13 @@ impl TaskConsumer {
     ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        let context = Conversation::new(events, orders, ClientEvents::new(properties), signal);
+        config.set("statistics.interval.ms", NOTE.as_millis().to_string());
+        let complaints = Arc::new(ClientEvents::new(properties));
+        let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
+        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -147,14 +155,25 @@ impl TaskConsumer {
         };
         reading.consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let (end, ended) = std_mpsc::channel();
+        let span = tracing::Span::current();
         std::thread::Builder::new()
             .name(format!("consumer {name}"))
             .spawn(move || {
-                reading.run();
+                span.in_scope(|| reading.run());
                 drop::<std_mpsc::Sender<()>>(end);
             })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
-        Ok(Self { events: heard, commands, ended })
+        Ok(Self { events: heard, commands, contact, ended })
+    }
+}
+
+#[cfg(test)]
+impl TaskConsumer {
+    /// A consumer whose thread is played by a test, at the other ends of the channels.
+    pub fn over(events: mpsc::Receiver<ConsumerEvent>, commands: ConsumerCommands) -> Self {
+        let complaints = Arc::new(ClientEvents::new(&ClientProperties::new()));
+        let contact = Arc::new(Contact::new("answer", Duration::from_hours(1), complaints));
+        Self { events, commands, contact, ended: std_mpsc::channel().1 }
     }
 }
 
@@ -175,6 +194,12 @@ fn unsubscribed(subscription: &Subscription, error: &KafkaError) -> ConnectError
             format!("Cannot subscribe: topics.regex is no valid regular expression (tried as {pattern}): {error}")
         }
     })
+}
+
+/// A group member that has nothing to read hears from Kafka once in a heartbeat.
+fn patience_for_answers(properties: &ClientProperties) -> Duration {
+    let heartbeat = properties.get("heartbeat.interval.ms").and_then(|text| text.parse().ok());
+    Duration::from_millis(heartbeat.unwrap_or(3_000)) + Duration::from_secs(1)
 }
 
 fn max_poll_interval(properties: &ClientProperties) -> Duration {

@@ -201,8 +201,11 @@ pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
     Ok(properties)
 }
 
+/// What every client has by itself, and what one of its kind has.
 fn defaults(pairs: &[(&str, &str)]) -> ClientProperties {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    // Java's default. With librdkafka's, ten seconds and half of it more may pass after an outage before anybody looks.
+    let every = ("reconnect.backoff.max.ms", "1000");
+    pairs.iter().chain([&every]).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn layers(properties: &mut ClientProperties, worker: &ConfigMap, prefix: &str, connector: &ConfigMap) -> Result<()> {
@@ -283,7 +286,7 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> ConfigMap {
-        defaults(pairs)
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -362,6 +365,25 @@ mod tests {
     #[test]
     fn the_table_is_sorted_for_its_search() {
         assert!(KEYS.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn every_client_looks_for_its_broker_again_within_javas_second() {
+        let clients = |worker: &ConfigMap| {
+            [
+                producer(worker, &map(&[]), "p").unwrap(),
+                transactional(worker, &map(&[]), "p", "g-c-0", Duration::from_secs(1)).unwrap(),
+                dead_letters(worker, &map(&[]), "p").unwrap(),
+                consumer(worker, &map(&[]), "c", "g").unwrap(),
+                admin(worker).unwrap(),
+                own(worker, "o").unwrap(),
+            ]
+            .map(|properties| properties["reconnect.backoff.max.ms"].clone())
+        };
+        assert_eq!(clients(&map(&[])), ["1000"; 6]);
+        let keys = ["", "producer.", "consumer.", "admin."].map(|prefix| format!("{prefix}reconnect.backoff.max.ms"));
+        let told: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "7000")).collect();
+        assert_eq!(clients(&map(&told)), ["7000"; 6]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl SinkMeters {
 }
 
 /// What goes wrong with records, of either kind of task.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the rows of the table say it")]
 pub struct ErrorMeters {
     pub failures: Metric,

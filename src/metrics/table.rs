@@ -77,6 +77,16 @@ table! {
     TASK_STATUS = Gauge "kafka_connect_connector_task_status" ["connector", "task", "status"]
         "connector-task-metrics:status" "1 for the state the task is in.";
 
+    // What Apache's worker does not tell.
+    TASK_HUNG = Gauge "task_hung" ["task"]
+        "" "1 while the task's plugin does not return from a call.";
+    TASK_SILENT = Gauge "task_kafka_silent" ["task"]
+        "" "1 while Kafka does not acknowledge what the task sends, or does not answer its consumer.";
+    TASK_RESTARTS = Counter "task_restarts_total" ["connector", "task"]
+        "" "Restarts of the task that the worker made by itself.";
+    CONNECTOR_RESTARTS = Counter "connector_restarts_total" ["connector"]
+        "" "Restarts of the connector that the worker made by itself.";
+
     // What goes wrong with records.
     FAILURES = Gauge "kafka_connect_task_error_total_record_failures" ["task"]
         "task-error-metrics:total-record-failures" "Failed attempts to process a record, each retry included.";

@@ -143,7 +143,7 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> = Key::new(
+pub static OFFSETS_TOPIC: Key<String> = Key::new(
     "offsets.storage.topic",
     "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
 )
@@ -255,6 +255,7 @@ static ALL: ConfigDef = ConfigDef::new(&[
     &dead_letters::NAME.info,
     &dead_letters::COPIES.info,
     &dead_letters::CONTEXT.info,
+    &dead_letters::REFUSALS.info,
     &TYPE.info,
     &PREDICATE.info,
     &MEMORY_CAP.info,
@@ -305,6 +306,8 @@ pub struct ConnectorConfig {
     pub header_converter: Option<Part>,
     /// `transforms`, in order.
     pub transforms: Vec<Step>,
+    /// `errors.refusals.in.a.row.max`.
+    pub refusals_max: usize,
     /// `errors.tolerance=all`.
     pub tolerate: bool,
     /// `errors.retry.timeout`; `None` is without end.
@@ -375,6 +378,7 @@ impl ConnectorConfig {
                 .into_iter()
                 .map(|alias| step(&settings, alias))
                 .collect::<Result<_>>()?,
+            refusals_max: usize::try_from(settings.get(&dead_letters::REFUSALS)?).unwrap_or(usize::MAX),
             tolerate: settings.get(&TOLERANCE)?.eq_ignore_ascii_case("all"),
             retry_timeout: (retry >= 0).then(|| millis(retry)),
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),

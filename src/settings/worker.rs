@@ -41,6 +41,12 @@ static GRACE: Key<Duration> = Key::new(
      nothing more.",
 )
 .default("5000");
+static HUNG_AFTER: Key<Duration> = Key::new(
+    "task.hung.after.ms",
+    "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
+     milliseconds.",
+)
+.default("60000");
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -80,6 +86,12 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
     "The client settings the policy `Allowlist` lets connectors override.",
 )
 .default("");
+static STRICT: Key<bool> = Key::new(
+    "compat.strict",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
+     members.",
+)
+.default("false");
 static EXTENSIONS: Key<Vec<String>> =
     Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
         .default("")
@@ -121,11 +133,13 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
     &GRACE.info,
+    &HUNG_AFTER.info,
     &TOPIC_CREATION.info,
     &MEMORY.info,
     &CONNECTOR_MEMORY.info,
     &OVERRIDES.info,
     &ALLOWED_OVERRIDES.info,
+    &STRICT.info,
     &EXTENSIONS.info,
     &PLUGIN_PATH.info,
 ]);
@@ -165,6 +179,8 @@ pub struct WorkerConfig {
     pub flush_timeout: Duration,
     /// `task.shutdown.graceful.timeout.ms`.
     pub grace: Duration,
+    /// `task.hung.after.ms`.
+    pub hung_after: Duration,
     /// `state.dir`.
     pub state_dir: PathBuf,
     /// `offset.storage.file.filename`.
@@ -175,6 +191,8 @@ pub struct WorkerConfig {
     pub topic_creation: bool,
     /// Which client settings connectors may override.
     pub overrides: Overrides,
+    /// `compat.strict`.
+    pub strict: bool,
     /// `memory.budget.bytes`.
     pub memory: u64,
     /// `memory.connector.max.bytes`.
@@ -223,11 +241,13 @@ impl WorkerConfig {
             flush_interval: settings.get(&FLUSH_INTERVAL)?,
             flush_timeout: settings.get(&FLUSH_TIMEOUT)?,
             grace: settings.get(&GRACE)?,
+            hung_after: settings.get(&HUNG_AFTER)?,
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
+            strict: settings.get(&STRICT)?,
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             warnings: warnings(settings.values()),

@@ -3,6 +3,7 @@
 //!
 //! Runs on the task's thread (`thread.rs`). The sending half is `outbox.rs`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::ledger::Mark;
 use super::outbox::{Bad, Outbox, Unsent};
 use super::patience;
 use super::payload;
+use super::pulse::{Call, Pulse};
 use super::raw_input::{Input, RawInput};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
@@ -57,6 +59,8 @@ pub struct SourceLoop {
     pub drain_timeout: Duration,
     /// Tells the herder.
     pub reporter: Reporter,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
     /// The task's memory.
     pub share: Share,
     /// Bytes of the last batch, or of the present one so far: as large is the next one taken to be.
@@ -73,25 +77,28 @@ enum Due {
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        let (signal, reporter, outbox) = (&self.signal, &self.reporter, &mut self.outbox);
+        let (signal, reporter, outbox, pulse) = (&self.signal, &self.reporter, &mut self.outbox, &self.pulse);
         if !patience::started(signal, reporter, async || outbox.take_over().await).await?
-            || !patience::started(signal, reporter, async || task.start(context.clone()).await).await?
+            || !patience::started(signal, reporter, async || {
+                pulse.during(Call::Start, task.start(context.clone())).await
+            })
+            .await?
         {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        // A transaction that fails counts for nothing; its records are read again.
-        let drained = if ended.is_err() && self.outbox.is_transactional() {
-            self.outbox.last_letters(self.drain_timeout).await;
-            Ok(())
-        } else {
-            self.outbox.drain(self.drain_timeout, &self.guard).await
-        };
+        // A transaction that fails counts for nothing; its records are read again. It is taken back at once: as long as it
+        // is open, nobody reads on behind it.
+        let failed = ended.is_err() && self.outbox.is_transactional();
+        let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
         }
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        if failed {
+            self.outbox.last_letters(self.drain_timeout).await;
+        }
+        let stopped = self.pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }
 
@@ -132,7 +139,7 @@ impl SourceLoop {
     async fn room(&mut self) -> Result<Option<Lease>, Failure> {
         let batch = COPIES * self.batch_bytes;
         self.share.needs(batch, sizes::PRODUCER_KEYS);
-        let mut granted = std::pin::pin!(self.share.ask(batch.max(1)).granted());
+        let mut granted = pin!(self.share.ask(batch.max(1)).granted());
         loop {
             let due = tokio::select! {
                 biased;
@@ -153,11 +160,11 @@ impl SourceLoop {
     ) -> Result<Result<SourceBatch, ConnectError>, Failure> {
         let idle = tokio::time::Instant::now() + IDLE;
         let own = self.share.own();
-        let mut poll = task.poll();
+        let pulse = Arc::clone(&self.pulse);
+        let mut poll = pin!(pulse.during(Call::Poll, task.poll()));
         loop {
             let due = tokio::select! {
                 batch = &mut poll => {
-                    drop(poll);
                     self.tend(Due::Deliveries).await?;
                     if tokio::time::Instant::now() >= self.outbox.commit_due() {
                         self.tend(Due::Commit).await?;
@@ -190,7 +197,7 @@ impl SourceLoop {
         if self.signal.wish() != Wish::Pause {
             return Ok(());
         }
-        task.pause().await;
+        self.pulse.during(Call::Pause, task.pause()).await;
         self.reporter.paused();
         // What Kafka took its time over is settled and stored all the same.
         while self.signal.wish() == Wish::Pause {
@@ -201,7 +208,7 @@ impl SourceLoop {
             }
         }
         if self.signal.wish() == Wish::Run {
-            task.resume().await;
+            self.pulse.during(Call::Resume, task.resume()).await;
             self.reporter.running();
         }
         Ok(())

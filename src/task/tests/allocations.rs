@@ -28,6 +28,7 @@ use crate::task::commits::Commits;
 use crate::task::guard::Guard;
 use crate::task::outbox::Outbox;
 use crate::task::progress::Progress;
+use crate::task::refusals::Refusals;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, ErrorPolicy};
@@ -108,11 +109,12 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         chain: Chain::default(),
         codec: rig.codec,
         guard: rig.guard,
-        topics: Topics::new(None, ClientProperties::new()),
+        topics: Topics::new(None, ClientProperties::new(), None),
         outbox: Outbox::new(producer, commits, rig.signal.clone(), SourceMeters::new(&rig.metrics, 0)),
         signal: rig.signal,
         drain_timeout: Duration::ZERO,
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
         share: Share::ample("c"),
         batch_bytes: 0,
     };
@@ -153,8 +155,10 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         flush_interval: Duration::from_mins(1),
         flush_timeout: Duration::from_secs(1),
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
+        refusals: Refusals::new(0),
         backlog: VecDeque::new(),
         meters: SinkMeters::new(&rig.metrics, 0),
     };

@@ -1,17 +1,23 @@
 //! Dates as Java's default calendar counts them: Julian before 1582-10-15, Gregorian from then on. UTC only.
 
+use std::time::SystemTime;
+
 /// Milliseconds of a day.
-pub(super) const DAY_MILLIS: i64 = 86_400_000;
+pub const DAY_MILLIS: i64 = 86_400_000;
 
 /// The day of the change, 1582-10-15, counted from 1970.
-const CHANGE: i64 = -141_427;
+pub(crate) const CHANGE: i64 = -141_427;
 
 /// A point in time, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
-    days: i64,
+pub struct Moment {
+    /// Since 1970.
+    pub days: i64,
+    /// 0 is the year before 1.
     pub year: i64,
+    /// From 1.
     pub month: i64,
+    /// From 1.
     pub day: i64,
     /// Since midnight.
     pub millis: i64,
@@ -19,24 +25,29 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The moment so many milliseconds after 1970 began.
-    pub(super) fn of(millis: i64) -> Self {
+    pub fn of(millis: i64) -> Self {
         let days = millis.div_euclid(DAY_MILLIS);
         let (year, month, day) = date(days);
         Self { days, year, month, day, millis: millis.rem_euclid(DAY_MILLIS) }
     }
 
     /// `yyyy-MM-dd`.
-    pub(super) fn iso_date(&self) -> String {
+    pub fn iso_date(&self) -> String {
         format!("{:04}-{:02}-{:02}", self.shown_year(), self.month, self.day)
     }
 
     /// `HH:mm:ss.SSS` and the letter Z.
-    pub(super) fn iso_time(&self) -> String {
+    pub fn iso_time(&self) -> String {
         format!("{}.{:03}Z", self.clock(), self.millis % 1000)
     }
 
+    /// Both, with the letter T in between.
+    pub(super) fn iso(&self) -> String {
+        format!("{}T{}", self.iso_date(), self.iso_time())
+    }
+
     /// Java's `Date.toString`: `Tue Jan 03 06:30:01 UTC 2017`.
-    pub(super) fn java_text(&self) -> String {
+    pub fn java_text(&self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let name = |names: &[&'static str], index: i64| usize::try_from(index).map_or("", |index| names[index]);
@@ -56,8 +67,27 @@ impl Moment {
     }
 }
 
+/// Connect's text of a date, time or timestamp, of which Java chooses the form by the value alone, whatever the schema says:
+/// every date before 1970-01-02 loses its day.
+pub fn iso_text(millis: i64) -> String {
+    let moment = Moment::of(millis);
+    if millis < DAY_MILLIS {
+        moment.iso_time()
+    } else if millis % DAY_MILLIS == 0 {
+        moment.iso_date()
+    } else {
+        moment.iso()
+    }
+}
+
+/// A time of our days as ISO 8601 writes it, in UTC.
+pub fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Moment::of(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).iso()
+}
+
 /// The days since 1970 of a date; month and day may lie outside of their range and roll over.
-pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
+pub fn days(year: i64, month: i64, day: i64) -> i64 {
     // A year before the change makes a Julian date, wherever it rolls to.
     let julian = year < 1582;
     let (year, month) = (year + (month - 1).div_euclid(12), (month - 1).rem_euclid(12) + 1);
@@ -66,7 +96,7 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The days since 1970 of the first of a month. Years begin in March here, so that the leap day is the last.
-fn day_number(year: i64, month: i64, gregorian: bool) -> i64 {
+pub(crate) fn day_number(year: i64, month: i64, gregorian: bool) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let days_before_month = (153 * ((month + 9) % 12) + 2) / 5;
     let leap_days = if gregorian {

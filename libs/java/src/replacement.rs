@@ -1,9 +1,9 @@
 //! Java's replacement texts: `$1`, `${name}`, and a backslash that takes the meaning from the next character.
 
-use regex::{Captures, Regex};
+use ::regex::{Captures, Regex};
 
 /// A replacement whose groups are known to exist.
-pub(crate) struct Replacement(Vec<Part>);
+pub struct Replacement(Vec<Part>);
 
 enum Part {
     Text(String),
@@ -12,7 +12,7 @@ enum Part {
 
 impl Replacement {
     /// Reads a replacement for a pattern; the error is the reason in Java's words.
-    pub(crate) fn parse(java: &str, regex: &Regex) -> Result<Self, String> {
+    pub fn parse(java: &str, regex: &Regex) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = java;
@@ -36,7 +36,7 @@ impl Replacement {
     }
 
     /// Writes the replacement for a match; a group that took no part is empty.
-    pub(crate) fn expand(&self, captures: &Captures<'_>, to: &mut String) {
+    pub fn expand(&self, captures: &Captures<'_>, to: &mut String) {
         for part in &self.0 {
             match part {
                 Part::Text(text) => to.push_str(text),

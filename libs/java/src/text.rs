@@ -1,17 +1,16 @@
-//! Java's names and texts of values: what error messages and `toString` show. `text.rs` and `header.rs` call it.
+//! Java's names and texts of values: what error messages and `toString` show.
 
-use pipette_api::{Kind, Result, Value};
+use pipette_api::{ConnectError, Kind, Result, Value};
 
-use super::calendar::{DAY_MILLIS, Moment};
-use super::payload_refused;
+use crate::calendar::{DAY_MILLIS, Moment};
 
 /// The enum name of a kind: `INT8`, `FLOAT32`.
-pub(super) fn kind(kind: Kind) -> String {
+pub fn kind(kind: Kind) -> String {
     kind.name().to_uppercase()
 }
 
 /// `class java.lang.String` and so on, as error texts show it.
-pub(super) fn class(value: &Value) -> &'static str {
+pub fn class(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "class java.lang.Boolean",
@@ -32,7 +31,7 @@ pub(super) fn class(value: &Value) -> &'static str {
 }
 
 /// Numbers and booleans as Java prints them; false, and nothing appended, for everything else.
-pub(super) fn append_plain(value: &Value, out: &mut Vec<u8>) -> bool {
+pub fn append_plain(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::I8(number) => pipette_json::write_i64(i64::from(*number), out),
@@ -48,7 +47,7 @@ pub(super) fn append_plain(value: &Value, out: &mut Vec<u8>) -> bool {
 }
 
 /// The milliseconds since 1970 that Java's single date class holds.
-pub(super) fn millis(value: &Value) -> Option<i64> {
+pub fn millis(value: &Value) -> Option<i64> {
     match value {
         Value::Date(days) => Some(i64::from(*days) * DAY_MILLIS),
         Value::Time(millis) => Some(i64::from(*millis)),
@@ -57,12 +56,15 @@ pub(super) fn millis(value: &Value) -> Option<i64> {
     }
 }
 
-/// Appends Java's `toString`. A data error for bytes, of which Java prints the address.
-pub(super) fn append_text(value: &Value, out: &mut Vec<u8>) -> Result<()> {
-    nested(value, out, 0)
+/// What is written in the place of bytes and payloads, of which Java prints the address in memory.
+pub type OfBytes = fn(&Value, &mut Vec<u8>) -> Result<()>;
+
+/// Appends Java's `toString`. A data error for what is nested too deeply.
+pub fn append_text(value: &Value, out: &mut Vec<u8>, bytes: OfBytes) -> Result<()> {
+    nested(value, out, bytes, 0)
 }
 
-fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
+fn nested(value: &Value, out: &mut Vec<u8>, bytes: OfBytes, depth: usize) -> Result<()> {
     if append_plain(value, out) {
         return Ok(());
     }
@@ -72,31 +74,24 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
     }
     match value {
         Value::String(text) => out.extend_from_slice(text.as_bytes()),
-        Value::Payload(payload) => return Err(payload_refused("StringConverter", &**payload)),
-        Value::Bytes(_) => {
-            return Err(pipette_api::ConnectError::data(
-                "bytes have no text form: use ByteArrayConverter, or JsonConverter for bytes inside of a struct or map",
-            ));
-        }
+        Value::Payload(_) | Value::Bytes(_) => return bytes(value, out),
         _ if depth == pipette_json::MAX_DEPTH => {
-            return Err(pipette_api::ConnectError::data(format!(
-                "a value nested deeper than {depth} levels has no text"
-            )));
+            return Err(ConnectError::data(format!("a value nested deeper than {depth} levels has no text")));
         }
         Value::Array(elements) => {
-            parts(out, ["[", ", ", "]"], elements.iter(), |element, out| nested(element, out, depth + 1))?;
+            parts(out, ["[", ", ", "]"], elements.iter(), |element, out| nested(element, out, bytes, depth + 1))?;
         }
         Value::Map(map) => parts(out, ["{", ", ", "}"], map.iter(), |(key, value), out| {
-            nested(key, out, depth + 1)?;
+            nested(key, out, bytes, depth + 1)?;
             out.push(b'=');
-            nested(value, out, depth + 1)
+            nested(value, out, bytes, depth + 1)
         })?,
         Value::Struct(record) => {
             let fields = record.schema().fields().iter().zip(record.values()).filter(|(_, value)| !value.is_null());
             parts(out, ["Struct{", ",", "}"], fields, |(field, value), out| {
                 out.extend_from_slice(field.name.as_bytes());
                 out.push(b'=');
-                nested(value, out, depth + 1)
+                nested(value, out, bytes, depth + 1)
             })?;
         }
         _ => out.extend_from_slice(b"null"),
@@ -105,7 +100,7 @@ fn nested(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
 }
 
 /// Appends parts between brackets; the marks are the opening one, what separates parts, and the closing one.
-pub(super) fn parts<T>(
+pub fn parts<T>(
     out: &mut Vec<u8>,
     [open, comma, close]: [&str; 3],
     items: impl Iterator<Item = T>,

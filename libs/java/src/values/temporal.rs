@@ -2,7 +2,7 @@
 
 use pipette_api::Value;
 
-use crate::convert::calendar::{DAY_MILLIS, days};
+use crate::calendar::{DAY_MILLIS, days};
 
 /// The value of `yyyy-MM-dd`, `HH:mm:ss.SSSZ` or both with a `T` between them.
 pub(super) fn parse(token: &str) -> Option<Value> {

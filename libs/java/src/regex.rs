@@ -5,43 +5,43 @@
 //! groups) is refused with the reason. Names have no line breaks, so the rules about those are left to the crate.
 //! One difference stays: a group that is repeated and can match nothing, `(a*?)+`, may have held something else in its
 //! last round (7 of 7,548 random patterns gave another name than Java, all of that kind).
-//! Classes, with their own grammar, are in `java_regex/class.rs`, escapes in `java_regex/escape.rs`.
+//! Classes, with their own grammar, are in `regex/class.rs`, escapes in `regex/escape.rs`.
 
 mod class;
 mod escape;
 
 use std::fmt::Write;
 
-use regex::Regex;
+use ::regex::Regex;
 
 use escape::Escape;
 
 /// A pattern that compiled.
-pub(crate) struct JavaRegex {
+pub struct JavaRegex {
     whole: Regex,
     anywhere: Regex,
 }
 
 impl JavaRegex {
     /// Reads a Java pattern; the error is the reason, without the pattern.
-    pub(crate) fn new(java: &str) -> Result<Self, String> {
+    pub fn new(java: &str) -> Result<Self, String> {
         let pattern = translate(java).map_err(|reason| format!("Invalid regex: {reason}"))?;
         Ok(Self { whole: compile(&format!(r"\A(?:{pattern})\z"))?, anywhere: compile(&pattern)? })
     }
 
     /// True when it matches the whole text.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         self.whole.is_match(text)
     }
 
     /// The pattern, to search for it.
-    pub(crate) fn anywhere(&self) -> &Regex {
+    pub fn anywhere(&self) -> &Regex {
         &self.anywhere
     }
 }
 
 /// The check of a key whose value is a Java pattern.
-pub(crate) fn valid(text: Option<&str>) -> Result<(), String> {
+pub fn valid(text: Option<&str>) -> Result<(), String> {
     text.map_or(Ok(()), |java| JavaRegex::new(java).map(drop))
 }
 

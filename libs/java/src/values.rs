@@ -1,7 +1,10 @@
-//! The type of header text, by the rules of Connect's general value parser (also that of `InsertHeader`).
+//! The type of a text, by the rules of Connect's general value parser: of header values and of `InsertHeader`.
 //!
 //! Numbers take the smallest integer type, fractions become `float32`, lists and maps the type their parts have in common;
 //! what is none of these stays the text. compat: data-model, section 4.
+
+mod temporal;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -9,15 +12,14 @@ use pipette_api::data::{Decimal, logical};
 use pipette_api::{Datum, Kind, Schema, SchemaBuilder, Text, Value};
 use pipette_json::unique;
 
-use super::temporal;
-use super::tokens::{Tokens, trim};
-use crate::convert::calendar::DAY_MILLIS;
+use self::tokens::{Tokens, trim};
+use crate::calendar::DAY_MILLIS;
 
 /// Lists and maps nested deeper than this stay text.
 const MAX_NESTING: usize = 100;
 
 /// The schemas of header values; made once, so that caches keyed by schema work.
-pub(super) struct Types {
+pub struct Types {
     date: Arc<Schema>,
     time: Arc<Schema>,
     timestamp: Arc<Schema>,
@@ -29,7 +31,8 @@ struct NoValue;
 type Parsed = Result<Datum, NoValue>;
 
 impl Types {
-    pub(super) fn new() -> Self {
+    /// Makes the schemas.
+    pub fn new() -> Self {
         let build = |builder: SchemaBuilder| builder.build().unwrap_or_else(|_| unreachable!("no fields to be wrong"));
         Self {
             date: build(SchemaBuilder::date()),
@@ -39,7 +42,7 @@ impl Types {
     }
 
     /// The datum of a header text.
-    pub(super) fn parse(&self, text: &Text) -> Datum {
+    pub fn parse(&self, text: &Text) -> Datum {
         let source = text.as_str();
         let as_text = || Datum::new(Schema::of(Kind::String), Value::String(text.clone()));
         if trim(source).is_empty() {

@@ -27,9 +27,9 @@ pub fn integer<T: TryFrom<i64>>(text: &str) -> Option<T> {
         return None;
     }
     // Downwards, because there is one more number below zero.
-    let below = digits.chars().try_fold(0_i64, |number, character| {
-        number.checked_mul(10)?.checked_sub(i64::from(digit(character)?))
-    })?;
+    let below = digits
+        .chars()
+        .try_fold(0_i64, |number, character| number.checked_mul(10)?.checked_sub(i64::from(digit(character)?)))?;
     let number = if negative { below } else { below.checked_neg()? };
     T::try_from(number).ok()
 }
@@ -175,7 +175,8 @@ pub fn low_bits(decimal: &Decimal) -> i64 {
 }
 
 fn power_of_ten(exponent: i64) -> BigInt {
-    BigInt::from(10).pow(u32::try_from(exponent).unwrap_or_else(|_| unreachable!("not negative, and no larger than digits")))
+    BigInt::from(10)
+        .pow(u32::try_from(exponent).unwrap_or_else(|_| unreachable!("not negative, and no larger than digits")))
 }
 
 /// `BigDecimal.doubleValue`: the nearest one.
@@ -198,9 +199,15 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_java_reads_them() {
-        for (text, expected) in
-            [("+5", Some(5)), ("-128", Some(-128)), ("٣７", Some(37)), ("128", None), ("", None), ("+", None), ("5.0", None)]
-        {
+        for (text, expected) in [
+            ("+5", Some(5)),
+            ("-128", Some(-128)),
+            ("٣７", Some(37)),
+            ("128", None),
+            ("", None),
+            ("+", None),
+            ("5.0", None),
+        ] {
             assert_eq!(integer::<i8>(text), expected, "{text}");
         }
         assert_eq!(integer::<i64>("-9223372036854775808"), Some(i64::MIN));

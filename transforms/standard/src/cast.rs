@@ -25,16 +25,8 @@ static SPEC: Key<Vec<String>> = Key::new(
 pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[&SPEC.info, &REPLACE_NULL.info]);
 
 /// The kinds that can be cast to, in Java's order.
-const TARGETS: [Kind; 8] = [
-    Kind::Int8,
-    Kind::Int16,
-    Kind::Int32,
-    Kind::Int64,
-    Kind::Float32,
-    Kind::Float64,
-    Kind::Boolean,
-    Kind::String,
-];
+const TARGETS: [Kind; 8] =
+    [Kind::Int8, Kind::Int16, Kind::Int32, Kind::Int64, Kind::Float32, Kind::Float64, Kind::Boolean, Kind::String];
 
 /// What a spec says.
 enum Spec {
@@ -59,9 +51,11 @@ impl Spec {
                 Some((_, kind)) if kind.contains(':') => return Err(format!("Invalid rename mapping: {entry}")),
                 Some((field, kind)) => fields.push((field.trim().to_owned(), target(kind)?)),
                 None if entries.len() > 1 => {
-                    return Err("Cast transformations that specify a type to cast the entire value to may only specify \
+                    return Err(
+                        "Cast transformations that specify a type to cast the entire value to may only specify \
                                 a single cast in their spec"
-                        .into());
+                            .into(),
+                    );
                 }
                 None => return Ok(Self::Whole(target(entry)?)),
             }
@@ -76,7 +70,9 @@ fn target(text: &str) -> std::result::Result<Kind, String> {
     match kind {
         None => Err(format!("Invalid type found in casting spec: {}", text.trim())),
         Some(kind) if TARGETS.contains(&kind) => Ok(kind),
-        Some(_) => Err(format!("Cast transformation does not support casting to {name}; supported types are {}", names())),
+        Some(_) => {
+            Err(format!("Cast transformation does not support casting to {name}; supported types are {}", names()))
+        }
     }
 }
 

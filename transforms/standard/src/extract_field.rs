@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use pipette_api::config::Importance;
 use pipette_api::config::checks;
 use pipette_api::{
     ConfigDef, ConnectError, Datum, Key, Map, Record, Result, Schema, SchemaCache, Settings, Side, Transform, Value,
     Verdict,
 };
-use pipette_api::config::Importance;
 
 use crate::fields::{self, REPLACE_NULL};
 use crate::path::{self, FieldPath};
@@ -32,7 +32,9 @@ fn syntax(text: Option<&str>) -> std::result::Result<(), String> {
 
 fn path_is_one(settings: &Settings) -> Vec<(&'static str, String)> {
     match (settings.get(&FIELD), settings.get(&SYNTAX)) {
-        (Ok(field), Ok(syntax)) => field_path(&field, &syntax).err().map(|reason| (FIELD.info.name, reason)).into_iter().collect(),
+        (Ok(field), Ok(syntax)) => {
+            field_path(&field, &syntax).err().map(|reason| (FIELD.info.name, reason)).into_iter().collect()
+        }
         _ => vec![],
     }
 }

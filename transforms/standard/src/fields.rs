@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use pipette_api::data::Field;
 use pipette_api::{
-    ConnectError, Datum, Key, Keys, KeysCache, Kind, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct, Text,
-    Value,
+    ConnectError, Datum, Key, Keys, KeysCache, Kind, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct,
+    Text, Value,
 };
 
 /// The key that most transformations of fields share.
@@ -68,6 +68,21 @@ pub(crate) fn list(schema: &Schema) -> Result<&[Field]> {
             kind.name()
         ))),
     }
+}
+
+/// The schema of text in the place of a value of another schema.
+pub(crate) fn text_instead(schema: &Schema) -> Arc<Schema> {
+    if schema.is_optional() { Schema::optional(Kind::String) } else { Schema::of(Kind::String) }
+}
+
+/// A struct schema whose changed fields are text.
+pub(crate) fn as_text(named: &Named<()>, from: &Arc<Schema>) -> Result<Arc<Schema>> {
+    let mut builder = rebuild(from).nullable(from.is_optional());
+    for field in list(from)? {
+        let text = named.get(&field.name).map(|()| text_instead(&field.schema));
+        builder = builder.field(Arc::clone(&field.name), text.unwrap_or_else(|| Arc::clone(&field.schema)));
+    }
+    builder.build()
 }
 
 /// The class Java would name in an error.
@@ -214,6 +229,25 @@ impl<T> Change<T> {
         Ok(Arc::clone(&plan.schema))
     }
 
+    /// Changes those members of a map that are there, all or, on an error, none.
+    pub(crate) fn in_members(
+        &mut self,
+        map: &mut Map,
+        mut change: impl FnMut(&Value, &T) -> Result<Value>,
+    ) -> Result<()> {
+        let fields = &self.fields.0;
+        let Ok(members) = self.keys.get_or_try(map.keys(), |keys| {
+            let places = fields.iter().map(|(name, _)| keys.iter().position(|key| is_text(key, name)));
+            Ok::<_, Infallible>(Members { keys: Arc::clone(keys), places: places.map(or_nowhere).collect() })
+        });
+        self.fresh.clear();
+        for ((_, what), place) in fields.iter().zip(&members.places) {
+            self.fresh.push(map.values().get(*place).map_or(Ok(Value::Null), |value| change(value, what))?);
+        }
+        members.put(map, self.fresh.drain(..));
+        Ok(())
+    }
+
     /// Changes the members of a map, all or, on an error, none. One that is missing is added: to Java it is a null.
     pub(crate) fn in_map(&mut self, map: &mut Map, mut change: impl FnMut(&Value, &T) -> Result<Value>) -> Result<()> {
         let fields = &self.fields.0;
@@ -242,8 +276,7 @@ impl<T> Named<T> {
 
 impl Plan {
     fn new<T>(named: &Named<T>, from: &Schema, to: Arc<Schema>, replace_null: bool) -> Self {
-        let of_field =
-            |(index, field): (usize, &Field)| Some((index, named.position(&field.name)?));
+        let of_field = |(index, field): (usize, &Field)| Some((index, named.position(&field.name)?));
         let places = from.fields().iter().enumerate().filter_map(of_field).collect();
         let defaults = if replace_null { Defaults::of(from) } else { Defaults::none() };
         Self { schema: to, places, defaults }
@@ -271,17 +304,16 @@ impl Members {
         let place = |name: &Text| {
             let key = Value::String(name.clone());
             let known = keys.iter().position(|known| *known == key);
-            known.or_else(|| added.iter().position(|known| *known == key).map(|at| keys.len() + at)).unwrap_or_else(|| {
-                added.push(key);
-                keys.len() + added.len() - 1
-            })
+            known.or_else(|| added.iter().position(|known| *known == key).map(|at| keys.len() + at)).unwrap_or_else(
+                || {
+                    added.push(key);
+                    keys.len() + added.len() - 1
+                },
+            )
         };
         let places = names.into_iter().map(place).collect();
-        let keys = if added.is_empty() {
-            Arc::clone(keys)
-        } else {
-            Arc::new(Keys::from([keys.to_vec(), added].concat()))
-        };
+        let keys =
+            if added.is_empty() { Arc::clone(keys) } else { Arc::new(Keys::from([keys.to_vec(), added].concat())) };
         Self { keys, places }
     }
 
@@ -290,8 +322,19 @@ impl Members {
         map.reshape(Arc::clone(&self.keys), |values| {
             values.resize(self.keys.len(), Value::Null);
             for (place, new) in self.places.iter().zip(fresh) {
-                values[*place] = new;
+                if let Some(value) = values.get_mut(*place) {
+                    *value = new;
+                }
             }
         });
     }
+}
+
+fn is_text(key: &Value, name: &Text) -> bool {
+    matches!(key, Value::String(text) if text == name)
+}
+
+/// A place that no map has.
+fn or_nowhere(place: Option<usize>) -> usize {
+    place.unwrap_or(usize::MAX)
 }

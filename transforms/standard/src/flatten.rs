@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Kind, Map, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Struct,
-    Transform, Value, Verdict,
+    ConfigDef, ConnectError, Key, Kind, Map, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side,
+    Struct, Transform, Value, Verdict,
 };
 use pipette_json::unique;
 
@@ -12,7 +12,8 @@ use crate::fields::{self, java_class};
 
 pub(crate) const ABOUT: &str = "Brings nested fields up to the top, under names such as parent.child.";
 
-static DELIMITER: Key<String> = Key::new("delimiter", "What stands between the names of parent and child.").default(".");
+static DELIMITER: Key<String> =
+    Key::new("delimiter", "What stands between the names of parent and child.").default(".");
 
 pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[&DELIMITER.info]);
 

@@ -18,11 +18,10 @@ static FIELDS: Key<Vec<String>> =
 static HEADERS: Key<Vec<String>> = Key::new("headers", "The names of the headers that take the fields, one for each.")
     .importance(Importance::High)
     .check(some);
-static OPERATION: Key<String> =
-    Key::new("operation", "copy leaves the fields where they are, move takes them away.")
-        .importance(Importance::High)
-        .recommended(&["move", "copy"])
-        .check(operation);
+static OPERATION: Key<String> = Key::new("operation", "copy leaves the fields where they are, move takes them away.")
+    .importance(Importance::High)
+    .recommended(&["move", "copy"])
+    .check(operation);
 
 pub(crate) static CONFIG: ConfigDef =
     ConfigDef::new(&[&FIELDS.info, &HEADERS.info, &OPERATION.info, &REPLACE_NULL.info]).rule(as_many);
@@ -109,7 +108,9 @@ impl HeaderFrom {
             let datum = Datum::new(Arc::clone(schema), default.unwrap_or(found).clone());
             if datum.value.is_null() && !schema.is_optional() {
                 let name = &value.schema().fields()[*place].name;
-                return Err(ConnectError::data(format!("the required field {name} is null: no header can be made of it")));
+                return Err(ConnectError::data(format!(
+                    "the required field {name} is null: no header can be made of it"
+                )));
             }
             Ok(datum)
         };
@@ -148,9 +149,9 @@ fn keep(values: &mut Vec<Value>, kept: &[bool]) {
 impl Plan {
     fn new(schema: &Schema, pairs: &[(String, Arc<str>)], moves: bool, replace_null: bool) -> Result<Self> {
         let of_pair = |(name, _): &(String, Arc<str>)| {
-            let place = schema
-                .field(name)
-                .ok_or_else(|| ConnectError::data(format!("Field does not exist: {name}, which a header is made of")))?;
+            let place = schema.field(name).ok_or_else(|| {
+                ConnectError::data(format!("Field does not exist: {name}, which a header is made of"))
+            })?;
             Ok((place, Arc::clone(&schema.fields()[place].schema)))
         };
         let places = pairs.iter().map(of_pair).collect::<Result<Box<[_]>>>()?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pipette_api::data::{SchemaBuilder, Text};
 use pipette_api::{
-    ConfigDef, ConnectError, Key, KeysCache, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side,
-    Struct, Transform, Value, Verdict,
+    ConfigDef, ConnectError, Key, KeysCache, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct,
+    Transform, Value, Verdict,
 };
 
 use crate::fields::{self, Defaults, Fields, Members, REPLACE_NULL};

@@ -2,15 +2,14 @@
 
 use pipette_api::config::{Importance, checks};
 use pipette_api::data::Decimal;
-use pipette_api::{
-    ConfigDef, ConnectError, Key, Map, Record, Result, Settings, Side, Transform, Value, Verdict,
-};
+use pipette_api::{ConfigDef, ConnectError, Key, Map, Record, Result, Settings, Side, Transform, Value, Verdict};
 use pipette_java::number;
 use pipette_json::decimal_from_text;
 
 use crate::fields::{self, Change, Fields, REPLACE_NULL, java_class};
 
-pub(crate) const ABOUT: &str = "Hides fields: zeros, empty texts and lists, or a text of your own, stand in their place.";
+pub(crate) const ABOUT: &str =
+    "Hides fields: zeros, empty texts and lists, or a text of your own, stand in their place.";
 
 static FIELDS: Key<Vec<String>> =
     Key::new("fields", "The names of the fields to mask.").importance(Importance::High).check(names);

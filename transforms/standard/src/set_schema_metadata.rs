@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use pipette_api::config::Importance;
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Transform,
-    Value, Verdict,
+    ConfigDef, ConnectError, Key, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Transform, Value,
+    Verdict,
 };
 
 use crate::fields::{self, Defaults, REPLACE_NULL};
 
 pub(crate) const ABOUT: &str = "Gives the schema of a key or value a name, a version, or both.";
 
-static NAME: Key<String> = Key::new("schema.name", "The new name of the schema.").optional().importance(Importance::High);
+static NAME: Key<String> =
+    Key::new("schema.name", "The new name of the schema.").optional().importance(Importance::High);
 static VERSION: Key<i32> =
     Key::new("schema.version", "The new version of the schema.").optional().importance(Importance::High);
 

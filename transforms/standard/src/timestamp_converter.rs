@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pipette_api::config::{Importance, checks};
 use pipette_api::data::logical;
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Kind, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side,
-    Transform, Value, Verdict,
+    ConfigDef, ConnectError, Key, Kind, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Transform,
+    Value, Verdict,
 };
 use pipette_java::DateFormat;
 use pipette_java::calendar::DAY_MILLIS;
@@ -15,12 +15,11 @@ use crate::fields::{self, Change, Named, REPLACE_NULL, java_class};
 
 pub(crate) const ABOUT: &str = "Turns a time into another form: text, a number, Date, Time or Timestamp.";
 
-static TARGET: Key<String> = Key::new("target.type", "The form to turn it into.")
-    .importance(Importance::High)
-    .recommended(FORMS)
-    .check(target);
-static FIELD: Key<String> =
-    Key::new("field", "The field with the time; empty means the whole key or value.").default("").importance(Importance::High);
+static TARGET: Key<String> =
+    Key::new("target.type", "The form to turn it into.").importance(Importance::High).recommended(FORMS).check(target);
+static FIELD: Key<String> = Key::new("field", "The field with the time; empty means the whole key or value.")
+    .default("")
+    .importance(Importance::High);
 static FORMAT: Key<String> =
     Key::new("format", "How text is written and read: a pattern of Java's SimpleDateFormat, in UTC.")
         .default("")
@@ -31,14 +30,9 @@ static PRECISION: Key<String> = Key::new("unix.precision", "What numbers count s
     .recommended(UNITS)
     .check(precision);
 
-pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[
-    &FIELD.info,
-    &TARGET.info,
-    &FORMAT.info,
-    &PRECISION.info,
-    &REPLACE_NULL.info,
-])
-.rule(text_has_a_format);
+pub(crate) static CONFIG: ConfigDef =
+    ConfigDef::new(&[&FIELD.info, &TARGET.info, &FORMAT.info, &PRECISION.info, &REPLACE_NULL.info])
+        .rule(text_has_a_format);
 
 const FORMS: &[&str] = &["string", "unix", "Date", "Time", "Timestamp"];
 const UNITS: &[&str] = &["nanoseconds", "microseconds", "milliseconds", "seconds"];
@@ -218,9 +212,8 @@ impl Conversion {
 
     /// Milliseconds since 1970.
     fn read(&self, value: &Value, form: Form) -> Result<i64> {
-        let unexpected = |wanted: &str| {
-            ConnectError::data(format!("Expected {wanted}, but found class {}", java_class(value)))
-        };
+        let unexpected =
+            |wanted: &str| ConnectError::data(format!("Expected {wanted}, but found class {}", java_class(value)));
         match (form, value) {
             (Form::Text, Value::String(text)) => {
                 let Some(format) = &self.format else {
@@ -263,4 +256,3 @@ impl Conversion {
         })
     }
 }
-

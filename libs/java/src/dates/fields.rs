@@ -87,11 +87,8 @@ impl Fields {
 
     fn time_of_day(&self) -> i64 {
         let (day_hour, half_hour) = (self.stamp(Is::HourOfDay), self.both(Is::Hour, Is::AmPm));
-        let halves = if day_hour.max(half_hour) > 0 {
-            half_hour > day_hour
-        } else {
-            self.has(Is::Hour) || self.has(Is::AmPm)
-        };
+        let halves =
+            if day_hour.max(half_hour) > 0 { half_hour > day_hour } else { self.has(Is::Hour) || self.has(Is::AmPm) };
         let half = if self.has(Is::AmPm) { 12 * self.get(Is::AmPm) } else { 0 };
         let hours = if halves { self.get(Is::Hour) + half } else { self.get(Is::HourOfDay) };
         ((hours * 60 + self.get(Is::Minute)) * 60 + self.get(Is::Second)) * 1000 + self.get(Is::Millis)

@@ -110,4 +110,3 @@ fn week_year(moment: &Moment) -> i64 {
     let next = moment.month == 12 && week_of_year(moment) == 1;
     moment.year + i64::from(next)
 }
-

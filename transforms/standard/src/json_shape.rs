@@ -28,17 +28,23 @@ impl Shapes {
     pub(crate) fn shaped(&mut self, value: Value) -> Result<Datum> {
         let index = match self.0.iter().position(|schema| fits(&value, schema)) {
             Some(index) => index,
-            None => {
-                let made = Shape::of(&value)?.schema()?;
-                self.0.truncate(SCHEMAS - 1);
-                self.0.push(made);
-                self.0.len() - 1
-            }
+            None => self.work_out(&value)?,
         };
         self.0[..=index].rotate_right(1);
         let schema = Arc::clone(&self.0[0]);
         let value = under(value, &schema);
         Ok(Datum::new(schema, value))
+    }
+
+    /// Where the schema stands that was worked out. An equal one that is known is kept: what stands behind caches by it.
+    fn work_out(&mut self, value: &Value) -> Result<usize> {
+        let made = Shape::of(value)?.schema()?;
+        if let Some(index) = self.0.iter().position(|known| *known == made) {
+            return Ok(index);
+        }
+        self.0.truncate(SCHEMAS - 1);
+        self.0.push(made);
+        Ok(self.0.len() - 1)
     }
 }
 

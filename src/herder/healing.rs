@@ -61,12 +61,12 @@ impl Healing {
             let Ok(policy) = RestartPolicy::read(&connector.config) else { continue };
             let tasks = (0..connector.tasks.len()).map(Some);
             for task in std::iter::once(None).chain(tasks) {
-                self.see((Arc::clone(&name), task), &connector, &policy, after);
+                self.see(&(Arc::clone(&name), task), &connector, &policy, after);
             }
         }
     }
 
-    fn see(&mut self, part: Part, connector: &Connector, policy: &RestartPolicy, state: &mut State) {
+    fn see(&mut self, part: &Part, connector: &Connector, policy: &RestartPolicy, state: &mut State) {
         let Some((start, phase)) = look(connector, part.1) else { return };
         let now = self.began.elapsed();
         let restarts = self.parts.entry(part.clone()).or_default();

@@ -9,6 +9,7 @@ pub mod form;
 pub mod handle;
 mod healing;
 mod instance;
+mod letter_checks;
 mod lifecycle;
 mod meters;
 mod replays;

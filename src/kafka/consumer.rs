@@ -65,7 +65,7 @@ pub enum ConsumerCommand {
     Opened(Seeks),
     /// The sink has closed its partitions and this is safe to commit.
     Closed(Offsets),
-    /// Commit; the metadata goes with each offset.
+    /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,
@@ -164,6 +164,16 @@ impl TaskConsumer {
             })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
         Ok(Self { events: heard, commands, contact, ended })
+    }
+}
+
+#[cfg(test)]
+impl TaskConsumer {
+    /// A consumer whose thread is played by a test, at the other ends of the channels.
+    pub fn over(events: mpsc::Receiver<ConsumerEvent>, commands: ConsumerCommands) -> Self {
+        let complaints = Arc::new(ClientEvents::new(&ClientProperties::new()));
+        let contact = Arc::new(Contact::new("answer", Duration::from_hours(1), complaints));
+        Self { events, commands, contact, ended: std_mpsc::channel().1 }
     }
 }
 

@@ -16,7 +16,10 @@ mod batch;
 pub mod contact;
 mod conversation;
 mod events;
+pub(crate) mod intents;
 pub mod pattern;
 pub mod stretch;
 mod sys;
 pub mod transactions;
+
+pub use sys::give_large_blocks_back;

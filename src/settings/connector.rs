@@ -143,7 +143,7 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> = Key::new(
+pub static OFFSETS_TOPIC: Key<String> = Key::new(
     "offsets.storage.topic",
     "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
 )

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{Blob, ConnectError, KafkaHeaders, Metric, Position, Result, Signal, TaskId, TopicPartition, Wish};
+use pipette_api::{
+    Blob, Body, ConnectError, KafkaHeaders, Metric, Position, RawRecord, Result, Signal, TaskId, TopicPartition, Wish,
+};
 use tokio::time::Instant;
 
 use super::guard::Stage;
+use super::payload;
 use super::report;
 use super::spec::DeadLetterSpec;
 use crate::budget::Share;
@@ -81,6 +84,14 @@ pub struct DeadLetters {
     in_flight: usize,
     requests: Metric,
     failures: Metric,
+}
+
+/// Resolves when Kafka has told something about dead letters; never without any.
+pub async fn delivered(dead_letters: Option<&DeadLetters>) {
+    match dead_letters {
+        Some(dead_letters) => dead_letters.delivered().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl DeadLetters {
@@ -154,6 +165,23 @@ impl DeadLetters {
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(false),
             }
         }
+    }
+
+    /// The same of a record that was consumed.
+    pub async fn send_consumed(&mut self, origin: &RawRecord, blame: &Blame<'_>, number: u64) -> Result<bool> {
+        let value = match &origin.value {
+            None => None,
+            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
+            Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
+        };
+        let letter = Letter {
+            origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
+            key: origin.key.as_ref(),
+            value: value.as_ref(),
+            headers: &origin.headers,
+            timestamp: origin.timestamp,
+        };
+        self.send(&letter, blame, number).await
     }
 
     /// Resolves when there are deliveries to take; never while no letter was sent.

@@ -12,7 +12,7 @@ use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::pulse::Pulse;
@@ -263,15 +263,9 @@ impl Outbox {
                 None => std::future::pending().await,
             }
         };
-        let of_letters = async {
-            match &self.dead_letters {
-                Some(dead_letters) => dead_letters.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = of_records => {}
-            () = of_letters => {}
+            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
         }
     }
 
@@ -392,6 +386,11 @@ impl Outbox {
         }
     }
 
+    /// Why the producer is of no use any more, if it is not.
+    pub fn fatal(&self) -> Option<ConnectError> {
+        self.producer.as_ref().and_then(TaskProducer::fatal)
+    }
+
     /// With exactly-once: drops what is not committed, and what was sent in vain.
     pub async fn drop_open(&mut self) -> Result<()> {
         match (&mut self.transaction, &self.producer) {
@@ -480,7 +479,7 @@ impl Outbox {
     ) -> Result<(), Unsent> {
         let place = Place::Source { topic: input.topic.clone(), from: None };
         let own = self.transaction.is_none() && Stage::Produce.blames_the_record(&error);
-        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !own);
+        let fatal = self.fatal().filter(|_| !own);
         let error = fatal.unwrap_or(error);
         if self.transaction.is_some() {
             // A transaction that lost one record can hold no other: the task ends, and reads all of it again.

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition,
-    Verdict, Wish,
+    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
+    Wish,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::dead_letters::{Blame, DeadLetters, Letter, Origin};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
-use super::payload;
 use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
@@ -61,7 +60,7 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Looks whether it is the records.
     pub refusals: Refusals,
-    /// Batches that came while an earlier one was put again and again.
+    /// Batches that came while an earlier one was put again and again, or during a pause.
     pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
@@ -95,19 +94,24 @@ impl SinkLoop {
             }
             tokio::select! {
                 () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
-                event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
+                event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
+                    // On their way when the pause began: a sink that says it is paused is given nothing.
+                    Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
                     Some(ConsumerEvent::Records(Batch { records, lease })) => {
                         self.records(task, records).await?;
                         drop(lease);
                     }
-                    Some(event) => drop(self.rebalance(task, event).await?),
+                    Some(event) => {
+                        let gone = self.rebalance(task, event).await?;
+                        self.leave_out(&gone);
+                    }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
                 Some(request) = self.requests.recv() => {
                     let reported = self.grant(request).into_iter().collect();
                     self.bury(reported).await?;
                 }
-                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
+                () = dead_letters::delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -271,13 +275,17 @@ impl SinkLoop {
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         pieces.drop_partitions(&gone);
-                        let stays = |record: &RawRecord| !gone.contains(&record.tp);
-                        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
+                        self.leave_out(&gone);
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
             }
         }
+    }
+
+    fn leave_out(&mut self, gone: &[TopicPartition]) {
+        let stays = |record: &RawRecord| !gone.contains(&record.tp);
+        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
 
     /// Does what the plugin asked for; a record that it reports is handed back.
@@ -439,7 +447,7 @@ impl SinkLoop {
             && stage.blames_the_record(&error)
         {
             let number = self.progress.hold(&origin.tp, origin.offset);
-            let sent = send_letter(dead_letters, origin, &Blame { stage, class, error: &error }, number).await;
+            let sent = dead_letters.send_consumed(origin, &Blame { stage, class, error: &error }, number).await;
             sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
         }
         self.guard.judge(stage, place(), error).map(|()| None)
@@ -466,41 +474,13 @@ impl SinkLoop {
     }
 }
 
-pub(super) async fn send_letter(
-    dead_letters: &mut DeadLetters,
-    origin: &RawRecord,
-    blame: &Blame<'_>,
-    number: u64,
-) -> pipette_api::Result<bool> {
-    let value = match &origin.value {
-        None => None,
-        Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-        Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
-    };
-    let letter = Letter {
-        origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
-        key: origin.key.as_ref(),
-        value: value.as_ref(),
-        headers: &origin.headers,
-        timestamp: origin.timestamp,
-    };
-    dead_letters.send(&letter, blame, number).await
-}
-
-/// Resolves when Kafka has told something about dead letters; never without any.
-async fn delivered(dead_letters: Option<&DeadLetters>) {
-    match dead_letters {
-        Some(dead_letters) => dead_letters.delivered().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What came while an earlier batch was put again goes first.
+/// What came while an earlier batch was put again, or during a pause, goes first.
 async fn next_event(
     backlog: &mut VecDeque<Batch>,
     events: &mut mpsc::Receiver<ConsumerEvent>,
+    wish: Wish,
 ) -> Option<ConsumerEvent> {
-    match backlog.pop_front() {
+    match backlog.pop_front_if(|_| wish != Wish::Pause) {
         Some(batch) => Some(ConsumerEvent::Records(batch)),
         None => events.recv().await,
     }

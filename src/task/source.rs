@@ -33,6 +33,8 @@ const PAYLOAD_ATTEMPTS: u32 = 9;
 
 /// What a record takes beside its bytes, about.
 const BESIDE: u64 = 256;
+/// A plugin has the batch, and has begun to read what follows.
+const COPIES: u64 = 2;
 /// A source that has had nothing for so long gives back what it does not own.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -86,15 +88,21 @@ impl SourceLoop {
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        // A transaction that fails counts for nothing; its records are read again.
-        let drained = if ended.is_err() && self.outbox.is_transactional() {
-            self.outbox.last_letters(self.drain_timeout).await;
-            Ok(())
-        } else {
-            self.outbox.drain(self.drain_timeout, &self.guard).await
-        };
+        // A transaction that fails counts for nothing; its records are read again. It is taken back at once: as long as it
+        // is open, nobody reads on behind it.
+        let failed = ended.is_err() && self.outbox.is_transactional();
+        let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
+        let known = self.outbox.fatal().is_some();
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
+        }
+        let ended = ended.map_err(|failure| match self.outbox.fatal() {
+            // A start that was overtaken may see a record fail first, and learns why when it drops its transaction.
+            Some(fatal) if !known => Failure { error: fatal.because(failure.error), ..failure },
+            _ => failure,
+        });
+        if failed {
+            self.outbox.last_letters(self.drain_timeout).await;
         }
         let stopped = self.pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
@@ -135,8 +143,9 @@ impl SourceLoop {
 
     /// Memory for the next batch; `None` when the task is wanted back before there is any.
     async fn room(&mut self) -> Result<Option<Lease>, Failure> {
-        self.share.needs(self.batch_bytes, sizes::PRODUCER_KEYS);
-        let mut granted = pin!(self.share.ask(self.batch_bytes.max(1)).granted());
+        let batch = COPIES * self.batch_bytes;
+        self.share.needs(batch, sizes::PRODUCER_KEYS);
+        let mut granted = pin!(self.share.ask(batch.max(1)).granted());
         loop {
             let due = tokio::select! {
                 biased;

@@ -19,6 +19,7 @@ mod examples;
 mod flows;
 mod fuzzed;
 mod java_compare;
+mod offsets;
 mod memory;
 mod offsets_topic;
 mod on_apache_kafka;

@@ -1,7 +1,8 @@
-//! One start of a source task: the real loop, outbox, ledger and commits around any plugin, on the model of Kafka.
+//! One start of a task: the real loop with all its parts around any plugin, on the model of Kafka.
 //!
 //! A life is moved by [`Lives::breathe`] and ends by itself, by a wish, by being given up, or with its worker.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -9,14 +10,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pipette_api::{Context, Settings, Shared, Signal, SourceContext, SourceTask, TaskId, Wish};
+use pipette_api::{Context, Settings, Shared, Signal, SinkContext, SinkTask, SourceContext, SourceTask, TaskId, Wish};
 use tokio::sync::{mpsc, watch};
 
 use super::kafka::{Cluster, LETTERS};
 use crate::budget::Share;
+use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
-use crate::metrics::meters::{ErrorMeters, SourceMeters};
+use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
 use crate::plugins::Plugins;
 use crate::settings::dead_letters::DeadLetterTopic;
 use crate::store::stores::Chosen;
@@ -25,9 +27,13 @@ use crate::task::chain::Chain;
 use crate::task::codec::Codec;
 use crate::task::commits::Commits;
 use crate::task::dead_letters::DeadLetters;
+use crate::task::door::Door;
 use crate::task::guard::Guard;
 use crate::task::outbox::Outbox;
+use crate::task::progress::Progress;
+use crate::task::refusals::Refusals;
 use crate::task::report::Failure;
+use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, Transactions, Until};
 use crate::task::thread::Reporter;
@@ -72,16 +78,10 @@ impl Habits {
         Self { cluster, tolerate: false, letters: false, until: None, flush_interval, metrics: WorkerMetrics::new() }
     }
 
-    /// A life begins.
-    pub(super) fn begin(
-        &self,
-        number: usize,
-        offsets: Offsets,
-        task: impl FnOnce(Signal) -> Box<dyn SourceTask>,
-    ) -> Life {
+    /// The signal of a life, and what each has of its own.
+    fn parts(&self, number: usize) -> Parts {
         let (wish, wished) = watch::channel(Wish::Run);
-        let signal = Signal::new(wished);
-        let (connector, id) = (Arc::<str>::from("c"), TaskId { connector: "c".into(), task: 0 });
+        let (signal, id) = (Signal::new(wished), TaskId { connector: "c".into(), task: 0 });
         let metrics = self.metrics.connector("c");
         let meters = ErrorMeters::new(&metrics, 0);
         let letters = self.letters.then(|| {
@@ -89,6 +89,57 @@ impl Habits {
             let spec = DeadLetterSpec { topic, producer: ClientProperties::new() };
             DeadLetters::new(spec, id.clone(), signal.clone(), &meters).over(self.cluster.producer(number, false))
         });
+        let guard = Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters);
+        let io = tokio::runtime::Handle::current();
+        let connector = Arc::clone(&id.connector);
+        let common = Context { connector, io, signal: signal.clone(), shared: Shared::default(), metrics };
+        let reporter = Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0);
+        Parts { wish, signal, id, letters, guard, common, reporter }
+    }
+
+    /// A life of a sink task begins, with a consumer at the other ends of these channels.
+    pub(super) fn begin_sink(
+        &self,
+        number: usize,
+        consumer: TaskConsumer,
+        task: impl FnOnce(Signal) -> Box<dyn SinkTask>,
+    ) -> Life {
+        let Parts { wish, signal, id, letters, guard, common, reporter } = self.parts(number);
+        let (requests, asked) = mpsc::unbounded_channel();
+        let door = Door { requests, commands: consumer.commands.clone() };
+        let meters = SinkMeters::new(&common.metrics, 0);
+        let sink = SinkLoop {
+            chain: Chain::default(),
+            codec: codec(),
+            guard,
+            dead_letters: letters,
+            consumer,
+            requests: asked,
+            signal: signal.clone(),
+            flush_interval: self.flush_interval,
+            flush_timeout: Duration::from_millis(500),
+            reporter,
+            flush_at: tokio::time::Instant::now(),
+            progress: Progress::default(),
+            refusals: Refusals::new(0),
+            backlog: VecDeque::new(),
+            meters,
+            pulse: Arc::default(),
+        };
+        let context = SinkContext { common, id, runtime: Arc::new(door) };
+        let loops: Living = Box::pin(sink.run(task(signal), context));
+        Life { number, loops: Some(loops), wish: Some(wish), frozen: false, ended: None }
+    }
+
+    /// A life of a source task begins.
+    pub(super) fn begin(
+        &self,
+        number: usize,
+        offsets: Offsets,
+        task: impl FnOnce(Signal) -> Box<dyn SourceTask>,
+    ) -> Life {
+        let Parts { wish, signal, id, letters, guard, common, reporter } = self.parts(number);
+        let connector = Arc::clone(&id.connector);
         let store = offsets.store(&signal);
         let transaction = self.until.zip(offsets.chosen()).map(|(until, chosen)| {
             let how = Transactions { until, stale: Vec::new() };
@@ -97,29 +148,39 @@ impl Habits {
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&store) };
         let commits = Commits::new(Arc::clone(&connector), store, self.flush_interval);
         let producer = self.cluster.producer(number, transaction.is_some());
-        let outbox = Outbox::new(ClientProperties::new(), commits, signal.clone(), SourceMeters::new(&metrics, 0))
-            .with(letters)
-            .with_transactions(transaction)
-            .over(producer);
+        let outbox =
+            Outbox::new(ClientProperties::new(), commits, signal.clone(), SourceMeters::new(&common.metrics, 0))
+                .with(letters)
+                .with_transactions(transaction)
+                .over(producer);
         let source = SourceLoop {
             chain: Chain::default(),
             codec: codec(),
-            guard: Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters),
+            guard,
             topics: Topics::new(None, ClientProperties::new(), None),
             outbox,
             signal: signal.clone(),
             drain_timeout: Duration::from_millis(500),
             pulse: Arc::default(),
-            reporter: Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0),
+            reporter,
             share: Share::ample("c"),
             batch_bytes: 0,
         };
-        let io = tokio::runtime::Handle::current();
-        let common = Context { connector, io, signal: signal.clone(), shared: Shared::default(), metrics };
         let context = SourceContext { common, id, offsets: Arc::new(reader) };
         let loops: Living = Box::pin(source.run(task(signal), context));
         Life { number, loops: Some(loops), wish: Some(wish), frozen: false, ended: None }
     }
+}
+
+/// What a life of either direction is made of.
+struct Parts {
+    wish: watch::Sender<Wish>,
+    signal: Signal,
+    id: TaskId,
+    letters: Option<DeadLetters>,
+    guard: Guard,
+    common: Context,
+    reporter: Reporter,
 }
 
 /// Where offsets are kept: a store that the world watches, or a topic.

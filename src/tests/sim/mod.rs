@@ -5,8 +5,10 @@
 //! the herder, whose inner parts it moves), `source.rs` those of source tasks,
 //! `sink.rs` that of sink tasks. What is known of it by figures: docs/proofs/simulator.md.
 
+mod folder;
 mod kafka;
 mod life;
 mod offsets;
 pub(crate) mod plugin;
+mod sink;
 mod source;

@@ -172,6 +172,11 @@ fn with_exactly_once_a_letter_that_the_broker_refuses_takes_the_transaction_back
         let start =
             "Task held-0 failed in dead letter queue on a record from script=one: its dead letter cannot be written: ";
         assert!(trace.starts_with(start), "{trace}");
+        let (written, readable) = (topic::size(&bootstrap, "scripted"), topic::readable(&bootstrap, "scripted"));
+        assert!(
+            written > 1 && readable == written,
+            "{readable} of {written}: nobody waits for the time of the transaction"
+        );
         assert_eq!((seen(&bootstrap, "scripted"), stage.offset("held", "at")), (vec![], None));
     }
 }

@@ -136,6 +136,11 @@ impl Stage {
         stage
     }
 
+    /// `task.hung.after.ms` of the tasks started next.
+    pub(super) fn hung_after(&mut self, limit: Duration) {
+        self.environment.watchdog = Watchdog::start(limit);
+    }
+
     pub(super) fn bootstrap(&self) -> String {
         self.broker.address().to_string()
     }

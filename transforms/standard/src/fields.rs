@@ -70,6 +70,21 @@ pub(crate) fn list(schema: &Schema) -> Result<&[Field]> {
     }
 }
 
+/// The schema of text in the place of a value of another schema.
+pub(crate) fn text_instead(schema: &Schema) -> Arc<Schema> {
+    if schema.is_optional() { Schema::optional(Kind::String) } else { Schema::of(Kind::String) }
+}
+
+/// A struct schema whose changed fields are text.
+pub(crate) fn as_text(named: &Named<()>, from: &Arc<Schema>) -> Result<Arc<Schema>> {
+    let mut builder = rebuild(from).nullable(from.is_optional());
+    for field in list(from)? {
+        let text = named.get(&field.name).map(|()| text_instead(&field.schema));
+        builder = builder.field(Arc::clone(&field.name), text.unwrap_or_else(|| Arc::clone(&field.schema)));
+    }
+    builder.build()
+}
+
 /// The class Java would name in an error.
 pub(crate) fn java_class(value: &Value) -> &'static str {
     let class = pipette_java::class(value);
@@ -214,6 +229,25 @@ impl<T> Change<T> {
         Ok(Arc::clone(&plan.schema))
     }
 
+    /// Changes those members of a map that are there, all or, on an error, none.
+    pub(crate) fn in_members(
+        &mut self,
+        map: &mut Map,
+        mut change: impl FnMut(&Value, &T) -> Result<Value>,
+    ) -> Result<()> {
+        let fields = &self.fields.0;
+        let Ok(members) = self.keys.get_or_try(map.keys(), |keys| {
+            let places = fields.iter().map(|(name, _)| keys.iter().position(|key| is_text(key, name)));
+            Ok::<_, Infallible>(Members { keys: Arc::clone(keys), places: places.map(or_nowhere).collect() })
+        });
+        self.fresh.clear();
+        for ((_, what), place) in fields.iter().zip(&members.places) {
+            self.fresh.push(map.values().get(*place).map_or(Ok(Value::Null), |value| change(value, what))?);
+        }
+        members.put(map, self.fresh.drain(..));
+        Ok(())
+    }
+
     /// Changes the members of a map, all or, on an error, none. One that is missing is added: to Java it is a null.
     pub(crate) fn in_map(&mut self, map: &mut Map, mut change: impl FnMut(&Value, &T) -> Result<Value>) -> Result<()> {
         let fields = &self.fields.0;
@@ -288,8 +322,19 @@ impl Members {
         map.reshape(Arc::clone(&self.keys), |values| {
             values.resize(self.keys.len(), Value::Null);
             for (place, new) in self.places.iter().zip(fresh) {
-                values[*place] = new;
+                if let Some(value) = values.get_mut(*place) {
+                    *value = new;
+                }
             }
         });
     }
+}
+
+fn is_text(key: &Value, name: &Text) -> bool {
+    matches!(key, Value::String(text) if text == name)
+}
+
+/// A place that no map has.
+fn or_nowhere(place: Option<usize>) -> usize {
+    place.unwrap_or(usize::MAX)
 }

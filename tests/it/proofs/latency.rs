@@ -24,9 +24,7 @@ use crate::support::{topic, wait};
 
 const PROOF: Proof = Proof { name: "latency", rounds: 5 };
 
-/// Records a second.
-const LOAD: u64 = 5_000;
-/// Five records at a time.
+/// Between two handfuls of records.
 const TICK: Duration = Duration::from_millis(1);
 /// What a laboratory's line may look like: its time, its number, and this much more.
 const FILLING: &str =
@@ -38,6 +36,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long one way is measured.
 struct Extent {
+    /// Records a second.
+    load: u64,
     warm_up: Duration,
     /// A way whose records are so young has no backlog: the warm-up is over.
     caught_up: Duration,
@@ -48,7 +48,7 @@ struct Extent {
 #[ignore = "twelve minutes, for an optimised build on an idle machine; the command is in docs/proofs/README.md"]
 fn latency() {
     let (warm_up, measured) = (Duration::from_secs(30), Duration::from_secs(40));
-    let extent = Extent { warm_up, caught_up: BOUND, measured };
+    let extent = Extent { load: 5_000, warm_up, caught_up: BOUND, measured };
     PROOF.long(|_| play(&extent, BOUND));
 }
 
@@ -57,7 +57,7 @@ fn latency() {
 #[test]
 fn latency_short() {
     let [warm_up, caught_up, measured] = [1, 3, 3].map(Duration::from_secs);
-    let extent = Extent { warm_up, caught_up, measured };
+    let extent = Extent { load: 1_000, warm_up, caught_up, measured };
     PROOF.short(|_| play(&extent, BOUND * 100));
 }
 
@@ -68,7 +68,7 @@ fn play(extent: &Extent, bound: Duration) -> Tally {
     let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[("offset.flush.interval.ms", "60000")]);
     worker.start();
     let mut tally = Tally::default();
-    let stage = Stage { bootstrap: kafka.bootstrap(), folder: folder.path(), worker: &worker };
+    let stage = Stage { bootstrap: kafka.bootstrap(), folder: folder.path(), worker: &worker, load: extent.load };
     for name in ["into Kafka", "out of Kafka"] {
         let way = if name == "into Kafka" { into_kafka(&stage) } else { out_of_kafka(&stage) };
         let taken = measure(way, extent, &worker, name, &mut tally);
@@ -86,6 +86,7 @@ struct Stage<'a> {
     bootstrap: String,
     folder: &'a Path,
     worker: &'a Worker,
+    load: u64,
 }
 
 impl Stage<'_> {
@@ -117,7 +118,7 @@ fn into_kafka(stage: &Stage) -> Way {
     list.add_partition_offset(TOPIC, 0, Offset::Beginning).expect("a position");
     consumer.assign(&list).expect("an assignment");
     let file = stage.folder.join("latency-in.txt");
-    let feed = Feed::lines(&file, LOAD, TICK, line);
+    let feed = Feed::lines(&file, stage.load, TICK, line);
     stage.create("latency-in", &json!({"connector.class": "FileStreamSource", "file": file, "topic": TOPIC}));
     let look = move |each: &mut dyn FnMut(&str)| {
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
@@ -133,12 +134,12 @@ fn out_of_kafka(stage: &Stage) -> Way {
     const TOPIC: &str = "latency-out";
     topic::create(&stage.bootstrap, TOPIC, 1, &[]);
     let mut settings = ClientConfig::new();
-    let producer = settings.set("bootstrap.servers", &stage.bootstrap).set("linger.ms", "0").create();
+    let producer = settings.set("bootstrap.servers", &stage.bootstrap).set("linger.ms", "1").create();
     let producer = Delivering(producer.expect("a producer"));
     let output = stage.folder.join("latency-out.txt");
     stage.create("latency-out", &json!({"connector.class": "FileStreamSink", "file": output, "topics": TOPIC}));
     wait::until("the sink's file", PATIENCE, || File::open(&output).map_err(|error| error.to_string()));
-    let feed = Feed::start(LOAD, TICK, move |items| {
+    let feed = Feed::start(stage.load, TICK, move |items| {
         for item in items {
             producer.0.send(BaseRecord::<(), str>::to(TOPIC).partition(0).payload(&line(item))).expect("it is taken");
         }

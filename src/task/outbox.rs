@@ -257,15 +257,11 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        let of_records = async {
-            match &self.producer {
-                Some(producer) => producer.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
+        let of_letters = dead_letters::delivered(self.dead_letters.as_ref());
+        let Some(producer) = &self.producer else { return of_letters.await };
         tokio::select! {
-            () = of_records => {}
-            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
+            () = producer.delivered() => {}
+            () = of_letters => {}
         }
     }
 

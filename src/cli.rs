@@ -19,7 +19,7 @@ use pipette_broker::{Broker, BrokerConfig};
 use crate::bench;
 use crate::console::{Failure, say};
 use crate::herder::validate::{Draft, validate};
-use crate::kafka::properties;
+use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart, http};
 use crate::settings::file;
@@ -66,6 +66,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "plugins" => plugins().map_err(usage),
         "validate" => validate_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
+        "dlq" => dlq::run(matches).map_err(usage),
         "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
@@ -173,8 +174,8 @@ fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
 fn bench(matches: &ArgMatches) -> Result<()> {
     let (name, nothing) = ("pipette-bench", ConfigMap::new());
     let mut clients = bench::Clients {
-        producer: properties::producer(&nothing, &nothing, name)?,
-        consumer: properties::consumer(&nothing, &nothing, name, name)?,
+        producer: sizes::alone_producer(properties::producer(&nothing, &nothing, name)?),
+        consumer: sizes::alone_consumer(properties::consumer(&nothing, &nothing, name, name)?),
     };
     clients.producer.remove("bootstrap.servers");
     clients.consumer.remove("bootstrap.servers");
@@ -217,6 +218,7 @@ pub fn command() -> Command {
             plugins_command(),
             validate_command(),
             health_command(),
+            dlq::command(),
             bench::command(),
         ])
 }
@@ -367,5 +369,6 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
 }
 
+mod dlq;
 #[cfg(test)]
 mod tests;

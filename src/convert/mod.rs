@@ -3,13 +3,11 @@
 //!
 //! Coercions and error texts that look odd are Java's and documented in `docs/deviations.md` where they are not. Reading
 //! order: `bytes.rs` (the smallest), `numbers.rs`, `text.rs`, `charset.rs`,
-//! `json.rs` with its folder, `header.rs` with its folder.
+//! `json.rs` with its folder, `header.rs`.
 
 mod bytes;
-mod calendar;
 mod charset;
 mod header;
-mod java;
 mod json;
 mod numbers;
 mod text;
@@ -20,6 +18,7 @@ use pipette_api::{
     Blob, ConnectError, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload,
     Plugin, Result,
 };
+use pipette_java as java;
 
 use self::numbers::NumberConverter;
 

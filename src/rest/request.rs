@@ -86,6 +86,11 @@ impl Parts {
         Ok((new, draft(config)?))
     }
 
+    /// The body; no body is a value's default.
+    pub(super) fn json_or_nothing<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, ApiError> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         if self.body.is_empty() {
             return Err(ApiError::bad("The request needs a body in JSON, and has none"));

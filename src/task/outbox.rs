@@ -5,15 +5,17 @@
 //! its transaction is committed (`transaction.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
+use super::pulse::Pulse;
 use super::raw_input::RawInput;
 use super::report::{Failure, Place};
 use super::transaction::{Transaction, Verdict};
@@ -44,6 +46,8 @@ pub struct Outbox {
     dead_letters: Option<DeadLetters>,
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
+    /// Shows the watchdog whether Kafka answers.
+    pub pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -94,6 +98,7 @@ impl Outbox {
             signal,
             dead_letters: None,
             buried: BTreeMap::new(),
+            pulse: Arc::default(),
             meters,
         }
     }
@@ -102,6 +107,12 @@ impl Outbox {
     #[must_use]
     pub fn with(self, dead_letters: Option<DeadLetters>) -> Self {
         Self { dead_letters, ..self }
+    }
+
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
     }
 
     /// Whether bad records are kept.
@@ -130,7 +141,9 @@ impl Outbox {
 
     fn make_producer(&mut self) -> Result<()> {
         if self.producer.is_none() {
-            self.producer = Some(TaskProducer::start(&self.properties)?);
+            let producer = TaskProducer::start(&self.properties)?;
+            self.pulse.attach(&producer.contact);
+            self.producer = Some(producer);
         }
         Ok(())
     }
@@ -250,15 +263,9 @@ impl Outbox {
                 None => std::future::pending().await,
             }
         };
-        let of_letters = async {
-            match &self.dead_letters {
-                Some(dead_letters) => dead_letters.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = of_records => {}
-            () = of_letters => {}
+            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
         }
     }
 
@@ -409,7 +416,7 @@ impl Outbox {
         let outcome = if self.transaction.is_some() {
             self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
         } else {
-            self.commits.commit(&mut self.ledger).await;
+            self.commits.commit(&mut self.ledger, &self.signal).await;
             Ok(())
         };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use pipette_kit::Dice;
 use serde_json::json;
 
 use crate::checker::Handed;
 use crate::support::death::{Lives, count, last_change, size};
-use crate::support::dice::Dice;
 use crate::support::feeder::{drop_in, name};
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;

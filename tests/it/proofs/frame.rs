@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::machine::circumstances;
 use super::tally::Tally;
-use crate::support::dice::Dice;
 use crate::support::figures;
 use crate::support::resume::Resume;
+use pipette_kit::Dice;
 
 /// What the figures of every proof depend on.
 const SOURCES: [&str; 9] = [

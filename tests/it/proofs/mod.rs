@@ -6,11 +6,16 @@
 //!
 //! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
 
+mod edge;
 mod exactly_once;
 mod frame;
 mod kills;
+mod latency;
 mod machine;
+mod network;
 mod poison;
 mod replay;
+mod site;
+mod soak;
 mod tally;
 mod torn;

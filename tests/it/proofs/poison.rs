@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, row};
-use crate::support::dice::Dice;
 use crate::support::kafka::ApacheKafka;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
+use pipette_kit::Dice;
 
 const PROOF: Proof = Proof { name: "poison", rounds: 1 };
 const PARTITIONS: usize = 3;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::dice::Dice;
 use super::wait;
 use super::worker::Worker;
+use pipette_kit::Dice;
 
 /// The longest blind life, and how long one is waited for that shows no progress of the kind hoped for.
 pub(crate) struct Lives {

@@ -4,8 +4,8 @@
 
 pub(crate) mod clock;
 pub(crate) mod death;
-pub(crate) mod dice;
 pub(crate) mod feeder;
+pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
@@ -14,6 +14,7 @@ pub(crate) mod resume;
 pub(crate) mod small_disk;
 pub(crate) mod topic;
 pub(crate) mod wait;
+pub(crate) mod wire;
 pub(crate) mod worker;
 
 use std::net::TcpListener;

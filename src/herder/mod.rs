@@ -9,6 +9,7 @@ pub mod handle;
 mod instance;
 mod lifecycle;
 mod meters;
+pub mod preview;
 mod spec;
 pub mod state;
 #[cfg(test)]

@@ -41,9 +41,13 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
             Err(ApiError::new(StatusCode::FORBIDDEN, "Topic tracking is disabled."))
         }
         Route::Question(name, path) => question(herder, &name, &path, request).await,
-        Route::Root | Route::Health | Route::Metrics | Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
-            unreachable!("answered elsewhere")
-        }
+        Route::Root
+        | Route::Health
+        | Route::Metrics
+        | Route::Plugins
+        | Route::PluginConfig(_)
+        | Route::Validate(_)
+        | Route::Preview => unreachable!("answered elsewhere"),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) enum Route {
     Plugins,
     PluginConfig(String),
     Validate(String),
+    Preview,
 }
 
 impl Route {
@@ -63,6 +64,7 @@ impl Route {
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", plugin, "config"] => Self::PluginConfig((*plugin).into()),
             ["connector-plugins", plugin, "config", "validate"] => Self::Validate((*plugin).into()),
+            ["transforms", "preview"] => Self::Preview,
             _ => return Err(nowhere()),
         })
     }
@@ -73,7 +75,7 @@ impl Route {
             Self::Connectors => &["HEAD", "POST", "GET", "OPTIONS"],
             Self::Connector(_) => &["HEAD", "DELETE", "GET", "OPTIONS"],
             Self::Config(_) => &["HEAD", "GET", "OPTIONS", "PUT", "PATCH"],
-            Self::Restart(_) | Self::TaskRestart(..) => &["POST", "OPTIONS"],
+            Self::Restart(_) | Self::TaskRestart(..) | Self::Preview => &["POST", "OPTIONS"],
             Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::Validate(_) => {
                 &["OPTIONS", "PUT"]
             }

@@ -21,6 +21,7 @@ mod fuzzed;
 mod java_compare;
 mod offsets_topic;
 mod on_apache_kafka;
+mod preview;
 mod quickstart;
 mod rest;
 mod restart;

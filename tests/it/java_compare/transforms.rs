@@ -45,8 +45,7 @@ pub(crate) const MEMBERS: [&str; 19] = [
 ];
 
 /// Those without a class for keys and one for values.
-const OF_RECORDS: [&str; 6] =
-    ["DropHeaders", "Filter", "InsertHeader", "RegexRouter", "TimestampRouter", "ValueToKey"];
+const OF_RECORDS: [&str; 6] = ["DropHeaders", "Filter", "InsertHeader", "RegexRouter", "TimestampRouter", "ValueToKey"];
 
 static SETTINGS: LazyLock<Vec<Sets>> = LazyLock::new(|| {
     let table = include_str!("../../java/settings/transforms.txt");

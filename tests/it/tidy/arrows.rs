@@ -141,9 +141,7 @@ fn arrow_complaints(packages: &[Package]) -> Vec<String> {
     for package in packages {
         for (dependency, dev) in &package.dependencies {
             let allowed = match place_of(dependency) {
-                Some(target) => {
-                    may_use(package.place(), target, *dev) || LIBS.contains(&(&package.name, dependency))
-                }
+                Some(target) => may_use(package.place(), target, *dev) || LIBS.contains(&(&package.name, dependency)),
                 None => may_name(package.place(), dependency, *dev),
             };
             if !allowed {

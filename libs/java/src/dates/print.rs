@@ -57,7 +57,12 @@ impl Field {
 
     /// Two letters are the last two digits.
     fn print_year(self, year: i64, out: &mut String) {
-        if self.count == 2 { pad(year % 100, 2, out) } else { pad(year, self.count, out) }
+        if self.count == 2 {
+            out.push_str(if year < 0 { "-" } else { "" });
+            pad((year % 100).abs(), 2, out);
+        } else {
+            pad(year, self.count, out);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use self::shares::{Holding, Member, Shares, Ticket, Wants};
 
 /// What the program itself takes, with REST and everything that no task asks for. A small budget leaves half to it.
-const PROGRAM: u64 = 16 << 20;
+const PROGRAM: u64 = 20 << 20;
 /// A wait that takes so long is told.
 const LONG: Duration = Duration::from_secs(10);
 /// Nor is it told more often than this.
@@ -355,7 +355,7 @@ mod tests {
 
     /// 32 MiB for tasks, half of it shared by two.
     fn two() -> [Share; 2] {
-        let budget = Budget::new(48 << 20);
+        let budget = Budget::new(52 << 20);
         ["a", "b"].map(|name| enter(&budget, name))
     }
 

@@ -63,7 +63,7 @@ static TOPIC_CREATION: Key<bool> =
         .default("true");
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
-    "The memory of the worker: 16 MiB for the program (half of a small budget), the rest for records, leased to tasks. When      it is used up, sources wait and sinks fetch no more.",
+    "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to tasks. When      it is used up, sources wait and sinks fetch no more.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);

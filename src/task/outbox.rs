@@ -257,15 +257,11 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        let of_records = async {
-            match &self.producer {
-                Some(producer) => producer.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
+        let of_letters = dead_letters::delivered(self.dead_letters.as_ref());
+        let Some(producer) = &self.producer else { return of_letters.await };
         tokio::select! {
-            () = of_records => {}
-            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
+            () = producer.delivered() => {}
+            () = of_letters => {}
         }
     }
 
@@ -301,6 +297,8 @@ impl Outbox {
             for number in &delivered.done {
                 self.ledger.settle(*number);
             }
+            // Those that are bad themselves first: the others were only sent with them.
+            delivered.failed.sort_by_key(|refused| refused.record.is_none());
             for Refused { number, error, record } in delivered.failed.drain(..) {
                 let input = record.map(|record| RawInput::undelivered(*record)).unwrap_or_default();
                 match Box::pin(self.refused(number, input, error, guard)).await {

@@ -241,6 +241,26 @@ impl World {
         }
     }
 
+    /// What a start left behind is found by the next one.
+    async fn start_again(&mut self) {
+        for _ in 0..20 {
+            if let Some(life) = self.lives.current() {
+                life.wish(Wish::Stop);
+            }
+            self.lives.breathe(Duration::from_millis(97)).await;
+            self.cluster.lock().catch_up();
+        }
+        self.begin();
+        self.lives.breathe(Duration::from_secs(5)).await;
+        self.judge();
+    }
+
+    /// Offsets of files that are done. One of a file that somebody took away while it was read stays: it may come back.
+    fn ended(&self) -> usize {
+        let disk = self.shelf.lock();
+        disk.kept().values().filter(|offset| offset["state"].as_text() != Some("READING")).count()
+    }
+
     async fn come_to_rest(&mut self, run: &mut Run) {
         run.note(|| "the faults stop".into());
         self.cluster.lock().calm = true;
@@ -256,13 +276,14 @@ impl World {
             self.cluster.lock().catch_up();
             self.judge();
             let empty = fs::read_dir(self.path("in")).unwrap().next().is_none();
-            if empty && self.shelf.lock().kept().is_empty() {
+            if empty && self.lives.current().is_some() {
                 break;
             }
         }
         let left: Vec<_> = fs::read_dir(self.path("in")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.is_empty(), "files are left in the folder: {left:?}");
-        assert!(self.shelf.lock().kept().is_empty(), "offsets of files are left that are gone");
+        self.start_again().await;
+        assert_eq!(self.ended(), 0, "offsets of files are left that are done and gone");
         for (file, handed) in self.handed.iter().enumerate().filter(|(_, handed)| !handed.touched) {
             for number in 0..handed.rows {
                 assert!(self.seen.contains_key(&(file, number)), "row {} is lost", row(file, number));

@@ -77,6 +77,8 @@ struct World {
     generation: u64,
     /// A store that refuses writes.
     store_is_full: bool,
+    /// How often in a hundred times a thread fails that does something.
+    moody: u64,
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl World {
             numbers: BTreeSet::new(),
             generation: 0,
             store_is_full: false,
+            moody: 6,
         }
     }
 
@@ -292,18 +295,18 @@ impl World {
             return;
         }
         let at = dice.index(self.instances.len());
-        let fault = if well { 99 } else { dice.below(100) };
+        let (fault, moody) = (if well { 99 } else { dice.below(100) }, if well { 0 } else { self.moody });
         let instance = &mut self.instances[at];
         let mut ends = false;
         let news = match fault {
-            0..=5 => {
+            _ if fault >= 100 - moody => {
                 ends = true;
                 InstanceNews::Failed(trace(dice))
             }
-            6..=9 => InstanceNews::Troubled(trace(dice)),
-            10..=14 if instance.started => InstanceNews::Changed,
+            0..=3 => InstanceNews::Troubled(trace(dice)),
+            4..=8 if instance.started => InstanceNews::Changed,
             // It hangs.
-            15..=25 => return,
+            9..=19 => return,
             _ if instance.stopping => {
                 ends = true;
                 InstanceNews::Gone
@@ -337,20 +340,20 @@ impl World {
             return;
         }
         let at = dice.index(self.tasks.len());
-        let fault = if well { 99 } else { dice.below(100) };
+        let (fault, moody) = (if well { 99 } else { dice.below(100) }, if well { 0 } else { self.moody });
         let task = &mut self.tasks[at];
         let mut ends = false;
         let news = match fault {
-            0..=5 => {
+            _ if fault >= 100 - moody => {
                 ends = true;
                 TaskNews::Failed { trace: trace(dice) }
             }
-            6..=8 if task.shown.is_none() => TaskNews::Waiting { trace: "not yet".into() },
-            9 => {
+            0..=2 if task.shown.is_none() => TaskNews::Waiting { trace: "not yet".into() },
+            3 => {
                 ends = true;
                 TaskNews::Stopped
             }
-            10..=25 => return,
+            4..=19 => return,
             _ if task.wish == Wish::Stop || task.given_up => {
                 ends = true;
                 TaskNews::Stopped
@@ -414,8 +417,8 @@ impl World {
     /// The worker dies and starts again on its store.
     fn crash(&mut self, run: &mut Run) {
         run.note(|| "the worker dies and starts again".into());
-        let (stored, generation) = (std::mem::take(&mut self.stored), self.generation);
-        *self = Self { generation, ..Self::new() };
+        let (stored, generation, moody) = (std::mem::take(&mut self.stored), self.generation, self.moody);
+        *self = Self { generation, moody, ..Self::new() };
         for (name, (config, target)) in stored {
             self.stored.insert(Arc::clone(&name), (config.clone(), target));
             self.apply(put(&name, config, target), run);
@@ -495,9 +498,9 @@ fn world(run: &mut Run) {
 }
 
 async fn live(run: &mut Run) {
-    let mut world = World::new();
+    let mut world = World { moody: [6, 50][run.dice.index(2)], ..World::new() };
     while let Some(mut dice) = run.step() {
-        advance(Duration::from_millis(dice.below(500))).await;
+        advance(Duration::from_millis(dice.below(2_000))).await;
         world.heal(run);
         match dice.below(100) {
             0..=14 => world.request(&mut dice, run),

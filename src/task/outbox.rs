@@ -297,8 +297,6 @@ impl Outbox {
             for number in &delivered.done {
                 self.ledger.settle(*number);
             }
-            // Those that are bad themselves first: the others were only sent with them.
-            delivered.failed.sort_by_key(|refused| refused.record.is_none());
             for Refused { number, error, record } in delivered.failed.drain(..) {
                 let input = record.map(|record| RawInput::undelivered(*record)).unwrap_or_default();
                 match Box::pin(self.refused(number, input, error, guard)).await {

@@ -61,6 +61,8 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Looks whether it is the records.
     pub refusals: Refusals,
+    /// The wish that the consumer was told last.
+    pub followed: Wish,
     /// Batches that came while an earlier one was put again and again.
     pub backlog: VecDeque<Vec<RawRecord>>,
     /// Shows the watchdog what the thread does.
@@ -87,14 +89,14 @@ impl SinkLoop {
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
         self.flush_at = tokio::time::Instant::now() + self.flush_interval;
-        let mut wish = self.follow(Wish::Run);
+        self.follow();
         loop {
             // Looked at first: a batch that was given up for it must not be overtaken by the next one.
             if self.signal.wish() == Wish::Stop {
                 return Ok(());
             }
             tokio::select! {
-                () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
+                () = self.signal.until(|now| now != self.followed) => self.follow(),
                 event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
                     Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
                     Some(event) => drop(self.rebalance(task, event).await?),
@@ -119,9 +121,9 @@ impl SinkLoop {
     }
 
     /// Follows a changed wish; the task stays in its group while it is paused.
-    fn follow(&mut self, was: Wish) -> Wish {
+    fn follow(&mut self) {
         let wish = self.signal.wish();
-        match (was, wish) {
+        match (std::mem::replace(&mut self.followed, wish), wish) {
             (Wish::Run, Wish::Pause) => {
                 self.tell(ConsumerCommand::Hold);
                 self.reporter.paused();
@@ -132,7 +134,6 @@ impl SinkLoop {
             }
             _ => {}
         }
-        wish
     }
 
     /// Every event but records; answers which partitions are gone.
@@ -239,7 +240,8 @@ impl SinkLoop {
                 break;
             }
         }
-        if attempt > 1 && self.signal.wish() == Wish::Run {
+        // A pause that is not followed yet holds again; one that was, goes on holding.
+        if attempt > 1 && self.followed == Wish::Run {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.

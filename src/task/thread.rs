@@ -292,6 +292,7 @@ impl Parts {
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             refusals,
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,

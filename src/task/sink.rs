@@ -60,6 +60,8 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Looks whether it is the records.
     pub refusals: Refusals,
+    /// The wish that the consumer was told last.
+    pub followed: Wish,
     /// Batches that came while an earlier one was put again and again, or during a pause.
     pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
@@ -86,14 +88,15 @@ impl SinkLoop {
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
         self.flush_at = tokio::time::Instant::now() + self.flush_interval;
-        let mut wish = self.follow(Wish::Run);
+        self.follow();
         loop {
             // Looked at first: a batch that was given up for it must not be overtaken by the next one.
             if self.signal.wish() == Wish::Stop {
                 return Ok(());
             }
+            let wish = self.followed;
             tokio::select! {
-                () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
+                () = self.signal.until(|now| now != wish) => self.follow(),
                 event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
                     // On their way when the pause began: a sink that says it is paused is given nothing.
                     Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
@@ -126,9 +129,9 @@ impl SinkLoop {
     }
 
     /// Follows a changed wish; the task stays in its group while it is paused.
-    fn follow(&mut self, was: Wish) -> Wish {
+    fn follow(&mut self) {
         let wish = self.signal.wish();
-        match (was, wish) {
+        match (std::mem::replace(&mut self.followed, wish), wish) {
             (Wish::Run, Wish::Pause) => {
                 self.tell(ConsumerCommand::Hold);
                 self.reporter.paused();
@@ -139,7 +142,6 @@ impl SinkLoop {
             }
             _ => {}
         }
-        wish
     }
 
     /// Every event but records; answers which partitions are gone.
@@ -246,7 +248,8 @@ impl SinkLoop {
                 break;
             }
         }
-        if attempt > 1 && self.signal.wish() == Wish::Run {
+        // A pause that is not followed yet holds again; one that was, goes on holding.
+        if attempt > 1 && self.followed == Wish::Run {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.

@@ -311,6 +311,7 @@ impl Parts {
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             refusals,
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,

@@ -159,6 +159,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
         refusals: Refusals::new(0),
+        followed: Wish::Run,
         backlog: VecDeque::new(),
         meters: SinkMeters::new(&rig.metrics, 0),
     };

@@ -122,6 +122,7 @@ impl Habits {
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             refusals: Refusals::new(0),
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
             pulse: Arc::default(),

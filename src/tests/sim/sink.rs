@@ -463,21 +463,29 @@ fn record(partition: i32, offset: i64) -> RawRecord {
     }
 }
 
+fn live(run: &mut Run) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(run);
+        world.begin();
+        while let Some(mut dice) = run.step() {
+            world.act(&mut dice, run);
+            let time = [0, 1, 7, 23, 61, 400][dice.index(6)];
+            world.lives.breathe(Duration::from_millis(time)).await;
+            world.expel();
+            world.obey(&mut dice);
+        }
+        world.come_to_rest(run).await;
+    });
+}
+
 #[test]
 fn a_sink_task_commits_only_what_is_durable() {
-    SINK.run(|run| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let mut world = World::new(run);
-            world.begin();
-            while let Some(mut dice) = run.step() {
-                world.act(&mut dice, run);
-                let time = [0, 1, 7, 23, 61, 400][dice.index(6)];
-                world.lives.breathe(Duration::from_millis(time)).await;
-                world.expel();
-                world.obey(&mut dice);
-            }
-            world.come_to_rest(run).await;
-        });
-    });
+    SINK.run(live);
+}
+
+/// It was held while the sink was away, paused meanwhile and resumed before it had noticed: it was held for ever.
+#[test]
+fn a_sink_task_that_is_paused_and_resumed_while_its_sink_is_away_reads_on() {
+    SINK.replay(375, live);
 }

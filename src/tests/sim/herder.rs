@@ -242,8 +242,15 @@ impl World {
         let target = target.or_else(|| self.stored.get(name).map(|stored| stored.1)).unwrap_or(TargetState::Started);
         self.generation += 1;
         let tasks = if dice.percent(20) { self.tasks_of(name) } else { dice.below(4) };
-        let config =
-            ConfigMap::from([("generation".into(), self.generation.to_string()), ("tasks".into(), tasks.to_string())]);
+        let most = dice.pick(&["0", "1", "3", "-1"]).unwrap_or_default();
+        let config = [
+            ("generation", self.generation.to_string()),
+            ("tasks", tasks.to_string()),
+            ("errors.restart.max", most.to_owned()),
+            ("errors.restart.backoff.ms", "1000".to_owned()),
+            ("errors.restart.backoff.max.ms", "4000".to_owned()),
+        ];
+        let config = ConfigMap::from(config.map(|(key, value)| (key.into(), value)));
         if self.store_is_full {
             return;
         }
@@ -445,7 +452,13 @@ impl World {
                 self.heal(run);
             }
         }
-        panic!("the threads never come to rest");
+        panic!(
+            "the threads never come to rest: next restart {:?} at {:?}, {:?}, {:?}",
+            self.healing.next(),
+            Instant::now(),
+            self.instances,
+            self.tasks
+        );
     }
 
     /// What runs is what is wanted, made of what is wanted.

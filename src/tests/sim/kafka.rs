@@ -56,6 +56,7 @@ struct Lane {
     unacked: VecDeque<Ack>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault or a habit of its own")]
 struct Client {
     life: usize,
     transactional: bool,
@@ -158,7 +159,7 @@ impl Kafka {
         if !transactional {
             self.show(self.log.len() - 1);
         }
-        place(self.log.len() as i64 - 1)
+        place(i64::try_from(self.log.len()).unwrap() - 1)
     }
 
     fn show(&mut self, index: usize) {

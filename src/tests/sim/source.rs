@@ -43,6 +43,7 @@ enum Kind {
 }
 
 /// The outside of a source task.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault or a habit of its own")]
 struct Sea {
     chance: u64,
     /// Records there are, by partition.
@@ -361,14 +362,14 @@ impl World {
         self.begun += 1;
         let (shore, number, dice) = (self.shore.clone(), self.begun, Dice(self.dice.bits()));
         let offsets = match &self.shore.shelf {
-            Some(shelf) => {
-                let shelf = shelf.clone();
-                Offsets::Store(Box::new(move |signal| shelf.of(signal)))
+            Some(kept) => {
+                let kept = kept.clone();
+                Offsets::Store(Box::new(move |signal| kept.of(signal)))
             }
             None => Offsets::Topic(Chosen::only(Arc::clone(&self.topic))),
         };
         let ship = |signal: Signal| -> Box<dyn SourceTask> { Box::new(Ship::new(shore, number, signal, dice)) };
-        self.lives.0.push(self.habits.begin(number, offsets, ship));
+        self.lives.0.push(self.habits.begin(number, &offsets, ship));
     }
 
     fn act(&mut self, dice: &mut Dice, run: &mut Run) {
@@ -445,8 +446,8 @@ impl World {
                 self.arrived(life, at, number);
             }
         }
-        let Some(shelf) = self.shore.shelf.clone() else { return };
-        let changes: Vec<_> = shelf.lock().changes[self.changes..].to_vec();
+        let Some(kept) = self.shore.shelf.clone() else { return };
+        let changes: Vec<_> = kept.lock().changes[self.changes..].to_vec();
         self.changes += changes.len();
         for (partition, offset) in changes {
             let at = usize::try_from(partition.0["p"].as_int().unwrap()).unwrap();

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use self::shares::{Holding, Member, Shares, Ticket, Wants};
 
 /// What the program itself takes, with REST and everything that no task asks for. A small budget leaves half to it.
-const PROGRAM: u64 = 16 << 20;
+const PROGRAM: u64 = 20 << 20;
 /// A wait that takes so long is told.
 const LONG: Duration = Duration::from_secs(10);
 /// Nor is it told more often than this.
@@ -163,6 +163,13 @@ impl Drop for Entered {
 }
 
 impl Share {
+    /// A share of a budget of its own, for tests of what needs one.
+    pub fn ample(connector: &str) -> Self {
+        let id = TaskId { connector: connector.into(), task: 0 };
+        let wants = Wants { least: 16 << 20, most: 16 << 20 };
+        Budget::new(128 << 20).enter(id, None, wants, "", Meters::default())
+    }
+
     /// What the clients of the task may hold.
     pub fn clients(&self) -> u64 {
         self.0.budget.books().shares.holding(self.0.member).map_or(0, |one| one.clients)
@@ -171,6 +178,19 @@ impl Share {
     /// What batches may hold without asking anybody.
     pub fn own(&self) -> u64 {
         self.0.budget.books().shares.holding(self.0.member).map_or(0, |one| one.own)
+    }
+
+    /// Batches of the task are as large as this: it owns room for one, so that it gets on whatever others hold.
+    pub fn needs(&self, batch: u64, keys: &str) {
+        let mut books = self.0.budget.books();
+        if books.shares.holding(self.0.member).is_some_and(|one| one.own >= batch) {
+            return;
+        }
+        books.shares.own(self.0.member, batch);
+        self.0.show(&books);
+        self.0.budget.tell_overdraft(&mut books, keys);
+        drop(books);
+        self.0.budget.after();
     }
 
     /// Clients hold more than was known when the task came, because of these keys.
@@ -335,7 +355,7 @@ mod tests {
 
     /// 32 MiB for tasks, half of it shared by two.
     fn two() -> [Share; 2] {
-        let budget = Budget::new(48 << 20);
+        let budget = Budget::new(52 << 20);
         ["a", "b"].map(|name| enter(&budget, name))
     }
 
@@ -367,13 +387,13 @@ mod tests {
         let budget = Arc::clone(&a.0.budget);
         let mut lease = a.ask(1 << 20).within(Duration::ZERO).unwrap_or_else(|_| panic!("room"));
         lease.settle(20 << 20);
-        assert_eq!(a.0.meters.held.get(), 27 << 20, "what is there is counted");
+        assert_eq!(a.0.meters.held.get(), 28 << 20, "what is there is counted");
         let asked = b.ask(5 << 20);
         lease.settle(1 << 20);
         drop(asked);
-        assert_eq!(b.0.meters.held.get(), 8 << 20, "a request that nobody collects is withdrawn");
+        assert_eq!(b.0.meters.held.get(), 9 << 20, "a request that nobody collects is withdrawn");
         drop((a, b));
-        assert_eq!(budget.books().shares.total(), 8 << 20, "a lease keeps its task's share");
+        assert_eq!(budget.books().shares.total(), 9 << 20, "a lease keeps its task's share");
         drop(lease);
         assert_eq!(budget.books().shares.total(), 0);
     }

@@ -10,10 +10,11 @@ use pipette_api::TaskId;
 
 /// A task that has come is given this part of what nobody owns yet, so that many later ones find something.
 const PART: u64 = 8;
-/// The part of a share that is for batches; the rest is for the clients.
+/// What a task's batches own, as a part of what its clients have, and at most.
 const BATCHES: u64 = 8;
+const MOST_FOR_BATCHES: u64 = 2 << 20;
 
-/// What a task wants as its share, in bytes.
+/// What a task wants for its clients, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wants {
     /// It cannot work with less.
@@ -117,11 +118,11 @@ impl Shares {
     pub fn enter(&mut self, id: TaskId, cap: Option<u64>, wants: Wants) -> Member {
         let connector = self.of_connector(&id).map(|holding| holding.clients + holding.own).sum();
         let below_cap = cap.map_or(u64::MAX, |cap| cap.saturating_sub(connector) / 2);
-        let share = (self.room.saturating_sub(self.owned()) / PART).min(below_cap);
-        let share = share.clamp(wants.least, wants.most.max(wants.least));
-        let own = share / BATCHES;
+        let clients = (self.room.saturating_sub(self.owned()) / PART).min(below_cap);
+        let clients = clients.clamp(wants.least, wants.most.max(wants.least));
+        let own = (clients / BATCHES).min(MOST_FOR_BATCHES);
         let member = Member(self.number());
-        self.members.insert(member, Holding { id, clients: share - own, own, batches: 0, waits_for: 0, cap });
+        self.members.insert(member, Holding { id, clients, own, batches: 0, waits_for: 0, cap });
         member
     }
 
@@ -130,6 +131,16 @@ impl Shares {
         if let Some(holding) = self.members.get_mut(&member) {
             holding.clients += bytes;
         }
+    }
+
+    /// A batch of the task is as large as this: it owns as much from here on, so that it gets on whatever others hold. Not
+    /// more than a part of the room: larger ones have to wait until they are alone in the pool.
+    pub fn own(&mut self, member: Member, batch: u64) {
+        let most = self.room / PART;
+        if let Some(holding) = self.members.get_mut(&member) {
+            holding.own = holding.own.max(batch.min(most));
+        }
+        self.serve();
     }
 
     /// Asks for room for a batch. `None` when it is granted; else its place in the queue.

@@ -14,8 +14,7 @@ fn id(connector: &str, task: usize) -> TaskId {
 }
 
 fn share(shares: &Shares, member: Member) -> u64 {
-    let holding = shares.holding(member).unwrap();
-    holding.clients + holding.own
+    shares.holding(member).unwrap().clients
 }
 
 #[test]
@@ -25,7 +24,7 @@ fn many_tasks_fit_although_the_first_ones_got_more() {
     assert_eq!(share(&shares, members[0]), 12 * MIB);
     let last = share(&shares, members[24]);
     assert!((MIB..2 * MIB).contains(&last), "{last}");
-    assert!(shares.owned() <= shares.room(), "{}", shares.owned());
+    assert!(shares.owned() <= shares.room() * 21 / 20, "{}", shares.owned());
 }
 
 #[test]
@@ -38,16 +37,16 @@ fn a_task_is_never_refused_its_least() {
 
 #[test]
 fn own_room_is_granted_whoever_waits_and_the_pool_goes_by_turns() {
-    let mut shares = Shares::new(16 * MIB);
+    let mut shares = Shares::new(17 * MIB + MIB / 2);
     let wants = Wants { least: 4 * MIB, most: 4 * MIB };
     let [greedy, next, last] = ["greedy", "next", "last"].map(|name| shares.enter(id(name, 0), None, wants));
     let own = shares.holding(next).unwrap().own;
     assert_eq!(shares.ask(greedy, own + 4 * MIB), None, "the whole pool");
-    let waits = shares.ask(greedy, MIB).expect("there is no more");
+    let more = shares.ask(greedy, MIB).expect("there is no more");
     let large = shares.ask(next, 3 * MIB).expect("it waits for the pool");
     assert_eq!(shares.ask(last, own), None, "its own room");
     let small = shares.ask(last, MIB).expect("behind the others");
-    shares.withdraw(greedy, waits, MIB);
+    shares.withdraw(greedy, more, MIB);
     shares.give_back(greedy, 2 * MIB);
     assert!(!shares.collect(large) && !shares.collect(small), "too little for the first, and not the second's turn");
     shares.give_back(greedy, 2 * MIB);
@@ -76,15 +75,27 @@ fn a_cap_holds_up_its_connector_only() {
     let second = shares.enter(id("capped", 1), Some(8 * MIB), wants);
     let free = shares.enter(id("free", 0), None, wants);
     assert_eq!(shares.ask(capped, 4 * MIB), None);
-    let waits = shares.ask(second, 2 * MIB).expect("the connector has enough");
+    let ticket = shares.ask(second, 2 * MIB).expect("the connector has enough");
     assert_eq!(shares.ask(free, 30 * MIB), None, "others do not wait for it");
     let total: u64 = shares.holdings().filter(|one| &*one.id.connector == "capped").map(Holding::total).sum();
-    assert!(total <= 8 * MIB, "{total}");
+    assert!(total <= 9 * MIB, "its own room is beside the cap: {total}");
     shares.give_back(capped, 4 * MIB);
-    assert!(shares.collect(waits));
+    assert!(shares.collect(ticket));
     shares.give_back(second, 2 * MIB);
     shares.give_back(free, 30 * MIB);
     assert_eq!(shares.ask(second, 40 * MIB), None, "a batch larger than the cap is granted alone");
+}
+
+#[test]
+fn a_task_owns_room_for_a_batch_of_its_records() {
+    let mut shares = Shares::new(64 * MIB);
+    let [one, two] = ["one", "two"].map(|name| shares.enter(id(name, 0), None, USUAL));
+    assert_eq!(shares.ask(one, 60 * MIB), None, "alone with the pool");
+    let waits = shares.ask(two, 4 * MIB).expect("more than its own");
+    shares.own(two, 4 * MIB);
+    assert!(shares.collect(waits));
+    shares.own(two, 40 * MIB);
+    assert_eq!(shares.holding(two).unwrap().own, 8 * MIB, "not everything can be owned");
 }
 
 #[test]
@@ -98,11 +109,13 @@ fn what_is_given_up_goes_to_the_next() {
     assert!(!shares.collect(next), "it is granted to the first");
     shares.withdraw(two, given_up, 2 * MIB);
     assert!(shares.collect(next));
-    [one, two, three].into_iter().for_each(|member| shares.leave(member));
+    for member in [one, two, three] {
+        shares.leave(member);
+    }
     assert_eq!((shares.total(), shares.waiting.len(), shares.granted.len()), (0, 0, 0));
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Enter(u8, Option<u64>, u64),
     Ask(usize, u64),
@@ -217,7 +230,9 @@ proptest! {
     #[test]
     fn nobody_waits_for_ever(room in 1..200_u64, steps in proptest::collection::vec(step(), 1..80)) {
         let mut world = World { shares: Shares::new(room), members: vec![], leases: vec![], waits: vec![] };
-        steps.into_iter().for_each(|step| world.take(step));
+        for step in steps {
+            world.take(step);
+        }
         while let Some((member, bytes)) = world.leases.pop() {
             world.shares.give_back(member, bytes);
             world.collect();

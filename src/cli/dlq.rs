@@ -72,8 +72,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 
 fn told(report: &Value) -> Result<()> {
     let letters = report["letters"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines: String = letters.iter().map(|letter| format!("{letter}\n")).collect();
-    say(&lines)?;
+    for letter in letters {
+        say(&format!("{letter}\n"))?;
+    }
     let count = |word: &str| report[word].as_u64().unwrap_or_default();
     let counts = ["ready", "replayed", "filtered", "skipped", "failed"].map(|word| format!("{} {word}", count(word)));
     say(&format!("{}: {}\n", report["topic"].as_str().unwrap_or_default(), counts.join(", ")))?;

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, OffsetMap, Offsets, Partition, Plugin, TaskId};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, OffsetMap, Offsets, Partition, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
 use super::form::{self, Definition};
+use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
@@ -219,6 +220,17 @@ impl HerderHandle {
         self.validation(draft, true).await
     }
 
+    /// Sends records through the chain of a configuration and tells what becomes of them.
+    pub async fn preview(&self, draft: Draft, records: Records) -> Result<Vec<Trail>, HerderError> {
+        let parts = Arc::clone(&self.parts);
+        let config: ConfigMap = draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
+        self.aside.call("The preview", code).await?.map_err(|error| match error.kind() {
+            ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+        })
+    }
+
     /// The keys of a plugin.
     pub fn definitions(&self, plugin: &str, wanted_version: Option<&str>) -> Result<Vec<Definition>, HerderError> {
         let Some(plugin) = self.parts.plugins.find_any(plugin) else {
@@ -276,7 +288,8 @@ impl HerderHandle {
         let Some(question) = questions.iter().find(|question| question.path == path) else { return Ok(None) };
         let (shared, answer) = (connector.shared.clone(), question.answer);
         let what = format!("The answer of {name} to {path}");
-        let answer = self.aside.call(&what, move || answer(&shared, &query)).await?;
+        let span = tracing::error_span!("question", connector = %name);
+        let answer = self.aside.call(&what, move || span.in_scope(|| answer(&shared, &query))).await?;
         answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
     }
 
@@ -284,7 +297,9 @@ impl HerderHandle {
         let parts = Arc::clone(&self.parts);
         let class = draft.get("connector.class").cloned().flatten().unwrap_or_default();
         let what = format!("The validation of a {class} configuration");
+        let span = tracing::error_span!("validate", connector = draft.get("name").cloned().flatten());
         let code = move || {
+            let _entered = span.entered();
             let mut validation = validate(&parts.plugins, &parts.worker, &draft)?;
             if live && validation.error_count == 0 {
                 probe(&parts, &draft, &mut validation);

@@ -61,12 +61,12 @@ impl Healing {
             let Ok(policy) = RestartPolicy::read(&connector.config) else { continue };
             let tasks = (0..connector.tasks.len()).map(Some);
             for task in std::iter::once(None).chain(tasks) {
-                self.see((Arc::clone(&name), task), &connector, &policy, after);
+                self.see(&(Arc::clone(&name), task), &connector, &policy, after);
             }
         }
     }
 
-    fn see(&mut self, part: Part, connector: &Connector, policy: &RestartPolicy, state: &mut State) {
+    fn see(&mut self, part: &Part, connector: &Connector, policy: &RestartPolicy, state: &mut State) {
         let Some((start, phase)) = look(connector, part.1) else { return };
         let now = self.began.elapsed();
         let restarts = self.parts.entry(part.clone()).or_default();
@@ -78,7 +78,7 @@ impl Healing {
                 let at = SystemTime::now() + wait;
                 state.show_restart(name, task, Some(at));
                 let (at, restart) = (utc(at), restarts.made() + 1);
-                tracing::info!(connector = name, task, restart, at, "It restarts by itself");
+                tracing::info!(connector = %name, task, restart, %at, "It restarts by itself");
             }
             Decision::GiveUp(reason) => {
                 let restarts = restarts.made();
@@ -86,11 +86,11 @@ impl Healing {
                     Reason::WouldFailAgain => "it would fail in the same way",
                     Reason::TooOften => "errors.restart.max is reached",
                 };
-                tracing::warn!(connector = name, task, restarts, why, "It is not restarted by itself");
+                tracing::warn!(connector = %name, task, restarts, %why, "It is not restarted by itself");
             }
             Decision::CallOff => {
                 state.show_restart(name, task, None);
-                tracing::info!(connector = name, task, "It is no longer to restart by itself");
+                tracing::info!(connector = %name, task, "It is no longer to restart by itself");
             }
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
     };
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));
     let spawned = thread.spawn(move || {
-        let _entered = tracing::error_span!("connector", connector = &*start.name).entered();
+        let _entered = tracing::error_span!("connector", connector = %start.name).entered();
         let live = AssertUnwindSafe(|| live(&start, context, asks, &say));
         let failed = match catch_unwind(live) {
             Ok(Ok(())) => return say(InstanceNews::Gone),

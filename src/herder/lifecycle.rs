@@ -88,13 +88,13 @@ impl Lifecycle {
                      or deleted.",
                     self.parts.deadlines.call
                 );
-                tracing::error!(connector = &*name, stage = call, "Connector hangs: its plugin does not return");
+                tracing::error!(connector = %name, stage = %call, "Connector hangs: its plugin does not return");
                 let trace = Trace::of_hung(call, &text);
                 Some(Event::Instance { name, number, news: InstanceNews::Troubled(trace) })
             }
             Inbox::ConnectorLate { name, number } => {
                 if self.connectors.get(&name).is_some_and(|instance| instance.number == number) {
-                    tracing::warn!(connector = &*name, "Connector did not stop in time and is left to itself");
+                    tracing::warn!(connector = %name, "Connector did not stop in time and is left to itself");
                     self.connectors.remove(&name);
                 }
                 Some(Event::Instance { name, number, news: InstanceNews::Gone })
@@ -102,7 +102,7 @@ impl Lifecycle {
             Inbox::TaskLate { id, start } => {
                 if self.tasks.get(&id).is_some_and(|task| task.0 == start) {
                     tracing::warn!(
-                        connector = &*id.connector,
+                        connector = %id.connector,
                         task = id.task,
                         "Task did not stop in time and is left to itself"
                     );
@@ -135,7 +135,7 @@ impl Lifecycle {
         };
         let (inbox, of) = (self.inbox.clone(), Arc::clone(name));
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
-        tracing::info!(connector = &**name, "Connector starts");
+        tracing::info!(connector = %name, "Connector starts");
         if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
             let news = InstanceNews::Failed(Trace::of_connector(name, "start", &error));
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
@@ -174,9 +174,9 @@ impl Lifecycle {
         }
         match news {
             InstanceNews::Failed(trace) | InstanceNews::Troubled(trace) => {
-                tracing::error!(connector = &**name, error = trace.first_line(), "Connector failed");
+                tracing::error!(connector = %name, error = %trace.first_line(), "Connector failed");
             }
-            InstanceNews::Gone => tracing::info!(connector = &**name, "Connector stopped"),
+            InstanceNews::Gone => tracing::info!(connector = %name, "Connector stopped"),
             InstanceNews::Started | InstanceNews::Planned(_) | InstanceNews::Changed => {}
         }
         if matches!(news, InstanceNews::Failed(_) | InstanceNews::Gone) {
@@ -192,13 +192,13 @@ impl Lifecycle {
         let gone = if id.task == 0 { connector.tasks.len()..*most } else { 0..0 };
         match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone(), gone) {
             Ok(spec) => {
-                tracing::info!(connector = &*id.connector, task = id.task, "Task starts");
+                tracing::info!(connector = %id.connector, task = id.task, "Task starts");
                 let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());
                 self.tasks.insert(id.clone(), (start, door));
             }
             Err(error) => {
                 let trace = Failure::new("start", error).trace(id);
-                tracing::error!(connector = &*id.connector, task = id.task, error = trace.first_line(), "Task failed");
+                tracing::error!(connector = %id.connector, task = id.task, error = %trace.first_line(), "Task failed");
                 let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace } };
                 // The actor holds the other end as long as this runs.
                 let _ = self.reports.send(report);

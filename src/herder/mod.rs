@@ -9,10 +9,12 @@ pub mod form;
 pub mod handle;
 mod healing;
 mod instance;
+mod letter_checks;
 mod lifecycle;
 mod meters;
 mod replays;
 pub mod restarts;
+pub mod preview;
 mod spec;
 pub mod state;
 #[cfg(test)]
@@ -191,7 +193,7 @@ impl Actor {
     /// Restarts what is due.
     fn heal(&mut self) {
         for part in self.healing.take_due() {
-            tracing::info!(connector = &*part.0, task = part.1, "Restarting what failed");
+            tracing::info!(connector = %part.0, task = part.1, "Restarting what failed");
             self.meters.healed(&part.0, part.1);
             self.apply(healing::restart(part));
         }

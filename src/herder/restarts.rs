@@ -152,7 +152,7 @@ mod tests {
         for start in first.. {
             match restarts.see(start, Phase::Failed, now, roll, policy) {
                 Decision::RestartAt(due) => {
-                    waits.push(due - now);
+                    waits.push(due.saturating_sub(now));
                     assert!(!restarts.take_due(now), "not before its time");
                     now = due;
                     assert!(restarts.take_due(now) && !restarts.take_due(now), "once");

@@ -26,6 +26,8 @@ pub struct Contact {
     /// Since when nothing came while something was waited for; both in milliseconds after `born`.
     quiet_since: AtomicU64,
     noted: AtomicU64,
+    /// Since when the client's thread waits for the answer to one question; 0 while it does not.
+    asked: AtomicU64,
 }
 
 /// Kafka does not answer, though it should.
@@ -43,7 +45,8 @@ impl Contact {
     /// Of a client whose complaints go there. `what` is missed after `patience`.
     pub(super) fn new(what: &'static str, patience: Duration, events: Arc<ClientEvents>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { what, patience, events, born: Instant::now(), mark: zero(), quiet_since: zero(), noted: zero() }
+        let [mark, quiet_since, noted, asked] = [zero(), zero(), zero(), zero()];
+        Self { what, patience, events, born: Instant::now(), mark, quiet_since, noted, asked }
     }
 
     /// The client waits for something, or not; `mark` differs whenever something has come.
@@ -55,12 +58,26 @@ impl Contact {
         self.noted.store(now, Ordering::Relaxed);
     }
 
+    /// The client's thread asks Kafka something, and does nothing else until it is answered.
+    pub(super) fn asking<T>(&self, ask: impl FnOnce() -> T) -> T {
+        self.asked.store(self.now().max(1), Ordering::Relaxed);
+        let answer = ask();
+        self.asked.store(0, Ordering::Relaxed);
+        answer
+    }
+
     /// What is missed at this moment.
     pub fn silence(&self) -> Option<Silence> {
-        let [quiet, noted] =
-            [&self.quiet_since, &self.noted].map(|at| Duration::from_millis(at.load(Ordering::Relaxed)));
-        let time = noted.saturating_sub(quiet);
-        if time < self.patience || self.born.elapsed().saturating_sub(noted) > STALE {
+        let read = |at: &AtomicU64| Duration::from_millis(at.load(Ordering::Relaxed));
+        let (quiet, noted, asked) = (read(&self.quiet_since), read(&self.noted), read(&self.asked));
+        let now = self.born.elapsed();
+        let time = match asked {
+            Duration::ZERO if now.saturating_sub(noted) <= STALE => noted.saturating_sub(quiet),
+            Duration::ZERO => return None,
+            // What was quiet when it asked has been quiet since.
+            _ => now.saturating_sub(if asked.saturating_sub(noted) <= STALE { quiet } else { asked }),
+        };
+        if time < self.patience {
             return None;
         }
         // What broke the contact was said about when it broke.

@@ -54,6 +54,16 @@ impl ClientEvents {
 
     /// An error event: most pass by themselves, which is why it is a warning.
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
+        // "All brokers are down" says less than why the last of them is.
+        self.take(error, reason, error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown));
+    }
+
+    /// An error of a call; the event behind it says more.
+    pub(super) fn error_of(&self, error: &KafkaError, doing: &str) {
+        self.take(error, doing, false);
+    }
+
+    fn take(&self, error: &KafkaError, reason: &str, says_more: bool) {
         let _entered = self.span.enter();
         // Every consumer of a topic that its source has yet to fill begins like this.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
@@ -70,8 +80,6 @@ impl ClientEvents {
             tracing::warn!(client = %self.client, error = %text, "Kafka is not well; retrying");
             last.told.push((kind, Instant::now()));
         }
-        // "All brokers are down" says less than why the last of them is.
-        let says_more = code != Some(RDKafkaErrorCode::AllBrokersDown);
         if says_more || last.text.as_ref().is_none_or(|(_, at)| at.elapsed() >= QUIET) {
             last.text = Some((text, Instant::now()));
         }
@@ -129,8 +137,9 @@ mod tests {
         ] {
             events.error(&KafkaError::Global(code), reason);
         }
+        events.error_of(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "while reading");
         assert_eq!(events.last.lock().unwrap().told.len(), 1);
-        assert!(events.last_error().unwrap().ends_with("no such host"), "status shows the latest");
+        assert!(events.last_error().unwrap().ends_with("no such host"), "status shows the latest that says why");
         events.error(&KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong password");
         assert_eq!(events.last.lock().unwrap().told.len(), 2, "another trouble is told at once");
     }

@@ -92,6 +92,14 @@ pub struct Outgoing<'a> {
     pub timestamp: Option<i64>,
 }
 
+impl Outgoing<'_> {
+    /// Bytes of key and value.
+    pub fn size(&self) -> u64 {
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        len(self.key) + len(self.value)
+    }
+}
+
 /// What became of a send.
 pub enum Sent {
     /// librdkafka has it; its delivery will be told.
@@ -207,6 +215,7 @@ impl Librdkafka {
     ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
         if linger < LONG {
             config.set("linger.ms", LONG.as_millis().to_string());
         }
@@ -379,7 +388,14 @@ impl ProducerContext for Deliveries {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();
-                let text = format!("Kafka did not take a record for topic {topic}: {error}");
+                let advice = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
+                        ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
+                         without a key?"
+                    }
+                    _ => "",
+                };
+                let text = format!("Kafka did not take a record for topic {topic}: {error}{advice}");
                 let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
                 let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };
                 let record = own.then(|| Box::new(Undelivered::of(message)));

@@ -107,7 +107,7 @@ impl Stretch {
     }
 
     /// The next record; `None` at the end. Kafka that is silent for too long is a retriable error.
-    pub fn next(&mut self) -> Result<Option<RawRecord>> {
+    pub fn read(&mut self) -> Result<Option<RawRecord>> {
         let began = Instant::now();
         while self.ready.is_empty() && !self.open.is_empty() {
             let mut trouble = match self.consumer.poll(Duration::ZERO) {

@@ -86,7 +86,12 @@ impl Wire for Librdkafka {
     }
 
     async fn abort_transaction(&self) -> Result<()> {
+        // What is delivered belongs to the transaction for Kafka too. Without, the abort may come while Kafka still ends the
+        // transaction before, and has not taken the partitions of this one: it refuses that, and librdkafka gives up.
         let mut attempt = 1;
+        while attempt < ABORTS && self.call("deliver what is to be dropped", deliver).await.is_err() {
+            attempt += 1;
+        }
         loop {
             match self.call("abort a transaction", |client| client.abort_transaction(STEP)).await {
                 Err(error) if error.kind() == ErrorKind::Retriable && attempt < ABORTS => attempt += 1,
@@ -125,6 +130,14 @@ impl Librdkafka {
 /// Ends whatever the last producer of these properties' transactional id has open, and lets it write no more.
 pub async fn fence(properties: &ClientProperties) -> Result<()> {
     TaskProducer::start(properties)?.init_transactions().await
+}
+
+fn deliver(client: &Client) -> KafkaResult<()> {
+    flush(client.client().native_ptr(), STEP);
+    match client.in_flight_count() {
+        0 => Ok(()),
+        _ => Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)),
+    }
 }
 
 fn fenced(code: Option<RDKafkaErrorCode>, id: &str) -> Option<ConnectError> {

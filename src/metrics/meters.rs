@@ -102,6 +102,22 @@ impl ErrorMeters {
     }
 }
 
+/// The memory of either kind of task.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the rows of the table say it")]
+pub struct MemoryMeters {
+    pub held: Metric,
+    pub waits: Metric,
+}
+
+impl MemoryMeters {
+    /// All at zero.
+    pub fn new(metrics: &Metrics, task: usize) -> Self {
+        let of = |row| fresh(metrics, task, row);
+        Self { held: of(&table::MEMORY_HELD), waits: of(&table::MEMORY_WAITS) }
+    }
+}
+
 fn fresh(metrics: &Metrics, task: usize, row: &'static Row) -> Metric {
     let metric = metrics.register(&row.info, &[&task.to_string()]);
     metric.set(0);

@@ -136,6 +136,12 @@ table! {
         "connect-worker-metrics:connector-unassigned-task-count" "Tasks of the connector that nobody runs.";
     CONNECTOR_DESTROYED = Gauge "kafka_connect_worker_connector_destroyed_task_count" ["connector"]
         "connect-worker-metrics:connector-destroyed-task-count" "Tasks of the connector that were taken away.";
+    MEMORY_BUDGET = Gauge "memory_budget_bytes" []
+        "" "The worker's memory budget.";
+    MEMORY_HELD = Gauge "memory_held_bytes" ["task"]
+        "" "Memory that a task keeps from others: the queues of its Kafka clients and its batches.";
+    MEMORY_WAITS = Counter "memory_waits_total" ["task"]
+        "" "How often a task had to wait for memory.";
     CONNECTOR_RESTARTING = Gauge "kafka_connect_worker_connector_restarting_task_count" ["connector"]
         "connect-worker-metrics:connector-restarting-task-count" "Tasks of the connector that start again.";
 }
@@ -151,7 +157,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for row in TABLE {
             if row.java.is_empty() {
-                assert!(!row.info.name.starts_with("kafka_connect_"), "{} is ours", row.info.name);
+                assert!(!row.info.name.starts_with("kafka_"), "{} is Java's and has no attribute", row.info.name);
                 continue;
             }
             let (group, attribute) = row.java.split_once(':').unwrap();

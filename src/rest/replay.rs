@@ -28,7 +28,7 @@ pub(super) async fn answer(herder: &HerderHandle, name: &str, request: &Parts) -
         Method::POST => {
             // As for a configuration: whether it exists comes first.
             herder.connector(name).await?;
-            let report = herder.replay(name, wanted(request.json_or_nothing()?)?).await?;
+            let report = herder.replay(name, wanted(&request.json_or_nothing()?)?).await?;
             Ok(json(StatusCode::ACCEPTED, &shape(&report)))
         }
         Method::DELETE => {
@@ -39,7 +39,7 @@ pub(super) async fn answer(herder: &HerderHandle, name: &str, request: &Parts) -
     }
 }
 
-fn wanted(asked: Asked) -> Result<Wanted, ApiError> {
+fn wanted(asked: &Asked) -> Result<Wanted, ApiError> {
     let max = asked.max.map_or(Some(LETTERS), |max| usize::try_from(max).ok());
     let max = max.filter(|max| (1..=MOST_LETTERS).contains(max));
     let max = max.ok_or_else(|| ApiError::bad(format!("\"max\" must be a number from 1 to {MOST_LETTERS}")))?;

@@ -28,14 +28,16 @@ static BACKOFF: Key<Duration> = Key::new(
 .importance(Importance::Low)
 .group("Error Handling")
 .width(Width::Medium)
-.display("Wait before the first restart");
+.display("Wait before the first restart")
+.check(at_least::<1>);
 static BACKOFF_MAX: Key<Duration> =
     Key::new("errors.restart.backoff.max.ms", "The longest wait before a restart, in milliseconds.")
         .default("300000")
         .importance(Importance::Low)
         .group("Error Handling")
         .width(Width::Medium)
-        .display("Longest wait before a restart");
+        .display("Longest wait before a restart")
+        .check(at_least::<1>);
 
 /// `errors.restart.*`.
 pub static KEYS: ConfigDef = ConfigDef::new(&[&MAX.info, &BACKOFF.info, &BACKOFF_MAX.info]);
@@ -78,7 +80,11 @@ mod tests {
         assert_eq!(read("errors.restart.max", "-1").unwrap().max, None);
         assert_eq!(read("errors.restart.max", "0").unwrap().max, Some(0));
         assert_eq!(read("errors.restart.backoff.ms", "250").unwrap().backoff, Duration::from_millis(250));
-        for (key, value) in [("errors.restart.max", "-2"), ("errors.restart.backoff.max.ms", "soon")] {
+        for (key, value) in [
+            ("errors.restart.max", "-2"),
+            ("errors.restart.backoff.max.ms", "0"),
+            ("errors.restart.backoff.ms", "soon"),
+        ] {
             let error = read(key, value).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }

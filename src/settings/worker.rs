@@ -63,10 +63,16 @@ static TOPIC_CREATION: Key<bool> =
         .default("true");
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
-    "Accepted, without effect yet: a source task holds at most 32 MiB of records, a sink task 16 MiB and four batches.",
+    "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to tasks. When      it is used up, sources wait and sinks fetch no more.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);
+static CONNECTOR_MEMORY: Key<u64> = Key::new(
+    "memory.connector.max.bytes",
+    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides it.      Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
+)
+.optional()
+.check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
 static PLUGIN_PATH: Key<Vec<String>> =
     Key::new("plugin.path", "Accepted for old files, without effect: plugins are built in.").optional();
 static OVERRIDES: Key<String> = Key::new(
@@ -130,6 +136,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &HUNG_AFTER.info,
     &TOPIC_CREATION.info,
     &MEMORY.info,
+    &CONNECTOR_MEMORY.info,
     &OVERRIDES.info,
     &ALLOWED_OVERRIDES.info,
     &STRICT.info,
@@ -186,6 +193,10 @@ pub struct WorkerConfig {
     pub overrides: Overrides,
     /// `compat.strict`.
     pub strict: bool,
+    /// `memory.budget.bytes`.
+    pub memory: u64,
+    /// `memory.connector.max.bytes`.
+    pub connector_memory: Option<u64>,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
 }
@@ -221,7 +232,6 @@ impl WorkerConfig {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
         settings.get(&EXTENSIONS)?;
-        settings.get(&MEMORY)?;
         Ok(Self {
             listeners,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
@@ -238,6 +248,8 @@ impl WorkerConfig {
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
             strict: settings.get(&STRICT)?,
+            memory: settings.get(&MEMORY)?,
+            connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
         })
@@ -311,9 +323,6 @@ impl Listener {
 fn warnings(values: &ConfigMap) -> Vec<String> {
     let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
-    if values.contains_key(MEMORY.info.name) {
-        warnings.push("memory.budget.bytes has no effect yet: each task's own buffers are bounded instead".into());
-    }
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }

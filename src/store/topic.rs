@@ -75,8 +75,7 @@ impl TopicOffsets {
     pub fn new(worker: &ConfigMap, topic: &OffsetsTopic) -> Result<Self> {
         let how = NewTopics {
             partitions: topic.partitions,
-            // Zero is "as many as there are brokers, up to three".
-            replication_factor: topic.replication_factor.map_or(0, i32::from),
+            replication_factor: topic.replication_factor.map(i32::from),
             config: topic.config.clone(),
         };
         let properties = properties::own(worker, &format!("{}-offsets", topic.group))?;

@@ -39,6 +39,7 @@ use tokio::runtime::Handle;
 
 use self::report::Trace;
 use self::watchdog::{Trouble, Watchdog};
+use crate::budget::Budget;
 use crate::metrics::WorkerMetrics;
 use crate::store::stores::OffsetStores;
 
@@ -53,6 +54,8 @@ pub struct TaskEnvironment {
     pub metrics: Arc<WorkerMetrics>,
     /// Sees tasks that do not get on.
     pub watchdog: Watchdog,
+    /// The worker's memory.
+    pub budget: Arc<Budget>,
 }
 
 /// News of a task for the herder.

@@ -12,7 +12,7 @@ use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
 use super::pulse::Pulse;
@@ -47,7 +47,7 @@ pub struct Outbox {
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
     /// Shows the watchdog whether Kafka answers.
-    pulse: Arc<Pulse>,
+    pub pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -125,12 +125,6 @@ impl Outbox {
     pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
         self.transaction = transaction;
         self
-    }
-
-    /// The same, seen by whoever looks at this pulse.
-    #[must_use]
-    pub fn seen_by(self, pulse: Arc<Pulse>) -> Self {
-        Self { pulse, ..self }
     }
 
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
@@ -263,20 +257,10 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        let of_records = async {
-            match &self.producer {
-                Some(producer) => producer.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
-        let of_letters = async {
-            match &self.dead_letters {
-                Some(dead_letters) => dead_letters.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
+        let of_letters = dead_letters::delivered(self.dead_letters.as_ref());
+        let Some(producer) = &self.producer else { return of_letters.await };
         tokio::select! {
-            () = of_records => {}
+            () = producer.delivered() => {}
             () = of_letters => {}
         }
     }
@@ -398,6 +382,11 @@ impl Outbox {
         }
     }
 
+    /// Why the producer is of no use any more, if it is not.
+    pub fn fatal(&self) -> Option<ConnectError> {
+        self.producer.as_ref().and_then(TaskProducer::fatal)
+    }
+
     /// With exactly-once: drops what is not committed, and what was sent in vain.
     pub async fn drop_open(&mut self) -> Result<()> {
         match (&mut self.transaction, &self.producer) {
@@ -486,7 +475,7 @@ impl Outbox {
     ) -> Result<(), Unsent> {
         let place = Place::Source { topic: input.topic.clone(), from: None };
         let own = self.transaction.is_none() && Stage::Produce.blames_the_record(&error);
-        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !own);
+        let fatal = self.fatal().filter(|_| !own);
         let error = fatal.unwrap_or(error);
         if self.transaction.is_some() {
             // A transaction that lost one record can hold no other: the task ends, and reads all of it again.

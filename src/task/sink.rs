@@ -7,25 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition,
-    Verdict, Wish,
+    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
+    Wish,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::dead_letters::{Blame, DeadLetters, Letter, Origin};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
-use super::payload;
 use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
-use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
@@ -63,8 +62,8 @@ pub struct SinkLoop {
     pub refusals: Refusals,
     /// The wish that the consumer was told last.
     pub followed: Wish,
-    /// Batches that came while an earlier one was put again and again.
-    pub backlog: VecDeque<Vec<RawRecord>>,
+    /// Batches that came while an earlier one was put again and again, or during a pause.
+    pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
 }
@@ -95,18 +94,27 @@ impl SinkLoop {
             if self.signal.wish() == Wish::Stop {
                 return Ok(());
             }
+            let wish = self.followed;
             tokio::select! {
-                () = self.signal.until(|now| now != self.followed) => self.follow(),
-                event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
-                    Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
-                    Some(event) => drop(self.rebalance(task, event).await?),
+                () = self.signal.until(|now| now != wish) => self.follow(),
+                event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
+                    // On their way when the pause began: a sink that says it is paused is given nothing.
+                    Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
+                    Some(ConsumerEvent::Records(Batch { records, lease })) => {
+                        self.records(task, records).await?;
+                        drop(lease);
+                    }
+                    Some(event) => {
+                        let gone = self.rebalance(task, event).await?;
+                        self.leave_out(&gone);
+                    }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
                 Some(request) = self.requests.recv() => {
                     let reported = self.grant(request).into_iter().collect();
                     self.bury(reported).await?;
                 }
-                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
+                () = dead_letters::delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -266,16 +274,21 @@ impl SinkLoop {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(()),
                 event = self.consumer.events.recv() => match event {
-                    Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
+                    Some(ConsumerEvent::Records(batch)) => self.backlog.push_back(batch),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         pieces.drop_partitions(&gone);
-                        self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
+                        self.leave_out(&gone);
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
             }
         }
+    }
+
+    fn leave_out(&mut self, gone: &[TopicPartition]) {
+        let stays = |record: &RawRecord| !gone.contains(&record.tp);
+        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
 
     /// Does what the plugin asked for; a record that it reports is handed back.
@@ -437,7 +450,7 @@ impl SinkLoop {
             && stage.blames_the_record(&error)
         {
             let number = self.progress.hold(&origin.tp, origin.offset);
-            let sent = send_letter(dead_letters, origin, &Blame { stage, class, error: &error }, number).await;
+            let sent = dead_letters.send_consumed(origin, &Blame { stage, class, error: &error }, number).await;
             sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
         }
         self.guard.judge(stage, place(), error).map(|()| None)
@@ -464,42 +477,14 @@ impl SinkLoop {
     }
 }
 
-pub(super) async fn send_letter(
-    dead_letters: &mut DeadLetters,
-    origin: &RawRecord,
-    blame: &Blame<'_>,
-    number: u64,
-) -> pipette_api::Result<bool> {
-    let value = match &origin.value {
-        None => None,
-        Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-        Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
-    };
-    let letter = Letter {
-        origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
-        key: origin.key.as_ref(),
-        value: value.as_ref(),
-        headers: &origin.headers,
-        timestamp: origin.timestamp,
-    };
-    dead_letters.send(&letter, blame, number).await
-}
-
-/// Resolves when Kafka has told something about dead letters; never without any.
-async fn delivered(dead_letters: Option<&DeadLetters>) {
-    match dead_letters {
-        Some(dead_letters) => dead_letters.delivered().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What came while an earlier batch was put again goes first.
+/// What came while an earlier batch was put again, or during a pause, goes first.
 async fn next_event(
-    backlog: &mut VecDeque<Vec<RawRecord>>,
+    backlog: &mut VecDeque<Batch>,
     events: &mut mpsc::Receiver<ConsumerEvent>,
+    wish: Wish,
 ) -> Option<ConsumerEvent> {
-    match backlog.pop_front() {
-        Some(records) => Some(ConsumerEvent::Records(records)),
+    match backlog.pop_front_if(|_| wish != Wish::Pause) {
+        Some(batch) => Some(ConsumerEvent::Records(batch)),
         None => events.recv().await,
     }
 }

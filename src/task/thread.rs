@@ -27,8 +27,11 @@ use super::topics::Topics;
 use super::transaction::Transaction;
 use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
+use crate::budget::shares::Wants;
+use crate::budget::{Meters, Share};
 use crate::kafka::consumer::TaskConsumer;
-use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
+use crate::kafka::sizes;
+use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
 use crate::store::OwnOffsets;
 use crate::telemetry;
 
@@ -111,7 +114,7 @@ impl Reporter {
 
     fn failed(&self, failure: &Failure) {
         let trace = failure.trace(&self.id);
-        tracing::error!(error = trace.first_line(), "Task failed");
+        tracing::error!(error = %trace.first_line(), "Task failed");
         self.tell(TaskNews::Failed { trace });
     }
 
@@ -210,10 +213,18 @@ impl Parts {
         Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
     }
 
+    /// The task's part of the worker's memory.
+    fn share(&self, wants: Wants, keys: &str) -> Share {
+        let meters = MemoryMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = Meters { held: meters.held, waits: meters.waits };
+        self.environment.budget.enter(self.spec.id.clone(), self.spec.memory_cap, wants, keys, meters)
+    }
+
     /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
-    async fn dead_letters(&self, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
+    async fn dead_letters(&self, share: &Share, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
         let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
-        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters);
+        let dead_letters =
+            DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters).within(share.clone());
         match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
             Ok(true) => Ok(Some(dead_letters)),
             Ok(false) => Err(None),
@@ -222,11 +233,13 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+        let Role::Source { plugin, mut producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
             unreachable!("a source")
         };
+        let share = self.share(sizes::producer_wants(&producer), sizes::PRODUCER_KEYS);
+        sizes::fit_producer(&mut producer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
@@ -242,35 +255,41 @@ impl Parts {
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
+        let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
+        let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
+            .with(dead_letters)
+            .with_transactions(transaction);
+        outbox.pulse = Arc::clone(&self.pulse);
         let source = SourceLoop {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
-                .with(dead_letters)
-                .with_transactions(transaction)
-                .seen_by(Arc::clone(&self.pulse)),
+            topics: Topics::new(topics, producer, dead_topic),
+            outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
             pulse: self.pulse,
+            share,
+            batch_bytes: 0,
         };
         source.run(task, context).await
     }
 
     async fn run_sink(self) -> Result<(), Failure> {
-        let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let Role::Sink { plugin, mut consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let share = self.share(sizes::consumer_wants(&consumer), sizes::CONSUMER_KEYS);
+        sizes::fit_consumer(&mut consumer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
-        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
-            .map_err(at_start)?;
+        let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
+        let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
         // Without tolerance the first refusal ends the task anyway.
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });

@@ -149,10 +149,10 @@ impl Watched {
         match (&self.trouble, now) {
             (_, Some(Trouble::Hung { inside, since })) => {
                 let since = utc(*since);
-                tracing::error!(connector, task, stage = inside, since, "Task hangs: its plugin does not return");
+                tracing::error!(%connector, task, stage = %inside, %since, "Task hangs: its plugin does not return");
             }
             (Some(Trouble::Hung { inside, .. }), _) => {
-                tracing::info!(connector, task, stage = inside, "Task no longer hangs");
+                tracing::info!(%connector, task, stage = %inside, "Task no longer hangs");
             }
             _ => {}
         }
@@ -164,9 +164,9 @@ impl Watched {
             // Said again once the cause is known, not whenever its words change.
             (None | Some(false), Some(Trouble::Silence { what, since, cause })) => {
                 let (since, cause) = (utc(*since), cause.as_deref().unwrap_or("not known yet"));
-                tracing::warn!(connector, task, missing = what, since, cause, "Kafka does not answer; waiting");
+                tracing::warn!(%connector, task, missing = %what, %since, %cause, "Kafka does not answer; waiting");
             }
-            (Some(_), None) => tracing::info!(connector, task, "Kafka answers again"),
+            (Some(_), None) => tracing::info!(%connector, task, "Kafka answers again"),
             _ => {}
         }
     }

@@ -25,6 +25,11 @@ pub struct Types {
     timestamp: Arc<Schema>,
 }
 
+/// The milliseconds since 1970 of a text that is a date, a time of the day, or both, in the form of header values.
+pub fn time(text: &str) -> Option<i64> {
+    temporal::parse(text).as_ref().and_then(crate::millis)
+}
+
 /// Text that is not what it looked like; it stays a string.
 struct NoValue;
 

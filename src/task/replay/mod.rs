@@ -21,7 +21,6 @@ use super::chain::Chain;
 use super::codec::Codec;
 use super::dead_letters::{Blame, DeadLetters};
 use super::guard::Stage;
-use super::sink::send_letter;
 use super::spec::{Role, TaskSpec};
 use super::thread::panic_text;
 use crate::kafka::properties::ClientProperties;
@@ -54,7 +53,7 @@ pub fn spawn(replay: Replay) {
     let thread = std::thread::Builder::new().name(format!("replay {name}")).spawn(move || {
         let span = tracing::error_span!("replay", connector = %name);
         let _entered = span.enter();
-        let state = match std::panic::catch_unwind(AssertUnwindSafe(|| run(replay))) {
+        let state = match std::panic::catch_unwind(AssertUnwindSafe(|| run(&replay))) {
             Ok(Ok(state)) => state,
             Ok(Err(error)) => State::Failed(error.chain()),
             Err(panic) => State::Failed(format!("the plugin panicked: {}", panic_text(&*panic))),
@@ -67,12 +66,12 @@ pub fn spawn(replay: Replay) {
     }
 }
 
-fn run(replay: Replay) -> Result<State> {
+fn run(replay: &Replay) -> Result<State> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime").because(error))?;
     let ended = runtime.block_on(async {
-        let mut hand = Hand::new(&replay).await?;
-        let ended = hand.every_round(&replay).await;
+        let mut hand = Hand::new(replay).await?;
+        let ended = hand.every_round(replay).await;
         let closed = match hand.target.take() {
             Some(target) => target.end().await,
             None => Ok(()),
@@ -157,7 +156,7 @@ impl Hand {
             if self.looked_at == replay.wanted.max {
                 return Ok(Some(State::Done));
             }
-            let Some(letter) = self.letters.next()? else { return Ok(Some(State::Done)) };
+            let Some(letter) = self.letters.read()? else { return Ok(Some(State::Done)) };
             if replay.wanted.from.is_some_and(|from| from.is_behind(&letter))
                 || replay.wanted.to.is_some_and(|to| !to.is_behind(&letter))
             {
@@ -242,7 +241,7 @@ impl Hand {
         let Some(anew) = self.anew.as_mut().filter(|_| !next.is_empty()) else { return Ok(()) };
         for ((line, record), number) in lines.iter().zip(records).zip(0..) {
             if let (Outcome::Failed(Refusal { stage, class, error }), Some(record)) = (&line.outcome, record)
-                && !send_letter(anew, record, &Blame { stage: *stage, class, error }, number).await?
+                && !anew.send_consumed(record, &Blame { stage: *stage, class, error }, number).await?
             {
                 return Ok(());
             }

@@ -14,6 +14,7 @@ use pipette_api::{Context, Settings, Shared, Signal, SinkContext, SinkTask, Sour
 use tokio::sync::{mpsc, watch};
 
 use super::kafka::{Cluster, LETTERS};
+use crate::budget::Share;
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
@@ -157,12 +158,14 @@ impl Habits {
             chain: Chain::default(),
             codec: codec(),
             guard,
-            topics: Topics::new(None, ClientProperties::new()),
+            topics: Topics::new(None, ClientProperties::new(), None),
             outbox,
             signal: signal.clone(),
             drain_timeout: Duration::from_millis(500),
             pulse: Arc::default(),
             reporter,
+            share: Share::ample("c"),
+            batch_bytes: 0,
         };
         let context = SourceContext { common, id, offsets: Arc::new(reader) };
         let loops: Living = Box::pin(source.run(task(signal), context));

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::kafka::{Cluster, LETTERS};
 use super::life::{End, Habits, Lives, Planned};
-use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::budget::Share;
+use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 
 const SINK: Simulation = Simulation { name: "sink", seeds: 4_000, steps: 120 };
 const PARTITIONS: i32 = 3;
@@ -348,7 +349,13 @@ impl World {
                 records.extend((*next..until).map(|offset| record(*partition, offset)));
                 *next = until;
             }
-            if !records.is_empty() && member.events.try_send(ConsumerEvent::Records(records)).is_ok() {
+            if records.is_empty() {
+                continue;
+            }
+            let Ok(lease) = Share::ample("c").ask(1).within(Duration::ZERO) else {
+                unreachable!("there is ample room")
+            };
+            if member.events.try_send(ConsumerEvent::Records(Batch { records, lease })).is_ok() {
                 member.reads = reads;
             }
         }

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use pipette::budget::Budget;
 use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter, real_tasks};
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
@@ -108,6 +109,7 @@ impl Bed {
             offsets: Arc::clone(&offsets),
             metrics: Arc::clone(&metrics),
             watchdog: Watchdog::start(HUNG_AFTER),
+            budget: Budget::new(128 << 20),
         };
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker).unwrap()),

@@ -6,7 +6,8 @@
 //! REST: `healing.rs` (restarts), `hung.rs` (plugins that do not return), `silence.rs` (a Kafka that does not answer) and
 //! `told.rs` (what status and log say of a failure).
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
-//! `targets.rs` those in which it is not the records.
+//! `targets.rs` those in which it is not the records,
+//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is.
 
 mod bad_input;
 mod dead_inputs;
@@ -16,6 +17,8 @@ mod hung;
 mod kept_in;
 mod kept_out;
 mod silence;
+mod made_topics;
+mod positions;
 mod sinks;
 mod sources;
 mod stage;

@@ -18,7 +18,7 @@ const RECORDS: usize = 300;
 
 fn stage(topic: &str, refusals_max: usize) -> Stage {
     let mut stage = Stage::new();
-    fill(&mut stage, topic, &(0..RECORDS).map(|line| format!("{line}\n")).collect::<String>());
+    fill(&mut stage, topic, &"a row\n".repeat(RECORDS));
     stage.errors = ErrorPolicy { tolerate: true, refusals_max, ..ErrorPolicy::default() };
     stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: None });
     stage

@@ -69,6 +69,13 @@ fn failed(worker: &Worker, name: &str) -> Value {
     })
 }
 
+fn wait_for_line(log: &Path, with: &str) {
+    wait::until(with, PATIENCE, || match fs::read_to_string(log).unwrap() {
+        text if text.contains(with) => Ok(()),
+        text => Err(text.lines().last().unwrap_or_default().to_owned()),
+    });
+}
+
 #[test]
 fn a_failure_is_one_sentence_and_every_line_of_the_log_says_whose_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,6 +93,15 @@ fn a_failure_is_one_sentence_and_every_line_of_the_log_says_whose_it_is() {
         lines if lines.len() == 1 => Ok(()),
         lines => Err(format!("{lines:?}")),
     });
+    // Its plugin has something to say of a file.
+    let inbox = folder.path().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    fs::write(inbox.join("a.csv"), "x,y\n1,2\n").unwrap();
+    let files = json!({"connector.class": "LabFilesSource", "topic": "f", "input.path": inbox, "format": "csv",
+        "cleanup.policy": "NONE"});
+    create("lab-files", files);
+    let log = folder.path().join("worker.log");
+    wait_for_line(&log, "Reading a file");
     let sink = json!({
         "connector.class": "FileStreamSink", "file": folder.path().join("out.txt"), "topics": "t",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
@@ -110,20 +126,18 @@ fn a_failure_is_one_sentence_and_every_line_of_the_log_says_whose_it_is() {
     );
 
     broker.kill();
-    let log = folder.path().join("worker.log");
-    wait::until("librdkafka's complaint", PATIENCE, || match fs::read_to_string(&log).unwrap() {
-        text if text.contains("Kafka is not well") => Ok(()),
-        text => Err(text.lines().last().unwrap_or_default().to_owned()),
-    });
+    wait_for_line(&log, "Kafka is not well");
+    wait_for_line(&log, "Kafka client");
     worker.stop();
     let text = fs::read_to_string(&log).unwrap();
     let begin = text.find("Connector starts").map(|at| text[..at].rfind('\n').map_or(0, |at| at + 1)).unwrap();
     let end = text.find("Stopping; a second signal").map(|at| text[..at].rfind('\n').unwrap()).unwrap();
     let lines: Vec<&str> = text[begin..end].lines().collect();
-    let stray: Vec<&&str> = lines.iter().filter(|line| !line.contains("connector=\"lab-")).collect();
+    let stray: Vec<&&str> = lines.iter().filter(|line| !line.contains("connector=lab-")).collect();
     assert!(stray.is_empty(), "{stray:#?}");
     let of_task = |what: &str| lines.iter().any(|line| line.contains(what) && line.contains("task=0"));
-    for what in ["Task starts", "Task failed", "A record is bad", "Kafka is not well", "Kafka client"] {
+    for what in ["Reading a file", "Task starts", "Task failed", "A record is bad", "Kafka is not well", "Kafka client"]
+    {
         assert!(of_task(what), "{what} in {lines:#?}");
     }
 }

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use crate::support::resume::Resume;
 
-/// What the answers depend on.
+/// What the answers of every comparison depend on.
 const SOURCES: [&str; 7] = [
     "tests/it/java_compare.rs",
     "tests/it/java_compare",
     "tests/java/src",
     "tests/java/settings",
-    "src/convert",
+    "libs/java/src",
     "libs/json/src",
     "api/src/data",
 ];
@@ -29,18 +29,19 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// What a run of the comparison left behind, if the sources are still the same.
-    pub(crate) fn load(comparison: &str) -> Self {
-        let Some(json) = resume(comparison).load() else { return Self::default() };
+    pub(crate) fn load(comparison: &str, more: &[&str]) -> Self {
+        let Some(json) = resume(comparison, more).load() else { return Self::default() };
         let counts = |name: &str| serde_json::from_value(json[name].clone()).unwrap();
         Self { next: json["next"].as_u64().unwrap(), compared: counts("compared"), known: counts("known") }
     }
 
-    pub(crate) fn save(&self, comparison: &str) {
+    pub(crate) fn save(&self, comparison: &str, more: &[&str]) {
         let json = json!({"next": self.next, "compared": self.compared, "known": self.known});
-        resume(comparison).save(&json);
+        resume(comparison, more).save(&json);
     }
 }
 
-fn resume(comparison: &str) -> Resume {
-    Resume::of(&format!("java_compare/{comparison}"), &SOURCES)
+fn resume(comparison: &str, more: &[&str]) -> Resume {
+    let sources: Vec<&str> = SOURCES.iter().chain(more).copied().collect();
+    Resume::of(&format!("java_compare/{comparison}"), &sources)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pipette::bench::process::{forget_peak, peak_mib};
+use pipette::bench::process::{forget_peak, peak_mib, resident_mib};
 use serde_json::json;
 
 use super::frame::{Proof, Round};
@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(20);
 const FILE_ROWS: usize = 2_000;
 /// Between two looks at what has arrived.
 const GLANCE: Duration = Duration::from_millis(10);
-/// What the worker may have in memory altogether, in MiB: what all tasks may hold (`memory.budget.bytes`).
+/// What connectors may have in memory beside the worker itself, in MiB: the default of `memory.budget.bytes`.
 const MEMORY: f64 = 128.0;
 /// Of the speed without an outage.
 const CATCH_UP: f64 = 0.8;
@@ -66,6 +66,8 @@ fn play(round: &Round, extent: &Extent) -> Tally {
     let folder = folder.expect("a folder for the round");
     let mut site = Site::build(folder.path(), &[]);
     let mut lab = Lab::lay_out(&folder.path().join("lab"));
+    let pid = site.worker.pid().to_string();
+    let idle = resident_mib(&pid).expect("the worker's memory");
 
     // What an outage of this length leaves, without one.
     let rows = extent.load * usize::try_from(extent.outage.as_secs()).expect("minutes");
@@ -81,11 +83,11 @@ fn play(round: &Round, extent: &Extent) -> Tally {
     lab.create_source(&site);
     let full = arrive(&mut site, began, rows + lab.rows());
 
-    let pid = site.worker.pid().to_string();
     forget_peak(&pid).expect("a new peak of memory");
+    let usual = resident_mib(&pid).expect("the worker's memory");
     let before = rows + lab.rows();
     let feed = Feed::lines(&site.input, extent.load as u64, TICK, move |n| row(0, rows + n));
-    let down = Down { by_wire: round.number % 2 == 0, length: extent.outage };
+    let down = Down { by_wire: round.number.is_multiple_of(2), length: extent.outage };
     let (mut rows, mut lab) = (rows, lab);
     down.last(&mut site, || {
         while lab.rows() * 8 < rows + feed.given() {
@@ -108,10 +110,12 @@ fn play(round: &Round, extent: &Extent) -> Tally {
     tally.least("rows/s without an outage", whole(full.rate));
     tally.least("rows/s of the backlog", whole(caught_up.rate));
     tally.least("% of the speed without an outage", whole(caught_up.rate / full.rate * 100.0));
-    tally.most("MiB of memory", whole(peak));
+    tally.most("MiB of memory without connectors", whole(idle));
+    tally.most("MiB before the outage", whole(usual));
+    tally.most("MiB during and after it", whole(peak));
     tally.append(&site.judge(&handed, PATIENCE));
     assert!(site.worker.stop().success(), "SIGTERM must end the worker with exit code 0");
-    assert!(peak <= MEMORY, "the worker had {peak:.0} MiB in memory: {tally}");
+    assert!(peak - idle <= MEMORY, "the worker's connectors had {:.0} MiB in memory: {tally}", peak - idle);
     assert!(caught_up.rate >= extent.catch_up * full.rate, "the backlog went out too slowly: {tally}");
     tally
 }
@@ -205,7 +209,7 @@ impl Lab {
             "settle.interval.ms": "50",
             "poll.interval.ms": "100",
         });
-        site.create("site-lab", config);
+        site.create("site-lab", &config);
     }
 
     fn rows(&self) -> usize {

@@ -22,8 +22,14 @@ pub(super) const TOPIC: &str = "site";
 pub(super) const SOURCE: &str = "site-source";
 pub(super) const SINK: &str = "site-sink";
 
-/// The broker answers in milliseconds, or is not well.
-const BROKER_PATIENCE: Duration = Duration::from_millis(300);
+/// A broker that was just started, on a machine that does other things.
+const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is wrong with the connector's first task though it runs, as its status tells it.
+pub(super) fn health(worker: &Worker, name: &str) -> Option<String> {
+    let status = worker.rest().get(&format!("/connectors/{name}/status")).expect("REST answers").body;
+    status["tasks"][0]["health"].as_str().map(str::to_owned)
+}
 
 /// Everything of one site. What it runs ends with it.
 pub(super) struct Site {
@@ -52,15 +58,15 @@ impl Site {
     }
 
     pub(super) fn create_source(&self) {
-        self.create(SOURCE, json!({"connector.class": "FileStreamSource", "file": self.input, "topic": TOPIC}));
+        self.create(SOURCE, &json!({"connector.class": "FileStreamSource", "file": self.input, "topic": TOPIC}));
     }
 
     pub(super) fn create_sink(&self) {
-        self.create(SINK, json!({"connector.class": "FileStreamSink", "file": self.output, "topics": TOPIC}));
+        self.create(SINK, &json!({"connector.class": "FileStreamSink", "file": self.output, "topics": TOPIC}));
     }
 
-    pub(super) fn create(&self, name: &str, config: Value) {
-        let answer = self.worker.rest().put(&format!("/connectors/{name}/config"), &config).expect("REST answers");
+    pub(super) fn create(&self, name: &str, config: &Value) {
+        let answer = self.worker.rest().put(&format!("/connectors/{name}/config"), config).expect("REST answers");
         assert_eq!(answer.status, 201, "{name}: {}", answer.body);
     }
 
@@ -74,6 +80,10 @@ impl Site {
     pub(super) fn in_output(&self) -> usize {
         let bytes = fs::metadata(&self.output).map_or(0, |data| data.len());
         usize::try_from(bytes).expect("a size") / (row(0, 0).len() + 1)
+    }
+
+    pub(super) fn health(&self, name: &str) -> Option<String> {
+        health(&self.worker, name)
     }
 
     /// No connector and no task of the worker has failed, and each connector has a task that runs.

@@ -64,7 +64,7 @@ fn soak() {
 /// Too short for a leak to show unless it is a large one: what is proven is that all of it works side by side.
 #[test]
 fn soak_short() {
-    PROOF.short(|_| play(&Extent { length: Duration::from_secs(30), step: Duration::from_secs(1), growth: 0.5 }));
+    PROOF.short(|_| play(&Extent { length: Duration::from_secs(20), step: Duration::from_secs(1), growth: 0.5 }));
 }
 
 fn play(extent: &Extent) -> Tally {
@@ -77,7 +77,7 @@ fn play(extent: &Extent) -> Tally {
     site.create_source();
     site.create_sink();
     lab.create_source(&site);
-    site.create(POISON_SINK, poison_sink(folder.path()));
+    site.create(POISON_SINK, &poison_sink(folder.path()));
 
     let (held, steps) = live(&mut site, &mut lab, extent);
     let rows = feed.end();
@@ -202,11 +202,13 @@ fn step(number: usize, site: &Site, guest: &mut Option<BaseConsumer>) {
     }
 }
 
-/// A member of the sink's group that reads nothing: the group shares its partitions anew when it comes and when it goes.
+/// A member of the sink's group that takes its partition away, and gives it back when it goes.
 fn join(site: &Site) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", site.kafka.bootstrap())
         .set("group.id", format!("connect-{SINK}"))
+        // The first by name gets the one partition.
+        .set("client.id", "a-guest")
         .set("enable.auto.commit", "false")
         .create()
         .expect("a consumer");
@@ -263,9 +265,9 @@ impl Held {
 
     fn tell(&self, when: &str, tally: &mut Tally) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
-        let tenths = |figure: f64| (figure * 10.0).round() as usize;
-        tally.most(&format!("tenths of a MiB {when}"), tenths(self.memory));
-        tally.most(&format!("tenths of a thread {when}"), tenths(self.threads));
-        tally.most(&format!("tenths of a descriptor {when}"), tenths(self.descriptors));
+        let whole = |figure: f64| figure.round() as usize;
+        tally.most(&format!("KiB {when}"), whole(self.memory * 1024.0));
+        tally.most(&format!("threads {when}"), whole(self.threads));
+        tally.most(&format!("descriptors {when}"), whole(self.descriptors));
     }
 }

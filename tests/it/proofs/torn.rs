@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, Verdict, row};
+use crate::support::clock::Clock;
 use crate::support::death::size;
 use crate::support::feeder::{Feed, Feeder};
 use crate::support::kafka::ApacheKafka;
@@ -49,7 +50,6 @@ fn play(round: &mut Round) -> Tally {
 /// A worker with two pipelines, file → topic → file. The second one is the calm one.
 struct Stage {
     bootstrap: String,
-    _folder: tempfile::TempDir,
     path: PathBuf,
     /// Of topics and connectors.
     prefix: String,
@@ -57,8 +57,12 @@ struct Stage {
     disk: PathBuf,
     worker: Worker,
     feeder: Option<Feeder>,
+    /// Goes last: what runs in it must have ended.
+    _folder: tempfile::TempDir,
 }
 
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
 const TRIED: usize = 0;
 const CALM: usize = 1;
 
@@ -76,7 +80,7 @@ impl Stage {
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let worker = Worker::prepare(&path, &bootstrap, &keys).with(&["--bench-plugins"]).in_environment(environment);
         let prefix = format!("torn-{name}-{}", round.number);
-        Self { bootstrap, _folder: folder, path, prefix, disk, worker, feeder: None }
+        Self { bootstrap, path, prefix, disk, worker, feeder: None, _folder: folder }
     }
 
     fn start(&mut self) {
@@ -127,17 +131,23 @@ impl Stage {
     }
 
     /// The reason of a task that fails.
-    fn await_failure(&self, side: &str) -> String {
+    fn await_failure(&self, pipeline: usize, side: &str) -> String {
         wait::until("the task to fail", PATIENCE, || {
-            let task = self.task(TRIED, side);
+            let task = self.task(pipeline, side);
             if task["state"] == "FAILED" { Ok(task["trace"].to_string()) } else { Err(task.to_string()) }
         })
     }
 
-    fn restart(&self, side: &str) {
-        let path = format!("/connectors/{}/tasks/0/restart", self.name(TRIED, side));
+    fn restart(&self, pipeline: usize, side: &str) {
+        let path = format!("/connectors/{}/tasks/0/restart", self.name(pipeline, side));
         let answer = self.worker.rest().send("POST", &path, None).expect("REST answers");
         assert!([202, 204].contains(&answer.status), "{answer:?}");
+    }
+
+    /// How far the first source has committed.
+    fn committed(&self) -> Option<u64> {
+        let path = format!("/connectors/{}/offsets", self.name(TRIED, "source"));
+        self.worker.rest().get(&path).expect("REST answers").body["offsets"][0]["offset"]["position"].as_u64()
     }
 
     /// Some more rows come through a pipeline.
@@ -234,7 +244,7 @@ fn panics(round: &mut Round, tally: &mut Tally) {
         stage.await_flow(TRIED);
         fs::write(stage.panics(TRIED), "").expect("a mark");
         for side in ["source", "sink"] {
-            let trace = stage.await_failure(side);
+            let trace = stage.await_failure(TRIED, side);
             let named =
                 trace.contains("a bug in this plugin, made for tests") && trace.contains(&stage.name(TRIED, side));
             assert!(named, "{trace}");
@@ -243,36 +253,25 @@ fn panics(round: &mut Round, tally: &mut Tally) {
         stage.await_flow(CALM);
         fs::remove_file(stage.panics(TRIED)).expect("the mark goes");
         for side in ["source", "sink"] {
-            stage.restart(side);
+            stage.restart(TRIED, side);
         }
     }
     stage.end(tally);
 }
 
-/// The clock of the wall goes a day ahead, two back, and is put right; the worker is killed in between.
+/// The clock of the wall goes ahead, two days back, and is put right; the worker is killed in between. A day ahead is more
+/// than Kafka takes from a record: the sources say so, and go on when the clock is right.
 fn clock_jumps(round: &mut Round, tally: &mut Tally) {
-    let clock = tempfile::NamedTempFile::new().expect("a file for the clock");
-    let turn = |to: &str| fs::write(clock.path(), to).expect("the clock is turned");
-    turn("+0");
-    let environment = [
-        ("LD_PRELOAD", library().display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.path().display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
-    let mut stage = Stage::new("clock", round, None, &environment);
+    let clock = Clock::build();
+    let mut stage = Stage::new("clock", round, None, &clock.environment());
     stage.start();
-    let offsets = |stage: &Stage| {
-        let path = format!("/connectors/{}/offsets", stage.name(TRIED, "source"));
-        stage.worker.rest().get(&path).expect("REST answers").body["offsets"][0]["offset"]["position"].as_u64()
-    };
-    for (number, to) in ["+1d", "-1d", "+3600", "+0"].into_iter().enumerate() {
+    for (number, seconds) in [3_000, -2 * DAY, 60, 0].into_iter().enumerate() {
         stage.await_flow(TRIED);
-        turn(to);
+        clock.turn(seconds);
         stage.await_flow(TRIED);
-        let before = offsets(&stage);
+        let before = stage.committed();
         wait::until("commits to go on", PATIENCE, || {
-            let now = offsets(&stage);
+            let now = stage.committed();
             if now > before { Ok(()) } else { Err(format!("{now:?}")) }
         });
         if number == 1 {
@@ -281,14 +280,17 @@ fn clock_jumps(round: &mut Round, tally: &mut Tally) {
         }
         tally.add("jumps of the clock", 1);
     }
+    clock.turn(DAY);
+    for pipeline in [TRIED, CALM] {
+        let trace = stage.await_failure(pipeline, "source");
+        assert!(trace.contains("Is its time too far from Kafka's (compare the clocks)"), "{trace}");
+    }
+    clock.turn(0);
+    for pipeline in [TRIED, CALM] {
+        stage.restart(pipeline, "source");
+    }
     stage.await_flow(CALM);
     stage.end(tally);
-}
-
-fn library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").expect("/usr/lib").filter_map(Result::ok);
-    let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    found.expect("libfaketimeMT.so.1 in /usr/lib/*/faketime: apt-get install libfaketime")
 }
 
 /// The sink's file and the worker's state are on a disk that fills up; the worker is killed while it is full.

@@ -97,8 +97,17 @@ pub(crate) fn visit(bootstrap: &str, topic: &str, isolation: &str, mut each: imp
 
 /// How much stands in the topic, open transactions and the marks of ended ones included.
 pub(crate) fn size(bootstrap: &str, topic: &str) -> i64 {
+    up_to(bootstrap, topic, "read_uncommitted")
+}
+
+/// How much of it a `read_committed` reader gets past: up to where the first open transaction begins.
+pub(crate) fn readable(bootstrap: &str, topic: &str) -> i64 {
+    up_to(bootstrap, topic, "read_committed")
+}
+
+fn up_to(bootstrap: &str, topic: &str, isolation: &str) -> i64 {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", isolation);
     let consumer: BaseConsumer = config.create().expect("a consumer");
     ends(&consumer, topic).values().sum()
 }

@@ -12,7 +12,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// Of the slow wire, each way.
 const LATENCY: Duration = Duration::from_millis(150);
@@ -123,7 +123,8 @@ async fn pump(
             if *fault.borrow() == Fault::Slow {
                 sleep_until(came + LATENCY).await;
                 #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
-                sleep(Duration::from_secs_f64(piece.len() as f64 / BYTES_PER_SECOND)).await;
+                let length = Duration::from_secs_f64(piece.len() as f64 / BYTES_PER_SECOND);
+                sleep_until(Instant::now() + length).await;
             }
             to.write_all(&piece).await?;
         }
@@ -206,7 +207,7 @@ mod tests {
         let (mut near, mut far) = connected(&listener, port);
         wire.set(Fault::Slow);
         let began = std::time::Instant::now();
-        passes(&mut near, &mut far, &[b'x'; 100_000]);
+        passes(&mut near, &mut far, &vec![b'x'; 100_000]);
         assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
     }
 

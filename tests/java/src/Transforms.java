@@ -21,7 +21,7 @@ public class Transforms {
         Lines.serve(Transforms::answer);
     }
 
-    @SuppressWarnings("unchecked")
+    @SuppressWarnings({"unchecked", "rawtypes"})
     static ObjectNode answer(JsonNode task) throws Exception {
         Object[] made = new Object[1];
         ObjectNode refusal = Lines.attempt("refused", () -> {
@@ -33,9 +33,9 @@ public class Transforms {
         return Lines.attempt("error", () -> {
             ObjectNode answer = Notation.JSON.createObjectNode();
             if (made[0] instanceof Predicate) {
-                return answer.put("answer", ((Predicate<ConnectRecord<?>>) made[0]).test((ConnectRecord) record));
+                return answer.put("answer", ((Predicate) made[0]).test((ConnectRecord) record));
             }
-            ConnectRecord<?> changed = ((Transformation<ConnectRecord<?>>) made[0]).apply((ConnectRecord) record);
+            ConnectRecord<?> changed = ((Transformation) made[0]).apply((ConnectRecord) record);
             if (changed == null) return answer.put("drop", true);
             answer.set("record", show(changed));
             return answer;
@@ -49,8 +49,6 @@ public class Transforms {
             Object made = Class.forName(task.get("class").asText()).getDeclaredConstructor().newInstance();
             Map<String, Object> settings = new HashMap<>();
             task.get("settings").fields().forEachRemaining(e -> settings.put(e.getKey(), e.getValue().asText()));
-            if (made instanceof Predicate) ((Predicate<?>) made).config().parse((Map) settings);
-            else ((Transformation<?>) made).config().parse((Map) settings);
             if (made instanceof Predicate) ((Predicate<?>) made).configure(settings);
             else ((Transformation<?>) made).configure(settings);
             KNOWN.put(name, known = made);

@@ -6,9 +6,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use pipette_api::data::Field;
 use pipette_api::{
-    ConnectError, Datum, Key, Keys, KeysCache, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct, Text,
-    Value,
+    ConnectError, Datum, Key, Keys, KeysCache, Kind, Map, Result, Schema, SchemaBuilder, SchemaCache, Settings, Struct,
+    Text, Value,
 };
 
 /// The key that most transformations of fields share.
@@ -48,6 +49,40 @@ pub(crate) fn no_struct(value: &Value, purpose: &str) -> ConnectError {
 pub(crate) fn no_map(value: &Value, purpose: &str) -> ConnectError {
     let class = java_class(value);
     ConnectError::data(format!("Only Map objects supported in absence of schema for [{purpose}], found: {class}"))
+}
+
+/// The error for a key of a map that is no text.
+pub(crate) fn no_name(key: &Value) -> ConnectError {
+    ConnectError::data(format!(
+        "class {} cannot be cast to class java.lang.String: a member of a map without a schema has text as its name",
+        java_class(key)
+    ))
+}
+
+/// The fields of a struct schema; a data error for any other.
+pub(crate) fn list(schema: &Schema) -> Result<&[Field]> {
+    match schema.kind() {
+        Kind::Struct => Ok(schema.fields()),
+        kind => Err(ConnectError::data(format!(
+            "Cannot list fields on non-struct type: the schema is {}, only that of a struct has fields",
+            kind.name()
+        ))),
+    }
+}
+
+/// The schema of text in the place of a value of another schema.
+pub(crate) fn text_instead(schema: &Schema) -> Arc<Schema> {
+    if schema.is_optional() { Schema::optional(Kind::String) } else { Schema::of(Kind::String) }
+}
+
+/// A struct schema whose changed fields are text.
+pub(crate) fn as_text(named: &Named<()>, from: &Arc<Schema>) -> Result<Arc<Schema>> {
+    let mut builder = rebuild(from).nullable(from.is_optional());
+    for field in list(from)? {
+        let text = named.get(&field.name).map(|()| text_instead(&field.schema));
+        builder = builder.field(Arc::clone(&field.name), text.unwrap_or_else(|| Arc::clone(&field.schema)));
+    }
+    builder.build()
 }
 
 /// The class Java would name in an error.
@@ -194,6 +229,25 @@ impl<T> Change<T> {
         Ok(Arc::clone(&plan.schema))
     }
 
+    /// Changes those members of a map that are there, all or, on an error, none.
+    pub(crate) fn in_members(
+        &mut self,
+        map: &mut Map,
+        mut change: impl FnMut(&Value, &T) -> Result<Value>,
+    ) -> Result<()> {
+        let fields = &self.fields.0;
+        let Ok(members) = self.keys.get_or_try(map.keys(), |keys| {
+            let places = fields.iter().map(|(name, _)| keys.iter().position(|key| is_text(key, name)));
+            Ok::<_, Infallible>(Members { keys: Arc::clone(keys), places: places.map(or_nowhere).collect() })
+        });
+        self.fresh.clear();
+        for ((_, what), place) in fields.iter().zip(&members.places) {
+            self.fresh.push(map.values().get(*place).map_or(Ok(Value::Null), |value| change(value, what))?);
+        }
+        members.put(map, self.fresh.drain(..));
+        Ok(())
+    }
+
     /// Changes the members of a map, all or, on an error, none. One that is missing is added: to Java it is a null.
     pub(crate) fn in_map(&mut self, map: &mut Map, mut change: impl FnMut(&Value, &T) -> Result<Value>) -> Result<()> {
         let fields = &self.fields.0;
@@ -222,7 +276,7 @@ impl<T> Named<T> {
 
 impl Plan {
     fn new<T>(named: &Named<T>, from: &Schema, to: Arc<Schema>, replace_null: bool) -> Self {
-        let of_field = |(index, field): (usize, &pipette_api::data::Field)| Some((index, named.position(&field.name)?));
+        let of_field = |(index, field): (usize, &Field)| Some((index, named.position(&field.name)?));
         let places = from.fields().iter().enumerate().filter_map(of_field).collect();
         let defaults = if replace_null { Defaults::of(from) } else { Defaults::none() };
         Self { schema: to, places, defaults }
@@ -268,8 +322,19 @@ impl Members {
         map.reshape(Arc::clone(&self.keys), |values| {
             values.resize(self.keys.len(), Value::Null);
             for (place, new) in self.places.iter().zip(fresh) {
-                values[*place] = new;
+                if let Some(value) = values.get_mut(*place) {
+                    *value = new;
+                }
             }
         });
     }
+}
+
+fn is_text(key: &Value, name: &Text) -> bool {
+    matches!(key, Value::String(text) if text == name)
+}
+
+/// A place that no map has.
+fn or_nowhere(place: Option<usize>) -> usize {
+    place.unwrap_or(usize::MAX)
 }

@@ -48,9 +48,9 @@ impl Transform for Flatten {
     fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
         let datum = self.side.of_mut(record);
         match (&mut datum.schema, &mut datum.value) {
-            (None, Value::Null) => {}
+            (_, Value::Null) => {}
             (None, Value::Map(map)) => self.flatten_map(map)?,
-            (Some(schema), value @ (Value::Null | Value::Struct(_))) => self.flatten_struct(schema, value)?,
+            (Some(schema), Value::Struct(record)) => self.flatten_struct(schema, record)?,
             (Some(_), value) => return Err(fields::no_struct(value, PURPOSE)),
             (None, value) => return Err(fields::no_map(value, PURPOSE)),
         }
@@ -59,20 +59,16 @@ impl Transform for Flatten {
 }
 
 impl Flatten {
-    fn flatten_struct(&mut self, schema: &mut Arc<Schema>, value: &mut Value) -> Result<()> {
+    fn flatten_struct(&mut self, schema: &mut Arc<Schema>, record: &mut Struct) -> Result<()> {
         let delimiter = &self.delimiter;
         let plan = self.schemas.get_or_try(schema, |schema| Plan::new(schema, delimiter))?;
-        if let Value::Struct(record) = value {
-            if !fit(&plan.nodes, record) {
-                return Err(ConnectError::data(
-                    "a value does not fit the schema it stands under: it cannot be flattened",
-                ));
-            }
-            record.reshape(Arc::clone(&plan.schema), |values| {
-                let nested = std::mem::replace(values, Vec::with_capacity(plan.schema.fields().len()));
-                spread(&plan.nodes, nested, values);
-            });
+        if !fit(&plan.nodes, record) {
+            return Err(ConnectError::data("a value does not fit the schema it stands under: it cannot be flattened"));
         }
+        record.reshape(Arc::clone(&plan.schema), |values| {
+            let nested = std::mem::replace(values, Vec::with_capacity(plan.schema.fields().len()));
+            spread(&plan.nodes, nested, values);
+        });
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
@@ -92,13 +88,12 @@ impl Flatten {
             return Err(ConnectError::data(format!("a value nested deeper than {MAX_DEPTH} levels is not flattened")));
         }
         for (key, value) in map.iter() {
-            let Value::String(name) = key else {
-                return Err(ConnectError::data(format!(
-                    "class {} cannot be cast to class java.lang.String: only names can be flattened",
-                    java_class(key)
-                )));
+            let name = match key {
+                Value::String(_) | Value::Null if prefix.is_empty() => key.clone(),
+                Value::String(name) => Value::text(self.name(prefix, name.as_str())),
+                Value::Null => Value::text(self.name(prefix, "null")),
+                other => return Err(fields::no_name(other)),
             };
-            let name = if prefix.is_empty() { key.clone() } else { Value::text(self.name(prefix, name.as_str())) };
             if let Value::Map(inner) = value {
                 let prefix = name.as_str().unwrap_or_default().to_owned();
                 self.gather(inner, &prefix, members, depth + 1)?;
@@ -161,12 +156,7 @@ fn nothing(nodes: &[Node], out: &mut Vec<Value>) {
 
 impl Plan {
     fn new(schema: &Arc<Schema>, delimiter: &str) -> Result<Self> {
-        if schema.kind() != Kind::Struct {
-            return Err(ConnectError::data(format!(
-                "Cannot list fields on non-struct type: the schema is {}",
-                schema.kind().name()
-            )));
-        }
+        fields::list(schema)?;
         let mut shaping = Shaping { delimiter, builder: fields::rebuild(schema) };
         let nodes = shaping.add(schema, "", schema.is_optional())?;
         Ok(Self { schema: shaping.builder.build()?, nodes })

@@ -131,7 +131,9 @@ impl HeaderFrom {
         let Ok(plan) = keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, pairs, *moves)));
         for ((_, header), place) in pairs.iter().zip(&plan.places) {
             let value = place.map_or(Value::Null, |place| map.values()[place].clone());
-            headers.add(Arc::clone(header), Datum::schemaless(value));
+            // A struct always brings its schema into a header.
+            let schema = if let Value::Struct(record) = &value { Some(Arc::clone(record.schema())) } else { None };
+            headers.add(Arc::clone(header), Datum { schema, value });
         }
         if let Some((left, kept)) = &plan.left {
             map.reshape(Arc::clone(left), |values| keep(values, kept));

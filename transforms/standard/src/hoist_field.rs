@@ -18,8 +18,11 @@ pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[&FIELD.info]);
 pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>> {
     let name = settings.get(&FIELD)?;
     let keys = Arc::new(Keys::from(vec![Value::text(name.as_str())]));
-    Ok(Box::new(HoistField { side, name: name.into(), keys, schemas: SchemaCache::new(fields::SCHEMAS) }))
+    Ok(Box::new(HoistField { side, name: name.into(), keys, schemas: SchemaCache::new(TYPES) }))
 }
+
+/// More than elsewhere, because values of any type come here, each with a schema of its own.
+const TYPES: usize = 4 * fields::SCHEMAS;
 
 struct HoistField {
     side: Side,

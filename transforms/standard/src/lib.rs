@@ -1,4 +1,4 @@
-//! Apache Connect's transformations and predicates, under Java's class names.
+//! Apache Connect's transformations and predicates, under Java's class names, and some of ours that users miss there.
 //!
 //! One room per transformation or predicate: its keys, its settings, what it does to a record; `cases/` holds its golden
 //! cases. The worker lists [`PLUGINS`] in `src/plugins.rs`, validates by each `CONFIG` and calls each `make` once per
@@ -6,9 +6,13 @@
 //! Java's dates, patterns and texts are in `libs/java`. Read `insert_field.rs` first.
 
 mod cast_value;
+mod condition;
 mod fields;
+mod filter_path;
+mod json_shape;
 mod path;
 mod topic_cache;
+mod topic_name;
 
 mod cast;
 mod drop_headers;
@@ -27,6 +31,15 @@ mod timestamp_converter;
 mod timestamp_router;
 mod value_to_key;
 
+mod coalesce;
+mod conditional_filter;
+mod extract_topic;
+mod hash_field;
+mod json_to_struct;
+mod rename_by_regex;
+mod struct_to_json;
+
+mod field_matches;
 mod has_header_key;
 mod record_is_tombstone;
 mod topic_name_matches;
@@ -81,6 +94,50 @@ pub static PLUGINS: &[Plugin] = &[
         &topic_name_matches::CONFIG,
         |settings| topic_name_matches::make(&settings),
     ),
+    ours!(Key, "Coalesce", coalesce),
+    ours!(Value, "Coalesce", coalesce),
+    ours!(Key, "ExtractTopic", extract_topic),
+    ours!(Value, "ExtractTopic", extract_topic),
+    ours!(Key, "HashField", hash_field),
+    ours!(Value, "HashField", hash_field),
+    ours!(Key, "JsonToStruct", json_to_struct),
+    ours!(Value, "JsonToStruct", json_to_struct),
+    ours!(Key, "RenameByRegex", rename_by_regex),
+    ours!(Value, "RenameByRegex", rename_by_regex),
+    ours!(Key, "StructToJson", struct_to_json),
+    ours!(Value, "StructToJson", struct_to_json),
+    Plugin::Predicate(PredicatePlugin {
+        info: own(
+            ("io.pipette.transforms.predicates.FieldMatches$Key", &["FieldMatches$Key"]),
+            field_matches::ABOUT,
+            &field_matches::CONFIG,
+        ),
+        make: |settings| field_matches::make(&settings, Side::Key),
+    }),
+    Plugin::Predicate(PredicatePlugin {
+        info: own(
+            ("io.pipette.transforms.predicates.FieldMatches$Value", &["FieldMatches$Value", "FieldMatches"]),
+            field_matches::ABOUT,
+            &field_matches::CONFIG,
+        ),
+        make: |settings| field_matches::make(&settings, Side::Value),
+    }),
+    Plugin::Transform(TransformPlugin {
+        info: own(
+            ("io.confluent.connect.transforms.Filter$Key", &["Filter$Key"]),
+            conditional_filter::ABOUT,
+            &conditional_filter::CONFIG,
+        ),
+        make: |settings| conditional_filter::make(&settings, Side::Key),
+    }),
+    Plugin::Transform(TransformPlugin {
+        info: own(
+            ("io.confluent.connect.transforms.Filter$Value", &["Filter$Value"]),
+            conditional_filter::ABOUT,
+            &conditional_filter::CONFIG,
+        ),
+        make: |settings| conditional_filter::make(&settings, Side::Value),
+    }),
 ];
 
 /// Plugins that Apache ships carry Kafka's version: configurations pin it with `transforms.<alias>.plugin.version`.
@@ -108,6 +165,24 @@ macro_rules! both {
     };
 }
 use both;
+
+/// One of ours, of keys or of values.
+macro_rules! ours {
+    ($side:ident, $name:literal, $room:ident) => {
+        Plugin::Transform(TransformPlugin {
+            info: own(
+                (
+                    concat!("io.pipette.transforms.", $name, "$", stringify!($side)),
+                    &[concat!($name, "$", stringify!($side))],
+                ),
+                $room::ABOUT,
+                &$room::CONFIG,
+            ),
+            make: |settings| $room::make(&settings, Side::$side),
+        })
+    };
+}
+use ours;
 
 /// A transformation of whole records.
 macro_rules! one {
@@ -137,6 +212,11 @@ const fn predicate(
 
 const fn info(names: Names, about: &'static str, config: &'static ConfigDef) -> Info {
     Info { class: names.0, aliases: names.1, version: VERSION, about, readme: "", config }
+}
+
+/// Ours have the version of this crate.
+const fn own(names: Names, about: &'static str, config: &'static ConfigDef) -> Info {
+    Info { class: names.0, aliases: names.1, version: env!("CARGO_PKG_VERSION"), about, readme: "", config }
 }
 
 /// The rule between keys once more when an instance is made: a configuration can reach a task without validation.

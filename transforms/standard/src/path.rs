@@ -20,6 +20,11 @@ impl FieldPath {
         Self { text: text.to_owned(), steps: vec![text.to_owned()] }
     }
 
+    /// A path of names, at least one.
+    pub(crate) fn of(steps: Vec<String>) -> Self {
+        Self { text: steps.join("."), steps }
+    }
+
     /// Dots part names, backticks hold a name with dots together; the error is the reason.
     pub(crate) fn nested(text: &str) -> std::result::Result<Self, String> {
         let mut steps = Vec::new();
@@ -72,6 +77,16 @@ impl FieldPath {
             last = Some(field);
         }
         Ok(last.map(|field| (places.into(), field)))
+    }
+
+    /// What stands at the end of the path, in structs or maps, if it is there and not null.
+    pub(crate) fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        let found = self.steps.iter().try_fold(value, |value, step| match value {
+            Value::Struct(record) => record.get(step),
+            Value::Map(map) => map.get(step),
+            _ => None,
+        });
+        found.filter(|value| !value.is_null())
     }
 
     /// What stands at the end of the path; null where something on the way is null or missing.

@@ -7,6 +7,7 @@ use pipette_api::{ConfigDef, ConnectError, Key, Record, Result, Settings, Transf
 use pipette_java::{JavaRegex, Replacement, regex};
 
 use crate::topic_cache::TopicCache;
+use crate::topic_name::send_to;
 
 pub(crate) const ABOUT: &str = "Changes the topic by a regular expression and its replacement.";
 
@@ -52,7 +53,7 @@ impl Transform for RegexRouter {
     fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
         let rename = &self.rename;
         if let Some(topic) = self.topics.get(&record.topic, |topic| rename.apply(topic)) {
-            record.topic = Arc::clone(topic);
+            send_to(record, topic)?;
         }
         Ok(Verdict::Keep)
     }

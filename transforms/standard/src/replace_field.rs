@@ -1,6 +1,5 @@
 //! ReplaceField: leaves fields out and gives others new names.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use pipette_api::config::{FromText, checks};
@@ -139,7 +138,7 @@ impl Transform for ReplaceField {
         }
         match fields::of(datum, "field replacement")? {
             Fields::Struct(schema, value) => self.replace_with_schema(schema, value)?,
-            Fields::Map(map) => self.replace_schemaless(map),
+            Fields::Map(map) => self.replace_schemaless(map)?,
         }
         Ok(Verdict::Keep)
     }
@@ -158,25 +157,27 @@ impl ReplaceField {
         Ok(())
     }
 
-    fn replace_schemaless(&mut self, map: &mut Map) {
+    fn replace_schemaless(&mut self, map: &mut Map) -> Result<()> {
         let names = &self.names;
-        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, names)));
+        let plan = self.keys.get_or_try(map.keys(), |keys| MapPlan::new(keys, names))?;
         map.reshape(Arc::clone(&plan.keys), |values| {
             let mut kept = plan.kept.iter();
             if !plan.kept.is_empty() {
                 values.retain(|_| kept.next().is_some_and(|kept| *kept));
             }
         });
+        Ok(())
     }
 }
 
 impl MapPlan {
-    fn new(keys: &Keys, names: &Names) -> Self {
+    fn new(keys: &Keys, names: &Names) -> Result<Self> {
         let mut kept: Vec<(usize, Value)> = Vec::with_capacity(keys.len());
         for (index, key) in keys.iter().enumerate() {
             let (keep, new_name) = match key {
                 Value::String(name) => names.fate(name.as_bytes()),
-                _ => (names.keep_others, None),
+                Value::Null => (names.keep_others, None),
+                other => return Err(fields::no_name(other)),
             };
             if keep {
                 let key = new_name.map_or_else(|| key.clone(), |(_, name)| Value::String(name.clone()));
@@ -194,7 +195,7 @@ impl MapPlan {
             }
         }
         let keys = kept.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
-        Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() }
+        Ok(Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() })
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pipette_api::config::Importance;
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Kind, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Transform,
-    Value, Verdict,
+    ConfigDef, ConnectError, Key, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Side, Transform, Value,
+    Verdict,
 };
 
 use crate::fields::{self, Defaults, REPLACE_NULL};
@@ -69,12 +69,7 @@ impl Transform for SetSchemaMetadata {
 }
 
 fn renamed(schema: &Schema, name: Option<&Arc<str>>, version: Option<i32>) -> Result<Arc<Schema>> {
-    if schema.kind() != Kind::Struct {
-        return Err(ConnectError::data(format!(
-            "Cannot list fields on non-struct type: the schema is {}, and only that of a struct can be changed",
-            schema.kind().name()
-        )));
-    }
+    fields::list(schema)?;
     let mut builder = SchemaBuilder::like(schema);
     if let Some(name) = name {
         builder = builder.name(Arc::clone(name));

@@ -194,10 +194,10 @@ impl Conversion {
     }
 
     /// The schema with the field in its new form.
-    fn shape(&self, fields: &Named<()>, from: &Arc<Schema>) -> Result<Arc<Schema>> {
+    fn shape(&self, named: &Named<()>, from: &Arc<Schema>) -> Result<Arc<Schema>> {
         let mut builder = fields::rebuild(from).nullable(from.is_optional());
-        for field in from.fields() {
-            let schema = match fields.get(&field.name) {
+        for field in fields::list(from)? {
+            let schema = match named.get(&field.name) {
                 Some(()) => self.schema(field.schema.is_optional())?,
                 None => Arc::clone(&field.schema),
             };

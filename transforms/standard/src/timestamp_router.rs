@@ -4,6 +4,8 @@ use pipette_api::config::Importance;
 use pipette_api::{ConfigDef, ConnectError, Key, Record, Result, Settings, Transform, Verdict};
 use pipette_java::DateFormat;
 
+use crate::topic_name::send_to;
+
 pub(crate) const ABOUT: &str = "Changes the topic to one with the record's timestamp in its name.";
 
 static TOPIC_FORMAT: Key<String> = Key::new(
@@ -44,7 +46,7 @@ impl Transform for TimestampRouter {
         self.format.format(timestamp, &mut self.text);
         // One after the other: a topic that says ${timestamp} gets one.
         let topic = self.topic.replace("${topic}", &record.topic).replace("${timestamp}", &self.text);
-        record.topic = topic.into();
+        send_to(record, &topic.into())?;
         Ok(Verdict::Keep)
     }
 }

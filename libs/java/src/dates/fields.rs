@@ -4,7 +4,7 @@
 //! counts; nothing has to lie in its range.
 
 use super::print::{first_of_year, weekday};
-use crate::calendar::{CHANGE, DAY_MILLIS, day_number, days};
+use crate::calendar::{CHANGE, DAY_MILLIS, Moment, day_number, days};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Is {
@@ -79,10 +79,14 @@ impl Fields {
         if self.stamp(Is::WeekYear) > self.stamp(Is::Year) {
             fields.settle_week_date();
         }
-        let of_day = fields.time_of_day();
-        let day = fields.day().wrapping_add(of_day.div_euclid(DAY_MILLIS));
+        fields.settled()
+    }
+
+    fn settled(&self) -> i64 {
+        let of_day = self.time_of_day();
+        let day = self.day(of_day.div_euclid(DAY_MILLIS));
         let millis = day.wrapping_mul(DAY_MILLIS).wrapping_add(of_day.rem_euclid(DAY_MILLIS));
-        millis.wrapping_sub(fields.get(Is::Offset))
+        millis.wrapping_sub(self.get(Is::Offset))
     }
 
     fn time_of_day(&self) -> i64 {
@@ -101,21 +105,21 @@ impl Fields {
 
     /// A year of weeks becomes year, month and day, which count then.
     fn settle_week_date(&mut self) {
-        let week = if self.has(Is::WeekOfYear) { self.get(Is::WeekOfYear) } else { 1 };
+        let week = if self.has(Is::WeekOfYear) { self.values[Is::WeekOfYear as usize] } else { 1 };
         // Sunday is 1; a number beyond the week moves on by weeks, counted as ISO does, from Monday.
         let day = if self.has(Is::DayOfWeek) { self.get(Is::DayOfWeek) } else { 1 };
-        let (weeks, weekday) = match day {
+        let (weeks, of_week) = match day {
             1..=7 => (0, day - 1),
             8.. => ((day - 1) / 7, ((day - 1) % 7 + 1) % 7),
-            _ => {
-                let weeks = -(day.unsigned_abs().cast_signed() / 7) - 1;
-                (weeks, (day - weeks * 7) % 7)
-            }
+            _ => ((day - 1).div_euclid(7), ((day - 1).rem_euclid(7) + 1) % 7),
         };
-        let first = first_of_year(self.get(Is::WeekYear));
-        let day = first - super::print::weekday(first) + 7 * (week + weeks - 1) + weekday;
-        let moment = crate::calendar::Moment::of(day.wrapping_mul(DAY_MILLIS));
         let int = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+        // The other fields say whether it is counted backwards.
+        let before = Moment::of(self.settled()).year <= 0;
+        let first = first_of_year(if before { 1 - self.get(Is::WeekYear) } else { self.get(Is::WeekYear) });
+        let weeks = week.wrapping_add(int(weeks)).wrapping_sub(1).wrapping_mul(7);
+        let day = first - weekday(first) + i64::from(weeks.wrapping_add(int(of_week)));
+        let moment = Moment::of(day.wrapping_mul(DAY_MILLIS));
         self.set(Is::Year, int(moment.year));
         self.set(Is::Month, int(moment.month - 1));
         self.set(Is::DayOfMonth, int(moment.day));
@@ -159,39 +163,46 @@ impl Fields {
         if best == of_year { Way::DayOfYear } else { Way::WeekOfYear }
     }
 
-    /// The days since 1970.
-    fn day(&self) -> i64 {
+    /// The days since 1970, moved by some that the time of the day is beyond its own.
+    fn day(&self, beyond: i64) -> i64 {
         let year = if self.has(Is::Year) { self.get(Is::Year) } else { 1970 };
         let year = if self.has(Is::Era) && self.get(Is::Era) == 0 { 1 - year } else { year };
         let way = self.way();
         let in_year = matches!(way, Way::DayOfYear | Way::WeekOfYear);
         // A year before the change makes a Julian date, wherever it rolls to.
         if year < 1582 || year == 1582 && in_year {
-            return self.day_of(year, &way, false);
+            return self.day_of(year, &way, false).wrapping_add(beyond);
         }
-        let gregorian = self.day_of(year, &way, true);
-        if gregorian >= CHANGE { gregorian } else { self.day_of(year, &way, false) }
+        let gregorian = self.day_of(year, &way, true).wrapping_add(beyond);
+        if gregorian >= CHANGE { gregorian } else { self.day_of(year, &way, false).wrapping_add(beyond) }
     }
 
     fn day_of(&self, year: i64, way: &Way, gregorian: bool) -> i64 {
         let month = self.get(Is::Month);
-        let of_month = day_number(year + month.div_euclid(12), month.rem_euclid(12) + 1, gregorian);
+        // Java adds them in 32 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "so does Java")]
+        let rolled = i64::from((year + month.div_euclid(12)) as i32);
+        let of_month = day_number(rolled, month.rem_euclid(12) + 1, gregorian);
         let of_year = day_number(year, 1, gregorian);
         let wanted = |other: i64| if self.has(Is::DayOfWeek) { self.get(Is::DayOfWeek) } else { other };
         match way {
             Way::DayOfMonth if !self.has(Is::DayOfMonth) => of_month,
             Way::DayOfMonth => of_month + self.get(Is::DayOfMonth) - 1,
             Way::DayOfYear => of_year + self.get(Is::DayOfYear) - 1,
-            Way::WeekOfMonth => in_week(of_month, wanted(1)) + 7 * (self.get(Is::WeekOfMonth) - 1),
+            Way::WeekOfMonth => {
+                // Java multiplies in 32 bits.
+                let weeks = self.values[Is::WeekOfMonth as usize].wrapping_sub(1).wrapping_mul(7);
+                in_week(of_month, wanted(1)) + i64::from(weeks)
+            }
             Way::WeekOfYear => in_week(of_year, wanted(1)) + 7 * (self.get(Is::WeekOfYear) - 1),
             Way::DayOfWeekInMonth => {
-                let count = if self.has(Is::DayOfWeekInMonth) { self.get(Is::DayOfWeekInMonth) } else { 1 };
+                let count = if self.has(Is::DayOfWeekInMonth) { self.values[Is::DayOfWeekInMonth as usize] } else { 1 };
                 if count >= 0 {
-                    return on_or_before(of_month + 7 * count - 1, wanted(1));
+                    return on_or_before(of_month + i64::from(count.wrapping_mul(7)) - 1, wanted(1));
                 }
                 let (next_year, next) = ((year * 12 + month + 1).div_euclid(12), (month + 1).rem_euclid(12) + 1);
                 let length = days(next_year, next, 1) - days(next_year, next - 1, 1);
-                on_or_before(of_month + length + 7 * (count + 1) - 1, wanted(1))
+                on_or_before(of_month + length + i64::from(count.wrapping_add(1).wrapping_mul(7)) - 1, wanted(1))
             }
         }
     }

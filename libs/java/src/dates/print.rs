@@ -22,7 +22,7 @@ impl Field {
         let number = match self.letter {
             'y' => return self.print_year(year_of_era(moment), out),
             'Y' => return self.print_year(week_year(moment), out),
-            'G' => return self.name(&ERAS, i64::from(moment.year > 0), out),
+            'G' => return out.push_str(ERAS[usize::from(moment.year > 0)][0]),
             'M' | 'L' if self.count > 2 => return self.name(&MONTHS, moment.month - 1, out),
             'E' => return self.name(&DAYS, weekday(moment.days), out),
             'a' => return self.name(&HALVES, hour / 12, out),
@@ -41,7 +41,7 @@ impl Field {
             's' => moment.millis / 1000 % 60,
             'S' => moment.millis % 1000,
             'D' => moment.days - first_of_year(moment.year) + 1,
-            'F' => (moment.day - 1) / 7 + 1,
+            'F' => (moment.days - first_of_month(moment)) / 7 + 1,
             'w' => week_of_year(moment),
             'W' => week_of(first_of_month(moment), moment.days),
             // Monday is 1, Sunday 7.
@@ -57,7 +57,12 @@ impl Field {
 
     /// Two letters are the last two digits.
     fn print_year(self, year: i64, out: &mut String) {
-        if self.count == 2 { pad(year % 100, 2, out) } else { pad(year, self.count, out) }
+        if self.count == 2 {
+            out.push_str(if year < 0 { "-" } else { "" });
+            pad((year % 100).abs(), 2, out);
+        } else {
+            pad(year, self.count, out);
+        }
     }
 }
 

@@ -132,6 +132,11 @@ impl Scan<'_> {
         } else {
             let known = ZONES.iter().filter_map(|(name, minutes)| Some((*minutes, starts_with(text, name)?)));
             let (minutes, length) = known.max_by_key(|(_, length)| *length)?;
+            self.rest = &text[length..];
+            // The zone of the format itself changes nothing, not even an offset that came before.
+            if minutes == 0 && starts_with(text, "W").is_none() {
+                return Some(());
+            }
             (minutes, &text[length..])
         };
         fields.set(Is::Offset, minutes * 60_000);
@@ -185,34 +190,65 @@ fn units(text: &str, count: usize) -> Option<usize> {
     (left == 0).then_some(text.len())
 }
 
-/// A number and its length: a minus, digits of any script. Java's `intValue`: the low bits of what fits in 64 bits, the
-/// nearest of what does not.
+/// A number and its length: a minus, digits of any script, an exponent. Java's `intValue`: the low bits of what fits in 64
+/// bits, the nearest of what does not.
 fn whole_number(text: &str) -> Option<(i32, usize)> {
     if text.starts_with("NaN") {
         return Some((0, 3));
     }
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let negative = digits.len() < text.len();
     let edge = if negative { i32::MIN } else { i32::MAX };
     if let Some(rest) = digits.strip_prefix('∞') {
         return Some((edge, text.len() - rest.len()));
     }
+    let (below, mut rest) = leading_digits(digits)?;
+    let mut number = if negative { below } else { below.and_then(i64::checked_neg) };
+    if let Some((exponent, behind)) = rest.strip_prefix('E').and_then(exponent) {
+        let mantissa = &text[..text.len() - rest.len()];
+        number = scaled(mantissa, exponent);
+        rest = behind;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "Java keeps the low bits")]
+    let value = number.map_or(edge, |number| number as i32);
+    Some((value, text.len() - rest.len()))
+}
+
+/// The digits that a text begins with, as a number below zero if it fits in 64 bits, and what is behind them.
+fn leading_digits(text: &str) -> Option<(Option<i64>, &str)> {
     let mut number = Some(0_i64);
     let mut length = 0;
-    for character in digits.chars() {
+    for character in text.chars() {
         let Some(digit) = digit(character) else { break };
         number = number.and_then(|number| number.checked_mul(10)?.checked_sub(i64::from(digit)));
         length += character.len_utf8();
     }
-    if length == 0 {
-        return None;
-    }
-    let number = if negative { number } else { number.and_then(i64::checked_neg) };
+    (length > 0).then(|| (number, &text[length..]))
+}
+
+/// What stands behind an `E`, if it is an exponent of 64 bits, of which Java keeps 32.
+fn exponent(text: &str) -> Option<(i32, &str)> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (below, rest) = leading_digits(digits)?;
+    let exponent = if digits.len() < text.len() { below? } else { below?.checked_neg()? };
     #[expect(clippy::cast_possible_truncation, reason = "Java keeps the low bits")]
-    let value = number.map_or(edge, |number| number as i32);
-    Some((value, usize::from(negative) + length))
+    Some((exponent as i32, rest))
+}
+
+/// Digits with an exponent, cut off at the point; `None` beyond 64 bits.
+fn scaled(mantissa: &str, exponent: i32) -> Option<i64> {
+    let (sign, digits) = mantissa.strip_prefix('-').map_or((1, mantissa), |digits| (-1, digits));
+    let digits: String = digits.chars().filter_map(digit).map(|digit| char::from(b'0' + digit)).collect();
+    let digits = digits.trim_start_matches('0');
+    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX) + i64::from(exponent);
+    let whole = match usize::try_from(length) {
+        _ if digits.is_empty() => return Some(0),
+        Err(_) | Ok(0) => return Some(0),
+        Ok(20..) => return None,
+        Ok(length) => format!("{digits:0<length$}"),
+    };
+    let number: i128 = whole[..usize::try_from(length).ok()?].parse().ok()?;
+    i64::try_from(sign * number).ok()
 }
 
 /// An offset such as `+0200` in minutes, and the text behind it. With a colon one digit is enough for the hours of no

@@ -21,7 +21,7 @@ fn times_are_written_as_java_writes_them() {
         ("yyyyMMdd", "20170103"),
         ("yy/M/d h:mm a", "17/1/3 6:30 AM"),
         ("EEE, d MMM yyyy", "Tue, 3 Jan 2017"),
-        ("EEEE MMMM G GGGG", "Tuesday January AD Anno Domini"),
+        ("EEEE MMMM G GGGG", "Tuesday January AD AD"),
         ("yyyy-MM-dd'T'HH:mm:ss'Z'", "2017-01-03T06:30:01Z"),
         ("'o''clock' ''", "o'clock '"),
         ("D F w W u k K", "3 1 1 1 2 6 6"),

@@ -366,7 +366,7 @@ impl World {
         run.note(|| format!("{what}, {} members, offsets {:?}", self.members.len(), self.committed));
         match what {
             0..=14 => {
-                *self.ends.entry(dice.pick(&[0, 1, 2]).unwrap_or_default()).or_default() += dice.below(9).cast_signed()
+                *self.ends.entry(dice.pick(&[0, 1, 2]).unwrap_or_default()).or_default() += dice.below(9).cast_signed();
             }
             15..=39 => self.deliver(dice),
             40..=51 => self.assign(dice),

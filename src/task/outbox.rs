@@ -109,9 +109,9 @@ impl Outbox {
         Self { dead_letters, ..self }
     }
 
-    /// The same with a producer that is there already.
+    /// The same over this producer.
     #[cfg(test)]
-    pub fn over(self, producer: TaskProducer) -> Self {
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }
 

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use pipette_api::data::Part;
 use pipette_api::{ConnectError, Result, Struct, Value};
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -34,14 +35,24 @@ pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
         }
         Value::Map(map) => {
             out.push(b'{');
-            list(out, map.iter(), b", ", |(key, value), out| {
+            list(out, map.parts(), b", ", |(key, part), out| {
                 write(key, out)?;
                 out.push(b'=');
-                write(value, out)
+                write_part(part, out)
             })?;
             out.push(b'}');
         }
         Value::Struct(record) => structure(out, record)?,
+    }
+    Ok(())
+}
+
+/// The same of a part, without making a value of it.
+fn write_part(part: Part<'_>, out: &mut Vec<u8>) -> Result<()> {
+    match part {
+        Part::Value(value) => write(value, out)?,
+        Part::Text(text) => out.extend_from_slice(text),
+        Part::Unread(unread, start) => unread.print(start, out),
     }
     Ok(())
 }
@@ -75,13 +86,13 @@ fn list<T>(
 
 /// Fields that are null are left out.
 fn structure(out: &mut Vec<u8>, record: &Struct) -> Result<()> {
-    let fields = record.schema().fields().iter().zip(record.values());
-    let fields = fields.filter(|(_, value)| !value.is_null());
+    let fields = record.schema().fields().iter().zip(record.parts());
+    let fields = fields.filter(|(_, part)| !matches!(part, Part::Value(Value::Null)));
     out.extend_from_slice(b"Struct{");
-    list(out, fields, b",", |(field, value), out| {
+    list(out, fields, b",", |(field, part), out| {
         out.extend_from_slice(field.name.as_bytes());
         out.push(b'=');
-        write(value, out)
+        write_part(part, out)
     })?;
     out.push(b'}');
     Ok(())

@@ -1,4 +1,8 @@
-//! Eight bytes at a time: where a run of plain string bytes ends. Used by the reader and the writer.
+//! Many bytes at a time: where a run of plain string bytes ends, and what a number is. Used by the reader and the writer.
+//!
+//! Sixteen in a vector that every machine has, or eight with plain integers.
+
+use wide::u8x16;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -22,7 +26,74 @@ fn astral(word: u64) -> u64 {
 /// Where the plain run from `start` ends when reading: at the first quote, backslash or control character.
 #[inline]
 pub(crate) fn read_run(bytes: &[u8], start: usize) -> usize {
-    run(bytes, start, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    let mut position = start;
+    while let Some(chunk) = bytes[position..].first_chunk::<16>() {
+        let found = specials(chunk);
+        if found != 0 {
+            return position + found.trailing_zeros() as usize;
+        }
+        position += 16;
+    }
+    run(bytes, position, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+}
+
+/// A number at the beginning of a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ShortNumber {
+    pub(crate) len: usize,
+    /// Without a fraction.
+    pub(crate) integer: bool,
+    /// Java prints it with the same characters: no zero too many in it, and neither so large nor so small that it has an
+    /// exponent there.
+    pub(crate) as_it_stands: bool,
+}
+
+/// Digits, maybe with a sign and a fraction, that end before the fifteenth character; `None` for everything else.
+#[inline]
+pub(crate) fn short_number(text: &[u8]) -> Option<ShortNumber> {
+    let chunk = text.first_chunk::<16>()?;
+    let digits = digits(chunk);
+    let sign = usize::from(chunk[0] == b'-');
+    let whole = (!(digits >> sign)).trailing_zeros() as usize;
+    let point = sign + whole;
+    if whole == 0 || point >= 15 {
+        return None;
+    }
+    let follows = chunk[point];
+    if follows != b'.' {
+        let as_it_stands = chunk[sign] != b'0' || (whole == 1 && sign == 0);
+        return (follows | 0x20 != b'e').then_some(ShortNumber { len: point, integer: true, as_it_stands });
+    }
+    let places = (!(digits >> (point + 1))).trailing_zeros() as usize;
+    let len = point + 1 + places;
+    if places == 0 || len >= 15 || chunk[len] | 0x20 == b'e' {
+        return None;
+    }
+    let short = if chunk[sign] == b'0' {
+        // From a thousandth on.
+        whole == 1 && chunk[point + 1..len].iter().take(3).any(|digit| *digit != b'0')
+    } else {
+        whole <= 7
+    };
+    // One zero behind the point is what Java writes, more are not.
+    let as_it_stands = short && (places == 1 || chunk[len - 1] != b'0');
+    Some(ShortNumber { len, integer: false, as_it_stands })
+}
+
+/// A bit for each byte that ends a plain run of JSON text.
+#[inline]
+fn specials(bytes: &[u8; 16]) -> u32 {
+    let all = u8x16::new(*bytes);
+    let same = |byte: u8| all.simd_eq(u8x16::splat(byte));
+    let control = all.min(u8x16::splat(0x1F)).simd_eq(all);
+    (control | same(b'"') | same(b'\\')).to_bitmask()
+}
+
+/// A bit for each byte that is a digit.
+#[inline]
+fn digits(bytes: &[u8; 16]) -> u32 {
+    let values = u8x16::new(*bytes) - u8x16::splat(b'0');
+    values.min(u8x16::splat(9)).simd_eq(values).to_bitmask()
 }
 
 /// Where the plain run from `start` ends when writing: also at a character above U+FFFF, which Java escapes.

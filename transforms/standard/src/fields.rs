@@ -78,7 +78,11 @@ impl Defaults {
     }
 
     /// Puts them where the values are null.
-    pub(crate) fn fill(&self, values: &mut [Value]) {
+    pub(crate) fn fill(&self, record: &mut Struct) {
+        if self.0.is_empty() {
+            return;
+        }
+        let values = record.values_mut();
         for (index, default) in &self.0 {
             if values[*index].is_null() {
                 values[*index] = default.clone();

@@ -164,14 +164,12 @@ impl InsertField {
         let (insertions, replace_null) = (&self.insertions, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, insertions, replace_null))?;
         refuse_missing_offset(insertions, facts)?;
-        value.reshape(Arc::clone(&plan.schema), |values| {
-            plan.defaults.fill(values);
-            values.reserve_exact(insertions.len());
-            values.extend(insertions.iter().map(|insertion| match insertion.source.value(facts) {
-                Value::I64(time) if matches!(insertion.source, Source::Timestamp) => Value::Timestamp(time),
-                value => value,
-            }));
+        plan.defaults.fill(value);
+        let values = insertions.iter().map(|insertion| match insertion.source.value(facts) {
+            Value::I64(time) if matches!(insertion.source, Source::Timestamp) => Value::Timestamp(time),
+            value => value,
         });
+        value.append(Arc::clone(&plan.schema), values);
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
@@ -188,16 +186,8 @@ impl InsertField {
         }
         let insertions = &self.insertions;
         let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, insertions)));
-        map.reshape(Arc::clone(&plan.keys), |values| {
-            values.reserve(plan.keys.len() - values.len());
-            for (insertion, index) in insertions.iter().zip(&plan.places) {
-                let value = insertion.source.value(facts);
-                match values.get_mut(*index) {
-                    Some(place) => *place = value,
-                    None => values.push(value),
-                }
-            }
-        });
+        let values = insertions.iter().zip(&plan.places);
+        map.put(Arc::clone(&plan.keys), values.map(|(insertion, place)| (*place, insertion.source.value(facts))));
         Ok(())
     }
 }

@@ -188,7 +188,7 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
         ("isolation.level", "read_uncommitted"),
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
-        ("queued.max.messages.kbytes", "8192"),
+        ("queued.max.messages.kbytes", "4096"),
         ("client.id", client_id),
     ]);
     layers(&mut properties, worker, "consumer.", connector)?;

@@ -98,6 +98,7 @@ impl Unread {
         self.notation.print(&self.text, start, out);
     }
 
+    #[inline]
     fn part(&self, span: Span) -> Part<'_> {
         let (start, rest) = (span.start as usize, (span.rest & REST) as usize);
         match span.rest & !REST {
@@ -105,7 +106,8 @@ impl Unread {
             OTHER => Part::Unread(self, start),
             STRING => Part::Text(&self.text.as_bytes()[start + 1..][..rest]),
             _ => match &self.text.as_bytes()[start..][..rest] {
-                b"null" => Part::Value(&NULL),
+                // Of the words that stand as they are, no other begins like it.
+                [b'n', ..] => Part::Value(&NULL),
                 word => Part::Text(word),
             },
         }
@@ -175,12 +177,13 @@ impl Parts {
         self.unread.as_ref().map_or_else(|| self.values(None).len(), |unread| unread.spans.len())
     }
 
-    /// Each part as it is at hand.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Part<'_>> {
-        let unread = self.unread.as_deref().into_iter();
-        let unread = unread.flat_map(|unread| unread.spans.iter().map(|span| unread.part(*span)));
-        let values = if self.unread.is_none() { self.values(None).as_slice() } else { &[] };
-        unread.chain(values.iter().map(Part::Value))
+    /// A part as it is at hand. Panics when there is none of that number.
+    #[inline]
+    pub(super) fn part(&self, index: usize) -> Part<'_> {
+        match &self.unread {
+            Some(unread) => unread.part(unread.spans[index]),
+            None => Part::Value(&self.values(None)[index]),
+        }
     }
 
     /// Keeps those that are marked; the others go, read or not.

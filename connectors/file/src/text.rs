@@ -36,7 +36,10 @@ pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
         Value::Map(map) => {
             out.push(b'{');
             list(out, map.parts(), b", ", |(key, part), out| {
-                write(key, out)?;
+                match key {
+                    Value::String(key) => key.append_to(out),
+                    key => write(key, out)?,
+                }
                 out.push(b'=');
                 write_part(part, out)
             })?;

@@ -118,12 +118,10 @@ impl Is {
             (Sort::Text, b'"') => reader.span(),
             (Sort::Integer(digits), b'0'..=b'9' | b'-') => {
                 let number = reader.take_short_number()?;
-                let (fits, stands) = (number.integer && number.len <= *digits, number.as_it_stands);
-                if stands { Span::word(start, number.len) } else { Span::other(start) }.filter(|_| fits)
+                number.span(start).filter(|_| number.integer && number.len <= *digits)
             }
             (Sort::Double, b'0'..=b'9' | b'-') => {
-                let number = reader.take_short_number().filter(|number| !number.integer)?;
-                if number.as_it_stands { Span::word(start, number.len) } else { Span::other(start) }
+                reader.take_short_number().filter(|number| !number.integer)?.span(start)
             }
             (Sort::Boolean, b't') if reader.take_here(b"true") => Span::word(start, 4),
             (Sort::Boolean, b'f') if reader.take_here(b"false") => Span::word(start, 5),

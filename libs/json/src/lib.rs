@@ -21,6 +21,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 mod write;
 
 pub use base64::{decode_base64, write_base64};

@@ -3,6 +3,7 @@
 
 use crate::read::Name;
 use crate::tree::digest;
+use crate::walk::{Visitor, walk};
 use crate::{Reader, Shape, write_f64, write_i64};
 
 /// Appends the words for the value that is next, which is known to be valid. `structs` says what objects are: structs, whose
@@ -10,11 +11,154 @@ use crate::{Reader, Shape, write_f64, write_i64};
 /// to tell, as for members that come twice.
 pub fn print(reader: &mut Reader<'_>, structs: bool, out: &mut Vec<u8>) -> bool {
     let begin = out.len();
+    let (bytes, start) = reader.rest();
+    let mut quick = Quick::new(structs, out);
+    if walk(bytes, start, &mut quick).is_some() {
+        let end = out.len() - BETWEEN.len();
+        out.truncate(end);
+        return true;
+    }
+    out.truncate(begin);
     let printed = Printer { structs, out, open: Vec::new(), names: Vec::new() }.value(reader).is_some();
     if !printed {
         out.truncate(begin);
     }
     printed
+}
+
+/// Prints during a walk. Each part is followed by what stands between two parts, which an end takes back.
+struct Quick<'o> {
+    structs: bool,
+    out: &'o mut Vec<u8>,
+    /// Whether a blank follows the comma behind a part here; fields of structs go without.
+    spaced: bool,
+    /// Where the last name begins.
+    named: usize,
+    /// The open maps: where their names begin in `names`, and a bit for each name.
+    maps: Vec<(usize, u64)>,
+    /// Where the names of maps stand in `out`, and their lengths.
+    names: Vec<(usize, usize)>,
+}
+
+impl<'o> Quick<'o> {
+    fn new(structs: bool, out: &'o mut Vec<u8>) -> Self {
+        Self { structs, out, spaced: true, named: 0, maps: Vec::new(), names: Vec::new() }
+    }
+
+    fn go_into(&mut self, object: bool) {
+        self.spaced = !(object && self.structs);
+    }
+
+    #[inline]
+    fn separate(&mut self) {
+        self.out.push(b',');
+        if self.spaced {
+            self.out.push(b' ');
+        }
+    }
+
+    /// Appends the beginning of a text, short ones faster than a copy of unknown length can be.
+    #[inline]
+    fn append(&mut self, from: &[u8], len: usize) {
+        match from.first_chunk::<16>() {
+            Some(chunk) if len <= chunk.len() => {
+                let end = self.out.len() + len;
+                self.out.extend_from_slice(chunk);
+                self.out.truncate(end);
+            }
+            _ => self.out.extend_from_slice(&from[..len]),
+        }
+    }
+
+    /// Remembers the name that was just printed, of a map; `None` when it was there before.
+    fn note(&mut self, len: usize) -> Option<()> {
+        let start = self.out.len() - len;
+        let (out, (first, seen)) = (&*self.out, self.maps.last_mut()?);
+        let name = &out[start..];
+        let (bit, known) = (1 << digest(name), &self.names[*first..]);
+        let met = *seen & bit != 0;
+        if met && (known.len() > MANY || known.iter().any(|(at, len)| out[*at..][..*len] == *name)) {
+            return None;
+        }
+        *seen |= bit;
+        self.names.push((start, len));
+        Some(())
+    }
+}
+
+impl Visitor for Quick<'_> {
+    fn open(&mut self, object: bool) -> Option<()> {
+        let bracket: &[u8] = if !object {
+            b"["
+        } else if self.structs {
+            b"Struct{"
+        } else {
+            self.maps.push((self.names.len(), 0));
+            b"{"
+        };
+        self.out.extend_from_slice(bracket);
+        self.go_into(object);
+        Some(())
+    }
+
+    #[inline]
+    fn name(&mut self, from: &[u8], len: usize, new: bool) -> Option<()> {
+        self.named = self.out.len();
+        self.append(from, len);
+        if new && !self.structs {
+            self.note(len)?;
+        }
+        self.out.push(b'=');
+        Some(())
+    }
+
+    #[inline]
+    fn string(&mut self, from: &[u8], len: usize) {
+        self.append(from, len);
+        self.separate();
+    }
+
+    #[inline]
+    fn number(&mut self, from: &[u8], printed: usize) -> Option<()> {
+        self.append(from, printed);
+        self.separate();
+        (printed > 0).then_some(())
+    }
+
+    #[inline]
+    fn word(&mut self, word: &'static [u8]) {
+        if !self.spaced && word == b"null" {
+            self.out.truncate(self.named);
+            return;
+        }
+        self.out.extend_from_slice(word);
+        self.separate();
+    }
+
+    fn close(&mut self, object: bool, in_object: bool) {
+        // A bracket is what an empty one ends with.
+        if matches!(self.out.last(), Some(b',' | b' ')) {
+            self.out.truncate(self.out.len() - 1 - usize::from(self.spaced));
+        }
+        self.out.push(if object { b'}' } else { b']' });
+        self.go_into(in_object);
+        self.separate();
+        if object && let Some((names, _)) = self.maps.pop() {
+            self.names.truncate(names);
+        }
+    }
+
+    fn mark(&self) -> usize {
+        self.out.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        self.out.truncate(mark);
+        self.go_into(false);
+        if let Some((names, _)) = self.maps.pop() {
+            self.names.truncate(names);
+        }
+    }
 }
 
 struct Printer<'o> {
@@ -138,8 +282,8 @@ impl Printer<'_> {
     fn number(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         let start = reader.mark();
         let position = reader.here();
-        if reader.take_short_number().is_some_and(|number| number.as_it_stands) {
-            self.out.extend_from_slice(reader.since(position));
+        if let Some(number) = reader.take_short_number().filter(|number| number.printed > 0) {
+            self.out.extend_from_slice(&reader.since(position)[..number.printed]);
             return Some(());
         }
         reader.back_to(start);
@@ -153,5 +297,7 @@ impl Printer<'_> {
     }
 }
 
+/// What stands between two elements, or two entries of a map.
+const BETWEEN: &[u8] = b", ";
 /// Objects with more members are not looked through for names.
 const MANY: usize = 64;

@@ -331,8 +331,9 @@ impl<'a> Reader<'a> {
         SyntaxError::data(format!("invalid JSON at byte {at}: {reason}"))
     }
 
+    /// The next byte behind white space, which is taken.
     #[inline]
-    pub(crate) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.pos) {
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.pos += 1,

@@ -15,9 +15,9 @@ use pipette_json::{Fit, Parser, Reader, print};
 use super::decode::Decoder;
 use crate::convert::java;
 
-/// How many records are left unread before it is asked how many of them were read after all.
+/// After so many records it is asked how many of them were left unread and stayed so.
 const SAMPLE: u32 = 2048;
-/// How many records are read at once when most of a sample were.
+/// How many records are read at once when most of a sample were not.
 const PENANCE: u32 = 100 * SAMPLE;
 /// Transformations add a few fields.
 const ROOM: usize = 4;
@@ -33,7 +33,8 @@ pub(super) struct Outlines {
     fits: SchemaCache<Fit>,
     /// How the last envelope began, up to its payload, and the schema that this says.
     head: Option<(Box<[u8]>, Arc<Schema>)>,
-    /// Records left unread in this sample, or to read at once before the next one.
+    /// Records in this sample, how many of them were left unread, and how many to read at once before the next one.
+    tried: u32,
     left: u32,
     owed: u32,
 }
@@ -47,24 +48,26 @@ impl Outlines {
             replace_null,
             fits: SchemaCache::new(8),
             head: None,
+            tried: 0,
             left: 0,
             owed: 0,
         }
     }
 
-    /// False while most records are read anyway.
+    /// False while leaving records unread is mostly for nothing.
     fn are_worth_it(&mut self) -> bool {
         if self.owed > 0 {
             self.owed -= 1;
             return false;
         }
-        self.left += 1;
-        if self.left == SAMPLE {
-            self.left = 0;
+        self.tried += 1;
+        if self.tried == SAMPLE {
             let read = [&self.maps, &self.structs].into_iter().map(|json| json.read.swap(0, Ordering::Relaxed));
-            if read.sum::<u32>() > SAMPLE / 2 {
+            // Those that could not be left unread were looked at for nothing too.
+            if read.sum::<u32>() + self.tried - self.left > SAMPLE / 2 {
                 self.owed = PENANCE;
             }
+            (self.tried, self.left) = (0, 0);
         }
         true
     }
@@ -76,6 +79,7 @@ impl Outlines {
             return None;
         }
         let keys = parser.outline(reader, &mut self.spans)?;
+        self.left += 1;
         let json: Arc<dyn Notation> = Arc::clone(&self.maps) as _;
         let unread = Unread::new(text.clone(), &self.spans, ROOM, json);
         Some(Value::Map(Box::new(Map::unread(keys, unread))))
@@ -104,9 +108,10 @@ impl Outlines {
             let value = value.ok().filter(|value| !value.is_null() || field.is_optional());
             value.map(|value| odd.push((index, value))).is_some()
         });
-        if !fits || reader.next_byte() != Some(b'}') {
+        if !fits || reader.peek() != Some(b'}') {
             return None;
         }
+        self.left += 1;
         let json: Arc<dyn Notation> = Arc::clone(&self.structs) as _;
         let mut unread = Unread::new(text.clone(), &self.spans, ROOM, json);
         for (index, value) in odd {

@@ -5,7 +5,10 @@ use pipette_api::data::Span;
 
 use super::{MAX_DEPTH, MAX_NAME, MAX_STRING, Reader, Shape};
 use crate::scan::{self, ShortNumber};
+use crate::walk::{Blind, walk};
 
+/// Values at this depth may hold as many levels more as a walk goes down.
+const DEEP: usize = MAX_DEPTH - 64;
 /// Words that Java prints as they stand are no longer than this.
 const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
@@ -14,7 +17,13 @@ impl Reader<'_> {
     pub fn skip(&mut self) -> Result<()> {
         match self.peek() {
             Some(b'"') => self.skip_string(MAX_STRING),
-            Some(b'{' | b'[') => self.skip_nested(),
+            Some(b'{' | b'[') => {
+                let Some(end) = walk(self.bytes, self.pos, &mut Blind).filter(|_| self.depth < DEEP) else {
+                    return self.skip_nested();
+                };
+                self.pos = end;
+                Ok(())
+            }
             _ => self.skip_word(),
         }
     }
@@ -36,11 +45,14 @@ impl Reader<'_> {
             b'0'..=b'9' | b'-' => {
                 if let Some(number) = scan::short_number(&self.bytes[start..]) {
                     self.pos += number.len;
-                    return if number.as_it_stands { Span::word(start, number.len) } else { Span::other(start) };
+                    return number.span(start);
                 }
                 self.number().ok()?;
             }
-            b'{' | b'[' => self.skip_nested().ok()?,
+            b'{' | b'[' => match walk(self.bytes, start, &mut Blind).filter(|_| self.depth < DEEP) {
+                Some(end) => self.pos = end,
+                None => self.skip_nested().ok()?,
+            },
             _ => {
                 self.skip_word().ok()?;
                 return Span::word(start, self.pos - start);
@@ -49,9 +61,14 @@ impl Reader<'_> {
         Span::other(start)
     }
 
+    /// The whole document, and this place in it.
+    pub(crate) fn rest(&self) -> (&[u8], usize) {
+        (self.bytes, self.pos)
+    }
+
     /// The next byte, white space included.
     #[inline]
-    pub fn next_byte(&self) -> Option<u8> {
+    pub(crate) fn next_byte(&self) -> Option<u8> {
         self.bytes.get(self.pos).copied()
     }
 

@@ -4,6 +4,7 @@
 //! back (`tests/it/tidy.rs` checks it).
 
 pub mod cli;
+pub mod preview;
 pub mod quickstart;
 pub mod bench;
 pub mod console;
@@ -13,8 +14,12 @@ pub mod plugins;
 pub mod rest;
 pub mod herder;
 pub mod task;
+pub mod budget;
 pub mod convert;
 pub mod kafka;
 pub mod store;
 pub mod metrics;
 pub mod telemetry;
+#[cfg(test)]
+#[path = "tests/sim/mod.rs"]
+mod sim;

@@ -1,16 +1,13 @@
-//! `SimpleHeaderConverter`: header values as text, their type recognised when they are read. Read next: `header/parse.rs`.
-
-mod parse;
-mod temporal;
-mod tokens;
+//! `SimpleHeaderConverter`: header values as text, their type recognised when they are read, by `libs/java`.
 
 use std::sync::Arc;
 
 use pipette_api::config::ConfigDef;
 use pipette_api::{Blob, ConnectError, Datum, HeaderConverter, Kind, Result, Schema, Text, Value};
 
-use self::parse::Types;
-use super::calendar::{DAY_MILLIS, Moment};
+use pipette_java::calendar::iso_text;
+use pipette_java::values::Types;
+
 use super::{java, payload_refused};
 
 pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[]);
@@ -66,7 +63,7 @@ fn append(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         return Ok(());
     }
     if let Some(millis) = java::millis(value) {
-        out.extend_from_slice(date_text(millis).as_bytes());
+        out.extend_from_slice(iso_text(millis).as_bytes());
         return Ok(());
     }
     match value {
@@ -111,18 +108,6 @@ fn quoted(text: &[u8], out: &mut Vec<u8>) {
         out.push(*byte);
     }
     out.push(b'"');
-}
-
-/// Java chooses the form by the value alone, whatever the schema says: every date before 1970-01-02 loses its day.
-fn date_text(millis: i64) -> String {
-    let moment = Moment::of(millis);
-    if millis < DAY_MILLIS {
-        moment.iso_time()
-    } else if millis % DAY_MILLIS == 0 {
-        moment.iso_date()
-    } else {
-        format!("{}T{}", moment.iso_date(), moment.iso_time())
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use pipette_api::config::{ConfigDef, Importance, Width};
 use pipette_api::{Blob, ConnectError, Datum, Key, Kind, Result, Schema, Settings, Text, Value};
 
 use super::charset::{self, Charset};
-use super::{CONVERTER_TYPE, Form, java};
+use super::{CONVERTER_TYPE, Form, java, payload_refused};
 
 static ENCODING: Key<String> =
     Key::new("converter.encoding", "The character set that text is written in and read as, by any of Java's names.")
@@ -53,10 +53,19 @@ fn write<'a>(datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8
         Value::String(text) => Ok(Some(text.as_bytes())),
         other => {
             buffer.clear();
-            java::append_text(other, buffer)?;
+            java::append_text(other, buffer, no_text)?;
             Ok(Some(buffer))
         }
     }
+}
+
+fn no_text(value: &Value, _: &mut Vec<u8>) -> Result<()> {
+    Err(match value {
+        Value::Payload(payload) => payload_refused("StringConverter", &**payload),
+        _ => ConnectError::data(
+            "bytes have no text form: use ByteArrayConverter, or JsonConverter for bytes inside of a struct or map",
+        ),
+    })
 }
 
 fn recode<'a>(charset: &Charset, datum: &'a Datum, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {

@@ -10,18 +10,16 @@ use pipette_api::{
 };
 
 use super::Parts;
-use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
-use crate::plugins::{ConnectorPlugin, Family};
+use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic, task_limit};
+use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
-
-const CREATION: &str = "topic.creation.";
-const DEFAULT_CREATION: &str = "topic.creation.default.";
+use crate::task::topics::Rules;
 
 /// The specification of a task. The error names the key to mend. `gone` are tasks that the connector had and has no
 /// more: with exactly-once this one fences them.
@@ -34,14 +32,14 @@ pub(super) fn task(
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let own = ConnectorConfig::read(config)?;
-    let transforms = own.transforms.iter().map(|step| transform(parts, step)).collect::<Result<_>>()?;
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config),
-        converters: converters(parts, &own)?,
-        transforms,
+        converters: converters(&parts.plugins, &parts.worker, &own)?,
+        transforms: chain(&parts.plugins, &own)?,
         errors: ErrorPolicy {
             tolerate: own.tolerate,
+            refusals_max: own.refusals_max,
             retry_timeout: own.retry_timeout,
             retry_delay_max: own.retry_delay_max,
             log: own.log,
@@ -53,6 +51,7 @@ pub(super) fn task(
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
         id: id.clone(),
         shared,
+        memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
 }
 
@@ -76,7 +75,7 @@ fn role(
             producer: producer(parts, id, config, own)?,
             offsets_topic: offsets_topic(config).map(str::to_owned),
             transactions: transactions(parts, id, config, own, gone)?,
-            topics: if parts.worker.topic_creation { new_topics(config)? } else { None },
+            topics: if parts.worker.topic_creation { Rules::read(config)? } else { None },
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
@@ -139,45 +138,18 @@ fn until(parts: &Parts, own: &ConnectorConfig) -> Until {
     }
 }
 
-/// How topics are made; `None` when the connector says nothing about it.
-fn new_topics(config: &ConfigMap) -> Result<Option<NewTopics>> {
-    if !config.keys().any(|key| key.starts_with(CREATION)) {
-        return Ok(None);
-    }
-    let partitions = number(config, "partitions")?;
-    let replication_factor = number(config, "replication.factor")?;
-    let others = |(key, value): (&String, &String)| {
-        let key = key.strip_prefix(DEFAULT_CREATION)?;
-        let taken = ["partitions", "replication.factor", "include", "exclude"].contains(&key);
-        (!taken).then(|| (key.to_owned(), value.clone()))
-    };
-    Ok(Some(NewTopics { partitions, replication_factor, config: config.iter().filter_map(others).collect() }))
-}
-
-fn number(config: &ConfigMap, name: &str) -> Result<i32> {
-    let key = format!("{DEFAULT_CREATION}{name}");
-    let text = config.get(&key).ok_or_else(|| {
-        ConnectError::config(format!("Missing required configuration \"{key}\" which has no default value."))
-    })?;
-    let number = text.trim().parse().ok().filter(|number| *number == -1 || *number >= 1);
-    number.ok_or_else(|| {
-        ConnectError::config(format!(
-            "Invalid value {text} for configuration {key}: it must be at least 1, or -1 for the broker's default"
-        ))
-    })
-}
-
-fn converters(parts: &Parts, own: &ConnectorConfig) -> Result<Converters> {
+/// The connector's converters, or the worker's.
+pub(super) fn converters(plugins: &Plugins, worker: &WorkerConfig, own: &ConnectorConfig) -> Result<Converters> {
+    let chosen = |own: Option<&Part>, side| choice(worker, own, side);
     Ok(Converters {
-        key: converter(parts, own.key_converter.as_ref(), "key")?,
-        value: converter(parts, own.value_converter.as_ref(), "value")?,
-        header: header_converter(parts, own.header_converter.as_ref())?,
+        key: converter(plugins, chosen(own.key_converter.as_ref(), "key"), "key")?,
+        value: converter(plugins, chosen(own.value_converter.as_ref(), "value"), "value")?,
+        header: header_converter(plugins, chosen(own.header_converter.as_ref(), "header"))?,
     })
 }
 
 /// The connector's converter, or the worker's with the worker's settings.
-fn choice(parts: &Parts, own: Option<&Part>, side: &str) -> Part {
-    let worker = &parts.worker;
+fn choice(worker: &WorkerConfig, own: Option<&Part>, side: &str) -> Part {
     let mut part = own.cloned().unwrap_or_else(|| {
         let prefix = format!("{side}.converter.");
         let class = match side {
@@ -192,28 +164,32 @@ fn choice(parts: &Parts, own: Option<&Part>, side: &str) -> Part {
     part
 }
 
-fn converter(parts: &Parts, own: Option<&Part>, side: &str) -> Result<(&'static ConverterPlugin, Settings)> {
-    let part = choice(parts, own, side);
-    let plugin = parts.plugins.converter(&part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Converter, &format!("{side}.converter"), &part.class))?;
+fn converter(plugins: &Plugins, part: Part, side: &str) -> Result<(&'static ConverterPlugin, Settings)> {
+    let plugin = plugins.converter(&part.class);
+    let plugin =
+        plugin.ok_or_else(|| unknown(plugins, Family::Converter, &format!("{side}.converter"), &part.class))?;
     Ok((plugin, settings(part, &plugin.info)))
 }
 
-fn header_converter(parts: &Parts, own: Option<&Part>) -> Result<(&'static HeaderConverterPlugin, Settings)> {
-    let part = choice(parts, own, "header");
-    let plugin = parts.plugins.header_converter(&part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::HeaderConverter, "header.converter", &part.class))?;
+fn header_converter(plugins: &Plugins, part: Part) -> Result<(&'static HeaderConverterPlugin, Settings)> {
+    let plugin = plugins.header_converter(&part.class);
+    let plugin = plugin.ok_or_else(|| unknown(plugins, Family::HeaderConverter, "header.converter", &part.class))?;
     Ok((plugin, settings(part, &plugin.info)))
 }
 
-fn transform(parts: &Parts, step: &Step) -> Result<TransformSpec> {
+/// The steps of the chain, in order.
+pub(super) fn chain(plugins: &Plugins, own: &ConnectorConfig) -> Result<Vec<TransformSpec>> {
+    own.transforms.iter().map(|step| transform(plugins, step)).collect()
+}
+
+fn transform(plugins: &Plugins, step: &Step) -> Result<TransformSpec> {
     let key = format!("transforms.{}.type", step.alias);
-    let plugin: Option<&'static TransformPlugin> = parts.plugins.transform(&step.part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Transform, &key, &step.part.class))?;
+    let plugin: Option<&'static TransformPlugin> = plugins.transform(&step.part.class);
+    let plugin = plugin.ok_or_else(|| unknown(plugins, Family::Transform, &key, &step.part.class))?;
     let predicate = step.predicate.as_ref().map(|(part, negate)| {
         let key = format!("transforms.{}.predicate", step.alias);
-        let plugin: Option<&'static PredicatePlugin> = parts.plugins.predicate(&part.class);
-        let plugin = plugin.ok_or_else(|| unknown(parts, Family::Predicate, &key, &part.class))?;
+        let plugin: Option<&'static PredicatePlugin> = plugins.predicate(&part.class);
+        let plugin = plugin.ok_or_else(|| unknown(plugins, Family::Predicate, &key, &part.class))?;
         Ok::<_, ConnectError>(PredicateSpec { plugin, settings: settings(part.clone(), &plugin.info), negate: *negate })
     });
     Ok(TransformSpec {
@@ -228,8 +204,8 @@ fn settings(part: Part, info: &Info) -> Settings {
     Settings::new(part.settings, info.config)
 }
 
-fn unknown(parts: &Parts, family: Family, key: &str, class: &str) -> ConnectError {
-    let hint = parts.plugins.did_you_mean(family, class);
+fn unknown(plugins: &Plugins, family: Family, key: &str, class: &str) -> ConnectError {
+    let hint = plugins.did_you_mean(family, class);
     ConnectError::config(format!(
         "Invalid value {class} for configuration {key}: Class {class} could not be found.{hint}"
     ))
@@ -247,7 +223,7 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         if enforce {
             return Err(ConnectError::config(text));
         }
-        tracing::warn!(connector = name, planned = plans.len(), max, "More tasks than tasks.max");
+        tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
     let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
     Ok(plans.into_iter().map(over).collect())

@@ -142,6 +142,14 @@ impl Map {
         self.take_keys(keys);
     }
 
+    /// Gives it other keys: `change` turns its values into those of the new keys. Panics when there is not one value for
+    /// each key then. [`Map::keep`] and [`Map::put`] do not read values that nobody has asked for.
+    #[inline]
+    pub fn reshape(&mut self, keys: Arc<Keys>, change: impl FnOnce(&mut Vec<Value>)) {
+        change(self.parts.values_mut(None));
+        self.take_keys(keys);
+    }
+
     /// Gives it other keys in the place of these. Panics when there are not as many.
     #[inline]
     pub fn take_keys(&mut self, keys: Arc<Keys>) {

@@ -80,6 +80,13 @@ impl Struct {
         self.take_schema(schema);
     }
 
+    /// Moves it to another schema: `change` turns its values into those of the new schema, one per field in order, known to
+    /// fit as in [`Struct::from_parts`]. [`Struct::keep`] and [`Struct::append`] do not read values that nobody has asked for.
+    pub fn reshape(&mut self, schema: Arc<Schema>, change: impl FnOnce(&mut Vec<Value>)) {
+        change(self.parts.values_mut(Some(&self.schema)));
+        self.take_schema(schema);
+    }
+
     fn take_schema(&mut self, schema: Arc<Schema>) {
         debug_assert_eq!(schema.fields().len(), self.parts.len(), "one value per field");
         self.schema = schema;

@@ -3,61 +3,19 @@
 
 use std::io::Write;
 
-use pipette_api::data::Part;
-use pipette_api::{ConnectError, Result, Struct, Value};
-
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const DAY_MS: i64 = 86_400_000;
+use pipette_api::{ConnectError, Result, Value};
 
 /// Appends the text of a value. A data error for a payload, which has no text.
 pub(crate) fn write(value: &Value, out: &mut Vec<u8>) -> Result<()> {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::I8(number) => pipette_json::write_i64(i64::from(*number), out),
-        Value::I16(number) => pipette_json::write_i64(i64::from(*number), out),
-        Value::I32(number) => pipette_json::write_i64(i64::from(*number), out),
-        Value::I64(number) => pipette_json::write_i64(*number, out),
-        Value::F32(number) => pipette_json::write_f32(*number, out),
-        Value::F64(number) => pipette_json::write_f64(*number, out),
-        Value::Date(days) => date(out, i64::from(*days) * DAY_MS),
-        Value::Time(millis) => date(out, i64::from(*millis)),
-        Value::Timestamp(millis) => date(out, *millis),
-        Value::Decimal(value) => pipette_json::write_decimal(value, out),
-        Value::String(text) => text.append_to(out),
-        Value::Bytes(bytes) => put(out, format_args!("[B@{:x}", identity(bytes.as_bytes()))),
-        Value::Payload(payload) => return Err(no_text(payload.len())),
-        Value::Array(values) => {
-            out.push(b'[');
-            list(out, values.iter(), b", ", write)?;
-            out.push(b']');
+    pipette_java::append_text(value, out, |value, out| match value {
+        Value::Bytes(bytes) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "[B@{:x}", identity(bytes.as_bytes()));
+            Ok(())
         }
-        Value::Map(map) => {
-            out.push(b'{');
-            list(out, map.parts(), b", ", |(key, part), out| {
-                match key {
-                    Value::String(key) => key.append_to(out),
-                    key => write(key, out)?,
-                }
-                out.push(b'=');
-                write_part(part, out)
-            })?;
-            out.push(b'}');
-        }
-        Value::Struct(record) => structure(out, record)?,
-    }
-    Ok(())
-}
-
-/// The same of a part, without making a value of it.
-fn write_part(part: Part<'_>, out: &mut Vec<u8>) -> Result<()> {
-    match part {
-        Part::Value(value) => write(value, out)?,
-        Part::Text(text) => out.extend_from_slice(text),
-        Part::Unread(unread, start) => unread.print(start, out),
-    }
-    Ok(())
+        Value::Payload(payload) => Err(no_text(payload.len())),
+        _ => Ok(()),
+    })
 }
 
 fn no_text(len: Option<u64>) -> ConnectError {
@@ -65,63 +23,6 @@ fn no_text(len: Option<u64>) -> ConnectError {
     ConnectError::data(format!(
         "a payload {size} cannot be written as a line of text: write it with an object store sink, or keep a reference only"
     ))
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
-}
-
-fn list<T>(
-    out: &mut Vec<u8>,
-    items: impl Iterator<Item = T>,
-    between: &[u8],
-    each: impl Fn(T, &mut Vec<u8>) -> Result<()>,
-) -> Result<()> {
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.extend_from_slice(between);
-        }
-        each(item, out)?;
-    }
-    Ok(())
-}
-
-/// Fields that are null are left out.
-fn structure(out: &mut Vec<u8>, record: &Struct) -> Result<()> {
-    let fields = record.schema().fields().iter().zip(record.parts());
-    let fields = fields.filter(|(_, part)| !matches!(part, Part::Value(Value::Null)));
-    out.extend_from_slice(b"Struct{");
-    list(out, fields, b",", |(field, part), out| {
-        out.extend_from_slice(field.name.as_bytes());
-        out.push(b'=');
-        write_part(part, out)
-    })?;
-    out.push(b'}');
-    Ok(())
-}
-
-/// `Date.toString` in UTC, which is the zone of a container.
-fn date(out: &mut Vec<u8>, millis: i64) {
-    let (day, seconds) = (millis.div_euclid(DAY_MS), millis.rem_euclid(DAY_MS) / 1000);
-    let weekday = DAYS[usize::try_from(day.rem_euclid(7)).unwrap_or(0)];
-    let (year, month, date) = civil(day);
-    let month = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    put(out, format_args!("{weekday} {month} {date:02} {hour:02}:{minute:02}:{second:02} UTC {year:04}"));
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar: counted in eras of 400 years from 1 March of the
-/// year 0, so that the leap day is the last of its year.
-fn civil(day: i64) -> (i64, i64, i64) {
-    let days = day + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month, of_year - (153 * from_march + 2) / 5 + 1)
 }
 
 /// Java prints where an array lies in memory, which says nothing. Here it is a hash of the content (FNV-1a), so that
@@ -136,7 +37,7 @@ mod tests {
 
     use pipette_api::data::build::SchemaBuilder;
     use pipette_api::data::decimal::Decimal;
-    use pipette_api::{Blob, Kind, Map, Schema};
+    use pipette_api::{Blob, Kind, Map, Schema, Struct};
 
     use super::*;
 

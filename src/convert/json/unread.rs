@@ -166,7 +166,7 @@ impl Notation for Json {
         }
         let mut parser = self.parser.lock().unwrap_or_else(PoisonError::into_inner);
         let value = self.value(None, &mut Reader::at(text, start), &mut parser);
-        let printed = java::append_text(&value, out);
+        let printed = java::append_text(&value, out, |_, _| Ok(()));
         debug_assert!(printed.is_ok(), "JSON has no payloads");
     }
 }

@@ -5,14 +5,23 @@
 
 use pipette::plugins::Plugins;
 use pipette_api::data::Part;
-use pipette_api::{Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Value};
+use pipette_api::{
+    Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value,
+};
 use pipette_json::{Document, Parser, parse, write};
 
 pub type Target = fn(&[u8]);
 
 /// By name, which is also that of the corpus.
-pub static ALL: [(&str, Target); 4] =
-    [("json", json), ("envelope", envelope), ("header", header), ("pattern", pattern)];
+pub static ALL: [(&str, Target); 7] = [
+    ("json", json),
+    ("envelope", envelope),
+    ("header", header),
+    ("pattern", pattern),
+    ("field_path", field_path),
+    ("date_pattern", date_pattern),
+    ("filter_path", filter_path),
+];
 
 /// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
 /// way round.
@@ -159,13 +168,59 @@ pub fn pattern(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.splitn(3, '\n');
     let [pattern, replacement, topic] = [(); 3].map(|()| lines.next().unwrap_or_default());
-    let plugin = Plugins::built_in().transform("RegexRouter").unwrap();
-    let config = [("regex", pattern), ("replacement", replacement)].map(|(key, value)| (key.into(), value.into()));
-    let Some(mut router) = good((plugin.make)(Settings::new(ConfigMap::from(config), plugin.info.config))) else {
+    let Some(mut router) = transform("RegexRouter", &[("regex", pattern), ("replacement", replacement)]) else {
         return;
     };
     let mut record = Record::new(topic.into(), Datum::NULL);
     let _ = good(router.apply(&mut record));
+}
+
+/// A path to a field is a configuration or refused; one that is, is looked up in a record without a panic, and the same
+/// record answers the same again. The first line is the path, the second JSON.
+pub fn field_path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (path, json) = text.split_once('\n').unwrap_or((text, r#"{"a":{"b":1}}"#));
+    let config = [("field", path), ("field.syntax.version", "V2")];
+    let Some(mut extract) = transform("ExtractField$Value", &config) else { return };
+    let Some(value) = good(parse(&Blob::whole(json.to_owned()).unwrap())) else { return };
+    let record = Record::new("t".into(), Datum::schemaless(value));
+    let (mut first, mut second) = (record.clone(), record);
+    let answers = (good(extract.apply(&mut first)), good(extract.apply(&mut second)));
+    assert!(answers.0 == answers.1 && first == second);
+}
+
+/// A date pattern is one or refused; what it writes is text, and what it reads is a time that it can write. The first line
+/// is the pattern, the second a text.
+pub fn date_pattern(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (pattern, text) = text.split_once('\n').unwrap_or((text, "2020-01-02"));
+    let config = |target| [("target.type", target), ("format", pattern)];
+    let Some(mut read) = transform("TimestampConverter$Value", &config("Timestamp")) else { return };
+    let mut record = Record::new("t".into(), Datum::schemaless(Value::text(text)));
+    if good(read.apply(&mut record)).is_none() {
+        return;
+    }
+    let Some(mut write) = transform("TimestampConverter$Value", &config("string")) else { return };
+    write.apply(&mut record).unwrap();
+    assert!(record.value.value.as_str().is_some());
+}
+
+/// A condition of Confluent's Filter is one or refused, and then answers any record. The first line is the condition, the
+/// second JSON.
+pub fn filter_path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (condition, json) = text.split_once('\n').unwrap_or((text, r#"{"a":{"b":1}}"#));
+    let config = [("filter.condition", condition), ("filter.type", "include")];
+    let Some(mut filter) = transform("Filter$Value", &config) else { return };
+    let Some(value) = good(parse(&Blob::whole(json.to_owned()).unwrap())) else { return };
+    let mut record = Record::new("t".into(), Datum::schemaless(value));
+    let _ = good(filter.apply(&mut record));
+}
+
+fn transform(class: &str, config: &[(&str, &str)]) -> Option<Box<dyn Transform>> {
+    let plugin = Plugins::built_in().transform(class).unwrap();
+    let config: ConfigMap = config.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    good((plugin.make)(Settings::new(config, plugin.info.config)))
 }
 
 /// Any answer but a broken promise.

@@ -38,6 +38,8 @@ pub(crate) struct Comparison {
     pub(crate) ours: fn(&Json) -> Json,
     /// The differences between Java's answers and ours. All others are faults.
     pub(crate) deviations: &'static [Deviation],
+    /// The sources that our answers depend on, besides those of the comparison itself.
+    pub(crate) sources: &'static [&'static str],
 }
 
 /// What came of the cases so far.
@@ -99,7 +101,7 @@ impl Comparison {
     pub(crate) fn live(&self, from: Option<u64>, count: u64, record: bool) {
         let mut progress = Progress { next: from.unwrap_or(0), ..Progress::default() };
         if from.is_none() && !record {
-            progress = Progress::load(self.name);
+            progress = Progress::load(self.name, self.sources);
         }
         let (mut tally, mut records) = (Tally::default(), Records::default());
         let mut java = Java::start(self.main);
@@ -117,7 +119,7 @@ impl Comparison {
             }
             println!("{} compared, {} unexplained", progress.next, tally.different.len());
             if tally.different.is_empty() && from.is_none() && !record {
-                progress.save(self.name);
+                progress.save(self.name, self.sources);
             }
         }
         tally.check();

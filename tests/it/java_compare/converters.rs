@@ -18,8 +18,14 @@ use super::notation::{hex, write_datum};
 use super::settings::Sets;
 use super::values::{self, Nulls};
 
-pub(crate) static CONVERTERS: Comparison =
-    Comparison { name: "converters", main: "Converters", case, ours: ours::answer, deviations: catalogue::DEVIATIONS };
+pub(crate) static CONVERTERS: Comparison = Comparison {
+    name: "converters",
+    main: "Converters",
+    case,
+    ours: ours::answer,
+    deviations: catalogue::DEVIATIONS,
+    sources: &["src/convert"],
+};
 
 /// Each takes part as often as the others; `JsonConverter` twice, since it is asked for headers too.
 pub(crate) const MEMBERS: [&str; 11] = [

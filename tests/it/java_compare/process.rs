@@ -22,7 +22,7 @@ impl Java {
         compile(&classes);
         let path = format!("{}:{}", classes.display(), class_path());
         let mut child = Command::new("java")
-            .args(["-Duser.timezone=UTC", "-cp", &path, main])
+            .args(["-Duser.timezone=UTC", "-Duser.language=en", "-Duser.country=US", "-cp", &path, main])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

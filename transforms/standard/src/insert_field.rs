@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use pipette_api::data::{SchemaBuilder, Text};
 use pipette_api::{
-    ConfigDef, ConnectError, Key, Keys, KeysCache, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side,
-    Struct, Transform, Value, Verdict,
+    ConfigDef, ConnectError, Key, KeysCache, Kind, Map, Record, Result, Schema, SchemaCache, Settings, Side, Struct,
+    Transform, Value, Verdict,
 };
 
-use crate::fields::{self, Defaults, Fields, REPLACE_NULL};
+use crate::fields::{self, Defaults, Fields, Members, REPLACE_NULL};
 use crate::topic_cache::TopicCache;
 
 pub(crate) const ABOUT: &str = "Adds topic, partition, offset, timestamp or a fixed text of your own as fields.";
@@ -97,7 +97,7 @@ struct InsertField {
     insertions: Vec<Insertion>,
     replace_null: bool,
     schemas: SchemaCache<Plan>,
-    keys: KeysCache<MapPlan>,
+    keys: KeysCache<Members>,
     topics: TopicCache<Text>,
 }
 
@@ -123,13 +123,6 @@ enum Source {
 struct Plan {
     schema: Arc<Schema>,
     defaults: Defaults,
-}
-
-/// What is known of the keys of maps.
-struct MapPlan {
-    keys: Arc<Keys>,
-    /// Where each insertion goes.
-    places: Box<[usize]>,
 }
 
 /// What a record knows of itself, held while its key or value is changed.
@@ -164,7 +157,7 @@ impl InsertField {
         let (insertions, replace_null) = (&self.insertions, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, insertions, replace_null))?;
         refuse_missing_offset(insertions, facts)?;
-        plan.defaults.fill(value);
+        plan.defaults.fill_in(value);
         let values = insertions.iter().map(|insertion| match insertion.source.value(facts) {
             Value::I64(time) if matches!(insertion.source, Source::Timestamp) => Value::Timestamp(time),
             value => value,
@@ -185,25 +178,11 @@ impl InsertField {
             return Ok(());
         }
         let insertions = &self.insertions;
-        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, insertions)));
-        let values = insertions.iter().zip(&plan.places);
-        map.put(Arc::clone(&plan.keys), values.map(|(insertion, place)| (*place, insertion.source.value(facts))));
+        let Ok(members) = self.keys.get_or_try(map.keys(), |keys| {
+            Ok::<_, Infallible>(Members::new(keys, insertions.iter().map(|insertion| &insertion.key)))
+        });
+        members.put(map, insertions.iter().map(|insertion| insertion.source.value(facts)));
         Ok(())
-    }
-}
-
-impl MapPlan {
-    fn new(keys: &Keys, insertions: &[Insertion]) -> Self {
-        let mut all = keys.to_vec();
-        let place = |insertion: &Insertion| {
-            let key = Value::String(insertion.key.clone());
-            all.iter().position(|known| *known == key).unwrap_or_else(|| {
-                all.push(key);
-                all.len() - 1
-            })
-        };
-        let places = insertions.iter().map(place).collect();
-        Self { keys: Arc::new(Keys::from(all)), places }
     }
 }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use pipette_api::config::Importance;
 use pipette_api::{ConfigDef, ConnectError, Key, Record, Result, Settings, Transform, Verdict};
+use pipette_java::{JavaRegex, Replacement, regex};
 
-use crate::java_regex::{self, JavaRegex};
-use crate::java_replacement::Replacement;
 use crate::topic_cache::TopicCache;
+use crate::topic_name::send_to;
 
 pub(crate) const ABOUT: &str = "Changes the topic by a regular expression and its replacement.";
 
 static REGEX: Key<String> =
     Key::new("regex", "A Java regular expression; topics that it matches as a whole are renamed.")
         .importance(Importance::High)
-        .check(java_regex::valid);
+        .check(regex::valid);
 static REPLACEMENT: Key<String> = Key::new(
     "replacement",
     "What takes the place of the first match. $1 and ${name} stand for groups; \\ takes the meaning from $ and \\.",
@@ -53,7 +53,7 @@ impl Transform for RegexRouter {
     fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
         let rename = &self.rename;
         if let Some(topic) = self.topics.get(&record.topic, |topic| rename.apply(topic)) {
-            record.topic = Arc::clone(topic);
+            send_to(record, topic)?;
         }
         Ok(Verdict::Keep)
     }

@@ -1,6 +1,5 @@
 //! ReplaceField: leaves fields out and gives others new names.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use pipette_api::config::{FromText, checks};
@@ -139,7 +138,7 @@ impl Transform for ReplaceField {
         }
         match fields::of(datum, "field replacement")? {
             Fields::Struct(schema, value) => self.replace_with_schema(schema, value)?,
-            Fields::Map(map) => self.replace_schemaless(map),
+            Fields::Map(map) => self.replace_schemaless(map)?,
         }
         Ok(Verdict::Keep)
     }
@@ -149,27 +148,33 @@ impl ReplaceField {
     fn replace_with_schema(&mut self, schema: &mut Arc<Schema>, value: &mut Struct) -> Result<()> {
         let (names, replace_null) = (&self.names, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, names, replace_null))?;
-        plan.defaults.fill(value);
+        plan.defaults.fill_in(value);
         value.keep(Arc::clone(&plan.schema), &plan.kept);
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
 
-    fn replace_schemaless(&mut self, map: &mut Map) {
+    fn replace_schemaless(&mut self, map: &mut Map) -> Result<()> {
         let names = &self.names;
-        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, names)));
+        let plan = self.keys.get_or_try(map.keys(), |keys| MapPlan::new(keys, names))?;
         let keys = Arc::clone(&plan.keys);
-        if plan.kept.is_empty() { map.take_keys(keys) } else { map.keep(keys, &plan.kept) }
+        if plan.kept.is_empty() {
+            map.take_keys(keys)
+        } else {
+            map.keep(keys, &plan.kept)
+        }
+        Ok(())
     }
 }
 
 impl MapPlan {
-    fn new(keys: &Keys, names: &Names) -> Self {
+    fn new(keys: &Keys, names: &Names) -> Result<Self> {
         let mut kept: Vec<(usize, Value)> = Vec::with_capacity(keys.len());
         for (index, key) in keys.iter().enumerate() {
             let (keep, new_name) = match key {
                 Value::String(name) => names.fate(name.as_bytes()),
-                _ => (names.keep_others, None),
+                Value::Null => (names.keep_others, None),
+                other => return Err(fields::no_name(other)),
             };
             if keep {
                 let key = new_name.map_or_else(|| key.clone(), |(_, name)| Value::String(name.clone()));
@@ -187,7 +192,7 @@ impl MapPlan {
             }
         }
         let keys = kept.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
-        Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() }
+        Ok(Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use pipette_api::config::checks;
 use pipette_api::{ConfigDef, ConnectError, Key, Predicate, Record, Result, Settings};
-
-use crate::java_regex::{self, JavaRegex};
+use pipette_java::{JavaRegex, regex};
 
 pub(crate) const ABOUT: &str = "Matches records by the name of their topic.";
 
@@ -14,7 +13,7 @@ pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[&PATTERN.info]);
 
 fn pattern(text: Option<&str>) -> std::result::Result<(), String> {
     checks::not_empty(text)?;
-    java_regex::valid(text)
+    regex::valid(text)
 }
 
 pub(crate) fn make(settings: &Settings) -> Result<Box<dyn Predicate>> {

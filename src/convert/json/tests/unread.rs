@@ -3,6 +3,7 @@
 use pipette_api::data::Part;
 
 use super::*;
+use crate::convert::java;
 
 /// How many parts of a record are still text.
 fn unread(datum: &Datum) -> usize {
@@ -18,7 +19,7 @@ fn unread(datum: &Datum) -> usize {
 fn printed(datum: &Datum) -> [Vec<String>; 2] {
     let text = |value: &Value| {
         let mut out = Vec::new();
-        crate::convert::java::append_text(value, &mut out).unwrap();
+        java::append_text(value, &mut out, |_, _| Ok(())).unwrap();
         String::from_utf8(out).unwrap()
     };
     let as_it_is = |part: Part<'_>| match part {

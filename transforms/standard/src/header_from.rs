@@ -1,0 +1,184 @@
+//! HeaderFrom: copies or moves fields of a key or value into headers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use pipette_api::config::{FromText, Importance, checks};
+use pipette_api::{
+    ConfigDef, ConnectError, Datum, Headers, Key, Keys, KeysCache, Map, Record, Result, Schema, SchemaCache, Settings,
+    Side, Struct, Transform, Value, Verdict,
+};
+
+use crate::fields::{self, Defaults, Fields, REPLACE_NULL};
+
+pub(crate) const ABOUT: &str = "Copies or moves fields of a key or value into headers.";
+
+static FIELDS: Key<Vec<String>> =
+    Key::new("fields", "The fields, in the order of headers.").importance(Importance::High).check(some);
+static HEADERS: Key<Vec<String>> = Key::new("headers", "The names of the headers that take the fields, one for each.")
+    .importance(Importance::High)
+    .check(some);
+static OPERATION: Key<String> = Key::new("operation", "copy leaves the fields where they are, move takes them away.")
+    .importance(Importance::High)
+    .recommended(&["move", "copy"])
+    .check(operation);
+
+pub(crate) static CONFIG: ConfigDef =
+    ConfigDef::new(&[&FIELDS.info, &HEADERS.info, &OPERATION.info, &REPLACE_NULL.info]).rule(as_many);
+
+fn some(text: Option<&str>) -> std::result::Result<(), String> {
+    match text.map(Vec::<String>::from_text) {
+        Some(Ok(list)) if list.is_empty() => Err("Empty list".into()),
+        _ => Ok(()),
+    }
+}
+
+fn operation(text: Option<&str>) -> std::result::Result<(), String> {
+    checks::one_of(text, &["move", "copy"])
+}
+
+/// Java finds this out when the task starts.
+fn as_many(settings: &Settings) -> Vec<(&'static str, String)> {
+    match (settings.get(&FIELDS), settings.get(&HEADERS)) {
+        (Ok(fields), Ok(headers)) if fields.len() != headers.len() => vec![(
+            HEADERS.info.name,
+            format!("'fields' config must have the same number of elements as 'headers' config: {}", fields.len()),
+        )],
+        _ => vec![],
+    }
+}
+
+pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>> {
+    crate::hold_rules(&CONFIG, settings)?;
+    let headers = settings.get(&HEADERS)?.into_iter().map(Arc::from);
+    Ok(Box::new(HeaderFrom {
+        side,
+        pairs: settings.get(&FIELDS)?.into_iter().zip(headers).collect(),
+        moves: settings.get(&OPERATION)? == "move",
+        replace_null: settings.get(&REPLACE_NULL)?,
+        schemas: SchemaCache::new(fields::SCHEMAS),
+        keys: KeysCache::new(fields::SCHEMAS),
+    }))
+}
+
+struct HeaderFrom {
+    side: Side,
+    /// Field and header.
+    pairs: Vec<(String, Arc<str>)>,
+    moves: bool,
+    replace_null: bool,
+    schemas: SchemaCache<Plan>,
+    keys: KeysCache<MapPlan>,
+}
+
+/// What is known of an input schema.
+struct Plan {
+    /// Where each field stands, and its schema.
+    places: Box<[(usize, Arc<Schema>)]>,
+    /// What is left behind a move.
+    left: Option<(Arc<Schema>, Box<[bool]>)>,
+    defaults: Defaults,
+}
+
+/// What is known of the keys of maps.
+struct MapPlan {
+    places: Box<[Option<usize>]>,
+    left: Option<(Arc<Keys>, Box<[bool]>)>,
+}
+
+impl Transform for HeaderFrom {
+    fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
+        let Record { key, value, headers, .. } = record;
+        let datum = if self.side == Side::Key { key } else { value };
+        match fields::of(datum, if self.moves { "header move" } else { "header copy" })? {
+            Fields::Struct(schema, value) => self.from_struct(schema, value, headers)?,
+            Fields::Map(map) => self.from_map(map, headers),
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+impl HeaderFrom {
+    fn from_struct(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, headers: &mut Headers) -> Result<()> {
+        let Self { pairs, moves, replace_null, schemas, .. } = self;
+        let plan = schemas.get_or_try(value.schema(), |schema| Plan::new(schema, pairs, *moves, *replace_null))?;
+        let of_place = |(place, schema): &(usize, Arc<Schema>)| {
+            let found = &value.values()[*place];
+            let default = schema.default().filter(|_| found.is_null() && *replace_null);
+            let datum = Datum::new(Arc::clone(schema), default.unwrap_or(found).clone());
+            if datum.value.is_null() && !schema.is_optional() {
+                let name = &value.schema().fields()[*place].name;
+                return Err(ConnectError::data(format!(
+                    "the required field {name} is null: no header can be made of it"
+                )));
+            }
+            Ok(datum)
+        };
+        let made = plan.places.iter().map(of_place).collect::<Result<Vec<_>>>()?;
+        if let Some((left, kept)) = &plan.left {
+            value.reshape(Arc::clone(left), |values| {
+                plan.defaults.fill(values);
+                keep(values, kept);
+            });
+            *schema = Arc::clone(left);
+        }
+        headers.0.extend(pairs.iter().map(|(_, header)| Arc::clone(header)).zip(made));
+        Ok(())
+    }
+
+    fn from_map(&mut self, map: &mut Map, headers: &mut Headers) {
+        let Self { pairs, moves, keys, .. } = self;
+        let Ok(plan) = keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, pairs, *moves)));
+        for ((_, header), place) in pairs.iter().zip(&plan.places) {
+            let value = place.map_or(Value::Null, |place| map.values()[place].clone());
+            // A struct always brings its schema into a header.
+            let schema = if let Value::Struct(record) = &value { Some(Arc::clone(record.schema())) } else { None };
+            headers.add(Arc::clone(header), Datum { schema, value });
+        }
+        if let Some((left, kept)) = &plan.left {
+            map.reshape(Arc::clone(left), |values| keep(values, kept));
+        }
+    }
+}
+
+fn keep(values: &mut Vec<Value>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next().is_some_and(|kept| *kept));
+}
+
+impl Plan {
+    fn new(schema: &Schema, pairs: &[(String, Arc<str>)], moves: bool, replace_null: bool) -> Result<Self> {
+        let of_pair = |(name, _): &(String, Arc<str>)| {
+            let place = schema.field(name).ok_or_else(|| {
+                ConnectError::data(format!("Field does not exist: {name}, which a header is made of"))
+            })?;
+            Ok((place, Arc::clone(&schema.fields()[place].schema)))
+        };
+        let places = pairs.iter().map(of_pair).collect::<Result<Box<[_]>>>()?;
+        let mut left = None;
+        if moves {
+            let kept: Box<[bool]> =
+                (0..schema.fields().len()).map(|index| places.iter().all(|(place, _)| *place != index)).collect();
+            let fields = schema.fields().iter().zip(&kept).filter(|(_, kept)| **kept);
+            let builder = fields.fold(fields::rebuild(schema), |builder, (field, _)| {
+                builder.field(Arc::clone(&field.name), Arc::clone(&field.schema))
+            });
+            left = Some((builder.build()?, kept));
+        }
+        let defaults = if replace_null { Defaults::of(schema) } else { Defaults::none() };
+        Ok(Self { places, left, defaults })
+    }
+}
+
+impl MapPlan {
+    fn new(keys: &Keys, pairs: &[(String, Arc<str>)], moves: bool) -> Self {
+        let places: Box<[_]> = pairs.iter().map(|(name, _)| keys.position(name)).collect();
+        let left = moves.then(|| {
+            let kept: Box<[bool]> = (0..keys.len()).map(|index| !places.contains(&Some(index))).collect();
+            let left: Vec<Value> =
+                keys.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(key, _)| key.clone()).collect();
+            (Arc::new(Keys::from(left)), kept)
+        });
+        Self { places, left }
+    }
+}

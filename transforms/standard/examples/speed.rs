@@ -2,7 +2,11 @@
 //! `cargo run --profile perf -p transform-standard --example speed`. The limits are those of the table; one that is
 //! passed ends the program with 1.
 
-#![allow(clippy::print_stdout, clippy::panic, reason = "a program that prints figures and ends on a mistake of its own")]
+#![allow(
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a program that prints figures and ends on a mistake of its own"
+)]
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -16,7 +20,8 @@ use pipette_java::DateFormat;
 use transform_standard::PLUGINS;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const DOCUMENT: &str = r#"{"id":4711,"name":"Ann Example","tags":["a","b"],"in":{"x":1.5,"y":true},"note":"some text of a person"}"#;
+const DOCUMENT: &str =
+    r#"{"id":4711,"name":"Ann Example","tags":["a","b"],"in":{"x":1.5,"y":true},"note":"some text of a person"}"#;
 const PATTERN: &str = "yyyy-MM-dd HH:mm:ss.SSS";
 
 /// Records that are made at once, so that making them is not measured.
@@ -33,10 +38,13 @@ enum Limit {
     None,
 }
 
-fn main() -> ExitCode {
+/// What is measured: plugin, settings, limit.
+type Row = (&'static str, &'static [(&'static str, &'static str)], Limit);
+
+fn rows() -> Vec<Row> {
     let move_limit = || Limit::Nanos(150.0);
     let times = |bare| Limit::Times(1.5, bare);
-    let table: Vec<(&str, &[(&str, &str)], Limit)> = vec![
+    vec![
         ("ReplaceField$Value", &[("exclude", "f7")], move_limit()),
         ("ReplaceField$Value", &[("renames", "f7:seven")], move_limit()),
         ("InsertField$Value", &[("static.field", "s"), ("static.value", "x")], move_limit()),
@@ -53,16 +61,27 @@ fn main() -> ExitCode {
         ("InsertHeader", &[("header", "h"), ("value.literal", "x")], move_limit()),
         ("RegexRouter", &[("regex", "(.*)"), ("replacement", "lab.$1")], move_limit()),
         ("Flatten$Value", &[], Limit::None),
-        ("TimestampConverter$Value", &[("field", "when"), ("target.type", "string"), ("format", PATTERN)], times(format_date)),
-        ("TimestampConverter$Value", &[("field", "text"), ("target.type", "Timestamp"), ("format", PATTERN)], times(parse_date)),
+        (
+            "TimestampConverter$Value",
+            &[("field", "when"), ("target.type", "string"), ("format", PATTERN)],
+            times(format_date),
+        ),
+        (
+            "TimestampConverter$Value",
+            &[("field", "text"), ("target.type", "Timestamp"), ("format", PATTERN)],
+            times(parse_date),
+        ),
         ("TimestampRouter", &[], times(format_day)),
         ("HashField$Value", &[("fields", "f7"), ("secret", SECRET)], times(sign)),
         ("JsonToStruct$Value", &[("fields", "json")], times(parse_json)),
         ("StructToJson$Value", &[("fields", "in")], times(write_json)),
-    ];
-    println!("{:<28} {:>10} {:>10} {:>8}  {}", "ns per record", "struct", "map", "limit", "settings");
+    ]
+}
+
+fn main() -> ExitCode {
+    println!("{:<28} {:>10} {:>10} {:>8}  settings", "ns per record", "struct", "map", "limit");
     let mut passed = false;
-    for (name, settings, limit) in table {
+    for (name, settings, limit) in rows() {
         let [of_struct, of_map] = [true, false].map(|with_schema| step(name, settings, with_schema));
         let limit = match limit {
             Limit::Nanos(nanos) => Some(nanos),
@@ -134,12 +153,12 @@ fn format_by(pattern: &str) -> f64 {
 
 fn parse_date() -> f64 {
     let Ok(format) = DateFormat::new(PATTERN) else { return f64::NAN };
-    bare(|| drop(black_box(format.parse(black_box("2017-01-03 06:30:01.864")))))
+    bare(|| _ = black_box(format.parse(black_box("2017-01-03 06:30:01.864"))))
 }
 
 fn sign() -> f64 {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
-    bare(|| drop(black_box(ring::hmac::sign(&key, black_box(b"some text of a field")))))
+    bare(|| _ = black_box(ring::hmac::sign(&key, black_box(b"some text of a field"))))
 }
 
 fn parse_json() -> f64 {
@@ -173,9 +192,8 @@ fn made(name: &str, settings: &[(&str, &str)]) -> Box<dyn Transform> {
 }
 
 fn inner() -> Struct {
-    let schema = build(
-        SchemaBuilder::record().field("x", Schema::of(Kind::Float64)).field("y", Schema::optional(Kind::String)),
-    );
+    let schema =
+        build(SchemaBuilder::record().field("x", Schema::of(Kind::Float64)).field("y", Schema::optional(Kind::String)));
     Struct::from_parts(schema, Box::new([Value::F64(1.5), Value::text("some text inside of a struct")]))
 }
 

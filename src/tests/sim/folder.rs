@@ -16,7 +16,7 @@ use super::life::{Habits, Lives, Offsets};
 use super::offsets::Shelf;
 use crate::plugins::{ConnectorPlugin, Plugins};
 
-const FOLDER: Simulation = Simulation { name: "folder", seeds: 1_000, steps: 60 };
+const FOLDER: Simulation = Simulation { name: "folder", seeds: 500, steps: 60 };
 const TOPIC: &str = "t";
 /// Names that files have; a name is used again and again.
 const NAMES: usize = 4;

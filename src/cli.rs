@@ -20,7 +20,7 @@ use crate::bench;
 use crate::console::{Failure, say};
 use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::validate::{Draft, validate};
-use crate::kafka::properties;
+use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart, http};
 use crate::settings::file;
@@ -68,6 +68,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "validate" => validate_file(matches).map_err(usage),
         "preview" => preview_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
+        "dlq" => dlq::run(matches).map_err(usage),
         "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
@@ -84,6 +85,10 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     let mut plugins = Plugins::built_in();
     if matches.get_flag("bench-plugins") {
         plugins = plugins.and(bench::discard::PLUGINS);
+        #[cfg(feature = "connector-file")]
+        {
+            plugins = plugins.and(bench::troubled::PLUGINS);
+        }
     }
     let worker = Worker::start(config, plugins)?;
     let signals = worker.signals().map_err(Failure::start)?;
@@ -198,8 +203,8 @@ fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
 fn bench(matches: &ArgMatches) -> Result<()> {
     let (name, nothing) = ("pipette-bench", ConfigMap::new());
     let mut clients = bench::Clients {
-        producer: properties::producer(&nothing, &nothing, name)?,
-        consumer: properties::consumer(&nothing, &nothing, name, name)?,
+        producer: sizes::alone_producer(properties::producer(&nothing, &nothing, name)?),
+        consumer: sizes::alone_consumer(properties::consumer(&nothing, &nothing, name, name)?),
     };
     clients.producer.remove("bootstrap.servers");
     clients.consumer.remove("bootstrap.servers");
@@ -243,6 +248,7 @@ pub fn command() -> Command {
             validate_command(),
             preview_command(),
             health_command(),
+            dlq::command(),
             bench::command(),
         ])
 }
@@ -423,5 +429,6 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
 }
 
+mod dlq;
 #[cfg(test)]
 mod tests;

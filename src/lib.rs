@@ -14,8 +14,12 @@ pub mod plugins;
 pub mod rest;
 pub mod herder;
 pub mod task;
+pub mod budget;
 pub mod convert;
 pub mod kafka;
 pub mod store;
 pub mod metrics;
 pub mod telemetry;
+#[cfg(test)]
+#[path = "tests/sim/mod.rs"]
+mod sim;

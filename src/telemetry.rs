@@ -3,6 +3,7 @@
 //! Levels can change while the worker runs (`PUT /admin/loggers/…`); a logger is a module path such as
 //! `pipette::herder`, and `root` is all of them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -75,6 +76,27 @@ pub fn start(levels: &str) -> Result<Levels> {
     let _ = tracing_subscriber::registry().with(lines().with_filter(filter)).try_init();
     let apply = Arc::new(move |targets| handle.reload(targets).is_ok());
     Ok(Levels { levels: Arc::new(Mutex::new(levels)), apply })
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics go to the log like everything else, with the connector and task of their thread. For the program only: a test
+/// tells its panics itself.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(place, text, "Panic");
+        PANIC_PLACE.with_borrow_mut(|last| *last = Some(place));
+    }));
+}
+
+/// Where this thread panicked: file and line. Known once panics are told to the log; answered once.
+pub fn panic_place() -> Option<String> {
+    PANIC_PLACE.with_borrow_mut(Option::take)
 }
 
 /// Time, level, message, fields; colours only for people.

@@ -17,12 +17,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;
-use crate::kafka::{admin, properties};
-use crate::metrics::WorkerMetrics;
+use crate::kafka::{self, admin, properties};
+use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
@@ -31,6 +32,7 @@ use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
+use crate::task::watchdog::Watchdog;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
@@ -58,6 +60,7 @@ pub struct Worker {
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
     pub fn start(config: WorkerConfig, plugins: Plugins) -> std::result::Result<Self, Failure> {
+        kafka::give_large_blocks_back();
         check_converters(&config, &plugins).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
@@ -164,7 +167,14 @@ fn parts(
     io: Handle,
 ) -> Parts {
     let metrics = WorkerMetrics::new();
-    let environment = TaskEnvironment { io: io.clone(), offsets: Arc::clone(&offsets), metrics: Arc::clone(&metrics) };
+    metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
+    let environment = TaskEnvironment {
+        io: io.clone(),
+        offsets: Arc::clone(&offsets),
+        metrics: Arc::clone(&metrics),
+        watchdog: Watchdog::start(config.hung_after),
+        budget: Budget::new(config.memory),
+    };
     Parts {
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),

@@ -7,6 +7,8 @@
 pub mod discard;
 pub mod process;
 pub mod record;
+#[cfg(feature = "connector-file")]
+pub mod troubled;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::aside::Aside;
 use super::form::{self, Definition};
 use super::preview::{self, Records, Trail};
+use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
 use super::{Parts, spec, version};
@@ -111,12 +112,18 @@ pub struct HerderHandle {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
     aside: Aside,
+    replays: Arc<Replays>,
 }
 
 impl HerderHandle {
     pub(super) fn new(parts: Arc<Parts>, commands: mpsc::Sender<Command>, view: watch::Receiver<View>) -> Self {
         let aside = Aside::new(parts.deadlines.aside);
-        Self { parts, commands, view, aside }
+        Self { parts, commands, view, aside, replays: Arc::default() }
+    }
+
+    /// Dead letters on their way back.
+    pub(super) fn replays(&self) -> &Replays {
+        &self.replays
     }
 
     /// What the herder is made of.
@@ -176,7 +183,9 @@ impl HerderHandle {
 
     /// Takes a connector away; its offsets stay.
     pub async fn delete(&self, name: &str) -> Result<(), HerderError> {
-        self.ask(Act::Delete(name.into())).await.map(drop)
+        self.ask(Act::Delete(name.into())).await?;
+        self.replays.forget(name);
+        Ok(())
     }
 
     /// Pauses, resumes or stops.
@@ -202,6 +211,7 @@ impl HerderHandle {
 
     /// Stops every connector and task; returns when all have ended or were left to themselves.
     pub async fn close(&self) -> Result<(), HerderError> {
+        self.replays.stop();
         self.ask(Act::Close).await.map(drop)
     }
 
@@ -278,7 +288,8 @@ impl HerderHandle {
         let Some(question) = questions.iter().find(|question| question.path == path) else { return Ok(None) };
         let (shared, answer) = (connector.shared.clone(), question.answer);
         let what = format!("The answer of {name} to {path}");
-        let answer = self.aside.call(&what, move || answer(&shared, &query)).await?;
+        let span = tracing::error_span!("question", connector = %name);
+        let answer = self.aside.call(&what, move || span.in_scope(|| answer(&shared, &query))).await?;
         answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
     }
 
@@ -286,7 +297,9 @@ impl HerderHandle {
         let parts = Arc::clone(&self.parts);
         let class = draft.get("connector.class").cloned().flatten().unwrap_or_default();
         let what = format!("The validation of a {class} configuration");
+        let span = tracing::error_span!("validate", connector = draft.get("name").cloned().flatten());
         let code = move || {
+            let _entered = span.entered();
             let mut validation = validate(&parts.plugins, &parts.worker, &draft)?;
             if live && validation.error_count == 0 {
                 probe(&parts, &draft, &mut validation);

@@ -18,6 +18,8 @@ use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
 use crate::store::OwnOffsets;
+use crate::task::report::Trace;
+use crate::telemetry;
 
 /// What a connector's thread is asked.
 #[derive(Debug)]
@@ -58,12 +60,17 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
     };
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));
     let spawned = thread.spawn(move || {
+        let _entered = tracing::error_span!("connector", connector = %start.name).entered();
         let live = AssertUnwindSafe(|| live(&start, context, asks, &say));
-        match catch_unwind(live) {
-            Ok(Ok(())) => say(InstanceNews::Gone),
-            Ok(Err(error)) => say(InstanceNews::Failed(error.chain())),
-            Err(panic) => say(InstanceNews::Failed(format!("The connector panicked: {}", panic_text(&*panic)))),
-        }
+        let failed = match catch_unwind(live) {
+            Ok(Ok(())) => return say(InstanceNews::Gone),
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let place = telemetry::panic_place().map(|place| format!(" at {place}")).unwrap_or_default();
+                ConnectError::fatal(format!("the connector panicked{place}: {}", panic_text(&*panic)))
+            }
+        };
+        say(InstanceNews::Failed(Trace::of_connector(&start.name, "start", &failed)));
     });
     spawned
         .map(drop)
@@ -105,7 +112,7 @@ async fn serve(start: &Start, connector: &mut dyn Connector, asks: &mut mpsc::Un
                 planned = false;
                 say(match changed {
                     Ok(()) => InstanceNews::Changed,
-                    Err(error) => InstanceNews::Troubled(error.chain()),
+                    Err(error) => troubled(start, "changed", &error),
                 });
             }
         }
@@ -119,8 +126,12 @@ async fn plan(start: &Start, connector: &mut dyn Connector) -> InstanceNews {
     };
     match plans.and_then(|plans| lay_over(&start.name, &start.config, plans)) {
         Ok(configs) => InstanceNews::Planned(configs),
-        Err(error) => InstanceNews::Troubled(error.chain()),
+        Err(error) => troubled(start, "task_configs", &error),
     }
+}
+
+fn troubled(start: &Start, call: &'static str, error: &ConnectError) -> InstanceNews {
+    InstanceNews::Troubled(Trace::of_connector(&start.name, call, error))
 }
 
 /// A sink has none: its offsets are Kafka's.

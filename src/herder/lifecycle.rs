@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::instance::{self, Ask, Start};
 use super::state::{Effect, Event, InstanceNews, State};
 use super::{Parts, TaskDoor, spec};
+use crate::task::report::{Failure, Trace};
 use crate::task::{TaskNews, TaskReport};
 
 /// What comes back to the actor.
@@ -83,23 +84,28 @@ impl Lifecycle {
                 let instance = self.connectors.get_mut(&name).filter(|instance| instance.number == number)?;
                 instance.hung = true;
                 let text = format!(
-                    "The connector has not returned from {call} within {:?}. It is left alone; it can be restarted or \
-                     deleted.",
+                    "Connector {name} has not returned from {call} within {:?}. It is left alone; it can be restarted \
+                     or deleted.",
                     self.parts.deadlines.call
                 );
-                tracing::error!(connector = &*name, call, "Connector hangs");
-                Some(Event::Instance { name, number, news: InstanceNews::Troubled(text) })
+                tracing::error!(connector = %name, stage = %call, "Connector hangs: its plugin does not return");
+                let trace = Trace::of_hung(call, &text);
+                Some(Event::Instance { name, number, news: InstanceNews::Troubled(trace) })
             }
             Inbox::ConnectorLate { name, number } => {
                 if self.connectors.get(&name).is_some_and(|instance| instance.number == number) {
-                    tracing::warn!(connector = &*name, "Connector did not stop in time and is left to itself");
+                    tracing::warn!(connector = %name, "Connector did not stop in time and is left to itself");
                     self.connectors.remove(&name);
                 }
                 Some(Event::Instance { name, number, news: InstanceNews::Gone })
             }
             Inbox::TaskLate { id, start } => {
                 if self.tasks.get(&id).is_some_and(|task| task.0 == start) {
-                    tracing::warn!(task = %id, "Task did not stop in time and is left to itself");
+                    tracing::warn!(
+                        connector = %id.connector,
+                        task = id.task,
+                        "Task did not stop in time and is left to itself"
+                    );
                     self.tasks.remove(&id);
                 }
                 Some(Event::Abandoned(id, start))
@@ -129,9 +135,9 @@ impl Lifecycle {
         };
         let (inbox, of) = (self.inbox.clone(), Arc::clone(name));
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
-        tracing::info!(connector = &**name, "Connector starts");
+        tracing::info!(connector = %name, "Connector starts");
         if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
-            let news = InstanceNews::Failed(error.chain());
+            let news = InstanceNews::Failed(Trace::of_connector(name, "start", &error));
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
         }
         let clock = self.watch_call(name, number, "start");
@@ -167,10 +173,10 @@ impl Lifecycle {
             instance.hung = false;
         }
         match news {
-            InstanceNews::Failed(error) | InstanceNews::Troubled(error) => {
-                tracing::error!(connector = &**name, error = error.as_str(), "Connector failed");
+            InstanceNews::Failed(trace) | InstanceNews::Troubled(trace) => {
+                tracing::error!(connector = %name, error = %trace.first_line(), "Connector failed");
             }
-            InstanceNews::Gone => tracing::info!(connector = &**name, "Connector stopped"),
+            InstanceNews::Gone => tracing::info!(connector = %name, "Connector stopped"),
             InstanceNews::Started | InstanceNews::Planned(_) | InstanceNews::Changed => {}
         }
         if matches!(news, InstanceNews::Failed(_) | InstanceNews::Gone) {
@@ -186,12 +192,14 @@ impl Lifecycle {
         let gone = if id.task == 0 { connector.tasks.len()..*most } else { 0..0 };
         match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone(), gone) {
             Ok(spec) => {
-                tracing::info!(task = %id, "Task starts");
+                tracing::info!(connector = %id.connector, task = id.task, "Task starts");
                 let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());
                 self.tasks.insert(id.clone(), (start, door));
             }
             Err(error) => {
-                let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace: error.chain() } };
+                let trace = Failure::new("start", error).trace(id);
+                tracing::error!(connector = %id.connector, task = id.task, error = %trace.first_line(), "Task failed");
+                let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace } };
                 // The actor holds the other end as long as this runs.
                 let _ = self.reports.send(report);
             }

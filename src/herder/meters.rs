@@ -50,11 +50,19 @@ impl Meters {
                     match news {
                         TaskNews::Running | TaskNews::Paused => self.task_started.add(1),
                         TaskNews::Failed { .. } => self.task_not_started.add(1),
-                        TaskNews::Waiting { .. } | TaskNews::Stopped => {}
+                        TaskNews::Waiting { .. } | TaskNews::Trouble(_) | TaskNews::Stopped => {}
                     }
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts restarts that nobody asked for.
+    pub(super) fn healed(&self, name: &str, task: Option<usize>) {
+        match task {
+            None => self.metrics.of_worker(&table::CONNECTOR_RESTARTS, &[name]).add(1),
+            Some(task) => self.metrics.of_worker(&table::TASK_RESTARTS, &[name, &task.to_string()]).add(1),
         }
     }
 

@@ -2,16 +2,24 @@
 //!
 //! An actor on the front runtime. `handle.rs` is its door, `state.rs` decides, `lifecycle.rs` carries out; plugin code
 //! runs on threads of its own (`instance.rs`, tasks, `aside.rs`) and never here, so nothing a plugin does holds it up.
+//! `healing.rs` restarts what has failed.
 
 pub mod aside;
 pub mod form;
 pub mod handle;
+mod healing;
 mod instance;
+mod letter_checks;
 mod lifecycle;
 mod meters;
+mod replays;
+pub mod restarts;
 pub mod preview;
 mod spec;
 pub mod state;
+#[cfg(test)]
+#[path = "../tests/sim/herder.rs"]
+mod simulation;
 #[cfg(test)]
 mod state_tests;
 pub mod status;
@@ -26,6 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
+use self::healing::Healing;
 use self::lifecycle::{Inbox, Lifecycle};
 use self::meters::Meters;
 use self::state::{Event, State};
@@ -117,16 +126,26 @@ pub fn start(parts: Parts) -> HerderHandle {
     let (reports, reported) = mpsc::unbounded_channel();
     let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
     let meters = Meters::new(&parts.metrics);
-    let actor =
-        Actor { meters, parts: Arc::clone(&parts), state: State::default(), lifecycle, view, closers: Vec::new() };
+    let healing = Healing::new(parts.worker.strict);
+    let (parts_of_actor, state) = (Arc::clone(&parts), State::default());
+    let actor = Actor { meters, parts: parts_of_actor, state, lifecycle, healing, view, closers: Vec::new() };
     tokio::spawn(actor.run(asked, news, reported));
     HerderHandle::new(parts, commands, viewed)
+}
+
+/// Resolves at that time; never without one.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Actor {
     parts: Arc<Parts>,
     state: State,
     lifecycle: Lifecycle,
+    healing: Healing,
     meters: Meters,
     view: watch::Sender<View>,
     closers: Vec<oneshot::Sender<std::result::Result<Done, HerderError>>>,
@@ -161,12 +180,22 @@ impl Actor {
                     self.lifecycle.note_report(&report);
                     self.apply(Event::Task(report));
                 }
+                () = until(self.healing.next()) => self.heal(),
             }
             if !self.closers.is_empty() && self.state.is_quiet() {
                 for reply in self.closers.drain(..) {
                     let _ = reply.send(Ok(Done { created: false, state: self.state.clone() }));
                 }
             }
+        }
+    }
+
+    /// Restarts what is due.
+    fn heal(&mut self) {
+        for part in self.healing.take_due() {
+            tracing::info!(connector = %part.0, task = part.1, "Restarting what failed");
+            self.meters.healed(&part.0, part.1);
+            self.apply(healing::restart(part));
         }
     }
 
@@ -189,6 +218,7 @@ impl Actor {
         self.meters.event(&self.state, &event);
         let before = self.state.clone();
         let effects = self.state.apply(event);
+        self.healing.follow(&before, &mut self.state);
         self.meters.show(&before, &self.state);
         self.view.send_modify(|view| view.state = self.state.clone());
         for effect in effects {

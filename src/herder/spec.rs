@@ -10,7 +10,6 @@ use pipette_api::{
 };
 
 use super::Parts;
-use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
@@ -20,9 +19,7 @@ use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
-
-const CREATION: &str = "topic.creation.";
-const DEFAULT_CREATION: &str = "topic.creation.default.";
+use crate::task::topics::Rules;
 
 /// The specification of a task. The error names the key to mend. `gone` are tasks that the connector had and has no
 /// more: with exactly-once this one fences them.
@@ -42,6 +39,7 @@ pub(super) fn task(
         transforms: chain(&parts.plugins, &own)?,
         errors: ErrorPolicy {
             tolerate: own.tolerate,
+            refusals_max: own.refusals_max,
             retry_timeout: own.retry_timeout,
             retry_delay_max: own.retry_delay_max,
             log: own.log,
@@ -53,6 +51,7 @@ pub(super) fn task(
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
         id: id.clone(),
         shared,
+        memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
 }
 
@@ -76,7 +75,7 @@ fn role(
             producer: producer(parts, id, config, own)?,
             offsets_topic: offsets_topic(config).map(str::to_owned),
             transactions: transactions(parts, id, config, own, gone)?,
-            topics: if parts.worker.topic_creation { new_topics(config)? } else { None },
+            topics: if parts.worker.topic_creation { Rules::read(config)? } else { None },
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
@@ -137,34 +136,6 @@ fn until(parts: &Parts, own: &ConnectorConfig) -> Until {
         "connector" => Until::Connector,
         _ => Until::Poll,
     }
-}
-
-/// How topics are made; `None` when the connector says nothing about it.
-fn new_topics(config: &ConfigMap) -> Result<Option<NewTopics>> {
-    if !config.keys().any(|key| key.starts_with(CREATION)) {
-        return Ok(None);
-    }
-    let partitions = number(config, "partitions")?;
-    let replication_factor = number(config, "replication.factor")?;
-    let others = |(key, value): (&String, &String)| {
-        let key = key.strip_prefix(DEFAULT_CREATION)?;
-        let taken = ["partitions", "replication.factor", "include", "exclude"].contains(&key);
-        (!taken).then(|| (key.to_owned(), value.clone()))
-    };
-    Ok(Some(NewTopics { partitions, replication_factor, config: config.iter().filter_map(others).collect() }))
-}
-
-fn number(config: &ConfigMap, name: &str) -> Result<i32> {
-    let key = format!("{DEFAULT_CREATION}{name}");
-    let text = config.get(&key).ok_or_else(|| {
-        ConnectError::config(format!("Missing required configuration \"{key}\" which has no default value."))
-    })?;
-    let number = text.trim().parse().ok().filter(|number| *number == -1 || *number >= 1);
-    number.ok_or_else(|| {
-        ConnectError::config(format!(
-            "Invalid value {text} for configuration {key}: it must be at least 1, or -1 for the broker's default"
-        ))
-    })
 }
 
 /// The connector's converters, or the worker's.
@@ -252,7 +223,7 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         if enforce {
             return Err(ConnectError::config(text));
         }
-        tracing::warn!(connector = name, planned = plans.len(), max, "More tasks than tasks.max");
+        tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
     let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
     Ok(plans.into_iter().map(over).collect())

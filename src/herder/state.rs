@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pipette_api::{ConfigMap, Shared, TaskId, Wish};
 
 use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
+use crate::task::report::Trace;
 use crate::task::{TaskNews, TaskReport};
 
 /// Everything the herder knows. Cheap to clone: readers get a copy after each event.
@@ -40,7 +42,8 @@ pub struct Connector {
     pub status: Status,
     /// Its tasks, from 0.
     pub tasks: Vec<Task>,
-    wanted: u64,
+    /// Which start of it is wanted.
+    pub(super) wanted: u64,
 }
 
 /// A task as it is wanted.
@@ -50,7 +53,8 @@ pub struct Task {
     pub config: Arc<ConfigMap>,
     /// How it is.
     pub status: Status,
-    wanted: u64,
+    /// Which start of it is wanted.
+    pub(super) wanted: u64,
 }
 
 /// A connector on its thread.
@@ -120,9 +124,9 @@ pub enum InstanceNews {
     /// `start` has returned.
     Started,
     /// It could not be made or started; the thread has ended.
-    Failed(String),
+    Failed(Trace),
     /// It runs, but a call failed or does not return.
-    Troubled(String),
+    Troubled(Trace),
     /// Whole task configurations.
     Planned(Vec<ConfigMap>),
     /// It wants to plan again.
@@ -192,6 +196,18 @@ impl State {
         }
     }
 
+    /// Shows when a connector (`None`) or one of its tasks is restarted by itself.
+    pub fn show_restart(&mut self, name: &str, task: Option<usize>, at: Option<SystemTime>) {
+        let Some(connector) = self.edit(name) else { return };
+        let status = match task {
+            None => Some(&mut connector.status),
+            Some(task) => connector.tasks.get_mut(task).map(|task| &mut task.status),
+        };
+        if let Some(status) = status {
+            status.next_restart = at;
+        }
+    }
+
     fn next(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
@@ -212,7 +228,7 @@ impl State {
         let old = self.connectors.get(name);
         let fresh = if old.is_some() { Condition::Restarting } else { Condition::Unassigned };
         let status = match &plugin {
-            Err(error) => Status::failed(error.as_str()),
+            Err(error) => Status::failed(Trace::of_config(name, error)),
             Ok(_) => Status::of(resting(target).unwrap_or(fresh)),
         };
         let connector = Connector {
@@ -255,7 +271,7 @@ impl State {
             connector.wanted = wanted;
             match resting(connector.target) {
                 Some(condition) => connector.status = Status::of(condition),
-                None => connector.status.condition = Condition::Restarting,
+                None => connector.status.restarts(),
             }
         }
         let again = |task: &Task| tasks && (!only_failed || task.status.has_failed());
@@ -275,7 +291,7 @@ impl State {
         let wanted = self.next();
         if let Some(task) = self.edit(&id.connector).and_then(|connector| connector.tasks.get_mut(id.task)) {
             task.wanted = wanted;
-            task.status.condition = Condition::Restarting;
+            task.status.restarts();
         }
     }
 
@@ -351,25 +367,33 @@ impl State {
             TaskNews::Running => self.set_task_status(id, start, Status::of(Condition::Running)),
             TaskNews::Waiting { trace } => self.set_task_status(id, start, Status::waiting(trace)),
             TaskNews::Paused => self.set_task_status(id, start, Status::of(Condition::Paused)),
+            TaskNews::Trouble(trouble) => self.edit_task_status(id, start, |status| status.trouble = trouble),
             TaskNews::Failed { trace } => return self.run_ended(id, start, Some(trace)),
             TaskNews::Stopped => return self.run_ended(id, start, None),
         }
         Vec::new()
     }
 
-    fn set_task_status(&mut self, id: &TaskId, start: u64, status: Status) {
+    fn set_task_status(&mut self, id: &TaskId, start: u64, new: Status) {
+        self.edit_task_status(id, start, |status| {
+            let trouble = status.trouble.take().filter(|_| !new.has_failed());
+            *status = Status { trouble, ..new };
+        });
+    }
+
+    fn edit_task_status(&mut self, id: &TaskId, start: u64, edit: impl FnOnce(&mut Status)) {
         let current = self.runs.get(id).is_some_and(|run| run.number == start);
         let task = self.edit(&id.connector).and_then(|connector| connector.tasks.get_mut(id.task));
         if let Some(task) = task.filter(|task| current && task.wanted == start) {
-            task.status = status;
+            edit(&mut task.status);
         }
     }
 
-    fn run_ended(&mut self, id: &TaskId, start: u64, trace: Option<String>) -> Vec<Effect> {
+    fn run_ended(&mut self, id: &TaskId, start: u64, trace: Option<Trace>) -> Vec<Effect> {
         let Some(run) = self.runs.get(id).filter(|run| run.number == start).cloned() else { return Vec::new() };
         let trace = match trace {
             None if run.stopping => None,
-            None => Some("The task ended without being asked to.".to_owned()),
+            None => Some("The task ended without being asked to.".into()),
             some => some,
         };
         if let Some(trace) = trace {

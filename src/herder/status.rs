@@ -1,6 +1,10 @@
 //! How a connector or task is, in the words of Java's REST API.
 
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::task::report::{Facts, Trace};
+use crate::task::watchdog::Trouble;
 
 /// What REST says of a connector or task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +13,12 @@ pub struct Status {
     pub condition: Condition,
     /// Why it failed, or has not begun.
     pub trace: Option<Arc<str>>,
+    /// The parts of a failure.
+    pub failure: Option<Arc<Facts>>,
+    /// When it is restarted by itself.
+    pub next_restart: Option<SystemTime>,
+    /// What keeps it from its work although it has not failed.
+    pub trouble: Option<Trouble>,
 }
 
 /// Java's states; clients know no others.
@@ -39,16 +49,23 @@ impl Condition {
 
 impl Status {
     pub(super) fn of(condition: Condition) -> Self {
-        Self { condition, trace: None }
+        Self { condition, trace: None, failure: None, next_restart: None, trouble: None }
     }
 
     /// Java knows no word for it; the trace says more than the word.
     pub(super) fn waiting(trace: impl Into<Arc<str>>) -> Self {
-        Self { condition: Condition::Unassigned, trace: Some(trace.into()) }
+        Self { trace: Some(trace.into()), ..Self::of(Condition::Unassigned) }
     }
 
-    pub(super) fn failed(trace: impl Into<Arc<str>>) -> Self {
-        Self { condition: Condition::Failed, trace: Some(trace.into()) }
+    pub(super) fn failed(trace: impl Into<Trace>) -> Self {
+        let Trace { text, facts } = trace.into();
+        Self { trace: Some(text), failure: Some(facts), ..Self::of(Condition::Failed) }
+    }
+
+    /// It is on its way again; what was wrong before is still told.
+    pub(super) fn restarts(&mut self) {
+        self.condition = Condition::Restarting;
+        (self.next_restart, self.trouble) = (None, None);
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -9,11 +9,12 @@ use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
 use super::form::{Entry, framework_rows, own_rows};
+use super::letter_checks::{self, Named};
 use super::version;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::worker::WorkerConfig;
-use crate::settings::{connector, dead_letters};
+use crate::settings::{connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -114,7 +115,7 @@ impl Sheet<'_> {
         if misfit.is_some() {
             rows.truncate(connector::COMMON.keys().len());
         }
-        rows.extend(self.dead_letter_rows().into_iter().filter(|_| misfit.is_none()));
+        rows.extend(self.added_rows().into_iter().filter(|_| misfit.is_none()));
         for mut row in rows {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
@@ -131,6 +132,9 @@ impl Sheet<'_> {
         }
         self.duplicate_aliases(connector::TRANSFORMS.info.name);
         self.duplicate_aliases(connector::PREDICATES.info.name);
+        if matches!(self.plugin, ConnectorPlugin::Source(_)) {
+            self.duplicate_aliases(connector::TOPIC_GROUPS.info.name);
+        }
         let fits = misfit.is_none();
         if let Some(error) = misfit {
             self.blame(connector::CLASS.info.name, error.clone());
@@ -139,16 +143,18 @@ impl Sheet<'_> {
         Ok(fits)
     }
 
-    /// A source's dead letters are our addition: Java's worker lists no such keys, so they show only where they are used.
-    fn dead_letter_rows(&self) -> Vec<Row> {
-        let keys = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
-        let used = matches!(self.plugin, ConnectorPlugin::Source(_))
-            && keys.iter().any(|key| self.config.contains_key(key.name));
-        if used {
-            keys.into_iter().zip(6..).map(|(key, order)| Row { order, ..Row::new(*key) }).collect()
-        } else {
-            Vec::new()
-        }
+    /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
+    fn added_rows(&self) -> Vec<Row> {
+        let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
+        let of_family = match self.plugin {
+            ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
+            ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
+        };
+        let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
+        let groups = [of_family, (restarts, 9)].into_iter();
+        let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
+        let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
+        rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
     }
 
     fn offer(&mut self, name: &str, values: Vec<String>) {
@@ -329,6 +335,7 @@ impl Sheet<'_> {
     fn cross_checks(&mut self) {
         match self.plugin {
             ConnectorPlugin::Source(source) => {
+                self.letter_checks(&[], None);
                 let text = |key: &str| self.config.get(key).map(|text| text.trim().to_lowercase());
                 let (once, boundary) = (text(connector::EXACTLY_ONCE.info.name), text(connector::BOUNDARY.info.name));
                 let settings = Settings::new(self.config.clone(), source.info.config);
@@ -358,27 +365,16 @@ impl Sheet<'_> {
         }
     }
 
-    /// No dead letters back in; a loop would not end.
-    fn no_dead_letters_back(&mut self, topics: &[String], pattern: Option<&str>) {
-        let Some(dead) = self.config.get(dead_letters::NAME.info.name).map(|name| name.trim().to_owned()) else {
-            return;
-        };
-        if topics.contains(&dead) {
-            let shown = topics.join(", ");
-            self.blame(
-                connector::TOPICS.info.name,
-                format!(
-                    "The DLQ topic '{dead}' may not be included in the list of topics ('topics=[{shown}]') consumed \
-                     by the connector"
-                ),
-            );
-        }
-        if let Some(text) = pattern.filter(|text| pattern::matches(text, &dead)) {
-            let error = format!(
-                "The DLQ topic '{dead}' may not be matched by the regex for the topics ('topics.regex={text}') consumed \
-                 by the connector"
-            );
-            self.blame(connector::TOPICS_REGEX.info.name, error);
+    fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {
+        let dead = self.config.get(dead_letters::NAME.info.name).map(|name| name.trim());
+        let Some(dead) = dead.filter(|dead| !dead.is_empty()) else { return };
+        let workers = self.worker.offsets_topic.as_ref().map(|topic| ("offset.storage.topic", topic.name.as_str()));
+        let own = connector::offsets_topic(&self.config).filter(|_| workers.is_some());
+        let own = own.map(|topic| (connector::OFFSETS_TOPIC.info.name, topic));
+        let offsets: Vec<_> = workers.into_iter().chain(own).collect();
+        let errors = letter_checks::errors(&Named { dead, topics, regex, offsets: &offsets });
+        for (key, error) in errors {
+            self.blame(key, error);
         }
     }
 
@@ -408,7 +404,7 @@ impl Sheet<'_> {
             self.blame(regex, error);
         }
         let pattern = self.config.get(regex).map(|text| text.trim().to_owned()).filter(|_| has_regex);
-        self.no_dead_letters_back(&list, pattern.as_deref());
+        self.letter_checks(&list, pattern.as_deref());
     }
 
     fn nulls(&mut self, draft: &Draft) {

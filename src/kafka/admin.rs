@@ -1,6 +1,6 @@
 //! The few admin calls a worker needs: make a topic, name the cluster, look up a group's offsets.
 //!
-//! Used by `task/topics.rs`, `task/dead_letters.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
+//! Used by `task/topics.rs`, `task/dead_letters.rs`, `compacted.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,16 +24,20 @@ pub struct Admin {
     client: AdminClient<DefaultClientContext>,
 }
 
-/// How a missing topic is made. Groups (KIP-158) come with the delivery work.
+/// How a missing topic is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTopics {
-    /// `topic.creation.default.partitions`; -1 is the broker's default.
+    /// How many partitions; -1 is the broker's default.
     pub partitions: i32,
-    /// `topic.creation.default.replication.factor`; -1 is the broker's default.
-    pub replication_factor: i32,
-    /// Other `topic.creation.default.*` keys.
+    /// How many replicas; -1 is the broker's default. When nobody says: three, or as many as there are brokers, since a
+    /// single broker is no reason to refuse to start.
+    pub replication_factor: Option<i32>,
+    /// The topic's settings.
     pub config: BTreeMap<String, String>,
 }
+
+/// Replicas of a topic when nobody says how many: Apache's default.
+const REPLICAS: usize = 3;
 
 /// What became of a topic that was to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +59,8 @@ impl Admin {
         Ok(Self { client })
     }
 
-    /// Makes a topic unless it is there. `keys` are those that say how, for whoever has to mend them.
-    pub async fn create_topic(&self, name: &str, topics: &NewTopics, keys: &str) -> Result<Made> {
-        let mut topic = NewTopic::new(name, topics.partitions, TopicReplication::Fixed(topics.replication_factor));
+    async fn create_topic(&self, name: &str, topics: &NewTopics, replicas: i32, keys: &str) -> Result<Made> {
+        let mut topic = NewTopic::new(name, topics.partitions, TopicReplication::Fixed(replicas));
         for (key, value) in &topics.config {
             topic = topic.set(key, value);
         }
@@ -81,7 +84,7 @@ impl Admin {
             | RDKafkaErrorCode::ClusterAuthorizationFailed => Err(ConnectError::config(format!(
                 "Kafka refuses to create topic {name} (partitions {}, replication factor {}): {code}. \
                  Change {keys} or create the topic by hand",
-                topics.partitions, topics.replication_factor
+                topics.partitions, replicas
             ))),
             code => Err(ConnectError::retriable(format!("Cannot create topic {name} yet: {code}"))),
         }
@@ -124,17 +127,33 @@ pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<Strin
     consumer.client().fetch_cluster_id(wait)
 }
 
+/// Makes a topic unless it is there: one that is there is left alone, however it is made, and may be there for somebody
+/// who may create none. `keys` are those that say how, for whoever has to mend them.
+pub async fn make_missing(properties: &ClientProperties, name: &str, how: &NewTopics, keys: &str) -> Result<Made> {
+    let (asked, topic) = (properties.clone(), name.to_owned());
+    let survey = tokio::task::spawn_blocking(move || survey(&asked, &topic)).await;
+    let survey =
+        survey.map_err(|error| ConnectError::fatal("The look at Kafka's topics broke off").because(error))??;
+    if survey.exists {
+        return Ok(Made::Existed);
+    }
+    let by_default = i32::try_from(REPLICAS.min(survey.brokers.max(1))).unwrap_or(1);
+    let replicas = how.replication_factor.unwrap_or(by_default);
+    let made = Admin::new(properties)?.create_topic(name, how, replicas, keys).await?;
+    if made == Made::Created {
+        tracing::info!(topic = name, partitions = how.partitions, replicas, "Topic created");
+    }
+    Ok(made)
+}
+
 /// What stands in the way of making a topic, and what decides how it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Survey {
-    /// The topic is there.
-    pub exists: bool,
-    /// How many brokers there are.
-    pub brokers: usize,
+struct Survey {
+    exists: bool,
+    brokers: usize,
 }
 
 /// Looks for a topic without making it; blocks for at most 10 s. Whoever may not create topics may still look.
-pub fn survey(properties: &ClientProperties, topic: &str) -> Result<Survey> {
+fn survey(properties: &ClientProperties, topic: &str) -> Result<Survey> {
     let away = |error: KafkaError| ConnectError::retriable(format!("Kafka does not tell which topics it has: {error}"));
     let mut config = ClientConfig::new();
     config.extend(only_connection(properties));

@@ -10,16 +10,19 @@ use super::sys::{Fetched, HeaderList, Message};
 /// The records among these, as spans of one buffer; errors are left out.
 pub(super) fn copy_out(fetched: &Fetched) -> Result<Vec<RawRecord>> {
     let messages = || fetched.iter().filter(|message| message.error().is_none());
-    let mut headers = Vec::with_capacity(fetched.len());
-    headers.extend(messages().map(Message::headers));
-    if headers.is_empty() {
-        return Ok(Vec::new());
-    }
     let size = messages().flat_map(parts).map(<[u8]>::len).sum();
     let mut bytes = Vec::with_capacity(size);
-    for (message, headers) in messages().zip(&headers) {
-        let values = headers.iter().flat_map(|headers| headers.iter()).filter_map(|(_, value)| value);
-        parts(message).chain(values).for_each(|part| bytes.extend_from_slice(part));
+    let mut headers = Vec::with_capacity(fetched.len());
+    for message in messages() {
+        parts(message).for_each(|part| bytes.extend_from_slice(part));
+        // Looked for behind the value, which has brought that memory near: another thread has filled it.
+        let found = message.headers();
+        let values = found.iter().flat_map(|headers| headers.iter()).filter_map(|(_, value)| value);
+        values.for_each(|value| bytes.extend_from_slice(value));
+        headers.push(found);
+    }
+    if headers.is_empty() {
+        return Ok(Vec::new());
     }
     let mut cut = Cutter { buffer: Blob::whole(bytes)?, at: 0 };
     let mut records: Vec<RawRecord> = Vec::with_capacity(headers.len());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipette_api::{ConnectError, ErrorKind, Result};
+use pipette_api::{ConnectError, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -15,7 +15,7 @@ use rdkafka::producer::future_producer::{FutureProducer, FutureRecord, OwnedDeli
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
 
-use super::admin::{Admin, Made, NewTopics};
+use super::admin::{Admin, NewTopics, make_missing};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 
@@ -23,8 +23,6 @@ use super::properties::ClientProperties;
 const WRITE: Duration = Duration::from_secs(3);
 /// How long a read may stand still.
 const READ: Duration = Duration::from_secs(10);
-/// Replicas of a topic when nobody says how many: Apache's default, as far as there are brokers.
-const MOST_REPLICAS: i32 = 3;
 /// What one look for the next record waits.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -64,7 +62,8 @@ impl Place {
 /// A row as it is written: the key, and the value or a tombstone.
 pub type Row = (Vec<u8>, Option<Vec<u8>>);
 
-struct Events(ClientEvents);
+/// Complaints of a client that reads to the end.
+pub(super) struct Events(pub(super) ClientEvents);
 
 impl CompactedTopic {
     /// A topic reached with these properties; `how` says how it is made. Nothing connects before the first call.
@@ -90,7 +89,7 @@ impl CompactedTopic {
     pub async fn ensure(&self, keys: &str) -> Result<()> {
         let admin = Admin::new(&self.properties)?;
         match admin.topic_setting(&self.name, "cleanup.policy").await? {
-            None => self.make(&admin, keys).await,
+            None => make_missing(&self.properties, &self.name, &self.how, keys).await.map(drop),
             Some(policy) if policy.trim() == "compact" => Ok(()),
             Some(policy) => Err(ConnectError::config(format!(
                 "Topic {} has cleanup.policy={policy}, and the offsets in it would be forgotten; it must be exactly \
@@ -98,27 +97,6 @@ impl CompactedTopic {
                 self.name, self.name
             ))),
         }
-    }
-
-    async fn make(&self, admin: &Admin, keys: &str) -> Result<()> {
-        let mut how = self.how.clone();
-        let as_many_as_brokers = how.replication_factor == 0;
-        if as_many_as_brokers {
-            how.replication_factor = MOST_REPLICAS;
-        }
-        loop {
-            match admin.create_topic(&self.name, &how, keys).await {
-                Err(error) if error.kind() == ErrorKind::Config && as_many_as_brokers && how.replication_factor > 1 => {
-                    how.replication_factor -= 1;
-                }
-                Err(error) => return Err(error),
-                Ok(Made::Existed) => return Ok(()),
-                Ok(Made::Created) => break,
-            }
-        }
-        let (partitions, replicas) = (how.partitions, how.replication_factor);
-        tracing::info!(topic = &*self.name, partitions, replicas, "Offsets topic created");
-        Ok(())
     }
 
     /// Shows every row between where the last read ended and the present end of the topic, in the order of each
@@ -252,7 +230,7 @@ fn consumer(properties: &ClientProperties) -> std::result::Result<BaseConsumer<E
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.0.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -9,15 +9,20 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{Assigned, Blob, Body, ConnectError, Offsets, RawRecord, Result, Seeks, Signal, TopicPartition};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::budget::{Asked, Lease, Share};
+
 use super::batch::copy_out;
+use super::contact::{Contact, NOTE};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
+use super::sizes;
 use super::sys::{FetchQueue, Fetched, Message};
 
 /// What a sink reads.
@@ -35,13 +40,22 @@ pub enum ConsumerEvent {
     /// Partitions are given to this task: answer with [`ConsumerCommand::Opened`].
     Assigned(Vec<Assigned>),
     /// Records, in order per partition.
-    Records(Vec<RawRecord>),
+    Records(Batch),
     /// Partitions are taken away: answer with [`ConsumerCommand::Closed`].
     Revoked(Vec<TopicPartition>),
     /// Partitions are gone already; nothing can be committed for them.
     Lost(Vec<TopicPartition>),
     /// The consumer cannot go on.
     Failed(ConnectError),
+}
+
+/// Records with the memory that was leased for them.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records, in order per partition.
+    pub records: Vec<RawRecord>,
+    /// Dropped when they are.
+    pub lease: Lease,
 }
 
 /// From the sink loop to the consumer thread.
@@ -51,7 +65,7 @@ pub enum ConsumerCommand {
     Opened(Seeks),
     /// The sink has closed its partitions and this is safe to commit.
     Closed(Offsets),
-    /// Commit; the metadata goes with each offset.
+    /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,
@@ -71,6 +85,8 @@ pub struct TaskConsumer {
     pub events: mpsc::Receiver<ConsumerEvent>,
     /// What is said to it.
     pub commands: ConsumerCommands,
+    /// Whether Kafka answers.
+    pub contact: Arc<Contact>,
     /// Tells nothing; it closes when the thread is through.
     ended: std_mpsc::Receiver<()>,
 }
@@ -84,7 +100,9 @@ const BATCHES_AHEAD: usize = 4;
 const MAX_RECORDS: usize = 500;
 /// Bytes that a batch should not exceed although it has fewer records. How large the next ones are is known only once
 /// they are taken: librdkafka's own bound (`queued.max.messages.kbytes`) is what holds then.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
+/// Consumed bytes are there twice: as they came, and as the values that were made of them.
+const COPIES: u64 = 2;
 /// How long one idle poll lasts: bounds how late a command or a rebalance is seen.
 const POLL: Duration = Duration::from_millis(20);
 /// How long leaving the group is waited for. A broker that is away, or a join that the broker holds back until a dead
@@ -98,13 +116,18 @@ impl TaskConsumer {
         properties: &ClientProperties,
         subscription: &Subscription,
         name: &str,
+        share: Share,
         signal: Signal,
     ) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        let context = Conversation::new(events, orders, ClientEvents::new(properties), signal);
+        config.set("statistics.interval.ms", NOTE.as_millis().to_string());
+        let complaints = Arc::new(ClientEvents::new(properties));
+        let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
+        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -114,17 +137,43 @@ impl TaskConsumer {
         };
         consumer.context().gather_in(Some(FetchQueue::new(consumer.client().native_ptr())));
         let patience = max_poll_interval(properties) / 3;
-        let reading = Loop { fetched: Fetched::default(), consumer, patience, held: None, limit: 1 };
+        let batch = (share.own() / COPIES).min(MAX_BYTES);
+        let clients = share.clients();
+        let fetched = Fetched::default();
+        let reading = Loop {
+            fetched,
+            consumer,
+            patience,
+            held: None,
+            usual: batch,
+            largest: 0,
+            limit: 1,
+            batch,
+            clients,
+            share,
+            asked: None,
+        };
         reading.consumer.subscribe(&topics).map_err(|error| unsubscribed(subscription, &error))?;
         let (end, ended) = std_mpsc::channel();
+        let span = tracing::Span::current();
         std::thread::Builder::new()
             .name(format!("consumer {name}"))
             .spawn(move || {
-                reading.run();
+                span.in_scope(|| reading.run());
                 drop::<std_mpsc::Sender<()>>(end);
             })
             .map_err(|error| ConnectError::fatal("Cannot start the consumer thread").because(error))?;
-        Ok(Self { events: heard, commands, ended })
+        Ok(Self { events: heard, commands, contact, ended })
+    }
+}
+
+#[cfg(test)]
+impl TaskConsumer {
+    /// A consumer whose thread is played by a test, at the other ends of the channels.
+    pub fn over(events: mpsc::Receiver<ConsumerEvent>, commands: ConsumerCommands) -> Self {
+        let complaints = Arc::new(ClientEvents::new(&ClientProperties::new()));
+        let contact = Arc::new(Contact::new("answer", Duration::from_hours(1), complaints));
+        Self { events, commands, contact, ended: std_mpsc::channel().1 }
     }
 }
 
@@ -147,6 +196,12 @@ fn unsubscribed(subscription: &Subscription, error: &KafkaError) -> ConnectError
     })
 }
 
+/// A group member that has nothing to read hears from Kafka once in a heartbeat.
+fn patience_for_answers(properties: &ClientProperties) -> Duration {
+    let heartbeat = properties.get("heartbeat.interval.ms").and_then(|text| text.parse().ok());
+    Duration::from_millis(heartbeat.unwrap_or(3_000)) + Duration::from_secs(1)
+}
+
 fn max_poll_interval(properties: &ClientProperties) -> Duration {
     let given = properties.get("max.poll.interval.ms").and_then(|text| text.parse().ok());
     Duration::from_millis(given.unwrap_or(300_000))
@@ -159,9 +214,19 @@ struct Loop {
     /// How long a full channel is waited on before partitions are paused and polling goes on.
     patience: Duration,
     /// A batch for which the channel had no room, and since when.
-    held: Option<(Vec<RawRecord>, Instant)>,
-    /// Records in the next batch, by the size of those in the last.
+    held: Option<(Batch, Instant)>,
+    /// Bytes of a record of the last batch, and the most that this has been.
+    usual: u64,
+    largest: u64,
+    /// Records in the next batch, so many of which make a batch of the right size.
     limit: usize,
+    /// Bytes that a batch should have: what the task may hold without asking others, so that it always gets on.
+    batch: u64,
+    /// What librdkafka may hold, as far as it is counted.
+    clients: u64,
+    share: Share,
+    /// Memory for the next batch that is not granted yet.
+    asked: Option<Asked>,
 }
 
 impl Drop for Loop {
@@ -198,7 +263,7 @@ impl Loop {
         let polled = self.consumer.poll(Duration::ZERO);
         let gone = self.consumer.context().take_gone();
         if let Some((held, _)) = &mut self.held {
-            held.retain(|record| !gone.contains(&record.tp));
+            held.records.retain(|record| !gone.contains(&record.tp));
         }
         match polled {
             Some(Err(error)) => self.judge(&error),
@@ -217,11 +282,22 @@ impl Loop {
         refused(error).map_or(Ok(()), Err).inspect(|()| self.context().complain(error, "while reading"))
     }
 
-    /// One batch, if there is one within a poll.
+    /// One batch, if there is memory for it and one comes within a poll. While there is none, what librdkafka has fetched
+    /// fills its queue, and then it fetches no more; the group sees a member that polls.
     fn poll_batch(&mut self) -> Result<()> {
-        let records = self.read(POLL)?;
-        if !records.is_empty() {
-            self.hand_over(records, Instant::now());
+        let wanted = COPIES * (self.usual * self.limit as u64).max(1);
+        let asked = self.asked.take().unwrap_or_else(|| self.share.ask(wanted));
+        let lease = match asked.within(POLL) {
+            Ok(lease) => lease,
+            Err(asked) => {
+                self.asked = Some(asked);
+                return Ok(());
+            }
+        };
+        let mut batch = Batch { records: self.read(POLL)?, lease };
+        if !batch.records.is_empty() {
+            batch.lease.settle(COPIES * bytes(&batch.records));
+            self.hand_over(batch, Instant::now());
         }
         Ok(())
     }
@@ -232,17 +308,31 @@ impl Loop {
         let errors = self.fetched.iter().filter_map(Message::error);
         errors.map(KafkaError::MessageConsumption).try_for_each(|error| self.judge(&error))?;
         self.fetched.clear();
-        let size: usize = records.iter().map(size).sum();
-        if let Some(usual) = size.checked_div(records.len()) {
-            self.limit = (MAX_BYTES / usual.max(1)).clamp(1, MAX_RECORDS);
+        if let Some(usual) = bytes(&records).checked_div(records.len() as u64) {
+            self.usual = usual.max(1);
+            self.limit = usize::try_from(self.batch / self.usual).unwrap_or(MAX_RECORDS).clamp(1, MAX_RECORDS);
+            if self.usual > self.largest {
+                self.largest = self.usual;
+                self.count_large_records();
+            }
         }
         Ok(records)
     }
 
+    /// Room for one of them is the task's own, and what librdkafka holds of them is counted.
+    fn count_large_records(&mut self) {
+        self.share.needs(COPIES * self.usual, sizes::CONSUMER_KEYS);
+        let beyond = sizes::beyond(self.clients, self.usual);
+        if beyond > 0 {
+            self.clients += beyond;
+            self.share.add_clients(beyond, sizes::CONSUMER_KEYS);
+        }
+    }
+
     /// Gives the batch to the sink loop, or holds it until there is room.
-    fn hand_over(&mut self, records: Vec<RawRecord>, since: Instant) {
-        self.held = match self.context().offer(ConsumerEvent::Records(records)) {
-            Some(ConsumerEvent::Records(records)) => Some((records, since)),
+    fn hand_over(&mut self, batch: Batch, since: Instant) {
+        self.held = match self.context().offer(ConsumerEvent::Records(batch)) {
+            Some(ConsumerEvent::Records(batch)) => Some((batch, since)),
             _ => None,
         };
     }
@@ -251,22 +341,27 @@ impl Loop {
     /// Partitions that a rebalance brings are not paused before the next turn, so that there may be records even then,
     /// which wait with the others.
     fn wait_for_room(&mut self) -> Result<()> {
-        let Some((mut records, since)) = self.held.take() else { return Ok(()) };
+        let Some((mut batch, since)) = self.held.take() else { return Ok(()) };
         let impatient = since.elapsed() >= self.patience;
         if impatient {
             pause_all(&self.consumer);
-            records.extend(self.read(POLL)?);
+            batch.records.extend(self.read(POLL)?);
+            batch.lease.settle(COPIES * bytes(&batch.records));
         } else {
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        if !records.is_empty() {
-            self.hand_over(records, since);
+        if !batch.records.is_empty() {
+            self.hand_over(batch, since);
         }
         if self.held.is_none() && impatient {
             self.context().resume_all(&self.consumer);
         }
         Ok(())
     }
+}
+
+fn bytes(records: &[RawRecord]) -> u64 {
+    records.iter().map(size).sum::<usize>() as u64
 }
 
 fn size(record: &RawRecord) -> usize {
@@ -305,7 +400,8 @@ mod tests {
         let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
         let (_wish, wished) = watch::channel(Wish::Run);
         let topics = Subscription::Topics(vec!["t".into()]);
-        let mut consumer = TaskConsumer::start(&properties, &topics, "c-0", Signal::new(wished)).unwrap();
+        let mut consumer =
+            TaskConsumer::start(&properties, &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
         let failed = async {
             loop {
                 match consumer.events.recv().await {

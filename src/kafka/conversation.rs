@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipette_api::{Assigned, ConnectError, Offsets, Result, Signal, TopicPartition};
@@ -18,7 +18,9 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerCommand, ConsumerEvent};
+use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
+use super::intents::Intents;
 use super::sys::{FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
@@ -32,10 +34,13 @@ const LISTEN: Duration = Duration::from_millis(5);
 pub(super) struct Conversation {
     events: mpsc::Sender<ConsumerEvent>,
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
-    complaints: ClientEvents,
+    complaints: Arc<ClientEvents>,
+    contact: Arc<Contact>,
     pauses: Mutex<Pauses>,
     /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
     gone: Mutex<Vec<TopicPartition>>,
+    /// What the sink has written beside offsets.
+    intents: Mutex<Intents>,
     /// Where records gather, while the thread reads.
     queue: Mutex<Option<FetchQueue>>,
     stopping: AtomicBool,
@@ -66,15 +71,18 @@ impl Conversation {
     pub(super) fn new(
         events: mpsc::Sender<ConsumerEvent>,
         orders: std_mpsc::Receiver<ConsumerCommand>,
-        complaints: ClientEvents,
+        complaints: Arc<ClientEvents>,
+        contact: Arc<Contact>,
         signal: Signal,
     ) -> Self {
         Self {
             events,
             orders: Mutex::new(orders),
             complaints,
+            contact,
             pauses: Mutex::default(),
             gone: Mutex::default(),
+            intents: Mutex::default(),
             queue: Mutex::default(),
             stopping: AtomicBool::new(false),
             signal,
@@ -118,7 +126,7 @@ impl Conversation {
 
     /// An error that passes by itself.
     pub(super) fn complain(&self, error: &KafkaError, doing: &str) {
-        self.complaints.error(error, doing);
+        self.complaints.error_of(error, doing);
     }
 
     /// Carries out what was asked so far; false when it is time to end.
@@ -175,7 +183,8 @@ impl Conversation {
     fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
         match command {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let _ = reply.send(commit(consumer, &offsets, metadata.as_deref()));
+                let committed = self.contact.asking(|| self.commit(consumer, &offsets, metadata.as_ref()));
+                let _ = reply.send(committed);
             }
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
@@ -196,6 +205,31 @@ impl Conversation {
             // Answers to a question that is no longer asked, after a rebalance was given up.
             ConsumerCommand::Opened(_) | ConsumerCommand::Closed(_) | ConsumerCommand::Stop => {}
         }
+    }
+
+    /// Commits, with the open intents beside.
+    fn commit(&self, consumer: &BaseConsumer<Self>, offsets: &Offsets, new: Option<&Arc<str>>) -> Result<()> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let mut intents = lock(&self.intents);
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (tp, offset) in offsets {
+            let mut element = list.add_partition(&tp.topic, tp.partition);
+            let _ = element.set_offset(Offset::Offset(*offset));
+            if let Some(metadata) = intents.beside(tp, *offset, new) {
+                element.set_metadata(metadata);
+            }
+        }
+        match consumer.commit(&list, CommitMode::Sync) {
+            // Nothing new to commit.
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
+        }
+        for (tp, offset) in offsets {
+            intents.committed(tp, *offset, new);
+        }
+        Ok(())
     }
 
     /// Resumes what nobody else wants paused.
@@ -243,7 +277,9 @@ impl Conversation {
     /// Has the sink open what is given; answers where to begin. `None` when the task ends instead.
     fn agree(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         let mut start = self.look_up(consumer, given)?;
-        if !self.tell(consumer, ConsumerEvent::Assigned(assignments(&start))) {
+        let given = assignments(&start);
+        lock(&self.intents).assigned(&given);
+        if !self.tell(consumer, ConsumerEvent::Assigned(given)) {
             return None;
         }
         let seeks = self.answer(consumer, |command| match command {
@@ -260,7 +296,8 @@ impl Conversation {
     /// start in the wrong place. `None` when the task ends first.
     fn look_up(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         while !self.is_over() {
-            let found = consumer.committed_offsets(given.clone(), LOOK_UP).and_then(|found| {
+            let found = self.contact.asking(|| consumer.committed_offsets(given.clone(), LOOK_UP));
+            let found = found.and_then(|found| {
                 found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
                 Ok(found)
             });
@@ -293,7 +330,7 @@ impl Conversation {
                     _ => None,
                 });
                 if let Some(offsets) = closed
-                    && let Err(error) = commit(consumer, &offsets, None)
+                    && let Err(error) = self.contact.asking(|| self.commit(consumer, &offsets, None))
                 {
                     tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
                 }
@@ -311,11 +348,18 @@ impl Conversation {
 
 impl ClientContext for Conversation {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.complaints.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let read = std::str::from_utf8(statistics).ok().and_then(read_statistics);
+        if let Some((waits, answers)) = read {
+            self.contact.note(waits, answers);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complain(&error, reason);
+        self.complaints.error(&error, reason);
     }
 }
 
@@ -358,25 +402,6 @@ pub(super) fn pause_all(consumer: &BaseConsumer<Conversation>) {
     }
 }
 
-fn commit(consumer: &BaseConsumer<Conversation>, offsets: &Offsets, metadata: Option<&str>) -> Result<()> {
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (tp, offset) in offsets {
-        let mut element = list.add_partition(&tp.topic, tp.partition);
-        let _ = element.set_offset(Offset::Offset(*offset));
-        if let Some(metadata) = metadata {
-            element.set_metadata(metadata);
-        }
-    }
-    match consumer.commit(&list, CommitMode::Sync) {
-        // Nothing new to commit.
-        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-        Err(error) => Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
-    }
-}
-
 fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for tp in partitions {
@@ -399,7 +424,7 @@ fn assignments(committed: &TopicPartitionList) -> Vec<Assigned> {
         .iter()
         .map(|element| Assigned {
             tp: TopicPartition::new(element.topic(), element.partition()),
-            committed: committed_at(element.offset()).map(|offset| (offset, std::sync::Arc::from(element.metadata()))),
+            committed: committed_at(element.offset()).map(|offset| (offset, Arc::from(element.metadata()))),
         })
         .collect()
 }

@@ -1,8 +1,9 @@
 //! Everything that knows librdkafka; the rest of the worker sees bytes, numbers and closed enums.
 //!
-//! `producer.rs` and `consumer.rs` are used by the two task loops, `admin.rs` by topics and REST, `compacted.rs` by the
-//! offset store, `last.rs` by the preview, `properties.rs` turns
-//! Java's client keys into librdkafka's, `pattern.rs` its
+//! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
+//! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
+//! `properties.rs` turns Java's client keys into librdkafka's, `sizes.rs` completes them with a task's share of the memory,
+//! `pattern.rs` turns its
 //! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
@@ -11,10 +12,16 @@ pub mod admin;
 pub mod compacted;
 pub mod last;
 pub mod properties;
+pub mod sizes;
 pub mod loop_bench;
 mod batch;
+pub mod contact;
 mod conversation;
 mod events;
+pub(crate) mod intents;
 pub mod pattern;
+pub mod stretch;
 mod sys;
 pub mod transactions;
+
+pub use sys::give_large_blocks_back;

@@ -4,12 +4,12 @@
 //! Used by `task/outbox.rs` and `task/dead_letters.rs`; `transactions.rs` has the calls of a transactional one. One future
 //! per record would cost three times the CPU (docs/decisions).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pipette_api::{Blob, ConnectError, KafkaHeaders, Result};
+use pipette_api::{Blob, ConnectError, KafkaHeaders, Result, async_trait};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -19,12 +19,16 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
 use super::compacted::Place;
+use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 use super::sys::flush;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long records may be outstanding without an acknowledgement of any, besides their linger, before it is told.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What librdkafka's own `linger.ms` is at least. While an idempotent request is in flight and the next batch has
 /// lingered long enough, librdkafka's thread looks at its clock and its sockets without a pause: half of a source's CPU
@@ -33,10 +37,38 @@ const LONG: Duration = Duration::from_secs(1);
 /// How long librdkafka is told to wait for no batch: long enough for its thread to wake up, short enough to burn little.
 const NUDGE: Duration = Duration::from_millis(1);
 
-/// A producer with its delivery thread. Dropping it gives up what is in flight.
+/// A producer of a task. Dropping it gives up what is in flight.
 pub struct TaskProducer {
     /// How long records may wait for a batch to fill: `linger.ms`.
     pub linger: Duration,
+    /// Whether Kafka acknowledges what it is sent.
+    pub contact: Arc<Contact>,
+    pub(super) wire: Box<dyn Wire>,
+}
+
+/// What a producer does with Kafka. A test seam: production uses librdkafka, the simulator a model of both.
+#[async_trait]
+pub trait Wire: Send + Sync {
+    /// See [`TaskProducer::nudge`].
+    fn nudge(&self);
+    /// See [`TaskProducer::send`].
+    fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent>;
+    /// What came back.
+    fn deliveries(&self) -> &Deliveries;
+    /// See [`TaskProducer::fatal`].
+    fn fatal(&self) -> Option<ConnectError>;
+    /// See [`TaskProducer::init_transactions`].
+    async fn init_transactions(&self) -> Result<()>;
+    /// See [`TaskProducer::begin_transaction`].
+    fn begin_transaction(&self) -> Result<()>;
+    /// See [`TaskProducer::commit_transaction`].
+    async fn commit_transaction(&self) -> Result<()>;
+    /// See [`TaskProducer::abort_transaction`].
+    async fn abort_transaction(&self) -> Result<()>;
+}
+
+/// librdkafka's producer with its delivery thread.
+pub(super) struct Librdkafka {
     pub(super) producer: Arc<BaseProducer<Deliveries>>,
     pub(super) transactional_id: Option<String>,
     nudged: Arc<AtomicBool>,
@@ -58,6 +90,14 @@ pub struct Outgoing<'a> {
     pub headers: &'a KafkaHeaders,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
+}
+
+impl Outgoing<'_> {
+    /// Bytes of key and value.
+    pub fn size(&self) -> u64 {
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        len(self.key) + len(self.value)
+    }
 }
 
 /// What became of a send.
@@ -108,45 +148,101 @@ pub struct Undelivered {
 /// Rows of the offsets topic are sent with numbers from here on: where they come to stand is told.
 pub const ROWS: u64 = 1 << 63;
 
-/// librdkafka's side: collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
-pub(super) struct Deliveries {
+/// Collects deliveries. Lives in the client; a task reaches it through [`TaskProducer`].
+pub struct Deliveries {
     inbox: Mutex<Delivered>,
+    /// How often the inbox was emptied.
+    emptied: AtomicU64,
     news: Notify,
-    events: ClientEvents,
+    events: Arc<ClientEvents>,
 }
 
 impl TaskProducer {
     /// Connects in the background; a broker that is away is no error here.
     pub fn start(properties: &ClientProperties) -> Result<Self> {
-        let mut config = ClientConfig::new();
-        config.extend(properties.clone());
         let linger = milliseconds(properties.get("linger.ms")).unwrap_or(LONG);
-        if linger < LONG {
-            config.set("linger.ms", LONG.as_millis().to_string());
-        }
-        let context =
-            Deliveries { inbox: Mutex::default(), news: Notify::new(), events: ClientEvents::new(properties) };
-        let producer: BaseProducer<Deliveries> = config
-            .create_with_context(context)
-            .map_err(|error| ConnectError::config(format!("Kafka refuses the producer's settings: {error}")))?;
-        let producer = Arc::new(producer);
-        let stop = Arc::new(AtomicBool::new(false));
-        let (served, until) = (Arc::clone(&producer), Arc::clone(&stop));
-        let thread = std::thread::Builder::new()
-            .name("deliveries".into())
-            .spawn(move || {
-                while !until.load(Ordering::Relaxed) {
-                    served.poll(POLL);
-                }
-            })
-            .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
-        let transactional_id = properties.get("transactional.id").cloned();
-        Ok(Self { linger, producer, transactional_id, nudged: Arc::default(), stop, thread: Some(thread) })
+        let deliveries = Deliveries::new(properties);
+        let contact = deliveries.contact(linger);
+        let wire = Box::new(Librdkafka::start(properties, linger, deliveries, Arc::clone(&contact))?);
+        Ok(Self { linger, contact, wire })
+    }
+
+    /// A producer on another wire.
+    #[cfg(test)]
+    pub fn on(wire: Box<dyn Wire>, linger: Duration) -> Self {
+        let contact = wire.deliveries().contact(linger);
+        Self { linger, contact, wire }
     }
 
     /// Has librdkafka send what waits for a batch to fill. What waits behind a request in flight is not reached by it:
     /// call it again until everything is delivered.
     pub fn nudge(&self) {
+        self.wire.nudge();
+    }
+
+    /// Hands a record to librdkafka, with the number its delivery is told by.
+    pub fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent> {
+        self.wire.send(record, number)
+    }
+
+    /// Resolves when there are deliveries to take.
+    pub async fn delivered(&self) {
+        self.wire.deliveries().news.notified().await;
+    }
+
+    /// Takes the deliveries; `into` is swapped in empty, so that no allocation is made per batch.
+    pub fn take(&self, into: &mut Delivered) {
+        into.done.clear();
+        into.failed.clear();
+        into.rows.clear();
+        let deliveries = self.wire.deliveries();
+        std::mem::swap(into, &mut *deliveries.lock());
+        deliveries.emptied.fetch_add(u64::from(!into.done.is_empty()), Ordering::Relaxed);
+    }
+
+    /// The last complaint of librdkafka, for a status that explains itself.
+    pub fn last_error(&self) -> Option<String> {
+        self.wire.deliveries().events.last_error()
+    }
+}
+
+impl Librdkafka {
+    fn start(
+        properties: &ClientProperties,
+        linger: Duration,
+        deliveries: Deliveries,
+        contact: Arc<Contact>,
+    ) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.extend(properties.clone());
+        config.set_log_level(RDKafkaLogLevel::Info);
+        if linger < LONG {
+            config.set("linger.ms", LONG.as_millis().to_string());
+        }
+        let producer: BaseProducer<Deliveries> = config
+            .create_with_context(deliveries)
+            .map_err(|error| ConnectError::config(format!("Kafka refuses the producer's settings: {error}")))?;
+        let producer = Arc::new(producer);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (served, until, noted) = (Arc::clone(&producer), Arc::clone(&stop), contact);
+        let thread = std::thread::Builder::new()
+            .name("deliveries".into())
+            .spawn(move || {
+                let mut note_at = Instant::now();
+                while !until.load(Ordering::Relaxed) {
+                    served.poll(POLL);
+                    if note_at.elapsed() >= NOTE {
+                        note_at = Instant::now();
+                        noted.note(served.in_flight_count() > 0, served.context().mark());
+                    }
+                }
+            })
+            .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
+        let transactional_id = properties.get("transactional.id").cloned();
+        Ok(Self { producer, transactional_id, nudged: Arc::default(), stop, thread: Some(thread) })
+    }
+
+    pub(super) fn nudge(&self) {
         if self.nudged.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -157,8 +253,7 @@ impl TaskProducer {
         });
     }
 
-    /// Hands a record to librdkafka, with the number its delivery is told by.
-    pub fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent> {
+    pub(super) fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent> {
         let Ok(opaque) = usize::try_from(number) else { unreachable!("64-bit machines only") };
         let mut message: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, opaque);
         message.partition = record.partition;
@@ -175,24 +270,6 @@ impl TaskProducer {
         }
     }
 
-    /// Resolves when there are deliveries to take.
-    pub async fn delivered(&self) {
-        self.producer.context().news.notified().await;
-    }
-
-    /// Takes the deliveries; `into` is swapped in empty, so that no allocation is made per batch.
-    pub fn take(&self, into: &mut Delivered) {
-        into.done.clear();
-        into.failed.clear();
-        into.rows.clear();
-        std::mem::swap(into, &mut *self.producer.context().lock());
-    }
-
-    /// The last complaint of librdkafka, for a status that explains itself.
-    pub fn last_error(&self) -> Option<String> {
-        self.producer.context().events.last_error()
-    }
-
     fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
         let code = error.rdkafka_error_code();
         let text = format!("Kafka refuses a record for topic {topic}: {error}");
@@ -206,7 +283,7 @@ impl TaskProducer {
     }
 }
 
-impl Drop for TaskProducer {
+impl Drop for Librdkafka {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -257,14 +334,40 @@ fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
 }
 
 impl Deliveries {
+    /// Of a client with these properties; nothing came back yet.
+    pub(crate) fn new(properties: &ClientProperties) -> Self {
+        let events = Arc::new(ClientEvents::new(properties));
+        Self { inbox: Mutex::default(), emptied: AtomicU64::new(0), news: Notify::new(), events }
+    }
+
+    fn contact(&self, linger: Duration) -> Arc<Contact> {
+        Arc::new(Contact::new("acknowledgement", PATIENCE + linger, Arc::clone(&self.events)))
+    }
+
+    /// Something came back.
+    pub(crate) fn tell(&self, put: impl FnOnce(&mut Delivered)) {
+        let mut inbox = self.lock();
+        let first = inbox.done.is_empty() && inbox.failed.is_empty();
+        put(&mut inbox);
+        drop(inbox);
+        if first {
+            self.news.notify_one();
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Delivered> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another number whenever something was acknowledged.
+    fn mark(&self) -> u64 {
+        (self.emptied.load(Ordering::Relaxed) << 32) | (self.lock().done.len() as u64)
     }
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        ClientEvents::log(level, facility, message);
+        self.events.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -277,9 +380,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let number = number as u64;
-        let mut inbox = self.lock();
-        let first = inbox.done.is_empty() && inbox.failed.is_empty();
-        match result {
+        self.tell(|inbox| match result {
             Ok(message) if number >= ROWS => {
                 let Ok(row) = usize::try_from(number - ROWS) else { unreachable!("64-bit machines only") };
                 inbox.rows.push((row, Place::of(message)));
@@ -287,16 +388,19 @@ impl ProducerContext for Deliveries {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();
-                let text = format!("Kafka did not take a record for topic {topic}: {error}");
+                let advice = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
+                        ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
+                         without a key?"
+                    }
+                    _ => "",
+                };
+                let text = format!("Kafka did not take a record for topic {topic}: {error}{advice}");
                 let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
                 let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };
                 let record = own.then(|| Box::new(Undelivered::of(message)));
                 inbox.failed.push(Refused { number, error, record });
             }
-        }
-        drop(inbox);
-        if first {
-            self.news.notify_one();
-        }
+        });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Layers, later wins (compat: configs §6): our defaults → the worker's `bootstrap.servers` → the worker's
 //! `producer.*`/`consumer.*`/`admin.*` → the connector's `*.override.*`. Keys that librdkafka has no equal for are
-//! named in the log and have no effect; keys that would load code, run commands or read files are refused.
+//! named in the log and have no effect; keys that would load code, run commands or read files are refused. How large
+//! queues are, unless a key says it, comes with the task's share of the memory (`sizes.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,13 +125,9 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
         ("batch.size", "1000000"),
         // Keys land where Java puts them.
         ("partitioner", "murmur2_random"),
-        // A few batches. Records wait in memory that the processor still has near; four times as much costs a fifth more.
-        ("queue.buffering.max.kbytes", "8192"),
-        ("queue.buffering.max.messages", "500000"),
         ("client.id", client_id),
     ]);
     layers(&mut properties, worker, "producer.", connector)?;
-    hold_the_largest(&mut properties);
     // Java writes "endless" as the largest int, librdkafka as zero.
     if properties.get("delivery.timeout.ms").is_some_and(|text| text == "2147483647") {
         properties.insert("delivery.timeout.ms".into(), "0".into());
@@ -162,21 +159,7 @@ pub fn transactional(
 pub fn dead_letters(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
     let mut properties = producer(worker, connector, client_id)?;
     properties.entry("message.max.bytes".into()).or_insert_with(|| "4000000".into());
-    hold_the_largest(&mut properties);
     Ok(properties)
-}
-
-/// librdkafka's `message.max.bytes` when nobody says another one.
-const LARGEST_RECORD: u64 = 1_000_000;
-
-/// A record that is larger than the queue would wait for room for ever.
-fn hold_the_largest(properties: &mut ClientProperties) {
-    let number = |key| properties.get(key).and_then(|text: &String| text.parse::<u64>().ok());
-    if let Some(room) = number("queue.buffering.max.kbytes") {
-        let largest = number("message.max.bytes").unwrap_or(LARGEST_RECORD);
-        let two = largest / 1024 * 2 + 1;
-        properties.insert("queue.buffering.max.kbytes".into(), room.max(two).to_string());
-    }
 }
 
 /// Properties of a sink task's consumer.
@@ -188,7 +171,6 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
         ("isolation.level", "read_uncommitted"),
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
-        ("queued.max.messages.kbytes", "8192"),
         ("client.id", client_id),
     ]);
     layers(&mut properties, worker, "consumer.", connector)?;
@@ -219,8 +201,11 @@ pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
     Ok(properties)
 }
 
+/// What every client has by itself, and what one of its kind has.
 fn defaults(pairs: &[(&str, &str)]) -> ClientProperties {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    // Java's default. With librdkafka's, ten seconds and half of it more may pass after an outage before anybody looks.
+    let every = ("reconnect.backoff.max.ms", "1000");
+    pairs.iter().chain([&every]).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn layers(properties: &mut ClientProperties, worker: &ConfigMap, prefix: &str, connector: &ConfigMap) -> Result<()> {
@@ -301,7 +286,7 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> ConfigMap {
-        defaults(pairs)
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -327,7 +312,7 @@ mod tests {
         for (key, value) in [
             ("bootstrap.servers", "a:1,b:2"),
             ("linger.ms", "9"),
-            ("queue.buffering.max.kbytes", "3907"),
+            ("queue.buffering.max.kbytes", "1024"),
             ("message.max.bytes", "2000000"),
             ("delivery.timeout.ms", "0"),
             ("partitioner", "murmur2_random"),
@@ -363,15 +348,6 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_has_room_for_the_largest_record() {
-        let worker = map(&[("producer.max.request.size", "104857600")]);
-        let producer = producer(&worker, &map(&[]), "id").unwrap();
-        assert_eq!(producer["queue.buffering.max.kbytes"], "204801");
-        let producer = super::producer(&map(&[("producer.buffer.memory", "65536")]), &map(&[]), "id").unwrap();
-        assert_eq!(producer["queue.buffering.max.kbytes"], "1953");
-    }
-
-    #[test]
     fn what_could_run_code_is_refused_by_name() {
         let error =
             producer(&map(&[]), &map(&[("producer.override.plugin.library.paths", "/tmp/x.so")]), "id").unwrap_err();
@@ -389,6 +365,25 @@ mod tests {
     #[test]
     fn the_table_is_sorted_for_its_search() {
         assert!(KEYS.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn every_client_looks_for_its_broker_again_within_javas_second() {
+        let clients = |worker: &ConfigMap| {
+            [
+                producer(worker, &map(&[]), "p").unwrap(),
+                transactional(worker, &map(&[]), "p", "g-c-0", Duration::from_secs(1)).unwrap(),
+                dead_letters(worker, &map(&[]), "p").unwrap(),
+                consumer(worker, &map(&[]), "c", "g").unwrap(),
+                admin(worker).unwrap(),
+                own(worker, "o").unwrap(),
+            ]
+            .map(|properties| properties["reconnect.backoff.max.ms"].clone())
+        };
+        assert_eq!(clients(&map(&[])), ["1000"; 6]);
+        let keys = ["", "producer.", "consumer.", "admin."].map(|prefix| format!("{prefix}reconnect.backoff.max.ms"));
+        let told: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "7000")).collect();
+        assert_eq!(clients(&map(&told)), ["7000"; 6]);
     }
 
     #[test]

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Result};
+use pipette_api::{ConnectError, ErrorKind, Result, async_trait};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::producer::{Deliveries, TaskProducer};
+use super::producer::{Deliveries, Librdkafka, Outgoing, Sent, TaskProducer, Wire};
 use super::properties::ClientProperties;
 use super::sys::flush;
 
@@ -26,16 +26,57 @@ impl TaskProducer {
     /// Makes this the one producer of its transactional id: earlier ones can write no more, and what they left open is
     /// ended. A retriable error asks to be called again.
     pub async fn init_transactions(&self) -> Result<()> {
-        self.call("start transactions", |client| client.init_transactions(STEP)).await
+        self.wire.init_transactions().await
     }
 
     /// What is sent from here on becomes visible together. Kafka is not asked.
     pub fn begin_transaction(&self) -> Result<()> {
-        self.producer.begin_transaction().map_err(|error| self.unfinished("begin a transaction", &error))
+        self.wire.begin_transaction()
     }
 
     /// Sends what waits and commits. A retriable error asks to be called again; after any other nothing was committed.
     pub async fn commit_transaction(&self) -> Result<()> {
+        self.wire.commit_transaction().await
+    }
+
+    /// Drops everything since the transaction began.
+    pub async fn abort_transaction(&self) -> Result<()> {
+        self.wire.abort_transaction().await
+    }
+
+    /// Why this producer is of no use any more, if it is not.
+    pub fn fatal(&self) -> Option<ConnectError> {
+        self.wire.fatal()
+    }
+}
+
+#[async_trait]
+impl Wire for Librdkafka {
+    fn nudge(&self) {
+        Self::nudge(self);
+    }
+
+    fn send(&self, record: &Outgoing<'_>, number: u64) -> Result<Sent> {
+        Self::send(self, record, number)
+    }
+
+    fn deliveries(&self) -> &Deliveries {
+        self.producer.context()
+    }
+
+    fn fatal(&self) -> Option<ConnectError> {
+        Self::fatal(self)
+    }
+
+    async fn init_transactions(&self) -> Result<()> {
+        self.call("start transactions", |client| client.init_transactions(STEP)).await
+    }
+
+    fn begin_transaction(&self) -> Result<()> {
+        self.producer.begin_transaction().map_err(|error| self.unfinished("begin a transaction", &error))
+    }
+
+    async fn commit_transaction(&self) -> Result<()> {
         self.call("commit a transaction", |client| {
             // rdkafka's own flush looks ten times a second only.
             flush(client.client().native_ptr(), STEP);
@@ -44,9 +85,13 @@ impl TaskProducer {
         .await
     }
 
-    /// Drops everything since the transaction began.
-    pub async fn abort_transaction(&self) -> Result<()> {
+    async fn abort_transaction(&self) -> Result<()> {
+        // What is delivered belongs to the transaction for Kafka too. Without, the abort may come while Kafka still ends the
+        // transaction before, and has not taken the partitions of this one: it refuses that, and librdkafka gives up.
         let mut attempt = 1;
+        while attempt < ABORTS && self.call("deliver what is to be dropped", deliver).await.is_err() {
+            attempt += 1;
+        }
         loop {
             match self.call("abort a transaction", |client| client.abort_transaction(STEP)).await {
                 Err(error) if error.kind() == ErrorKind::Retriable && attempt < ABORTS => attempt += 1,
@@ -54,7 +99,9 @@ impl TaskProducer {
             }
         }
     }
+}
 
+impl Librdkafka {
     async fn call(&self, what: &str, call: fn(&Client) -> KafkaResult<()>) -> Result<()> {
         let client = Arc::clone(&self.producer);
         match tokio::task::spawn_blocking(move || call(&client)).await {
@@ -73,8 +120,7 @@ impl TaskProducer {
         }
     }
 
-    /// Why this producer is of no use any more, if it is not.
-    pub fn fatal(&self) -> Option<ConnectError> {
+    pub(super) fn fatal(&self) -> Option<ConnectError> {
         let id = self.transactional_id.as_deref().unwrap_or_default();
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(fenced(Some(code), id).unwrap_or_else(|| ConnectError::fatal(reason)))
@@ -84,6 +130,14 @@ impl TaskProducer {
 /// Ends whatever the last producer of these properties' transactional id has open, and lets it write no more.
 pub async fn fence(properties: &ClientProperties) -> Result<()> {
     TaskProducer::start(properties)?.init_transactions().await
+}
+
+fn deliver(client: &Client) -> KafkaResult<()> {
+    flush(client.client().native_ptr(), STEP);
+    match client.in_flight_count() {
+        0 => Ok(()),
+        _ => Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)),
+    }
 }
 
 fn fenced(code: Option<RDKafkaErrorCode>, id: &str) -> Option<ConnectError> {

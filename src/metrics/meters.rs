@@ -72,7 +72,7 @@ impl SinkMeters {
 }
 
 /// What goes wrong with records, of either kind of task.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the rows of the table say it")]
 pub struct ErrorMeters {
     pub failures: Metric,
@@ -99,6 +99,22 @@ impl ErrorMeters {
             dead_letter_failures: of(&table::DEAD_LETTER_FAILURES),
             last_error: of(&table::LAST_ERROR),
         }
+    }
+}
+
+/// The memory of either kind of task.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the rows of the table say it")]
+pub struct MemoryMeters {
+    pub held: Metric,
+    pub waits: Metric,
+}
+
+impl MemoryMeters {
+    /// All at zero.
+    pub fn new(metrics: &Metrics, task: usize) -> Self {
+        let of = |row| fresh(metrics, task, row);
+        Self { held: of(&table::MEMORY_HELD), waits: of(&table::MEMORY_WAITS) }
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) fn put(url: &str, json: &str) -> Result<String> {
     answer(url, agent().put(url).content_type("application/json").send(json))
 }
 
+/// The body of the answer to a POST of JSON.
+pub(crate) fn post(url: &str, json: &str) -> Result<String> {
+    answer(url, agent().post(url).content_type("application/json").send(json))
+}
+
 /// Answers are read whatever their status: the body says what is wrong.
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));

@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::model;
+use super::replay;
 use super::request::{Parts, json, text};
 use super::route::{Route, encode};
+use super::status::Statuses;
 use crate::herder::handle::HerderHandle;
 use crate::herder::initial_state;
 use crate::store::TargetState;
@@ -40,6 +42,7 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
         Route::Topics(_) | Route::TopicsReset(_) => {
             Err(ApiError::new(StatusCode::FORBIDDEN, "Topic tracking is disabled."))
         }
+        Route::Replay(name) => replay::answer(herder, &name, request).await,
         Route::Question(name, path) => question(herder, &name, &path, request).await,
         Route::Root
         | Route::Health
@@ -58,12 +61,12 @@ async fn list(herder: &HerderHandle, request: &Parts) -> Answer {
     }
     let wants = |part: &str| request.values("expand").any(|value| value == part);
     let (with_status, with_info) = (wants("status"), wants("info"));
-    let worker_id = &herder.parts().worker_id;
+    let statuses = Statuses::of(herder);
     let expanded = |(name, connector)| {
         let name: &std::sync::Arc<str> = name;
         let connector: &std::sync::Arc<crate::herder::state::Connector> = connector;
         let one = model::Expanded {
-            status: with_status.then(|| model::status(name, connector, worker_id)),
+            status: with_status.then(|| statuses.connector(name, connector)),
             info: with_info.then(|| model::info(name, connector)),
         };
         (&**name, one)
@@ -109,13 +112,13 @@ async fn status(herder: &HerderHandle, name: &str) -> Answer {
     let Some(connector) = state.get(name) else {
         return Err(ApiError::new(StatusCode::NOT_FOUND, format!("No status found for connector {name}")));
     };
-    Ok(json(StatusCode::OK, &model::status(name, connector, &herder.parts().worker_id)))
+    Ok(json(StatusCode::OK, &Statuses::of(herder).connector(name, connector)))
 }
 
 async fn task_status(herder: &HerderHandle, name: &str, task: usize) -> Answer {
     let state = herder.state().await?;
-    let worker_id = &herder.parts().worker_id;
-    match state.get(name).and_then(|connector| model::task_status(connector, task, worker_id)) {
+    let statuses = Statuses::of(herder);
+    match state.get(name).and_then(|connector| statuses.task(name, connector, task)) {
         Some(status) => Ok(json(StatusCode::OK, &status)),
         None => Err(ApiError::new(StatusCode::NOT_FOUND, format!("No status found for task {name}-{task}"))),
     }
@@ -128,7 +131,7 @@ async fn restart(herder: &HerderHandle, name: &str, request: &Parts) -> Answer {
     if !tasks && !only_failed {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(json(StatusCode::ACCEPTED, &model::status(name, &connector, &herder.parts().worker_id)))
+    Ok(json(StatusCode::ACCEPTED, &Statuses::of(herder).connector(name, &connector)))
 }
 
 async fn aim(herder: &HerderHandle, name: &str, target: TargetState, status: StatusCode) -> Answer {

@@ -1,15 +1,18 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
-//! `plugins.rs` or `preview.rs` from the herder, and written in the shapes of `model.rs`; `error.rs` is the one form of failure.
+//! `plugins.rs`, `replay.rs` or `preview.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`;
+//! `error.rs` is the one form of failure.
 
 mod connectors;
 mod error;
 mod model;
 mod plugins;
+mod replay;
 mod preview;
 mod request;
-mod route;
+pub(crate) mod route;
+mod status;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -69,6 +72,9 @@ async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
 
 async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
     let route = Route::of(request.uri().path())?;
+    if route.is_addition() && rest.herder.parts().worker.strict {
+        return Err(ApiError::plain(StatusCode::NOT_FOUND));
+    }
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let allowed = route.methods();
     if method == Method::OPTIONS {

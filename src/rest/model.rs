@@ -10,7 +10,6 @@ use serde_json::Value;
 use crate::herder::form::{Definition, Entry};
 use crate::herder::handle::ConnectorOffsets;
 use crate::herder::state::Connector;
-use crate::herder::status::{Condition, Status};
 use crate::herder::validate::Validation;
 
 #[derive(Serialize)]
@@ -70,54 +69,7 @@ pub(super) fn tasks<'a>(name: &'a str, connector: &'a Connector) -> Vec<TaskInfo
     connector.tasks.iter().enumerate().map(task).collect()
 }
 
-#[derive(Serialize)]
-pub(super) struct StateInfo<'a> {
-    name: &'a str,
-    connector: StateOf<'a>,
-    tasks: Vec<TaskState<'a>>,
-    #[serde(rename = "type")]
-    kind: &'static str,
-}
-
-/// Everything in here is text: two client libraries read it into maps of strings.
-#[derive(Serialize)]
-pub(super) struct StateOf<'a> {
-    state: &'static str,
-    worker_id: &'a str,
-    version: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct TaskState<'a> {
-    id: usize,
-    #[serde(flatten)]
-    state: StateOf<'a>,
-}
-
-pub(super) fn status<'a>(name: &'a str, connector: &'a Connector, worker_id: &'a str) -> StateInfo<'a> {
-    StateInfo {
-        name,
-        connector: state_of(connector, &connector.status, worker_id),
-        tasks: (0..connector.tasks.len()).filter_map(|task| task_status(connector, task, worker_id)).collect(),
-        kind: kind(connector),
-    }
-}
-
-pub(super) fn task_status<'a>(connector: &'a Connector, id: usize, worker_id: &'a str) -> Option<TaskState<'a>> {
-    let task = connector.tasks.get(id)?;
-    Some(TaskState { id, state: state_of(connector, &task.status, worker_id) })
-}
-
-fn state_of<'a>(connector: &Connector, status: &'a Status, worker_id: &'a str) -> StateOf<'a> {
-    let has_instance = !matches!(status.condition, Condition::Unassigned | Condition::Restarting);
-    // Java writes null when nothing was there to ask for a version.
-    let version = connector.plugin.filter(|_| has_instance).map(|plugin| plugin.info().version);
-    StateOf { state: status.condition.name(), worker_id, version, trace: status.trace.as_deref() }
-}
-
-fn kind(connector: &Connector) -> &'static str {
+pub(super) fn kind(connector: &Connector) -> &'static str {
     connector.plugin.map_or("unknown", |plugin| plugin.kind())
 }
 
@@ -125,7 +77,7 @@ fn kind(connector: &Connector) -> &'static str {
 #[derive(Serialize)]
 pub(super) struct Expanded<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) status: Option<StateInfo<'a>>,
+    pub(super) status: Option<super::status::StateInfo<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) info: Option<Info<'a>>,
 }
@@ -259,7 +211,7 @@ pub(super) fn offsets(offsets: &ConnectorOffsets) -> OffsetsShape {
     OffsetsShape { offsets }
 }
 
-fn object(map: &OffsetMap) -> BTreeMap<String, Value> {
+pub(super) fn object(map: &OffsetMap) -> BTreeMap<String, Value> {
     let value = |value: &Primitive| match value {
         Primitive::Null => Value::Null,
         Primitive::Bool(value) => (*value).into(),

@@ -98,6 +98,11 @@ impl Parts {
         Ok((new, draft(config)?))
     }
 
+    /// The body; no body is a value's default.
+    pub(super) fn json_or_nothing<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, ApiError> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
     /// The body of `POST /transforms/preview`: a configuration and where its records come from.
     pub(super) fn preview(&self) -> Result<(Draft, Records), ApiError> {
         let new: NewPreview = self.json()?;

@@ -24,6 +24,8 @@ pub(super) enum Route {
     Topics(String),
     TopicsReset(String),
     Offsets(String),
+    /// Dead letters on their way back.
+    Replay(String),
     /// A question that a plugin may answer.
     Question(String, String),
     Plugins,
@@ -60,6 +62,7 @@ impl Route {
             ["connectors", name, "topics"] => Self::Topics((*name).into()),
             ["connectors", name, "topics", "reset"] => Self::TopicsReset((*name).into()),
             ["connectors", name, "offsets"] => Self::Offsets((*name).into()),
+            ["connectors", name, "dlq", "replay"] => Self::Replay((*name).into()),
             ["connectors", name, question @ ..] => Self::Question((*name).into(), question.join("/")),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", plugin, "config"] => Self::PluginConfig((*plugin).into()),
@@ -69,6 +72,11 @@ impl Route {
         })
     }
 
+    /// True for what Apache's worker does not have.
+    pub(super) fn is_addition(&self) -> bool {
+        matches!(self, Self::Replay(_) | Self::Preview)
+    }
+
     /// The methods it takes, as OPTIONS lists them.
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
@@ -76,6 +84,7 @@ impl Route {
             Self::Connector(_) => &["HEAD", "DELETE", "GET", "OPTIONS"],
             Self::Config(_) => &["HEAD", "GET", "OPTIONS", "PUT", "PATCH"],
             Self::Restart(_) | Self::TaskRestart(..) | Self::Preview => &["POST", "OPTIONS"],
+            Self::Replay(_) => &["HEAD", "DELETE", "POST", "GET", "OPTIONS"],
             Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::Validate(_) => {
                 &["OPTIONS", "PUT"]
             }
@@ -111,7 +120,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// A name as a path segment that comes back to the same name.
-pub(super) fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     name.bytes().fold(String::new(), |mut path, byte| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte);
         if plain {

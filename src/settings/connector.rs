@@ -143,7 +143,7 @@ static BOUNDARY_INTERVAL: Key<i64> =
         .width(Width::Short)
         .display("Transaction boundary interval")
         .check(|text| text.map_or(Ok(()), |text| at_least::<0>(Some(text))));
-static OFFSETS_TOPIC: Key<String> = Key::new(
+pub static OFFSETS_TOPIC: Key<String> = Key::new(
     "offsets.storage.topic",
     "A topic of the connector's own for its offsets, when the worker keeps offsets in a topic; made if it is missing.",
 )
@@ -168,6 +168,13 @@ pub static TOPICS_REGEX: Key<String> =
         .group("Common")
         .width(Width::Long)
         .display("Topics regex");
+/// `memory.max.bytes`. Not among the keys of an answer to validate, whose number clients know.
+pub static MEMORY_CAP: Key<u64> = Key::new(
+    "memory.max.bytes",
+    "The most of the worker's memory budget that all tasks of the connector may hold together.",
+)
+.optional()
+.check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
 const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
     Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")
         .optional()
@@ -248,8 +255,10 @@ static ALL: ConfigDef = ConfigDef::new(&[
     &dead_letters::NAME.info,
     &dead_letters::COPIES.info,
     &dead_letters::CONTEXT.info,
+    &dead_letters::REFUSALS.info,
     &TYPE.info,
     &PREDICATE.info,
+    &MEMORY_CAP.info,
 ]);
 
 /// `transforms.<name>.type` and `predicates.<name>.type`.
@@ -297,6 +306,8 @@ pub struct ConnectorConfig {
     pub header_converter: Option<Part>,
     /// `transforms`, in order.
     pub transforms: Vec<Step>,
+    /// `errors.refusals.in.a.row.max`.
+    pub refusals_max: usize,
     /// `errors.tolerance=all`.
     pub tolerate: bool,
     /// `errors.retry.timeout`; `None` is without end.
@@ -317,6 +328,8 @@ pub struct ConnectorConfig {
     pub topics_regex: String,
     /// Where dead letters go.
     pub dead_letters: Option<DeadLetterTopic>,
+    /// `memory.max.bytes`.
+    pub memory_cap: Option<u64>,
 }
 
 /// `offsets.storage.topic` of a source.
@@ -365,6 +378,7 @@ impl ConnectorConfig {
                 .into_iter()
                 .map(|alias| step(&settings, alias))
                 .collect::<Result<_>>()?,
+            refusals_max: usize::try_from(settings.get(&dead_letters::REFUSALS)?).unwrap_or(usize::MAX),
             tolerate: settings.get(&TOLERANCE)?.eq_ignore_ascii_case("all"),
             retry_timeout: (retry >= 0).then(|| millis(retry)),
             retry_delay_max: millis(settings.get(&RETRY_DELAY)?.max(0)),
@@ -375,6 +389,7 @@ impl ConnectorConfig {
             topics: unique(settings.get(&TOPICS)?),
             topics_regex: settings.get(&TOPICS_REGEX)?,
             dead_letters: DeadLetterTopic::read(&settings)?,
+            memory_cap: settings.find(&MEMORY_CAP)?,
         })
     }
 }

@@ -1,9 +1,10 @@
-//! The keys of dead letter topics: Java's for sinks, here for sources as well.
+//! The keys of dead letter topics: Java's for sinks, here for sources as well; and of what keeps them from filling up.
 //!
 //! `connector.rs` lists them among the keys of every connector.
 
+use pipette_api::config::checks::at_least;
 use pipette_api::config::key::Width;
-use pipette_api::{Key, Result, Settings};
+use pipette_api::{ConfigDef, Key, Result, Settings};
 
 /// `errors.deadletterqueue.topic.name`.
 pub static NAME: Key<String> =
@@ -30,6 +31,20 @@ pub static CONTEXT: Key<bool> = Key::new(
 .group("Error Handling")
 .width(Width::Medium)
 .display("Enable Error Context Headers");
+
+/// `errors.refusals.in.a.row.max`.
+pub static REFUSALS: Key<i32> = Key::new(
+    "errors.refusals.in.a.row.max",
+    "With `errors.tolerance=all`: how many records in a row a sink may refuse for one and the same reason, and take none \
+     between, before that fails the task: it is the target then, not the records, and a topic must not drain into the \
+     dead letters. 0 for no limit.",
+)
+.default("100")
+.group("Error Handling")
+.check(at_least::<0>);
+
+/// Keys of sinks that Apache's worker does not have: REST lists them only where they are used.
+pub static SINK_ADDED: ConfigDef = ConfigDef::new(&[&REFUSALS.info]);
 
 /// `errors.deadletterqueue.*`.
 #[derive(Debug, Clone, PartialEq, Eq)]

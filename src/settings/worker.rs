@@ -41,6 +41,12 @@ static GRACE: Key<Duration> = Key::new(
      nothing more.",
 )
 .default("5000");
+static HUNG_AFTER: Key<Duration> = Key::new(
+    "task.hung.after.ms",
+    "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
+     milliseconds.",
+)
+.default("60000");
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -57,10 +63,16 @@ static TOPIC_CREATION: Key<bool> =
         .default("true");
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
-    "Accepted, without effect yet: a source task holds at most 32 MiB of records, a sink task 16 MiB and four batches.",
+    "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to tasks. When      it is used up, sources wait and sinks fetch no more.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);
+static CONNECTOR_MEMORY: Key<u64> = Key::new(
+    "memory.connector.max.bytes",
+    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides it.      Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
+)
+.optional()
+.check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
 static PLUGIN_PATH: Key<Vec<String>> =
     Key::new("plugin.path", "Accepted for old files, without effect: plugins are built in.").optional();
 static OVERRIDES: Key<String> = Key::new(
@@ -74,6 +86,12 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
     "The client settings the policy `Allowlist` lets connectors override.",
 )
 .default("");
+static STRICT: Key<bool> = Key::new(
+    "compat.strict",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
+     members.",
+)
+.default("false");
 static EXTENSIONS: Key<Vec<String>> =
     Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
         .default("")
@@ -115,10 +133,13 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
     &GRACE.info,
+    &HUNG_AFTER.info,
     &TOPIC_CREATION.info,
     &MEMORY.info,
+    &CONNECTOR_MEMORY.info,
     &OVERRIDES.info,
     &ALLOWED_OVERRIDES.info,
+    &STRICT.info,
     &EXTENSIONS.info,
     &PLUGIN_PATH.info,
 ]);
@@ -158,6 +179,8 @@ pub struct WorkerConfig {
     pub flush_timeout: Duration,
     /// `task.shutdown.graceful.timeout.ms`.
     pub grace: Duration,
+    /// `task.hung.after.ms`.
+    pub hung_after: Duration,
     /// `state.dir`.
     pub state_dir: PathBuf,
     /// `offset.storage.file.filename`.
@@ -168,6 +191,12 @@ pub struct WorkerConfig {
     pub topic_creation: bool,
     /// Which client settings connectors may override.
     pub overrides: Overrides,
+    /// `compat.strict`.
+    pub strict: bool,
+    /// `memory.budget.bytes`.
+    pub memory: u64,
+    /// `memory.connector.max.bytes`.
+    pub connector_memory: Option<u64>,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
 }
@@ -203,7 +232,6 @@ impl WorkerConfig {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
         settings.get(&EXTENSIONS)?;
-        settings.get(&MEMORY)?;
         Ok(Self {
             listeners,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
@@ -213,11 +241,15 @@ impl WorkerConfig {
             flush_interval: settings.get(&FLUSH_INTERVAL)?,
             flush_timeout: settings.get(&FLUSH_TIMEOUT)?,
             grace: settings.get(&GRACE)?,
+            hung_after: settings.get(&HUNG_AFTER)?,
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
+            strict: settings.get(&STRICT)?,
+            memory: settings.get(&MEMORY)?,
+            connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
         })
@@ -291,9 +323,6 @@ impl Listener {
 fn warnings(values: &ConfigMap) -> Vec<String> {
     let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
-    if values.contains_key(MEMORY.info.name) {
-        warnings.push("memory.budget.bytes has no effect yet: each task's own buffers are bounded instead".into());
-    }
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }

@@ -85,6 +85,12 @@ impl Topics {
 }
 
 impl Chosen {
+    /// The offsets of a worker's topic.
+    #[cfg(test)]
+    pub fn only(main: Arc<TopicOffsets>) -> Self {
+        Self { main, common: None }
+    }
+
     /// To be called before the offsets are written. What is taken away has to be gone from the worker's topic first: it
     /// would come back from there.
     pub async fn before(&self, connector: &str, offsets: &[OffsetEntry]) -> Result<()> {

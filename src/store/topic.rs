@@ -16,9 +16,44 @@ use crate::kafka::compacted::{CompactedTopic, Place, Row};
 use crate::kafka::properties;
 use crate::settings::group::OffsetsTopic;
 
+/// Told each row that is read: where it stands, its key and its value.
+pub type EachRow = Box<dyn FnMut(Place, &[u8], Option<&[u8]>) + Send>;
+
+/// Where the rows are. A test seam: production uses a topic of Kafka, the simulator a model of one.
+#[async_trait]
+pub trait Rows: Send + Sync {
+    /// The topic's name.
+    fn name(&self) -> &str;
+    /// See [`CompactedTopic::ensure`].
+    async fn ensure(&self, keys: &str) -> Result<()>;
+    /// See [`CompactedTopic::read`].
+    async fn read(&self, each: EachRow) -> Result<()>;
+    /// See [`CompactedTopic::write`].
+    async fn write(&self, rows: Vec<&Row>) -> Result<Vec<Place>>;
+}
+
+#[async_trait]
+impl Rows for CompactedTopic {
+    fn name(&self) -> &str {
+        Self::name(self)
+    }
+
+    async fn ensure(&self, keys: &str) -> Result<()> {
+        Self::ensure(self, keys).await
+    }
+
+    async fn read(&self, each: EachRow) -> Result<()> {
+        Self::read(self, each).await
+    }
+
+    async fn write(&self, rows: Vec<&Row>) -> Result<Vec<Place>> {
+        Self::write(self, rows.into_iter()).await
+    }
+}
+
 /// Offsets in a topic.
 pub struct TopicOffsets {
-    topic: CompactedTopic,
+    topic: Box<dyn Rows>,
     opened: OnceCell<()>,
     table: Arc<RwLock<Table>>,
 }
@@ -40,13 +75,17 @@ impl TopicOffsets {
     pub fn new(worker: &ConfigMap, topic: &OffsetsTopic) -> Result<Self> {
         let how = NewTopics {
             partitions: topic.partitions,
-            // Zero is "as many as there are brokers, up to three".
-            replication_factor: topic.replication_factor.map_or(0, i32::from),
+            replication_factor: topic.replication_factor.map(i32::from),
             config: topic.config.clone(),
         };
         let properties = properties::own(worker, &format!("{}-offsets", topic.group))?;
         let topic = CompactedTopic::new(&topic.name, &properties, how)?;
-        Ok(Self { topic, opened: OnceCell::new(), table: Arc::default() })
+        Ok(Self::over(Box::new(topic)))
+    }
+
+    /// Offsets in these rows.
+    pub fn over(topic: Box<dyn Rows>) -> Self {
+        Self { topic, opened: OnceCell::new(), table: Arc::default() }
     }
 
     /// Makes the topic if it is missing and reads it, once. Everything else does this first.
@@ -95,10 +134,10 @@ impl TopicOffsets {
 
     async fn read(&self) -> Result<()> {
         let table = Arc::clone(&self.table);
-        let read = self.topic.read(move |place, key, value| {
+        let each = move |place, key: &[u8], value: Option<&[u8]>| {
             table.write().unwrap_or_else(PoisonError::into_inner).read(place, key, value);
-        });
-        read.await
+        };
+        self.topic.read(Box::new(each)).await
     }
 }
 
@@ -173,7 +212,7 @@ impl OffsetStore for TopicOffsets {
         self.open().await?;
         let connector: Arc<str> = connector.into();
         let rows = self.rows(&connector, &offsets);
-        let places = self.topic.write(rows.iter().map(|(_, row)| row)).await?;
+        let places = self.topic.write(rows.iter().map(|(_, row)| row).collect()).await?;
         self.note(&connector, &offsets, &rows, &places);
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::Hook;
+use pipette_api::{Hook, Signal};
 use tokio::time::Instant;
 
 use super::ledger::{Commit, Ledger};
@@ -44,8 +44,9 @@ impl Commits {
     }
 
     /// Stores what may be stored, then runs the hooks that waited for it (Law 2). A store that refuses is told in the
-    /// log and asked again; nothing newer overtakes.
-    pub async fn commit(&mut self, ledger: &mut Ledger) {
+    /// log and asked again; nothing newer overtakes. A task that was given up while the store wrote runs no hook: another
+    /// one may do its work by then (Law 3).
+    pub async fn commit(&mut self, ledger: &mut Ledger, signal: &Signal) {
         self.due = Instant::now() + self.interval;
         if self.pending.is_empty() {
             self.pending = ledger.take_commit();
@@ -61,6 +62,9 @@ impl Commits {
             return;
         }
         let stored = std::mem::take(&mut self.pending);
+        if signal.is_given_up() {
+            return;
+        }
         stored.hooks.into_iter().for_each(Hook::run);
         // What became committable while the store refused goes next, not a whole interval later.
         self.hurry_for_hooks(ledger);

@@ -3,26 +3,29 @@
 //! One per task that names such a topic. The loops hand over what was bad under a number of their own; they commit no
 //! offset past it before the number has come back as delivered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{Blob, ConnectError, KafkaHeaders, Metric, Position, Result, Signal, TaskId, TopicPartition, Wish};
+use pipette_api::{
+    Blob, Body, ConnectError, KafkaHeaders, Metric, Position, RawRecord, Result, Signal, TaskId, TopicPartition, Wish,
+};
 use tokio::time::Instant;
 
 use super::guard::Stage;
+use super::payload;
 use super::report;
 use super::spec::DeadLetterSpec;
-use crate::kafka::admin::{self, Admin, Made, NewTopics};
+use crate::budget::Share;
+use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::producer::{Delivered, Outgoing, Sent, TaskProducer};
+use crate::kafka::sizes;
 use crate::metrics::meters::ErrorMeters;
+use crate::settings::dead_letters::{COPIES, DeadLetterTopic};
 use crate::store::offset_json;
 
 /// What begins the name of every header that tells what went wrong.
-const HEADER: &str = "__connect.errors.";
-/// Copies of a topic that is made while nobody says how many, on a cluster with as many brokers.
-const COPIES: usize = 3;
-/// The key to mend when Kafka refuses to make the topic.
-const COPIES_KEY: &str = "errors.deadletterqueue.topic.replication.factor";
+pub(super) const HEADER: &str = "__connect.errors.";
 /// How soon letters that wait for a batch to fill are sent while somebody waits for them.
 const NUDGE: Duration = Duration::from_millis(20);
 
@@ -73,6 +76,8 @@ pub struct DeadLetters {
     spec: DeadLetterSpec,
     id: TaskId,
     signal: Signal,
+    /// The task's memory.
+    share: Option<Share>,
     /// Made for the first letter: most tasks never write one.
     producer: Option<TaskProducer>,
     delivered: Delivered,
@@ -81,38 +86,43 @@ pub struct DeadLetters {
     failures: Metric,
 }
 
+/// Resolves when Kafka has told something about dead letters; never without any.
+pub async fn delivered(dead_letters: Option<&DeadLetters>) {
+    match dead_letters {
+        Some(dead_letters) => dead_letters.delivered().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl DeadLetters {
     /// Those of a task.
     pub fn new(spec: DeadLetterSpec, id: TaskId, signal: Signal, meters: &ErrorMeters) -> Self {
         let (requests, failures) = (meters.dead_letters.clone(), meters.dead_letter_failures.clone());
-        Self { spec, id, signal, producer: None, delivered: Delivered::default(), in_flight: 0, requests, failures }
+        let delivered = Delivered::default();
+        Self { spec, id, signal, share: None, producer: None, delivered, in_flight: 0, requests, failures }
+    }
+
+    /// The same, with what the producer holds counted.
+    #[must_use]
+    pub fn within(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
+    /// The same with a producer that is there already.
+    #[cfg(test)]
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
     }
 
     /// Makes the topic unless it is there. Before the task starts: a task whose bad records cannot be kept is not to
     /// meet one.
     pub async fn prepare(&self) -> Result<()> {
-        let name = &self.spec.topic.name;
-        let made = self.make_topic().await;
-        made.map_err(|error| error.within(format!("Could not initialize dead letter queue with topic={name}")))
-    }
-
-    async fn make_topic(&self) -> Result<()> {
-        let (properties, name) = (self.spec.producer.clone(), self.spec.topic.name.clone());
-        let survey = tokio::task::spawn_blocking(move || admin::survey(&properties, &name)).await;
-        let survey =
-            survey.map_err(|error| ConnectError::fatal("The look at Kafka's topics broke off").because(error))??;
-        if survey.exists {
-            return Ok(());
-        }
-        // Nobody wrote a number: a single broker is no reason to refuse to start.
-        let by_default = i32::try_from(COPIES.min(survey.brokers.max(1))).unwrap_or(1);
-        let replication_factor = self.spec.topic.replication_factor.map_or(by_default, i32::from);
-        let topics = NewTopics { partitions: 1, replication_factor, config: std::collections::BTreeMap::new() };
-        let made = Admin::new(&self.spec.producer)?.create_topic(&self.spec.topic.name, &topics, COPIES_KEY).await?;
-        if made == Made::Created {
-            tracing::info!(topic = %self.spec.topic.name, replication_factor, "Dead letter topic created");
-        }
-        Ok(())
+        let DeadLetterTopic { name, replication_factor, .. } = &self.spec.topic;
+        let replication_factor = replication_factor.map(i32::from);
+        let how = NewTopics { partitions: 1, replication_factor, config: BTreeMap::new() };
+        let made = admin::make_missing(&self.spec.producer, name, &how, COPIES.info.name).await;
+        made.map(drop)
+            .map_err(|error| error.within(format!("Could not initialize dead letter queue with topic={name}")))
     }
 
     /// Hands a record to librdkafka under a number; waits while its queue is full. False when the task is wanted back
@@ -120,6 +130,10 @@ impl DeadLetters {
     pub async fn send(&mut self, letter: &Letter<'_>, blame: &Blame<'_>, number: u64) -> Result<bool> {
         let headers = self.headers(letter, blame);
         if self.producer.is_none() {
+            let room = sizes::fit_letters(&mut self.spec.producer);
+            if let Some(share) = &self.share {
+                share.add_clients(room, sizes::LETTERS_KEYS);
+            }
             self.producer = Some(TaskProducer::start(&self.spec.producer)?);
         }
         loop {
@@ -151,6 +165,23 @@ impl DeadLetters {
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(false),
             }
         }
+    }
+
+    /// The same of a record that was consumed.
+    pub async fn send_consumed(&mut self, origin: &RawRecord, blame: &Blame<'_>, number: u64) -> Result<bool> {
+        let value = match &origin.value {
+            None => None,
+            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
+            Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
+        };
+        let letter = Letter {
+            origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
+            key: origin.key.as_ref(),
+            value: value.as_ref(),
+            headers: &origin.headers,
+            timestamp: origin.timestamp,
+        };
+        self.send(&letter, blame, number).await
     }
 
     /// Resolves when there are deliveries to take; never while no letter was sent.

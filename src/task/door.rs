@@ -7,6 +7,7 @@ use pipette_api::{ConnectError, Offsets, Result, SinkBatch, SinkRuntime, TopicPa
 use tokio::sync::{mpsc, oneshot};
 
 use crate::kafka::consumer::{ConsumerCommand, ConsumerCommands};
+use crate::kafka::intents;
 
 /// A request for the sink loop.
 #[derive(Debug)]
@@ -44,9 +45,10 @@ impl SinkRuntime for Door {
     }
 
     async fn commit(&self, tp: &TopicPartition, offset: i64, intent: Option<&str>) -> Result<()> {
+        let metadata = intent.map(intents::metadata).transpose()?;
         let (reply, answer) = oneshot::channel();
         let offsets = Offsets::from([(tp.clone(), offset)]);
-        let command = ConsumerCommand::Commit(offsets, intent.map(Arc::from), reply);
+        let command = ConsumerCommand::Commit(offsets, metadata, reply);
         self.commands.send(command).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }

@@ -1,7 +1,8 @@
 //! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
 //!
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
-//! what happens to a bad record, `transaction.rs` for exactly-once.
+//! what happens to a bad record, `transaction.rs` for exactly-once, `watchdog.rs` for tasks that hang or wait for Kafka,
+//! `replay/` for dead letters on their way back.
 
 pub mod chain;
 pub mod codec;
@@ -15,7 +16,10 @@ pub mod outbox;
 pub mod payload;
 pub mod pieces;
 pub mod progress;
+pub mod pulse;
 pub mod raw_input;
+pub mod refusals;
+pub mod replay;
 pub mod report;
 pub mod sink;
 pub mod source;
@@ -23,6 +27,7 @@ pub mod spec;
 pub mod thread;
 pub mod topics;
 pub mod transaction;
+pub mod watchdog;
 #[cfg(test)]
 #[path = "tests/allocations.rs"]
 mod allocations;
@@ -32,6 +37,9 @@ use std::sync::Arc;
 use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
+use self::report::Trace;
+use self::watchdog::{Trouble, Watchdog};
+use crate::budget::Budget;
 use crate::metrics::WorkerMetrics;
 use crate::store::stores::OffsetStores;
 
@@ -44,6 +52,10 @@ pub struct TaskEnvironment {
     pub offsets: Arc<OffsetStores>,
     /// The worker's metrics.
     pub metrics: Arc<WorkerMetrics>,
+    /// Sees tasks that do not get on.
+    pub watchdog: Watchdog,
+    /// The worker's memory.
+    pub budget: Arc<Budget>,
 }
 
 /// News of a task for the herder.
@@ -69,11 +81,13 @@ pub enum TaskNews {
     },
     /// It is paused; its batches have run their hooks.
     Paused,
-    /// It has ended with an error; `trace` is what `GET …/status` shows: one sentence first, causes behind.
+    /// It has ended with an error.
     Failed {
-        /// The text for people.
-        trace: String,
+        /// Why.
+        trace: Trace,
     },
+    /// Something keeps it from its work, or does so no more; it neither failed nor ended.
+    Trouble(Option<Trouble>),
     /// It has ended because it was asked to.
     Stopped,
 }

@@ -5,15 +5,17 @@
 //! its transaction is committed (`transaction.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{Boundary, ConnectError, Hook, Result, Signal, Wish};
 use tokio::time::Instant;
 
 use super::commits::Commits;
-use super::dead_letters::{Blame, DeadLetters};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::guard::{Guard, Stage};
 use super::ledger::{Ledger, Mark};
+use super::pulse::Pulse;
 use super::raw_input::RawInput;
 use super::report::{Failure, Place};
 use super::transaction::{Transaction, Verdict};
@@ -44,6 +46,8 @@ pub struct Outbox {
     dead_letters: Option<DeadLetters>,
     /// Entries that are settled when their dead letters are in Kafka.
     buried: BTreeMap<u64, Place>,
+    /// Shows the watchdog whether Kafka answers.
+    pub pulse: Arc<Pulse>,
     /// Tells the dashboards.
     pub meters: SourceMeters,
 }
@@ -94,6 +98,7 @@ impl Outbox {
             signal,
             dead_letters: None,
             buried: BTreeMap::new(),
+            pulse: Arc::default(),
             meters,
         }
     }
@@ -102,6 +107,12 @@ impl Outbox {
     #[must_use]
     pub fn with(self, dead_letters: Option<DeadLetters>) -> Self {
         Self { dead_letters, ..self }
+    }
+
+    /// The same over this producer.
+    #[cfg(test)]
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
+        Self { producer: Some(producer), ..self }
     }
 
     /// Whether bad records are kept.
@@ -130,7 +141,9 @@ impl Outbox {
 
     fn make_producer(&mut self) -> Result<()> {
         if self.producer.is_none() {
-            self.producer = Some(TaskProducer::start(&self.properties)?);
+            let producer = TaskProducer::start(&self.properties)?;
+            self.pulse.attach(&producer.contact);
+            self.producer = Some(producer);
         }
         Ok(())
     }
@@ -244,20 +257,10 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        let of_records = async {
-            match &self.producer {
-                Some(producer) => producer.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
-        let of_letters = async {
-            match &self.dead_letters {
-                Some(dead_letters) => dead_letters.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
+        let of_letters = dead_letters::delivered(self.dead_letters.as_ref());
+        let Some(producer) = &self.producer else { return of_letters.await };
         tokio::select! {
-            () = of_records => {}
+            () = producer.delivered() => {}
             () = of_letters => {}
         }
     }
@@ -379,6 +382,11 @@ impl Outbox {
         }
     }
 
+    /// Why the producer is of no use any more, if it is not.
+    pub fn fatal(&self) -> Option<ConnectError> {
+        self.producer.as_ref().and_then(TaskProducer::fatal)
+    }
+
     /// With exactly-once: drops what is not committed, and what was sent in vain.
     pub async fn drop_open(&mut self) -> Result<()> {
         match (&mut self.transaction, &self.producer) {
@@ -402,7 +410,7 @@ impl Outbox {
         let outcome = if self.transaction.is_some() {
             self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
         } else {
-            self.commits.commit(&mut self.ledger).await;
+            self.commits.commit(&mut self.ledger, &self.signal).await;
             Ok(())
         };
         self.meters.commit_ms.record_time(began, std::time::Instant::now());
@@ -467,7 +475,7 @@ impl Outbox {
     ) -> Result<(), Unsent> {
         let place = Place::Source { topic: input.topic.clone(), from: None };
         let own = self.transaction.is_none() && Stage::Produce.blames_the_record(&error);
-        let fatal = self.producer.as_ref().and_then(TaskProducer::fatal).filter(|_| !own);
+        let fatal = self.fatal().filter(|_| !own);
         let error = fatal.unwrap_or(error);
         if self.transaction.is_some() {
             // A transaction that lost one record can hold no other: the task ends, and reads all of it again.

@@ -22,7 +22,7 @@ pub struct Failure {
 }
 
 /// Which record.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A record of a source.
     Source {
@@ -82,21 +82,130 @@ impl Failure {
 
     /// A record whose dead letter cannot be written.
     pub fn of_dead_letter(place: Option<Place>, error: ConnectError) -> Self {
-        Self { doing: "dead letter queue", place, error }
+        Self { doing: DEAD_LETTER, place, error }
     }
 
-    /// The text of a status: one sentence first, then the causes in Java's form.
-    pub fn trace(&self, id: &TaskId) -> String {
+    /// What statuses and the log show of it.
+    pub fn trace(&self, id: &TaskId) -> Trace {
         let place = self.place.as_ref().map(|place| format!(" on {place}")).unwrap_or_default();
-        let mut text = format!("Task {id} failed in {}{place}: {}", self.doing, self.error.chain());
-        if self.place.is_some() {
-            text.push_str("\norg.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler");
-            text.push_str("\nCaused by: ");
-        } else {
-            text.push('\n');
+        let what = format!("Task {id} failed in {}{place}", self.doing);
+        let advice = if self.is_about_a_dead_letter() { "" } else { advice(self.error.kind(), self.doing) };
+        let wrapped = self.place.as_ref().map(|_| "Tolerance exceeded in error handler");
+        Trace::new(&what, self.doing, self.place.clone(), &self.error, (wrapped, advice))
+    }
+
+    /// Its error says itself what to do.
+    fn is_about_a_dead_letter(&self) -> bool {
+        self.doing == DEAD_LETTER
+    }
+}
+
+const DEAD_LETTER: &str = "dead letter queue";
+
+/// What to do about a failure, for whoever reads of it first.
+fn advice(kind: ErrorKind, doing: &str) -> &'static str {
+    match kind {
+        ErrorKind::Config => "Correct the connector's configuration; that starts it anew",
+        ErrorKind::Data if doing.ends_with("converter") => {
+            "Choose the converter that fits these records, or have them skipped with errors.tolerance=all and kept with \
+             errors.deadletterqueue.topic.name"
         }
-        text.push_str(&causes(&self.error));
-        text
+        ErrorKind::Data => {
+            "Correct the record where it comes from, or have such records skipped with errors.tolerance=all and kept with \
+             errors.deadletterqueue.topic.name; then restart the task"
+        }
+        ErrorKind::Retriable | ErrorKind::Fatal => "Remove the cause; the next restart goes on from there",
+    }
+}
+
+/// Why a connector or task has failed: in words, and in parts for machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// What `trace` of a status shows: one sentence first, then the causes in Java's form.
+    pub text: Arc<str>,
+    /// The same in parts.
+    pub facts: Arc<Facts>,
+}
+
+/// A failure in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What the runtime decides on.
+    pub kind: ErrorKind,
+    /// Where it was, in words; empty when nobody knows.
+    pub stage: &'static str,
+    /// The record it was about.
+    pub place: Option<Place>,
+    /// What went wrong, with its causes.
+    pub cause: String,
+    /// What to do; empty when the cause says it.
+    pub action: &'static str,
+    /// False when a restart would only meet it again.
+    pub may_pass: bool,
+}
+
+impl Facts {
+    fn only(cause: &str) -> Self {
+        let (kind, cause) = (ErrorKind::Fatal, cause.to_owned());
+        Self { kind, stage: "", place: None, cause, action: "", may_pass: true }
+    }
+}
+
+impl Trace {
+    /// Of a connector that does not come back from a call; the sentence says so.
+    pub fn of_hung(stage: &'static str, sentence: &str) -> Self {
+        let action = "Restart or delete the connector";
+        // Each restart would leave one more thread behind.
+        let facts = Facts { stage, action, may_pass: false, ..Facts::only(sentence) };
+        Self { text: sentence.into(), facts: Arc::new(facts) }
+    }
+
+    /// Of a connector that failed in a call.
+    pub fn of_connector(name: &str, call: &'static str, error: &ConnectError) -> Self {
+        let what = format!("Connector {name} failed in {call}");
+        Self::new(&what, call, None, error, (None, advice(error.kind(), call)))
+    }
+
+    /// Of a connector whose configuration cannot work here.
+    pub fn of_config(name: &str, why: &str) -> Self {
+        Self::of_connector(name, "start", &ConnectError::config(why))
+    }
+
+    fn new(
+        what: &str,
+        stage: &'static str,
+        place: Option<Place>,
+        error: &ConnectError,
+        (wrapped, action): (Option<&str>, &'static str),
+    ) -> Self {
+        let cause = error.chain();
+        // The first line is the sentence, whatever the plugin's error looks like.
+        let said = cause.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        let mut text = format!("{what}: {said}");
+        if !action.is_empty() {
+            text = format!("{}. {action}.", text.trim_end_matches('.'));
+        }
+        text.push('\n');
+        if let Some(wrapped) = wrapped {
+            text.extend([java_name(ErrorKind::Fatal), ": ", wrapped, "\nCaused by: "]);
+        }
+        text.push_str(&causes(error));
+        // Another start reads the same configuration with the same password, and the same record.
+        let may_pass = !matches!(error.kind(), ErrorKind::Config | ErrorKind::Data);
+        let facts = Facts { kind: error.kind(), stage, place, cause, action, may_pass };
+        Self { text: text.into(), facts: Arc::new(facts) }
+    }
+
+    /// The sentence.
+    pub fn first_line(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+}
+
+/// A failure of which nothing but a sentence is known.
+impl From<&str> for Trace {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), facts: Arc::new(Facts::only(text)) }
     }
 }
 
@@ -143,12 +252,21 @@ mod tests {
         let error = ConnectError::data("field \"x\" is missing").because(std::io::Error::other("cut off"));
         let from = Some(Arc::new(Partition::of("file", "a.csv")));
         assert_eq!(Place::Source { topic: Some("t".into()), from }.to_string(), "a record for topic t from file=a.csv");
+        let trace = Failure::at(Stage::Transform, place.clone(), error).trace(&id);
         assert_eq!(
-            Failure::at(Stage::Transform, place, error).trace(&id),
-            "Task lab-0 failed in transformation on the record at rows-3 offset 15: field \"x\" is missing: cut off\n\
+            &*trace.text,
+            "Task lab-0 failed in transformation on the record at rows-3 offset 15: field \"x\" is missing: cut off. \
+             Correct the record where it comes from, or have such records skipped with errors.tolerance=all and kept with \
+             errors.deadletterqueue.topic.name; then restart the task.\n\
              org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler\n\
              Caused by: org.apache.kafka.connect.errors.DataException: field \"x\" is missing\n\
              Caused by: cut off"
+        );
+        assert_eq!((trace.facts.kind, trace.facts.place.as_ref()), (ErrorKind::Data, Some(&place)));
+        let long = Failure::new("put", ConnectError::fatal("one\n  two.")).trace(&id);
+        assert_eq!(
+            long.first_line(),
+            "Task lab-0 failed in put: one two. Remove the cause; the next restart goes on from there."
         );
     }
 }

@@ -7,27 +7,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Body, ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition,
-    Verdict, Wish,
+    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
+    Wish,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::Chain;
 use super::codec::Codec;
-use super::dead_letters::{Blame, DeadLetters, Letter, Origin};
+use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
 use super::guard::{Guard, Stage};
 use super::patience;
-use super::payload;
 use super::pieces::Pieces;
 use super::progress::Progress;
+use super::pulse::{Call, Pulse};
+use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
-use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
 /// Whoever reports a record, as Java calls it.
-const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
+pub(super) const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 
 /// Everything a sink task runs with.
 pub struct SinkLoop {
@@ -57,43 +58,63 @@ pub struct SinkLoop {
     pub flush_at: tokio::time::Instant,
     /// What the task owns and how far it is.
     pub progress: Progress,
-    /// Batches that came while an earlier one was put again and again.
-    pub backlog: VecDeque<Vec<RawRecord>>,
+    /// Looks whether it is the records.
+    pub refusals: Refusals,
+    /// The wish that the consumer was told last.
+    pub followed: Wish,
+    /// Batches that came while an earlier one was put again and again, or during a pause.
+    pub backlog: VecDeque<Batch>,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
 }
 
 impl SinkLoop {
     /// Runs until stopped or failed. What was put is flushed and committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SinkTask>, context: SinkContext) -> Result<(), Failure> {
-        if !patience::started(&self.signal, &self.reporter, async || task.start(context.clone()).await).await? {
+        let pulse = Arc::clone(&self.pulse);
+        let start = async || pulse.during(Call::Start, task.start(context.clone())).await;
+        if !patience::started(&self.signal, &self.reporter, start).await? {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.serve(&mut *task).await;
         let owned = self.progress.owned();
         let (safe, judged) = self.flush(&mut *task, |_| true).await;
-        let closed = if owned.is_empty() { Ok(()) } else { task.close(&owned).await };
+        let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
         self.flush_at = tokio::time::Instant::now() + self.flush_interval;
-        let mut wish = self.follow(Wish::Run);
+        self.follow();
         loop {
             // Looked at first: a batch that was given up for it must not be overtaken by the next one.
             if self.signal.wish() == Wish::Stop {
                 return Ok(());
             }
+            let wish = self.followed;
             tokio::select! {
-                () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
-                event = next_event(&mut self.backlog, &mut self.consumer.events) => match event {
-                    Some(ConsumerEvent::Records(records)) => self.records(task, records).await?,
-                    Some(event) => drop(self.rebalance(task, event).await?),
+                () = self.signal.until(|now| now != wish) => self.follow(),
+                event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
+                    // On their way when the pause began: a sink that says it is paused is given nothing.
+                    Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
+                    Some(ConsumerEvent::Records(Batch { records, lease })) => {
+                        self.records(task, records).await?;
+                        drop(lease);
+                    }
+                    Some(event) => {
+                        let gone = self.rebalance(task, event).await?;
+                        self.leave_out(&gone);
+                    }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
-                Some(request) = self.requests.recv() => self.grant(request).await?,
-                () = delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
+                Some(request) = self.requests.recv() => {
+                    let reported = self.grant(request).into_iter().collect();
+                    self.bury(reported).await?;
+                }
+                () = dead_letters::delivered(self.dead_letters.as_ref()) => self.take_dead_letters()?,
                 () = tokio::time::sleep_until(self.flush_at) => {}
             }
             // Outside of the choice: a busy consumer must not keep the tick waiting.
@@ -108,9 +129,9 @@ impl SinkLoop {
     }
 
     /// Follows a changed wish; the task stays in its group while it is paused.
-    fn follow(&mut self, was: Wish) -> Wish {
+    fn follow(&mut self) {
         let wish = self.signal.wish();
-        match (was, wish) {
+        match (std::mem::replace(&mut self.followed, wish), wish) {
             (Wish::Run, Wish::Pause) => {
                 self.tell(ConsumerCommand::Hold);
                 self.reporter.paused();
@@ -121,7 +142,6 @@ impl SinkLoop {
             }
             _ => {}
         }
-        wish
     }
 
     /// Every event but records; answers which partitions are gone.
@@ -134,20 +154,24 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
-                let seeks = task.open(&assigned).await.map_err(|error| Failure::new("open", error))?;
+                let seeks = self
+                    .pulse
+                    .during(Call::Open, task.open(&assigned))
+                    .await
+                    .map_err(|error| Failure::new("open", error))?;
                 self.tell(ConsumerCommand::Opened(seeks));
                 Ok(Vec::new())
             }
             ConsumerEvent::Revoked(gone) => {
                 let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
-                let closed = task.close(&gone).await;
+                let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
                 self.tell(ConsumerCommand::Closed(safe));
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
-                task.close(&gone).await.map_err(close_failed).map(|()| gone)
+                self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
             ConsumerEvent::Records(_) => unreachable!("records are no rebalance"),
@@ -186,7 +210,7 @@ impl SinkLoop {
     /// Puts a batch, the same one again after a retriable error, and in halves after one that blames a record; answers
     /// how far the task is then. `None` when the task is wanted back before the sink took it: it is read again next time.
     async fn put(&mut self, task: &mut dyn SinkTask, mut pieces: Pieces) -> Result<Option<Offsets>, Failure> {
-        let (mut attempt, mut taken) = (1, 0);
+        let (mut attempt, mut taken, mut refused) = (1, 0, Vec::new());
         let size = i64::try_from(pieces.batch.records.len()).unwrap_or(i64::MAX);
         self.meters.batch_size.record(size, Instant::now());
         loop {
@@ -197,7 +221,7 @@ impl SinkLoop {
                 break;
             }
             let began = Instant::now();
-            let put = task.put(Arc::clone(&pieces.batch)).await;
+            let put = self.pulse.during(Call::Put, task.put(Arc::clone(&pieces.batch))).await;
             self.meters.put_ms.record_time(began, Instant::now());
             match put {
                 Ok(()) => taken += pieces.batch.records.len(),
@@ -216,8 +240,7 @@ impl SinkLoop {
                     if pieces.halve() {
                         continue;
                     }
-                    let batch = Arc::clone(&pieces.batch);
-                    Box::pin(self.bad::<()>(Stage::Put, SINK_TASK, &batch.records[0].origin, error)).await?;
+                    refused.push(Refused { origin: pieces.batch.records[0].origin.clone(), error });
                 }
                 Err(error) => return Err(Failure::new("put", error)),
             }
@@ -225,11 +248,12 @@ impl SinkLoop {
                 break;
             }
         }
-        if attempt > 1 && self.signal.wish() == Wish::Run {
+        // A pause that is not followed yet holds again; one that was, goes on holding.
+        if attempt > 1 && self.followed == Wish::Run {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.
-        self.judge_reports().await?;
+        Box::pin(self.judge_put(taken, refused)).await?;
         self.meters.sent.count(taken);
         Ok(Some(pieces.next))
     }
@@ -250,11 +274,11 @@ impl SinkLoop {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = self.signal.until(|wish| wish == Wish::Stop) => return Ok(()),
                 event = self.consumer.events.recv() => match event {
-                    Some(ConsumerEvent::Records(records)) => self.backlog.push_back(records),
+                    Some(ConsumerEvent::Records(batch)) => self.backlog.push_back(batch),
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         pieces.drop_partitions(&gone);
-                        self.backlog.iter_mut().for_each(|batch| batch.retain(|record| !gone.contains(&record.tp)));
+                        self.leave_out(&gone);
                     }
                     None => return Err(Failure::new("consume", ConnectError::fatal("The consumer thread has ended"))),
                 },
@@ -262,27 +286,62 @@ impl SinkLoop {
         }
     }
 
-    /// Does what the plugin asked for.
-    async fn grant(&mut self, request: Request) -> Result<(), Failure> {
-        match request {
-            Request::Flush => self.flush_at = tokio::time::Instant::now(),
-            Request::Report { batch, index, error } => {
-                if let Some(SinkRecord { origin, .. }) = batch.records.get(index) {
-                    // It fails the task: whatever else is durable, the next start has to begin with it.
-                    let judged = self.bad::<()>(Stage::Put, SINK_TASK, origin, error).await;
-                    judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset))?;
-                }
-            }
-        }
-        Ok(())
+    fn leave_out(&mut self, gone: &[TopicPartition]) {
+        let stays = |record: &RawRecord| !gone.contains(&record.tp);
+        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
 
-    /// Looks at every report made so far; the first that is not tolerated is the end of the task.
-    async fn judge_reports(&mut self) -> Result<(), Failure> {
-        let mut outcome = Ok(());
+    /// Does what the plugin asked for; a record that it reports is handed back.
+    fn grant(&mut self, request: Request) -> Option<Refused> {
+        match request {
+            Request::Flush => {
+                self.flush_at = tokio::time::Instant::now();
+                None
+            }
+            Request::Report { batch, index, error } => {
+                let origin = batch.records.get(index)?.origin.clone();
+                Some(Refused { origin, error })
+            }
+        }
+    }
+
+    fn granted(&mut self) -> Vec<Refused> {
+        let mut reported = Vec::new();
         while let Ok(request) = self.requests.try_recv() {
-            let granted = self.grant(request).await;
-            outcome = outcome.and(granted);
+            reported.extend(self.grant(request));
+        }
+        reported
+    }
+
+    /// What a `put` did not take, and what the sink reported meanwhile.
+    async fn judge_put(&mut self, taken: usize, mut refused: Vec<Refused>) -> Result<(), Failure> {
+        let reported = self.granted();
+        let taken = taken.saturating_sub(reported.len());
+        refused.extend(reported);
+        match self.refusals.after_put(taken, &refused) {
+            Some(error) => Err(Failure::new("put", error)),
+            None => self.bury(refused).await,
+        }
+    }
+
+    /// Looks at every report that a flush led to.
+    async fn judge_flush(&mut self) -> Result<(), Failure> {
+        let reported = self.granted();
+        let Some(error) = self.refusals.after_flush(&reported) else { return self.bury(reported).await };
+        for Refused { origin, .. } in &reported {
+            self.progress.stop_before(&origin.tp, origin.offset);
+        }
+        Err(Failure::new("put", error))
+    }
+
+    /// Keeps and skips what was refused; the first that is not tolerated is the end of the task: whatever else is
+    /// durable, the next start has to begin with it.
+    async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for Refused { origin, error } in refused {
+            let judged = self.bad::<()>(Stage::Put, SINK_TASK, &origin, error).await;
+            let judged = judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset));
+            outcome = outcome.and(judged.map(drop));
         }
         outcome
     }
@@ -298,8 +357,8 @@ impl SinkLoop {
         if self.signal.is_given_up() {
             return (Offsets::new(), Ok(()));
         }
-        let flushed = if upto.is_empty() { Ok(upto) } else { task.flush(&upto).await };
-        let judged = self.judge_reports().await;
+        let flushed = if upto.is_empty() { Ok(upto) } else { self.pulse.during(Call::Flush, task.flush(&upto)).await };
+        let judged = Box::pin(self.judge_flush()).await;
         let judged = judged.and(self.settle_dead_letters().await);
         let safe = match flushed {
             Ok(safe) => self.progress.worth_committing(safe),
@@ -391,7 +450,7 @@ impl SinkLoop {
             && stage.blames_the_record(&error)
         {
             let number = self.progress.hold(&origin.tp, origin.offset);
-            let sent = send_letter(dead_letters, origin, &Blame { stage, class, error: &error }, number).await;
+            let sent = dead_letters.send_consumed(origin, &Blame { stage, class, error: &error }, number).await;
             sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
         }
         self.guard.judge(stage, place(), error).map(|()| None)
@@ -418,42 +477,14 @@ impl SinkLoop {
     }
 }
 
-async fn send_letter(
-    dead_letters: &mut DeadLetters,
-    origin: &RawRecord,
-    blame: &Blame<'_>,
-    number: u64,
-) -> pipette_api::Result<bool> {
-    let value = match &origin.value {
-        None => None,
-        Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-        Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
-    };
-    let letter = Letter {
-        origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },
-        key: origin.key.as_ref(),
-        value: value.as_ref(),
-        headers: &origin.headers,
-        timestamp: origin.timestamp,
-    };
-    dead_letters.send(&letter, blame, number).await
-}
-
-/// Resolves when Kafka has told something about dead letters; never without any.
-async fn delivered(dead_letters: Option<&DeadLetters>) {
-    match dead_letters {
-        Some(dead_letters) => dead_letters.delivered().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What came while an earlier batch was put again goes first.
+/// What came while an earlier batch was put again, or during a pause, goes first.
 async fn next_event(
-    backlog: &mut VecDeque<Vec<RawRecord>>,
+    backlog: &mut VecDeque<Batch>,
     events: &mut mpsc::Receiver<ConsumerEvent>,
+    wish: Wish,
 ) -> Option<ConsumerEvent> {
-    match backlog.pop_front() {
-        Some(records) => Some(ConsumerEvent::Records(records)),
+    match backlog.pop_front_if(|_| wish != Wish::Pause) {
+        Some(batch) => Some(ConsumerEvent::Records(batch)),
         None => events.recv().await,
     }
 }

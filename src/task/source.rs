@@ -3,6 +3,7 @@
 //!
 //! Runs on the task's thread (`thread.rs`). The sending half is `outbox.rs`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,24 @@ use super::ledger::Mark;
 use super::outbox::{Bad, Outbox, Unsent};
 use super::patience;
 use super::payload;
+use super::pulse::{Call, Pulse};
 use super::raw_input::{Input, RawInput};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use super::topics::Topics;
+use crate::budget::{Lease, Share};
 use crate::kafka::producer::Outgoing;
+use crate::kafka::sizes;
 
 /// Attempts to read one payload, about half a minute with the waits between them.
 const PAYLOAD_ATTEMPTS: u32 = 9;
+
+/// What a record takes beside its bytes, about.
+const BESIDE: u64 = 256;
+/// A plugin has the batch, and has begun to read what follows.
+const COPIES: u64 = 2;
+/// A source that has had nothing for so long gives back what it does not own.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Whoever hands over bad input, as Java calls it.
 const SOURCE_TASK: &str = "org.apache.kafka.connect.source.SourceTask";
@@ -48,30 +59,52 @@ pub struct SourceLoop {
     pub drain_timeout: Duration,
     /// Tells the herder.
     pub reporter: Reporter,
+    /// Shows the watchdog what the thread does.
+    pub pulse: Arc<Pulse>,
+    /// The task's memory.
+    pub share: Share,
+    /// Bytes of the last batch, or of the present one so far: as large is the next one taken to be.
+    pub batch_bytes: u64,
+}
+
+/// What goes on whatever the loop waits for.
+enum Due {
+    Deliveries,
+    Nudge,
+    Commit,
 }
 
 impl SourceLoop {
     /// Runs until stopped or failed. Everything durable is committed on the way out, also after a failure.
     pub async fn run(mut self, mut task: Box<dyn SourceTask>, context: SourceContext) -> Result<(), Failure> {
-        let (signal, reporter, outbox) = (&self.signal, &self.reporter, &mut self.outbox);
+        let (signal, reporter, outbox, pulse) = (&self.signal, &self.reporter, &mut self.outbox, &self.pulse);
         if !patience::started(signal, reporter, async || outbox.take_over().await).await?
-            || !patience::started(signal, reporter, async || task.start(context.clone()).await).await?
+            || !patience::started(signal, reporter, async || {
+                pulse.during(Call::Start, task.start(context.clone())).await
+            })
+            .await?
         {
             return Ok(());
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
-        // A transaction that fails counts for nothing; its records are read again.
-        let drained = if ended.is_err() && self.outbox.is_transactional() {
-            self.outbox.last_letters(self.drain_timeout).await;
-            Ok(())
-        } else {
-            self.outbox.drain(self.drain_timeout, &self.guard).await
-        };
+        // A transaction that fails counts for nothing; its records are read again. It is taken back at once: as long as it
+        // is open, nobody reads on behind it.
+        let failed = ended.is_err() && self.outbox.is_transactional();
+        let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
+        let known = self.outbox.fatal().is_some();
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
         }
-        let stopped = task.stop().await.map_err(|error| Failure::new("stop", error));
+        let ended = ended.map_err(|failure| match self.outbox.fatal() {
+            // A start that was overtaken may see a record fail first, and learns why when it drops its transaction.
+            Some(fatal) if !known => Failure { error: fatal.because(failure.error), ..failure },
+            _ => failure,
+        });
+        if failed {
+            self.outbox.last_letters(self.drain_timeout).await;
+        }
+        let stopped = self.pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(drained).and(stopped)
     }
 
@@ -87,7 +120,8 @@ impl SourceLoop {
                 }
                 Wish::Stop => return Ok(()),
             }
-            match self.poll(task).await? {
+            let Some(mut lease) = self.room().await? else { continue };
+            match self.poll(task, &mut lease).await? {
                 // What it brings is another task's to send by now.
                 _ if self.outbox.is_given_up() => return Ok(()),
                 Ok(batch) => {
@@ -107,24 +141,60 @@ impl SourceLoop {
         }
     }
 
-    /// One poll, while deliveries are settled and commits made. The pending poll borrows the task only inside this
-    /// block and is never dropped half done (Law 3).
-    async fn poll(&mut self, task: &mut dyn SourceTask) -> Result<Result<SourceBatch, ConnectError>, Failure> {
-        let mut poll = task.poll();
+    /// Memory for the next batch; `None` when the task is wanted back before there is any.
+    async fn room(&mut self) -> Result<Option<Lease>, Failure> {
+        let batch = COPIES * self.batch_bytes;
+        self.share.needs(batch, sizes::PRODUCER_KEYS);
+        let mut granted = pin!(self.share.ask(batch.max(1)).granted());
         loop {
-            tokio::select! {
+            let due = tokio::select! {
+                biased;
+                lease = &mut granted => return Ok(Some(lease)),
+                () = self.signal.recalled() => return Ok(None),
+                due = due(&self.outbox) => due,
+            };
+            self.tend(due).await?;
+        }
+    }
+
+    /// One poll, while deliveries are settled and commits made. The pending poll borrows the task only inside this
+    /// block and is never dropped half done (Law 3). A source that has nothing for a while keeps no memory from others.
+    async fn poll(
+        &mut self,
+        task: &mut dyn SourceTask,
+        lease: &mut Lease,
+    ) -> Result<Result<SourceBatch, ConnectError>, Failure> {
+        let idle = tokio::time::Instant::now() + IDLE;
+        let own = self.share.own();
+        let pulse = Arc::clone(&self.pulse);
+        let mut poll = pin!(pulse.during(Call::Poll, task.poll()));
+        loop {
+            let due = tokio::select! {
                 batch = &mut poll => {
-                    drop(poll);
-                    self.outbox.take_deliveries(&self.guard).await?;
+                    self.tend(Due::Deliveries).await?;
                     if tokio::time::Instant::now() >= self.outbox.commit_due() {
-                        self.outbox.commit().await?;
+                        self.tend(Due::Commit).await?;
                     }
                     return Ok(batch);
                 }
-                () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
-                () = self.outbox.lingered() => self.outbox.nudge(),
-                () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
+                due = due(&self.outbox) => due,
+                () = tokio::time::sleep_until(idle), if lease.bytes() > own => {
+                    lease.settle(own);
+                    continue;
+                }
+            };
+            self.tend(due).await?;
+        }
+    }
+
+    async fn tend(&mut self, due: Due) -> Result<(), Failure> {
+        match due {
+            Due::Deliveries => self.outbox.take_deliveries(&self.guard).await,
+            Due::Nudge => {
+                self.outbox.nudge();
+                Ok(())
             }
+            Due::Commit => self.outbox.commit().await,
         }
     }
 
@@ -133,7 +203,7 @@ impl SourceLoop {
         if self.signal.wish() != Wish::Pause {
             return Ok(());
         }
-        task.pause().await;
+        self.pulse.during(Call::Pause, task.pause()).await;
         self.reporter.paused();
         // What Kafka took its time over is settled and stored all the same.
         while self.signal.wish() == Wish::Pause {
@@ -144,7 +214,7 @@ impl SourceLoop {
             }
         }
         if self.signal.wish() == Wish::Run {
-            task.resume().await;
+            self.pulse.during(Call::Resume, task.resume()).await;
             self.reporter.running();
         }
         Ok(())
@@ -159,6 +229,7 @@ impl SourceLoop {
         let size = i64::try_from(batch.entries.len()).unwrap_or(i64::MAX);
         self.outbox.meters.batch_size.record(size, Instant::now());
         let id = self.outbox.open(batch.acked, batch.committed);
+        self.batch_bytes = records as u64 * BESIDE;
         for entry in batch.entries {
             match entry {
                 SourceEntry::Record(record) => self.record(id, record).await?,
@@ -201,7 +272,10 @@ impl SourceLoop {
             return Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await;
         }
         match self.codec.encode(&record) {
-            Ok(outgoing) => self.outbox.send(batch, position.into(), &outgoing, &self.guard).await,
+            Ok(outgoing) => {
+                self.batch_bytes += outgoing.size();
+                self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
+            }
             Err((stage, error)) => {
                 let bad = (stage, self.codec.class(stage), error);
                 Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await
@@ -274,6 +348,7 @@ impl SourceLoop {
             headers: &record.headers,
             timestamp: record.timestamp,
         };
+        self.batch_bytes += outgoing.size();
         self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
     }
 
@@ -335,5 +410,14 @@ impl SourceLoop {
                 return Err(Unsent::Recalled);
             }
         }
+    }
+}
+
+/// What the outbox needs next; it may be asked again and again.
+async fn due(outbox: &Outbox) -> Due {
+    tokio::select! {
+        () = outbox.delivered() => Due::Deliveries,
+        () = outbox.lingered() => Due::Nudge,
+        () = tokio::time::sleep_until(outbox.commit_due()) => Due::Commit,
     }
 }

@@ -8,10 +8,10 @@ use pipette_api::{
     TransformPlugin,
 };
 
-use crate::kafka::admin::NewTopics;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::properties::ClientProperties;
 use crate::settings::dead_letters::DeadLetterTopic;
+use crate::task::topics::Rules;
 
 /// One task of one connector.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct TaskSpec {
     pub flush_timeout: Duration,
     /// Values shared by the connector, its tasks and its questions.
     pub shared: Shared,
+    /// What all tasks of the connector may hold of the worker's memory together, in bytes.
+    pub memory_cap: Option<u64>,
 }
 
 /// The direction of a task.
@@ -51,8 +53,8 @@ pub enum Role {
         transactions: Option<Transactions>,
         /// The topic for its offsets that the connector names (`offsets.storage.topic`).
         offsets_topic: Option<String>,
-        /// How topics that do not exist are made; `None` leaves it to the broker (`topic.creation.enable=false`).
-        topics: Option<NewTopics>,
+        /// How topics that do not exist are made; `None` leaves it to the broker, as `topic.creation.enable=false` does.
+        topics: Option<Rules>,
     },
     /// Out of Kafka.
     Sink {
@@ -144,6 +146,8 @@ pub struct DeadLetterSpec {
 pub struct ErrorPolicy {
     /// `errors.tolerance=all`.
     pub tolerate: bool,
+    /// `errors.refusals.in.a.row.max`; zero for no limit.
+    pub refusals_max: usize,
     /// `errors.retry.timeout`; zero does not retry, `None` retries for ever (-1).
     pub retry_timeout: Option<Duration>,
     /// `errors.retry.delay.max.ms`.
@@ -158,6 +162,7 @@ impl Default for ErrorPolicy {
     fn default() -> Self {
         Self {
             tolerate: false,
+            refusals_max: 100,
             retry_timeout: Some(Duration::ZERO),
             retry_delay_max: Duration::from_mins(1),
             log: false,

@@ -17,16 +17,23 @@ use super::guard::Guard;
 use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
+use super::pulse::Pulse;
+use super::refusals::Refusals;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
 use super::topics::Topics;
 use super::transaction::Transaction;
+use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
+use crate::budget::shares::Wants;
+use crate::budget::{Meters, Share};
 use crate::kafka::consumer::TaskConsumer;
-use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
+use crate::kafka::sizes;
+use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
 use crate::store::OwnOffsets;
+use crate::telemetry;
 
 /// Says to a task what is wanted. Dropping it gives the task up: it is asked to stop, and whatever it still does commits
 /// nothing and runs no hook (Law 3), since another start of it may be at work by then.
@@ -85,6 +92,11 @@ impl Reporter {
         Self { id, start, reports }
     }
 
+    /// Which task.
+    pub fn id(&self) -> &TaskId {
+        &self.id
+    }
+
     /// The task polls or puts.
     pub fn running(&self) {
         self.tell(TaskNews::Running);
@@ -102,8 +114,13 @@ impl Reporter {
 
     fn failed(&self, failure: &Failure) {
         let trace = failure.trace(&self.id);
-        tracing::error!(error = %trace.lines().next().unwrap_or_default(), "Task failed; restart it when the cause is gone");
+        tracing::error!(error = %trace.first_line(), "Task failed");
         self.tell(TaskNews::Failed { trace });
+    }
+
+    /// What keeps the task from its work.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        self.tell(TaskNews::Trouble(trouble));
     }
 
     fn tell(&self, news: TaskNews) {
@@ -122,14 +139,18 @@ fn run(spec: TaskSpec, signal: Signal, environment: TaskEnvironment, reporter: &
             return reporter.failed(&Failure::new("start", error));
         }
     };
-    let task = start(spec, signal, environment, reporter.clone()).in_current_span();
+    let pulse = Arc::new(Pulse::default());
+    environment.watchdog.watch(&pulse, reporter.clone(), &environment.metrics.connector(&spec.id.connector));
+    let task = start(spec, signal, environment, reporter.clone(), Arc::clone(&pulse)).in_current_span();
+    let task = pulse.of_thread(task);
     // A panic of a plugin fails its task only (Law 7).
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(task)));
     match ended {
         Ok(Ok(())) => reporter.tell(TaskNews::Stopped),
         Ok(Err(failure)) => reporter.failed(&failure),
         Err(panic) => {
-            let error = ConnectError::fatal(format!("the plugin panicked: {}", panic_text(&*panic)));
+            let place = telemetry::panic_place().map(|place| format!(" at {place}")).unwrap_or_default();
+            let error = ConnectError::fatal(format!("the plugin panicked{place}: {}", panic_text(&*panic)));
             reporter.failed(&Failure::new("its plugin", error));
         }
     }
@@ -137,7 +158,7 @@ fn run(spec: TaskSpec, signal: Signal, environment: TaskEnvironment, reporter: &
     runtime.shutdown_background();
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
@@ -148,6 +169,7 @@ async fn start(
     signal: Signal,
     environment: TaskEnvironment,
     reporter: Reporter,
+    pulse: Arc<Pulse>,
 ) -> Result<(), Failure> {
     // A task that begins paused does nothing at all until it is resumed, not even `start` (as in Java).
     if signal.wish() == Wish::Pause {
@@ -164,7 +186,7 @@ async fn start(
         shared: spec.shared.clone(),
         metrics: environment.metrics.connector(&spec.id.connector),
     };
-    let parts = Parts { spec, signal, environment, reporter, common };
+    let parts = Parts { spec, signal, environment, reporter, common, pulse };
     match parts.spec.role.clone() {
         Role::Source { .. } => parts.run_source().await,
         Role::Sink { .. } => parts.run_sink().await,
@@ -177,6 +199,7 @@ struct Parts {
     environment: TaskEnvironment,
     reporter: Reporter,
     common: Context,
+    pulse: Arc<Pulse>,
 }
 
 fn at_start(error: ConnectError) -> Failure {
@@ -190,10 +213,18 @@ impl Parts {
         Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
     }
 
+    /// The task's part of the worker's memory.
+    fn share(&self, wants: Wants, keys: &str) -> Share {
+        let meters = MemoryMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = Meters { held: meters.held, waits: meters.waits };
+        self.environment.budget.enter(self.spec.id.clone(), self.spec.memory_cap, wants, keys, meters)
+    }
+
     /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
-    async fn dead_letters(&self, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
+    async fn dead_letters(&self, share: &Share, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
         let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
-        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters);
+        let dead_letters =
+            DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters).within(share.clone());
         match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
             Ok(true) => Ok(Some(dead_letters)),
             Ok(false) => Err(None),
@@ -202,11 +233,13 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+        let Role::Source { plugin, mut producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
             unreachable!("a source")
         };
+        let share = self.share(sizes::producer_wants(&producer), sizes::PRODUCER_KEYS);
+        sizes::fit_producer(&mut producer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
@@ -222,33 +255,44 @@ impl Parts {
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
+        let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
+        let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
+            .with(dead_letters)
+            .with_transactions(transaction);
+        outbox.pulse = Arc::clone(&self.pulse);
         let source = SourceLoop {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer.clone()),
-            outbox: Outbox::new(producer, commits, self.signal.clone(), meters)
-                .with(dead_letters)
-                .with_transactions(transaction),
+            topics: Topics::new(topics, producer, dead_topic),
+            outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
+            pulse: self.pulse,
+            share,
+            batch_bytes: 0,
         };
         source.run(task, context).await
     }
 
     async fn run_sink(self) -> Result<(), Failure> {
-        let Role::Sink { plugin, consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let Role::Sink { plugin, mut consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let share = self.share(sizes::consumer_wants(&consumer), sizes::CONSUMER_KEYS);
+        sizes::fit_consumer(&mut consumer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
-        let dead_letters = match self.dead_letters(&meters).await {
+        let dead_letters = match self.dead_letters(&share, &meters).await {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
-        let consumer = TaskConsumer::start(&consumer, &subscription, &self.spec.id.to_string(), self.signal.clone())
-            .map_err(at_start)?;
+        let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
+        let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
+        self.pulse.attach(&consumer.contact);
+        // Without tolerance the first refusal ends the task anyway.
+        let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
@@ -266,8 +310,11 @@ impl Parts {
             reporter: self.reporter,
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
+            refusals,
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
+            pulse: self.pulse,
         };
         sink.run(task, context).await
     }

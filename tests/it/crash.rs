@@ -7,10 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use pipette_kit::Dice;
 use serde_json::json;
 
 use crate::checker::Handed;
-use crate::support::dice::Dice;
+use crate::support::death::{Lives, count, last_change, size};
+use crate::support::feeder::{drop_in, name};
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;
 use crate::support::worker::Worker;
@@ -55,7 +57,7 @@ fn a_broker_that_is_killed_loses_no_row_and_fails_no_task() {
     let handed = Handed { rows: vec![20_000; 6] };
     let patience = Duration::from_mins(2);
     for file in 0..4 {
-        site.drop_in(file, &handed.file(file));
+        drop_in(&site.inbox, file, &handed.file(file));
     }
     wait::until(
         "rows in the sink file",
@@ -65,7 +67,7 @@ fn a_broker_that_is_killed_loses_no_row_and_fails_no_task() {
     kafka.crash(|| {
         // What comes while there is no broker is taken as well.
         for file in 4..6 {
-            site.drop_in(file, &handed.file(file));
+            drop_in(&site.inbox, file, &handed.file(file));
         }
         wait::moment(Duration::from_secs(3));
     });
@@ -104,7 +106,7 @@ fn run(plan: &Plan, dice: &mut Dice) {
     let mut amid_work = 0;
     for round in 0..plan.kills {
         for file in round * plan.files_per_kill..(round + 1) * plan.files_per_kill {
-            site.drop_in(file, &handed.file(file));
+            drop_in(&site.inbox, file, &handed.file(file));
         }
         site.await_death(&mut worker, dice, left());
         worker.kill();
@@ -213,31 +215,13 @@ impl Site {
         }
     }
 
-    /// As a lab server does it that knows how: written under another name, then renamed.
-    fn drop_in(&self, file: usize, content: &str) {
-        let hidden = self.inbox.join(format!(".{}", name(file)));
-        fs::write(&hidden, content).expect("a file in the inbox");
-        fs::rename(&hidden, self.inbox.join(name(file))).expect("its name");
-    }
-
-    /// Lets the worker live for a while: a blind moment, or until it has just done something that it must not have done
-    /// too early.
     fn await_death(&self, worker: &mut Worker, dice: &mut Dice, left: Duration) {
-        let progress: &dyn Fn() -> u64 = match dice.below(5) {
-            0 => return wait::moment(Duration::from_millis(50 + dice.below(1_500))),
-            1 => &|| size(&self.sink_file),
-            2 => &|| count(&self.finished) as u64,
-            3 => &|| self.group.committed(),
-            _ => &|| last_change(&self.state),
-        };
-        let before = progress();
-        wait::up_to(LIFE.min(left), || {
-            worker.assert_lives();
-            progress() != before
-        });
-        // Mostly at once: a fast worker has done everything a moment later.
-        let most = 1 << dice.below(9);
-        wait::moment(Duration::from_millis(dice.below(most)));
+        let lives = Lives { blind: Duration::from_millis(1_500), longest: LIFE.min(left) };
+        let signs: [&dyn Fn() -> u64; 4] =
+            [&|| size(&self.sink_file), &|| count(&self.finished) as u64, &|| self.group.committed(), &|| {
+                last_change(&self.state)
+            }];
+        lives.await_death(worker, dice, &signs);
     }
 
     fn all_finished(&self, handed: &Handed) -> Result<(), String> {
@@ -256,31 +240,6 @@ impl Site {
         }
         assert_eq!((count(&self.inbox), count(&self.failed)), (0, 0), "files are left in the inbox or have failed");
     }
-}
-
-fn name(file: usize) -> String {
-    format!("plate-{file:04}.txt")
-}
-
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).expect("a readable folder").count()
-}
-
-/// Zero as long as there is no such file.
-fn size(file: &Path) -> u64 {
-    fs::metadata(file).map_or(0, |data| data.len())
-}
-
-/// When anything below the folder was last written, in nanoseconds; files come and go while it looks.
-fn last_change(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let changes = entries.filter_map(|entry| {
-        let data = entry.metadata().ok()?;
-        let own = data.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-        let below = if data.is_dir() { last_change(&entry.path()) } else { 0 };
-        Some(below.max(u64::try_from(own).ok()?))
-    });
-    changes.max().unwrap_or_default()
 }
 
 /// Every third file is large enough for a kill in its middle.

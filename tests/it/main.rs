@@ -1,7 +1,7 @@
 //! The one integration binary: the worker as its users meet it, on a real Apache Kafka, and the guards of the tree.
 //!
-//! `support/` starts the real things, `crash.rs` kills them, `tidy.rs` reads the sources. `./test --quick` leaves out
-//! `on_apache_kafka` and `crash_short` by their names.
+//! `support/` starts the real things, `crash.rs` and `proofs/` kill them, `tidy.rs` reads the sources. `./test --quick` leaves
+//! out `on_apache_kafka`, `crash_short` and `proofs` by their names.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,10 +19,14 @@ mod examples;
 mod flows;
 mod fuzzed;
 mod java_compare;
+mod offsets;
+mod memory;
 mod offsets_topic;
 mod on_apache_kafka;
+mod proofs;
 mod preview;
 mod quickstart;
+mod replay;
 mod rest;
 mod restart;
 mod support;

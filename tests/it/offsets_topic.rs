@@ -237,7 +237,7 @@ fn a_key_has_the_partition_that_java_gives_it() {
     let bootstrap = broker.address().to_string();
     let properties = [("bootstrap.servers".to_owned(), bootstrap.clone())].into();
     let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
-    let how = NewTopics { partitions: 3, replication_factor: 0, config };
+    let how = NewTopics { partitions: 3, replication_factor: None, config };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let recorded = [
         (r#"["src",{"filename":"/data/in.txt"}]"#, Some(r#"{"position":8}"#)),

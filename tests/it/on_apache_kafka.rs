@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use pipette::kafka::loop_bench::{TopicSize, bare_consumer_loop, bare_producer_loop};
+use pipette::kafka::producer::{Outgoing, Sent, TaskProducer};
+use pipette_api::ErrorKind;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
@@ -143,4 +145,41 @@ fn until_lines(path: &Path, count: usize) {
 fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
     let folder = tempfile::tempdir().expect("a folder");
     crate::offsets_topic::every_line_once(folder.path(), &ApacheKafka::shared().bootstrap());
+}
+
+/// Kafka still ends the transaction before when the next one begins: an abort must not overtake that.
+#[test]
+fn a_transaction_may_be_dropped_right_behind_another() {
+    let config = [("bootstrap.servers", ApacheKafka::shared().bootstrap()), ("transactional.id", "dropped".to_owned())];
+    let producer = TaskProducer::start(&config.map(|(key, value)| (key.to_owned(), value)).into()).expect("a producer");
+    let send = |value: &str| {
+        producer.begin_transaction().expect("it begins");
+        let record = Outgoing {
+            topic: "dropped",
+            partition: None,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &Vec::new(),
+            timestamp: None,
+        };
+        assert!(matches!(producer.send(&record, 1), Ok(Sent::Queued)));
+        producer.nudge();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        // A broker that has just started asks to be called again.
+        let mut calls = 0;
+        while let Err(error) = producer.init_transactions().await {
+            calls += 1;
+            assert!(error.kind() == ErrorKind::Retriable && calls < 30, "{error}");
+        }
+        for _ in 0..20 {
+            send("kept");
+            producer.commit_transaction().await.expect("it is committed");
+            send("dropped");
+            producer.abort_transaction().await.expect("it is dropped");
+        }
+    });
+    let kept = topic::committed(&ApacheKafka::shared().bootstrap(), "dropped");
+    assert_eq!(kept.iter().filter_map(|record| record.value.as_deref()).collect::<Vec<_>>(), ["kept"; 20]);
 }

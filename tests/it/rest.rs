@@ -107,9 +107,9 @@ fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
     bed.create("panics", "Panics", &[]);
     bed.create("many", "ToySource", &[("tasks", "3")]);
     for (name, why) in [
-        ("fails", "cannot reach the device: cable unplugged"),
-        ("panics", "The connector panicked: on purpose"),
-        ("many", "Connector many planned 3 tasks, more than tasks.max=1 allows"),
+        ("fails", "Connector fails failed in start: cannot reach the device: cable unplugged. Correct"),
+        ("panics", "Connector panics failed in start: the connector panicked: on purpose. Remove"),
+        ("many", "Connector many failed in task_configs: Connector many planned 3 tasks, more than tasks.max=1 allows"),
     ] {
         bed.wait_for_states(name, &["FAILED"]);
         let trace = bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
@@ -356,5 +356,11 @@ fn a_task_is_given_what_its_connector_and_the_worker_say() {
     );
     bed.wait_for_states("bad", &["RUNNING", "FAILED"]);
     let trace = bed.get("/connectors/bad/tasks/0/status").json()["trace"].clone();
-    assert!(trace.as_str().unwrap().starts_with("transforms.f.predicate is \"q\", which is not among"), "{trace}");
+    assert!(
+        trace
+            .as_str()
+            .unwrap()
+            .contains("Task bad-0 failed in start: transforms.f.predicate is \"q\", which is not among"),
+        "{trace}"
+    );
 }

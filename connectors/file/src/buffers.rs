@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 /// Buffers that wait to be used again; more are given back to the system.
 const WAITING: usize = 8;
-/// Larger buffers, which a very long line needs, are given back to the system.
-const LARGEST: usize = 4 << 20;
+/// Bytes that wait together; what a very long line needs beyond it is given back to the system.
+const WAITING_BYTES: usize = 4 << 20;
 
 /// The buffers of one source.
 #[derive(Clone, Default)]
@@ -51,7 +51,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let mut buffer = take(&mut self.buffer);
         let mut waiting = self.home.waiting();
-        if waiting.len() < WAITING && buffer.capacity() <= LARGEST {
+        let bytes = waiting.iter().map(Vec::capacity).sum::<usize>() + buffer.capacity();
+        if waiting.len() < WAITING && bytes <= WAITING_BYTES {
             buffer.clear();
             waiting.push(buffer);
         }
@@ -83,9 +84,11 @@ mod tests {
         let shared: Vec<_> = (0..100).map(|_| buffers.share(Vec::with_capacity(10))).collect();
         drop(shared);
         assert_eq!(buffers.waiting().len(), WAITING);
-        drop(buffers.share(Vec::with_capacity(LARGEST + 1)));
         buffers.release();
-        drop(buffers.share(Vec::with_capacity(LARGEST + 1)));
-        assert!(buffers.waiting().is_empty());
+        (0..4).for_each(|_| drop(buffers.share(Vec::with_capacity(WAITING_BYTES + 1))));
+        assert!(buffers.waiting().is_empty(), "too large");
+        let shared: Vec<_> = (0..4).map(|_| buffers.share(Vec::with_capacity(WAITING_BYTES / 2))).collect();
+        drop(shared);
+        assert_eq!(buffers.waiting().len(), 2);
     }
 }

@@ -4,9 +4,10 @@
 //! At least once: when the worker delivers records again, their lines are there again. A write that failed half-way
 //! goes on at the byte where it stopped, so the same batch put again after an error doubles nothing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipette_api::config::Importance;
@@ -89,7 +90,11 @@ impl FileStreamSink {
 impl SinkTask for FileStreamSink {
     async fn start(&mut self, context: SinkContext) -> Result<()> {
         self.runtime = Some(context.runtime);
-        self.open()
+        self.open()?;
+        if self.path.as_deref().is_some_and(ends_in_mid_line) {
+            self.pending.push(b'\n');
+        }
+        Ok(())
     }
 
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
@@ -120,6 +125,18 @@ impl SinkTask for FileStreamSink {
         self.handle = None;
         outcome
     }
+}
+
+/// A worker that was killed while it wrote leaves half a line. Its record comes again, and so may be the first one now:
+/// merged with that half it would be lost to a reader. A file that may not be read has to do without.
+fn ends_in_mid_line(path: &Path) -> bool {
+    let last = || {
+        let size = fs::metadata(path).ok().filter(Metadata::is_file)?.len();
+        let mut last = [0];
+        File::open(path).ok()?.read_exact_at(&mut last, size.checked_sub(1)?).ok()?;
+        Some(last[0])
+    };
+    last().is_some_and(|last| last != b'\n')
 }
 
 /// Writes as much as can be written and tells how much that was.

@@ -44,6 +44,16 @@ fn values_become_lines_behind_what_is_there() {
 }
 
 #[test]
+fn half_a_line_of_a_killed_worker_does_not_swallow_the_next_one() {
+    let (_folder, file, mut harness) = rig("out.txt");
+    fs::write(&file, "whole\nhal").unwrap();
+    open(&mut harness);
+    harness.put(&orders(), vec![build::text("half")]).unwrap().1.unwrap();
+    harness.put(&orders(), vec![build::text("more")]).unwrap().1.unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "whole\nhal\nhalf\nmore\n");
+}
+
+#[test]
 fn lines_are_there_before_the_flush() {
     let (_folder, file, mut harness) = rig("out.txt");
     open(&mut harness);

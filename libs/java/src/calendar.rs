@@ -1,5 +1,7 @@
 //! Dates as Java's default calendar counts them: Julian before 1582-10-15, Gregorian from then on. UTC only.
 
+use std::time::SystemTime;
+
 /// Milliseconds of a day.
 pub const DAY_MILLIS: i64 = 86_400_000;
 
@@ -39,6 +41,11 @@ impl Moment {
         format!("{}.{:03}Z", self.clock(), self.millis % 1000)
     }
 
+    /// Both, with the letter T in between.
+    pub(super) fn iso(&self) -> String {
+        format!("{}T{}", self.iso_date(), self.iso_time())
+    }
+
     /// Java's `Date.toString`: `Tue Jan 03 06:30:01 UTC 2017`.
     pub fn java_text(&self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -69,8 +76,14 @@ pub fn iso_text(millis: i64) -> String {
     } else if millis % DAY_MILLIS == 0 {
         moment.iso_date()
     } else {
-        format!("{}T{}", moment.iso_date(), moment.iso_time())
+        moment.iso()
     }
+}
+
+/// A time of our days as ISO 8601 writes it, in UTC.
+pub fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Moment::of(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).iso()
 }
 
 /// The days since 1970 of a date; month and day may lie outside of their range and roll over.

@@ -15,6 +15,7 @@ use pipette_api::{
 use pipette_kit::{Bench, MapOffsets, RecordingRuntime};
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Share;
 use crate::kafka::consumer::{Subscription, TaskConsumer};
 use crate::kafka::properties::{self, ClientProperties};
 use crate::metrics::WorkerMetrics;
@@ -27,6 +28,7 @@ use crate::task::commits::Commits;
 use crate::task::guard::Guard;
 use crate::task::outbox::Outbox;
 use crate::task::progress::Progress;
+use crate::task::refusals::Refusals;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, ErrorPolicy};
@@ -107,11 +109,14 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         chain: Chain::default(),
         codec: rig.codec,
         guard: rig.guard,
-        topics: Topics::new(None, ClientProperties::new()),
+        topics: Topics::new(None, ClientProperties::new(), None),
         outbox: Outbox::new(producer, commits, rig.signal.clone(), SourceMeters::new(&rig.metrics, 0)),
         signal: rig.signal,
         drain_timeout: Duration::ZERO,
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
+        share: Share::ample("c"),
+        batch_bytes: 0,
     };
     let plugin = source_plugin();
     let config = [("file", file.to_str().unwrap()), ("topic", "t"), ("batch.size", "500")];
@@ -144,14 +149,17 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         codec: rig.codec,
         guard: rig.guard,
         dead_letters: None,
-        consumer: TaskConsumer::start(&consumer, &topics, "c-0", rig.signal.clone()).unwrap(),
+        consumer: TaskConsumer::start(&consumer, &topics, "c-0", Share::ample("c"), rig.signal.clone()).unwrap(),
         requests: asked,
         signal: rig.signal,
         flush_interval: Duration::from_mins(1),
         flush_timeout: Duration::from_secs(1),
         reporter: rig.reporter,
+        pulse: std::sync::Arc::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
+        refusals: Refusals::new(0),
+        followed: Wish::Run,
         backlog: VecDeque::new(),
         meters: SinkMeters::new(&rig.metrics, 0),
     };

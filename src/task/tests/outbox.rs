@@ -16,6 +16,7 @@ use crate::task::spec::ErrorPolicy;
 #[derive(Default)]
 struct Moody {
     refuse: AtomicUsize,
+    slow: Mutex<Duration>,
     kept: Mutex<Vec<OffsetEntry>>,
 }
 
@@ -34,6 +35,8 @@ impl OffsetStore for Moody {
         if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, again).is_ok() {
             return Err(ConnectError::retriable("the disk is full"));
         }
+        let time = *self.slow.lock().unwrap();
+        tokio::time::sleep(time).await;
         self.kept.lock().unwrap().extend(offsets);
         Ok(())
     }
@@ -95,6 +98,21 @@ async fn a_task_that_was_given_up_commits_nothing_and_runs_no_hook() {
     desk.outbox.drain(Duration::from_secs(9), &desk.tolerant).await.unwrap();
     assert!(desk.store.kept.lock().unwrap().is_empty());
     assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_given_up_while_the_store_writes_runs_no_hook() {
+    let mut desk = Desk::new();
+    let wish = desk.wish.take();
+    *desk.store.slow.lock().unwrap() = Duration::from_secs(1);
+    desk.batch("a");
+    let give_up = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(wish);
+    };
+    tokio::join!(desk.outbox.commit(), give_up).0.unwrap();
+    assert_eq!(desk.store.kept.lock().unwrap().len(), 1, "what was asked before is stored");
+    assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the time before");
 }
 
 #[tokio::test(start_paused = true)]

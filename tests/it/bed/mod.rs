@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use pipette::budget::Budget;
 use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter, real_tasks};
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
@@ -16,7 +17,9 @@ use pipette::rest::{self, Rest};
 use pipette::settings::worker::WorkerConfig;
 use pipette::store::stores::OffsetStores;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
+use pipette::task::report::Trace;
 use pipette::task::spec::TaskSpec;
+use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{ConfigMap, OffsetMap, Offsets, Partition, Result, TaskId, TopicPartition, Wish, async_trait};
 use serde_json::Value;
@@ -26,6 +29,8 @@ use tokio::sync::mpsc::UnboundedSender;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a request may take whatever plugins do. Generous, because test machines are busy.
 pub(crate) const PROMPT: Duration = Duration::from_millis(100);
+/// `task.hung.after.ms`.
+pub(crate) const HUNG_AFTER: Duration = Duration::from_millis(300);
 
 pub(crate) struct Bed {
     pub(crate) address: SocketAddr,
@@ -80,7 +85,8 @@ impl Bed {
         Self::build(Arc::default(), Plugins::built_in(), worker, |tasks, _| tasks.starter())
     }
 
-    /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors and `BlocksInPoll`.
+    /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors,
+    /// `BlocksInPoll` and `Gated`.
     pub(crate) fn live(bootstrap: &str) -> Self {
         let plugins = Plugins::of(&[plugins::LIVE, connector_file::PLUGINS, pipette::convert::PLUGINS]);
         Self::build(Arc::default(), plugins, worker_config(bootstrap), |_, environment| real_tasks(environment))
@@ -102,6 +108,8 @@ impl Bed {
             io: runtime.handle().clone(),
             offsets: Arc::clone(&offsets),
             metrics: Arc::clone(&metrics),
+            watchdog: Watchdog::start(HUNG_AFTER),
+            budget: Budget::new(128 << 20),
         };
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker).unwrap()),
@@ -276,9 +284,13 @@ impl Tasks {
 
     pub(crate) fn fail(&self, connector: &str, task: usize, trace: &str) {
         let id = TaskId { connector: connector.into(), task };
-        let (start, reports) = self.running.lock().unwrap().remove(&id).expect("runs");
-        let news = TaskNews::Failed { trace: trace.into() };
-        reports.send(TaskReport { id, start, news }).unwrap();
+        self.fail_with(&id, trace.into());
+    }
+
+    /// Ends a task with that failure.
+    pub(crate) fn fail_with(&self, id: &TaskId, trace: Trace) {
+        let (start, reports) = self.running.lock().unwrap().remove(id).expect("runs");
+        reports.send(TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace } }).unwrap();
     }
 
     pub(crate) fn running(&self) -> Vec<String> {

@@ -1,11 +1,14 @@
 //! Plugins for tests: the keys of Apache's file connectors and some of its plugins, and connectors that hang.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
+
 use pipette_api::config::Width;
 use pipette_api::config::checks::not_empty;
 use pipette_api::config::key::Importance::{High, Low};
 use pipette_api::{
     ConfigDef, ConfigMap, ConnectError, Connector, ConnectorContext, ConverterPlugin, HeaderConverterPlugin, Info, Key,
-    Plugin, PredicatePlugin, Question, Result, Settings, SinkPlugin, SourceBatch, SourceContext, SourcePlugin,
+    Plugin, PredicatePlugin, Question, Result, Settings, Signal, SinkPlugin, SourceBatch, SourceContext, SourcePlugin,
     SourceTask, TransformPlugin, async_trait,
 };
 
@@ -112,6 +115,7 @@ pub(crate) static PLUGINS: &[Plugin] = &[
     source("test.ToySourceConnector", &TOY, |settings| Ok(Box::new(Toy(settings)))),
     source("test.HangsInStartConnector", &TOY, |_| Ok(Box::new(Hangs))),
     source("test.FailsInStartConnector", &TOY, |_| Ok(Box::new(Fails))),
+    source("test.FailsOnceConnector", &TOY, |_| Ok(Box::new(FailsOnce))),
     source("test.PanicsConnector", &TOY, |_| panic!("on purpose")),
     source("test.HangingRuleConnector", &HANGING_RULE, |settings| Ok(Box::new(Toy(settings)))),
     converter("org.apache.kafka.connect.json.JsonConverter", &JSON),
@@ -132,11 +136,18 @@ pub(crate) static PLUGINS: &[Plugin] = &[
 ];
 
 /// For a bed with real tasks.
-pub(crate) static LIVE: &[Plugin] = &[Plugin::Source(SourcePlugin::new(
-    info("test.BlocksInPollConnector", &TOY),
-    |settings| Ok(Box::new(Toy(settings))),
-    |_| Ok(Box::new(Blocks)),
-))];
+pub(crate) static LIVE: &[Plugin] = &[
+    Plugin::Source(SourcePlugin::new(
+        info("test.BlocksInPollConnector", &TOY),
+        |settings| Ok(Box::new(Toy(settings))),
+        |_| Ok(Box::new(Blocks)),
+    )),
+    Plugin::Source(SourcePlugin::new(
+        info("test.GatedConnector", &TOY),
+        |settings| Ok(Box::new(Toy(settings))),
+        |_| Ok(Box::new(Gated(None))),
+    )),
+];
 
 /// A task that never gives its thread back.
 struct Blocks;
@@ -149,6 +160,26 @@ impl SourceTask for Blocks {
 
     async fn poll(&mut self) -> Result<SourceBatch> {
         hang()
+    }
+}
+
+/// Lets the polls of `Gated` go on.
+pub(crate) static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// A task that gives its thread back when the gate opens.
+struct Gated(Option<Signal>);
+
+#[async_trait]
+impl SourceTask for Gated {
+    async fn start(&mut self, context: SourceContext) -> Result<()> {
+        self.0 = Some(context.common.signal.clone());
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> Result<SourceBatch> {
+        drop(GATE.1.wait_while(GATE.0.lock().unwrap(), |open| !*open).unwrap());
+        self.0.as_ref().unwrap().recalled().await;
+        Ok(SourceBatch::empty())
     }
 }
 
@@ -193,5 +224,26 @@ impl Connector for Fails {
 
     async fn task_configs(&mut self, _max: usize) -> Result<Vec<ConfigMap>> {
         Ok(Vec::new())
+    }
+}
+
+/// Starts when it is tried a second time.
+struct FailsOnce;
+
+/// How often it was tried.
+#[derive(Default)]
+struct Tries(AtomicUsize);
+
+#[async_trait]
+impl Connector for FailsOnce {
+    async fn start(&mut self, context: ConnectorContext) -> Result<()> {
+        if context.common.shared.get::<Tries>().0.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Err(ConnectError::fatal("the device is still starting"));
+        }
+        Ok(())
+    }
+
+    async fn task_configs(&mut self, _max: usize) -> Result<Vec<ConfigMap>> {
+        Ok(vec![ConfigMap::new()])
     }
 }

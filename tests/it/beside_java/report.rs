@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pipette::kafka::properties;
+use pipette::kafka::{properties, sizes};
 use pipette_api::ConfigMap;
 
 use super::contender::JVM;
@@ -171,8 +171,8 @@ pub(super) fn settings(java: &str) -> String {
             .filter(|(key, _)| !["client.id", "group.id", "bootstrap.servers"].contains(&key.as_str()));
         kept.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
     };
-    let producer = show(properties::producer(&nothing, &nothing, "").expect("defaults"));
-    let consumer = show(properties::consumer(&nothing, &nothing, "", "").expect("defaults"));
+    let producer = show(sizes::alone_producer(properties::producer(&nothing, &nothing, "").expect("defaults")));
+    let consumer = show(sizes::alone_consumer(properties::consumer(&nothing, &nothing, "", "").expect("defaults")));
     format!(
         "{cores} cores, SHARED with the broker: wall time is a race for them, CPU per record is what counts.\n\
          One connector at a time, one task, one partition, no compression, the same configuration for both workers.\n\

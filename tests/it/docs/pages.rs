@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
-use pipette::settings::{connector, file, worker};
+use pipette::settings::{connector, dead_letters, file, restarts, worker};
 use pipette_api::config::page::table;
 use pipette_api::{MetricInfo, MetricKind, Plugin};
 use serde_json::Value as Json;
@@ -118,8 +118,11 @@ fn common_keys(plugins: &Plugins) -> String {
     }
     page.push_str("\n# Keys every connector has\n\n");
     page.push_str(&table(&connector::COMMON));
+    page.push_str("\nApache's worker ignores these, and so does this one with `compat.strict`:\n\n");
+    page.push_str(&table(&restarts::KEYS));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
+    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&dead_letters::SINK_ADDED));
     page.push_str("\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there.\n");
     page.push_str(
         "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",
@@ -269,7 +272,12 @@ fn metrics(plugins: &Plugins) -> String {
     );
     for row in TABLE {
         let MetricInfo { name, help, labels, .. } = &row.info;
-        let _ = writeln!(page, "| `{name}` | {} | {} | `{}` | {help} |", kind(&row.info), labels.join(", "), row.java);
+        let (prefix, java) = match row.java {
+            "" => ("pipette_", "–".to_owned()),
+            java => ("", format!("`{java}`")),
+        };
+        let (kind, labels) = (kind(&row.info), labels.join(", "));
+        let _ = writeln!(page, "| `{prefix}{name}` | {kind} | {labels} | {java} | {help} |");
     }
     for plugin in connectors(plugins) {
         let of_plugin = match plugin {

@@ -126,8 +126,9 @@ fn each_fails(schemas: &'static str, good: &[u8], all: &[Bad]) {
         let trace = stage.hear(&name, |news| matches!(news, TaskNews::Failed { .. }));
         let first = trace.lines().next().unwrap();
         let start = format!("Task {name}-0 failed in value converter on the record at {name}-0 offset 1: ");
-        assert!(first.starts_with(&start) && first.ends_with(why), "{first}\nwants … {why}");
-        assert!(first.len() < 500, "an error is no place for a record: {first}");
+        let cause = first.split(". Choose the converter that fits").next().unwrap();
+        assert!(cause.starts_with(&start) && cause.ends_with(why.trim_end_matches('.')), "{first}\nwants … {why}");
+        assert!(cause.len() < 500, "an error is no place for a record: {first}");
         let behind = Offsets::from([(TopicPartition::new(&*name, 0), 2)]);
         assert!(stage.committed(&name) < behind, "{:?}", stage.committed(&name));
     }

@@ -105,8 +105,9 @@ fn without_tolerance_the_input_is_kept_and_read_again() {
     for count in 1..=2 {
         let _task = stage.source("strict", &PLUGIN, &[]);
         let trace = stage.hear("strict", |news| matches!(news, TaskNews::Failed { .. }));
-        let first = "Task strict-0 failed in poll on a record from script=one: rows.csv line 2: a quote is not closed";
-        assert_eq!(trace.lines().next(), Some(first));
+        let first =
+            "Task strict-0 failed in poll on a record from script=one: rows.csv line 2: a quote is not closed. ";
+        assert!(trace.starts_with(first), "{trace}");
         assert_eq!(topic::values(&stage.bootstrap(), "dead").len(), count);
         assert_eq!(stage.offset("strict", "at"), Some(1), "the next start begins with the bad input");
     }
@@ -171,6 +172,11 @@ fn with_exactly_once_a_letter_that_the_broker_refuses_takes_the_transaction_back
         let start =
             "Task held-0 failed in dead letter queue on a record from script=one: its dead letter cannot be written: ";
         assert!(trace.starts_with(start), "{trace}");
+        let (written, readable) = (topic::size(&bootstrap, "scripted"), topic::readable(&bootstrap, "scripted"));
+        assert!(
+            written > 1 && readable == written,
+            "{readable} of {written}: nobody waits for the time of the transaction"
+        );
         assert_eq!((seen(&bootstrap, "scripted"), stage.offset("held", "at")), (vec![], None));
     }
 }

@@ -22,6 +22,7 @@ static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 /// Tolerates every bad record, and tries again for ever what may get better.
 pub(super) const LENIENT: ErrorPolicy = ErrorPolicy {
     tolerate: true,
+    refusals_max: 100,
     retry_timeout: None,
     retry_delay_max: Duration::from_millis(20),
     log: false,

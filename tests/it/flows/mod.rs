@@ -2,14 +2,26 @@
 //!
 //! `stage.rs` is what every flow stands on; `sources.rs` and `sinks.rs` hold the flows, `kept_in.rs` and `kept_out.rs`
 //! those in which a record could get lost, `transactions.rs` those with exactly-once, `bad_input.rs` those with records
-//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept.
+//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept. With herder and
+//! REST: `healing.rs` (restarts), `hung.rs` (plugins that do not return), `silence.rs` (a Kafka that does not answer) and
+//! `told.rs` (what status and log say of a failure).
+//! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
+//! `targets.rs` those in which it is not the records,
+//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is.
 
 mod bad_input;
 mod dead_inputs;
 mod dead_letters;
+mod healing;
+mod hung;
 mod kept_in;
 mod kept_out;
+mod silence;
+mod made_topics;
+mod positions;
 mod sinks;
 mod sources;
 mod stage;
+mod told;
+mod targets;
 mod transactions;

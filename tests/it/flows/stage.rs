@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipette::budget::Budget;
 use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
@@ -17,6 +18,8 @@ use pipette::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
 use pipette::task::thread::{TaskHandle, spawn};
+use pipette::task::topics::Rules;
+use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{
     Blob, ConfigDef, ConfigMap, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
@@ -61,6 +64,8 @@ pub(super) struct Stage {
     pub(super) until: Option<Until>,
     /// `offsets.storage.topic` of the sources started next.
     pub(super) offsets_topic: Option<String>,
+    /// `topic.creation.*` of the sources started next.
+    pub(super) topics: Option<Rules>,
     /// Transactional ids that the sources started next take away.
     pub(super) stale: Vec<String>,
     /// What the consumers of the sinks started next have besides the defaults, in librdkafka's words.
@@ -85,6 +90,8 @@ impl Stage {
             io: io.handle().clone(),
             offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),
+            watchdog: Watchdog::start(Duration::from_mins(1)),
+            budget: Budget::new(128 << 20),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
@@ -106,6 +113,7 @@ impl Stage {
             flush_interval: Duration::from_mins(1),
             until: None,
             offsets_topic: None,
+            topics: None,
             stale: Vec::new(),
             consumer: Vec::new(),
         }
@@ -128,6 +136,11 @@ impl Stage {
         stage
     }
 
+    /// `task.hung.after.ms` of the tasks started next.
+    pub(super) fn hung_after(&mut self, limit: Duration) {
+        self.environment.watchdog = Watchdog::start(limit);
+    }
+
     pub(super) fn bootstrap(&self) -> String {
         self.broker.address().to_string()
     }
@@ -147,8 +160,13 @@ impl Stage {
             }
         };
         producer.extend(self.producer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let role =
-            Role::Source { plugin, producer, transactions, offsets_topic: self.offsets_topic.clone(), topics: None };
+        let role = Role::Source {
+            plugin,
+            producer,
+            transactions,
+            offsets_topic: self.offsets_topic.clone(),
+            topics: self.topics.clone(),
+        };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }
 
@@ -211,6 +229,7 @@ impl Stage {
             flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
+            memory_cap: None,
         };
         spawn(spec, self.starts, Wish::Run, self.environment.clone(), self.reports.clone())
     }
@@ -224,7 +243,8 @@ impl Stage {
             }
             let found = seen.iter().position(|report| &*report.id.connector == name && wanted(&report.news));
             match found.map(|index| seen.remove(index).news) {
-                Some(TaskNews::Failed { trace } | TaskNews::Waiting { trace }) => Ok(trace),
+                Some(TaskNews::Failed { trace }) => Ok(trace.text.to_string()),
+                Some(TaskNews::Waiting { trace }) => Ok(trace),
                 Some(_) => Ok(String::new()),
                 None => Err(format!("{seen:?}")),
             }

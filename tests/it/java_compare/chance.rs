@@ -1,8 +1,8 @@
 //! Chance with a taste for extremes.
 
-use crate::support::dice;
+use pipette_kit::Dice;
 
-pub(crate) struct Chance(dice::Dice);
+pub(crate) struct Chance(Dice);
 
 const TEXTS: [&str; 22] = [
     "",
@@ -32,7 +32,7 @@ const TEXTS: [&str; 22] = [
 impl Chance {
     /// That of the n-th case.
     pub(crate) fn of(number: u64) -> Self {
-        Self(dice::Dice(number.wrapping_mul(0xD134_2543_DE82_EF95)))
+        Self(Dice(number.wrapping_mul(0xD134_2543_DE82_EF95)))
     }
 
     pub(crate) fn below(&mut self, end: usize) -> usize {

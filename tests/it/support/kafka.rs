@@ -12,6 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::java::{JavaProcess, logging};
+use super::wire::Wire;
 use super::{free_ports, lines_of, tail, wait};
 
 /// "pipette-proofs-1" in Kafka's spelling of 16 bytes.
@@ -43,6 +44,10 @@ impl ApacheKafka {
     /// Starts a broker whose data and log live in `folder`, which goes with it; `overrides` win over the settings here.
     pub(crate) fn start(folder: &Path, overrides: &[(&str, &str)]) -> Self {
         let [port, controller] = free_ports();
+        Self::on(folder, port, controller, overrides)
+    }
+
+    fn on(folder: &Path, port: u16, controller: u16, overrides: &[(&str, &str)]) -> Self {
         fs::create_dir_all(folder).expect("the broker's folder");
         let settings = folder.join("server.properties");
         fs::write(&settings, server_properties(folder, port, controller, overrides)).expect("the broker's settings");
@@ -54,6 +59,21 @@ impl ApacheKafka {
         kafka
     }
 
+    /// A broker, and the wire before it with the address of its near end: whoever bootstraps there stays on the wire.
+    /// [`Self::bootstrap`] goes past it, since what a proof counts must not depend on the wire.
+    pub(crate) fn behind_wire(folder: &Path) -> (Self, Wire, String) {
+        let [direct, controller, inner, outer] = free_ports();
+        let doors = |wired: u16| format!("PLAINTEXT://127.0.0.1:{direct},WIRED://127.0.0.1:{wired}");
+        let overrides = [
+            ("listeners", format!("{},CONTROLLER://127.0.0.1:{controller}", doors(inner))),
+            ("advertised.listeners", doors(outer)),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,WIRED:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+        ];
+        let overrides: Vec<(&str, &str)> = overrides.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let kafka = Self::on(folder, direct, controller, &overrides);
+        (kafka, Wire::lay(outer, inner), format!("127.0.0.1:{outer}"))
+    }
+
     fn launch(&mut self) {
         let settings = self.folder.join("server.properties");
         let heap = ["-Xms128m", "-Xmx512m"];
@@ -63,13 +83,18 @@ impl ApacheKafka {
 
     /// SIGKILL, and a new start on the same folder and port once `meanwhile` returns.
     pub(crate) fn crash(&mut self, meanwhile: impl FnOnce()) {
-        let killed = Command::new("kill").args(["-KILL", &self.process().pid.to_string()]).status().expect("kill runs");
-        assert!(killed.success(), "the broker cannot be killed");
+        self.signal("KILL");
         wait::until("the broker's end", Duration::from_secs(10), || {
             if self.process().lives() { Err(String::new()) } else { Ok(()) }
         });
         meanwhile();
         self.launch();
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.process().pid.to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} cannot be sent to the broker");
     }
 
     /// `host:port`.
@@ -116,6 +141,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0

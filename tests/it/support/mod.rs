@@ -2,13 +2,19 @@
 //!
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
-pub(crate) mod dice;
+pub(crate) mod clock;
+pub(crate) mod death;
+pub(crate) mod feeder;
+pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod rest;
+pub(crate) mod resume;
+pub(crate) mod small_disk;
 pub(crate) mod topic;
 pub(crate) mod wait;
+pub(crate) mod wire;
 pub(crate) mod worker;
 
 use std::net::TcpListener;

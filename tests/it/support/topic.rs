@@ -8,7 +8,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
@@ -50,38 +51,63 @@ pub(crate) fn values(bootstrap: &str, topic: &str) -> Vec<String> {
 
 /// Every record of the topic in offset order, partition after partition.
 pub(crate) fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let mut read: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
+    visit(bootstrap, topic, UNCOMMITTED, |message| {
+        read.entry(message.partition()).or_default().push(Record::of(message));
+    });
+    read.into_values().flatten().collect()
+}
+
+/// Of a reader that sees all that stands in a topic.
+pub(crate) const UNCOMMITTED: &str = "read_uncommitted";
+/// Of a reader that sees what a transaction committed and what was written without one.
+pub(crate) const COMMITTED: &str = "read_committed";
+
+/// Shows `each` the records up to the topic's present end: partitions as they come, each in offset order. Nothing when
+/// there is no such topic. For a reader of what is committed an open transaction hides what stands behind its beginning.
+pub(crate) fn visit(bootstrap: &str, topic: &str, isolation: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader-of-tests")
         .set("enable.auto.commit", "false")
+        .set("isolation.level", isolation)
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
         .create()
         .expect("a consumer");
-    let ends = ends(&consumer, topic);
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata of the topic");
+    let mut open: Vec<i32> = metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
     let mut list = TopicPartitionList::new();
-    for partition in ends.keys() {
+    for partition in &open {
         list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a position");
     }
     consumer.assign(&list).expect("an assignment");
-
-    let mut missing: i64 = ends.values().sum();
-    let mut read: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
-    while missing > 0 {
-        let message =
-            wait::until("the next record", Duration::from_secs(30), || match consumer.poll(Duration::from_secs(1)) {
-                Some(Ok(message)) => Ok(message),
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err(format!("{missing} records of {topic} still to come")),
-            });
-        missing -= 1;
-        read.entry(message.partition()).or_default().push(Record::of(&message));
+    while !open.is_empty() {
+        wait::until("the next record", Duration::from_secs(30), || {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => each(&message),
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err(format!("partitions {open:?} of {topic} have not ended")),
+            }
+            Ok(())
+        });
     }
-    read.into_values().flatten().collect()
 }
 
 /// How much stands in the topic, open transactions and the marks of ended ones included.
 pub(crate) fn size(bootstrap: &str, topic: &str) -> i64 {
+    up_to(bootstrap, topic, "read_uncommitted")
+}
+
+/// How much of it a `read_committed` reader gets past: up to where the first open transaction begins.
+pub(crate) fn readable(bootstrap: &str, topic: &str) -> i64 {
+    up_to(bootstrap, topic, "read_committed")
+}
+
+fn up_to(bootstrap: &str, topic: &str, isolation: &str) -> i64 {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", isolation);
     let consumer: BaseConsumer = config.create().expect("a consumer");
     ends(&consumer, topic).values().sum()
 }
@@ -102,42 +128,16 @@ pub(crate) struct Stored {
     pub(crate) value: Option<String>,
 }
 
-/// What a `read_committed` reader finds in the topic now, in offset order, partition after partition; nothing when
-/// there is no such topic. An open transaction hides what stands behind its beginning.
+/// What a `read_committed` reader finds in the topic now, in offset order, partition after partition.
 pub(crate) fn committed(bootstrap: &str, topic: &str) -> Vec<Stored> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "reader-of-tests")
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "10")
-        .create()
-        .expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata of the topic");
-    let mut open: Vec<i32> =
-        metadata.topics()[0].partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
-    let mut list = TopicPartitionList::new();
-    for partition in &open {
-        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a position");
-    }
-    consumer.assign(&list).expect("an assignment");
-    let mut read: BTreeMap<i32, Vec<Stored>> = BTreeMap::new();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    wait::until("the end of the topic", Duration::from_secs(30), || {
-        while !open.is_empty() {
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => read.entry(message.partition()).or_default().push(Stored {
-                    partition: message.partition(),
-                    key: text(message.key().unwrap_or_default()),
-                    value: message.payload().map(text),
-                }),
-                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
-                Some(Err(_)) => {}
-                None => return Err(format!("{open:?} have not ended")),
-            }
-        }
-        Ok(())
+    let mut read: BTreeMap<i32, Vec<Stored>> = BTreeMap::new();
+    visit(bootstrap, topic, COMMITTED, |message| {
+        read.entry(message.partition()).or_default().push(Stored {
+            partition: message.partition(),
+            key: text(message.key().unwrap_or_default()),
+            value: message.payload().map(text),
+        });
     });
     read.into_values().flatten().collect()
 }
@@ -151,6 +151,14 @@ pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
     made.expect("an answer")[0].as_ref().expect("the topic is made");
+}
+
+/// Takes topics away, and with them what they hold.
+pub(crate) fn delete(bootstrap: &str, topics: &[&str]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(admin.delete_topics(topics, &AdminOptions::new())).expect("an answer");
 }
 
 /// Writes a record.
@@ -178,19 +186,19 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, i64> {
 /// A consumer group's progress on one topic, looked at from outside of the group.
 pub(crate) struct Group {
     member: BaseConsumer,
-    topic: &'static str,
+    topic: String,
 }
 
 impl Group {
-    pub(crate) fn watch(bootstrap: &str, group: &str, topic: &'static str) -> Self {
+    pub(crate) fn watch(bootstrap: &str, group: &str, topic: &str) -> Self {
         let member = ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create();
-        Self { member: member.expect("a consumer"), topic }
+        Self { member: member.expect("a consumer"), topic: topic.to_owned() }
     }
 
     /// The offset committed for partition 0; zero as long as none is known.
     pub(crate) fn committed(&self) -> u64 {
         let mut wanted = TopicPartitionList::new();
-        wanted.add_partition(self.topic, 0);
+        wanted.add_partition(&self.topic, 0);
         let answer = self.member.committed_offsets(wanted, Duration::from_secs(5));
         let offset = answer.ok().and_then(|list| list.elements().first()?.offset().to_raw());
         offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default()

@@ -18,6 +18,21 @@ pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> R
     }
 }
 
+/// Looks until `probe` is content, and fails when its figure has stayed the same for as long as `rest`.
+pub(crate) fn until_rest<T>(what: &str, rest: Duration, mut probe: impl FnMut() -> Result<T, u64>) -> T {
+    let mut last = (0, Instant::now());
+    loop {
+        match probe() {
+            Ok(found) => return found,
+            Err(figure) if figure != last.0 => last = (figure, Instant::now()),
+            Err(figure) => {
+                assert!(last.1.elapsed() < rest, "no progress towards {what} for {rest:?}: it stays at {figure}");
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Looks until `probe` is true, or `limit` has passed, whichever comes first.
 pub(crate) fn up_to(limit: Duration, mut probe: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;

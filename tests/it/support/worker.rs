@@ -15,6 +15,7 @@ pub(crate) struct Worker {
     child: Option<Child>,
     rest: Rest,
     options: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Worker {
@@ -33,12 +34,25 @@ offset.flush.interval.ms=200
         );
         let properties = folder.join("worker.properties");
         fs::write(&properties, text + &lines_of(extra)).expect("the worker's properties");
-        Self { properties, log: folder.join("worker.log"), child: None, rest: Rest::new(port), options: Vec::new() }
+        Self {
+            properties,
+            log: folder.join("worker.log"),
+            child: None,
+            rest: Rest::new(port),
+            options: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// More options of `pipette run`.
     pub(crate) fn with(mut self, options: &[&'static str]) -> Self {
         self.options.extend(options);
+        self
+    }
+
+    /// Variables of the process.
+    pub(crate) fn in_environment(mut self, variables: &[(&'static str, String)]) -> Self {
+        self.environment.extend_from_slice(variables);
         self
     }
 
@@ -50,6 +64,7 @@ offset.flush.interval.ms=200
             .arg("run")
             .args(&self.options)
             .arg(&self.properties)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -109,6 +124,11 @@ offset.flush.interval.ms=200
         wait::until("the worker to stop", Duration::from_secs(30), || {
             child.try_wait().expect("the worker's state").ok_or_else(|| tail(&self.log, 20))
         })
+    }
+
+    /// What it has said since its first start.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Of the running process.

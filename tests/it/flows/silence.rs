@@ -1,0 +1,81 @@
+//! A Kafka that does not answer: status says so within seconds, with the cause once it is known, until it answers.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::told::BrokerProcess;
+use crate::support::wait;
+use crate::support::worker::Worker;
+
+/// What the design allows before silence is told, and what a busy machine may add.
+const TOLD: Duration = Duration::from_secs(5 + 3);
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn health(worker: &Worker, name: &str) -> Value {
+    worker.rest().get(&format!("/connectors/{name}/status")).unwrap().body["tasks"][0]["health"].clone()
+}
+
+fn wait_for(worker: &Worker, name: &str, limit: Duration, is_right: impl Fn(&str) -> bool) {
+    wait::until(&format!("the health of {name}"), limit, || {
+        let health = health(worker, name);
+        if is_right(health.as_str().unwrap_or_default()) { Ok(()) } else { Err(health.to_string()) }
+    });
+}
+
+fn append(file: &Path, line: &str) {
+    let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
+    writeln!(file, "{line}").unwrap();
+}
+
+#[test]
+fn a_kafka_that_stops_answering_is_told_and_forgotten_when_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.txt"), folder.path().join("out.txt"));
+    let mut broker = BrokerProcess::start(folder.path());
+    let mut worker = Worker::prepare(folder.path(), &broker.address(), &[]);
+    worker.start();
+    let create = |name: &str, config: Value| {
+        let made = worker.rest().put(&format!("/connectors/{name}/config"), &config).unwrap();
+        assert_eq!(made.status, 201, "{made:?}");
+    };
+    append(&input, "one");
+    create("lab-in", json!({"connector.class": "FileStreamSource", "file": input, "topic": "t"}));
+    create("lab-out", json!({"connector.class": "FileStreamSink", "file": output, "topics": "t"}));
+    let arrived = |lines: usize| {
+        wait::until("lines that went round", PATIENCE, || {
+            let text = std::fs::read_to_string(&output).unwrap_or_default();
+            if text.lines().count() >= lines { Ok(()) } else { Err(text) }
+        });
+    };
+    arrived(1);
+    assert_eq!((health(&worker, "lab-in"), health(&worker, "lab-out")), (Value::Null, Value::Null));
+
+    broker.signal("STOP");
+    append(&input, "two");
+    let stopped = Instant::now();
+    wait_for(&worker, "lab-in", TOLD, |health| health.starts_with("no acknowledgement from Kafka for "));
+    wait_for(&worker, "lab-out", TOLD, |health| health.starts_with("no answer from Kafka for "));
+    assert!(stopped.elapsed() < TOLD, "{:?}", stopped.elapsed());
+    let metrics = worker.rest().get("/metrics").unwrap().body.to_string();
+    assert!(metrics.contains("pipette_task_kafka_silent{connector=\\\"lab-in\\\",task=\\\"0\\\"} 1"), "{metrics}");
+    broker.signal("CONT");
+    for name in ["lab-in", "lab-out"] {
+        wait_for(&worker, name, PATIENCE, str::is_empty);
+    }
+    arrived(2);
+
+    broker.kill();
+    append(&input, "three");
+    let cause = |health: &str| health.contains(" s: no broker can be reached: ") && health.contains("refused");
+    wait_for(&worker, "lab-in", PATIENCE, cause);
+    wait_for(&worker, "lab-out", PATIENCE, cause);
+    broker.launch();
+    for name in ["lab-in", "lab-out"] {
+        wait_for(&worker, name, PATIENCE, str::is_empty);
+    }
+    arrived(3);
+    assert!(worker.stop().success());
+}

@@ -110,6 +110,7 @@ impl DeadLetters {
 
     /// The same with a producer that is there already.
     #[cfg(test)]
+    #[must_use]
     pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }

@@ -19,6 +19,7 @@ use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
 use super::refusals::Refusals;
+use super::repeats::Repeats;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -315,6 +316,7 @@ impl Parts {
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,
+            refused_commits: Repeats::default(),
         };
         sink.run(task, context).await
     }

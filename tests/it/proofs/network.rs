@@ -87,10 +87,36 @@ fn network() {
     PROOF.long(|round| play(round, 6_000..20_000, BACK));
 }
 
-/// Beside other tests. A consumer whose broker died may have to wait until its own former membership has run out.
+/// Beside other tests.
 #[test]
 fn network_short() {
-    PROOF.short(|round| play(round, 5_500..6_000, Duration::from_mins(1)));
+    PROOF.short(|round| play(round, 5_500..6_000, Duration::from_secs(30)));
+}
+
+/// The sink's session, with heartbeats enough to notice its end in time.
+const SESSION: [(&str, &str); 2] =
+    [("consumer.session.timeout.ms", "20000"), ("consumer.heartbeat.interval.ms", "1000")];
+/// How long its broker is away at least.
+const BEYOND_SESSION: Duration = Duration::from_secs(21);
+
+/// Its broker remembers it, for a whole session more: as somebody else it would wait for that long, and begin with what it
+/// has written before.
+#[test]
+fn a_sink_stays_in_its_group_while_its_broker_is_away_for_longer_than_its_session() {
+    let folder = tempfile::Builder::new().prefix("session-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    let folder = folder.expect("a folder");
+    let mut site = Site::build(folder.path(), &SESSION);
+    let feed = Feed::lines(&site.input, LOAD, TICK, |n| row(0, n));
+    site.create_source();
+    site.create_sink();
+    await_up_to_date(&mut site, &feed, "before the outage");
+    disturb(&mut site, Trouble::Killed, BEYOND_SESSION);
+    let back = await_up_to_date(&mut site, &feed, "after the outage");
+    site.assert_all_run();
+    let rows = feed.end();
+    let tally = site.judge(&Handed { rows: vec![rows] }, PATIENCE);
+    println!("up to date {back:?} after the end of an outage beyond the session: {tally}");
+    assert!(back < Duration::from_secs(15), "{back:?}: it has waited for its own former self");
 }
 
 /// One round: each trouble once, in an order of chance, each for so many milliseconds.

@@ -88,8 +88,8 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
 .default("");
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
-    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
-     members.",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
+     are ignored, statuses have no further members.",
 )
 .default("false");
 static EXTENSIONS: Key<Vec<String>> =

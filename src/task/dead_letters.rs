@@ -119,7 +119,8 @@ impl DeadLetters {
 
     /// The same with a producer that is there already.
     #[cfg(test)]
-    pub fn over(self, producer: TaskProducer) -> Self {
+    #[must_use]
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }
 

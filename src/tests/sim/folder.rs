@@ -16,7 +16,7 @@ use super::life::{Habits, Lives, Offsets};
 use super::offsets::Shelf;
 use crate::plugins::{ConnectorPlugin, Plugins};
 
-const FOLDER: Simulation = Simulation { name: "folder", seeds: 1_000, steps: 60 };
+const FOLDER: Simulation = Simulation { name: "folder", seeds: 500, steps: 60 };
 const TOPIC: &str = "t";
 /// Names that files have; a name is used again and again.
 const NAMES: usize = 4;
@@ -106,10 +106,10 @@ impl World {
         let Some(ConnectorPlugin::Source(plugin)) = Plugins::built_in().connector("LabFilesSource").ok() else {
             unreachable!("a source")
         };
-        let shelf = self.shelf.clone();
-        let offsets = Offsets::Store(Box::new(move |signal| shelf.of(signal)));
+        let kept = self.shelf.clone();
+        let offsets = Offsets::Store(Box::new(move |signal| kept.of(signal)));
         let make = |_| (plugin.task)(Settings::new(config, plugin.info.config)).unwrap();
-        self.lives.0.push(self.habits.begin(self.begun, offsets, make));
+        self.lives.0.push(self.habits.begin(self.begun, &offsets, make));
         self.handed.iter_mut().for_each(|file| file.disturbed = true);
     }
 
@@ -142,18 +142,14 @@ impl World {
                     fs::rename(&path, &other).unwrap();
                 }
             }
-            34..=36 => {
-                if path.exists() {
-                    self.touch(&path);
-                    fs::remove_file(&path).unwrap();
-                }
+            34..=36 if path.exists() => {
+                self.touch(&path);
+                fs::remove_file(&path).unwrap();
             }
-            37 | 38 => {
-                if path.exists() {
-                    self.touch(&path);
-                    OpenOptions::new().write(true).open(&path).unwrap().set_len(14).unwrap();
-                    self.stamp(&path);
-                }
+            37 | 38 if path.exists() => {
+                self.touch(&path);
+                OpenOptions::new().write(true).open(&path).unwrap().set_len(14).unwrap();
+                self.stamp(&path);
             }
             39..=58 => self.cluster.lock().some_arrive(dice),
             59..=74 => self.cluster.lock().some_are_acknowledged(dice),

@@ -137,7 +137,7 @@ impl Habits {
     pub(super) fn begin(
         &self,
         number: usize,
-        offsets: Offsets,
+        offsets: &Offsets,
         task: impl FnOnce(Signal) -> Box<dyn SourceTask>,
     ) -> Life {
         let Parts { wish, signal, id, letters, guard, common, reporter } = self.parts(number);

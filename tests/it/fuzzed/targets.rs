@@ -4,7 +4,10 @@
 //! Each panics when its promise is broken, and returns otherwise.
 
 use pipette::plugins::Plugins;
-use pipette_api::{Blob, ConfigMap, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value};
+use pipette_api::data::Part;
+use pipette_api::{
+    Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value,
+};
 use pipette_json::{Document, Parser, parse, write};
 
 pub type Target = fn(&[u8]);
@@ -29,6 +32,12 @@ pub fn json(bytes: &[u8]) {
         let skipped = document.reader().skip();
         assert_eq!(read.map_err(|e| e.to_string()), skipped.map_err(|e| e.to_string()));
     }
+    // As a member of a record like an earlier one, which stays text until somebody asks.
+    let settings = [("schemas.enable", "false")];
+    let (mut learnt, mut fresh) = (converter("JsonConverter", &settings), converter("JsonConverter", &settings));
+    read(&mut learnt, b"{\"a\":0,\"b\":[]}").unwrap();
+    let record = [b"{\"a\":", bytes, b",\"b\":[", bytes, b"]}"].concat();
+    same(&read(&mut learnt, &record), &read(&mut fresh, &record), &record);
     let Some(value) = good(parse(&blob)).filter(is_plain) else { return };
     let text = written(&value);
     let again = parse(&Blob::whole(text.clone()).unwrap()).unwrap();
@@ -63,7 +72,9 @@ pub fn envelope(bytes: &[u8]) {
     let decimals = if choice & 4 > 0 { "NUMERIC" } else { "BASE64" };
     let settings = [("schemas.enable", on(1)), ("replace.null.with.default", on(2)), ("decimal.format", decimals)];
     let mut converter = converter("JsonConverter", &settings);
-    let Some(datum) = good(read(&mut converter, bytes)).filter(|datum| is_plain(&datum.value)) else { return };
+    let first = read(&mut converter, bytes);
+    same(&read(&mut converter, bytes), &first, bytes);
+    let Some(datum) = good(first).filter(|datum| is_plain(&datum.value)) else { return };
     let mut buffer = Vec::new();
     match converter.encode("t", "h", &datum, &mut buffer) {
         Ok(None) => assert!(datum.is_null()),
@@ -81,6 +92,42 @@ pub fn envelope(bytes: &[u8]) {
             assert!(UNWRITTEN.iter().any(|known| text.contains(known)), "{text}");
         }
     }
+}
+
+/// What a converter reads is the same whatever it has read before, and so is the text that a sink writes of each part.
+fn same(learnt: &Result<Datum>, fresh: &Result<Datum>, bytes: &[u8]) {
+    let print = |value: Value| {
+        let mut buffer = Vec::new();
+        let mut strings = converter("StringConverter", &[]);
+        let datum = Datum::schemaless(value);
+        let text = strings.encode("t", "h", &datum, &mut buffer);
+        text.ok().map(|text| text.unwrap_or(b"null").to_vec())
+    };
+    let part_is = |part: Part<'_>, value: &Value| {
+        let text = match part {
+            Part::Value(value) => print(value.clone()),
+            Part::Text(text) => Some(text.to_vec()),
+            Part::Unread(unread, start) => {
+                let mut text = Vec::new();
+                unread.print(start, &mut text);
+                Some(text)
+            }
+        };
+        assert_eq!(text.map(|text| shown(&text)), print(value.clone()).map(|text| shown(&text)), "{}", shown(bytes));
+    };
+    if let (Ok(learnt), Ok(fresh)) = (learnt, fresh) {
+        match (&learnt.value, &fresh.value) {
+            (Value::Map(learnt), Value::Map(fresh)) => {
+                learnt.parts().zip(fresh.values()).for_each(|((_, part), value)| part_is(part, value));
+            }
+            (Value::Struct(learnt), Value::Struct(fresh)) => {
+                learnt.parts().zip(fresh.values()).for_each(|(part, value)| part_is(part, value));
+            }
+            _ => {}
+        }
+    }
+    let told = |error: &ConnectError| error.chain();
+    assert_eq!(learnt.as_ref().map_err(told), fresh.as_ref().map_err(told), "{}", shown(bytes));
 }
 
 /// Values that can be read but, in Java as here, not be written.

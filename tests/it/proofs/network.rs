@@ -93,7 +93,7 @@ fn network() {
 /// Beside other tests.
 #[test]
 fn network_short() {
-    PROOF.short(|round| play(round, 5_500..6_000, Duration::from_secs(30)));
+    PROOF.short(|round| play(round, 5_500..6_000, Duration::from_mins(1)));
 }
 
 /// The sink's session, with heartbeats enough to notice its end in time.

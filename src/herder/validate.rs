@@ -151,7 +151,8 @@ impl Sheet<'_> {
             ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
         };
         let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
-        let groups = [of_family, (restarts, 9)].into_iter();
+        let common = connector::ADDED.keys();
+        let groups = [of_family, (restarts, 9), (common, 13)].into_iter();
         let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
         let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
         rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()

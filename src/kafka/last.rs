@@ -25,7 +25,7 @@ pub fn last_records(properties: &ClientProperties, topics: &[String], count: usi
     let mut partitions = Vec::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), left()).map_err(away)?;
-        for found in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for found in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
             partitions.push((topic.as_str(), found.id()));
         }
     }

@@ -1,7 +1,6 @@
 //! Dead letters on their way back, as a user asks for it: by REST, on a connector whose cause of trouble was mended.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use pipette_broker::{Broker, BrokerConfig};
@@ -176,10 +175,13 @@ fn a_target_that_is_gone_stops_the_replay_and_passes_no_letter() {
     config["file"] = json!(folder.join("out.txt"));
     assert_eq!(scene.bed.put("/connectors/out/config", &config.to_string()).status, 200);
     scene.bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
-    wait::until("the sink's file", PATIENCE, || match Path::exists(&folder.join("out.txt")) {
-        true => Ok(()),
-        false => Err("none".into()),
-    });
+    wait::until(
+        "the sink's file",
+        PATIENCE,
+        || {
+            if folder.join("out.txt").exists() { Ok(()) } else { Err("none".into()) }
+        },
+    );
     std::fs::remove_dir_all(&folder).unwrap();
     let report = scene.replay("{}");
     assert_eq!(counts(&report), json!([0, 0, 0, 0, "FAILED"]), "{report}");

@@ -31,7 +31,10 @@ pub(super) fn task(
     shared: Shared,
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
-    let own = ConnectorConfig::read(config)?;
+    let mut own = ConnectorConfig::read(config)?;
+    if parts.worker.strict {
+        forget_additions(&mut own, plugin);
+    }
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config),
@@ -53,6 +56,14 @@ pub(super) fn task(
         shared,
         memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
+}
+
+/// Apache's worker ignores these keys.
+fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
+    own.refusals_max = 0;
+    if matches!(plugin, ConnectorPlugin::Source(_)) {
+        own.dead_letters = None;
+    }
 }
 
 /// The consumer properties of a sink's task.

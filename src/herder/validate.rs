@@ -145,14 +145,15 @@ impl Sheet<'_> {
 
     /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
     fn added_rows(&self) -> Vec<Row> {
+        if self.worker.strict {
+            return Vec::new();
+        }
         let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
         let of_family = match self.plugin {
             ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
             ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
         };
-        let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
-        let common = connector::ADDED.keys();
-        let groups = [of_family, (restarts, 9), (common, 13)].into_iter();
+        let groups = [of_family, (restarts::KEYS.keys(), 9), (connector::ADDED.keys(), 13)].into_iter();
         let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
         let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
         rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()

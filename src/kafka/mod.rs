@@ -19,6 +19,7 @@ pub mod contact;
 mod conversation;
 mod events;
 pub(crate) mod intents;
+mod membership;
 pub mod pattern;
 pub mod stretch;
 mod sys;

@@ -70,8 +70,8 @@ static MEMORY: Key<u64> = Key::new(
 .check(at_least::<16_777_216>);
 static CONNECTOR_MEMORY: Key<u64> = Key::new(
     "memory.connector.max.bytes",
-    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector \
-     overrides it. Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
+    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides \
+     it. Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
 )
 .optional()
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
@@ -90,8 +90,8 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
 .default("");
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
-    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
-     members.",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
+     are ignored, statuses have no further members.",
 )
 .default("false");
 static EXTENSIONS: Key<Vec<String>> =

@@ -111,6 +111,7 @@ impl Outbox {
 
     /// The same over this producer.
     #[cfg(test)]
+    #[must_use]
     pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }
@@ -122,9 +123,8 @@ impl Outbox {
 
     /// The same, with everything in transactions. The properties name a transactional id.
     #[must_use]
-    pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
-        self.transaction = transaction;
-        self
+    pub fn with_transactions(self, transaction: Option<Transaction>) -> Self {
+        Self { transaction, ..self }
     }
 
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed

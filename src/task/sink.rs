@@ -22,6 +22,7 @@ use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
+use super::repeats::Repeats;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
@@ -66,6 +67,8 @@ pub struct SinkLoop {
     pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
+    /// Tells the log.
+    pub refused_commits: Repeats,
 }
 
 impl SinkLoop {
@@ -384,10 +387,17 @@ impl SinkLoop {
                 self.meters.commits.add(1);
                 self.meters.commit_ms.record_time(began, Instant::now());
                 self.progress.committed(&offsets);
+                self.refused_commits.end();
             }
-            Ok(Ok(Err(error))) => tracing::warn!(error = %error.chain(), "Offsets are not committed; trying again"),
-            Ok(Err(_)) => tracing::warn!("Offsets are not committed: the consumer thread has ended"),
-            Err(_) => tracing::warn!("Offsets are not committed yet: Kafka does not answer"),
+            Ok(Ok(Err(error))) => self.uncommitted(&error.chain()),
+            Ok(Err(_)) => self.uncommitted("the consumer thread has ended"),
+            Err(_) => self.uncommitted("Kafka does not answer"),
+        }
+    }
+
+    fn uncommitted(&mut self, cause: &str) {
+        if let Some(times) = self.refused_commits.hear(cause, Instant::now()) {
+            tracing::warn!(error = cause, times, "Offsets are not committed; trying again");
         }
     }
 

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -179,10 +178,13 @@ fn a_target_that_is_gone_stops_the_replay_and_passes_no_letter() {
     config["file"] = json!(folder.join("out.txt"));
     assert_eq!(scene.bed.put("/connectors/out/config", &config.to_string()).status, 200);
     scene.bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
-    wait::until("the sink's file", PATIENCE, || match Path::exists(&folder.join("out.txt")) {
-        true => Ok(()),
-        false => Err("none".into()),
-    });
+    wait::until(
+        "the sink's file",
+        PATIENCE,
+        || {
+            if folder.join("out.txt").exists() { Ok(()) } else { Err("none".into()) }
+        },
+    );
     std::fs::remove_dir_all(&folder).unwrap();
     let report = scene.replay("{}");
     assert_eq!(counts(&report), json!([0, 0, 0, 0, "FAILED"]), "{report}");

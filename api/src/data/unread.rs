@@ -200,20 +200,17 @@ impl Parts {
     /// Puts values in their places, or at the end where there is none.
     #[inline]
     pub(super) fn put(&mut self, more: usize, values: impl Iterator<Item = (usize, Value)>) {
-        match self.still_unread() {
-            Some(unread) => {
-                unread.ready.reserve(more);
-                values.for_each(|(index, value)| unread.put(index, value));
-            }
-            None => {
-                let all = self.values_mut(None);
-                all.reserve(more);
-                for (index, value) in values {
-                    match all.get_mut(index) {
-                        Some(place) => *place = value,
-                        None => all.push(value),
-                    }
-                }
+        if let Some(unread) = self.still_unread() {
+            unread.ready.reserve(more);
+            values.for_each(|(index, value)| unread.put(index, value));
+            return;
+        }
+        let all = self.values_mut(None);
+        all.reserve(more);
+        for (index, value) in values {
+            match all.get_mut(index) {
+                Some(place) => *place = value,
+                None => all.push(value),
             }
         }
     }

@@ -289,9 +289,9 @@ impl Printer<'_> {
         reader.back_to(start);
         let number = reader.number().ok()?;
         if number.is_integer() {
-            write_i64(number.as_i64(), self.out)
+            write_i64(number.as_i64(), self.out);
         } else {
-            write_f64(number.as_f64(), self.out)
+            write_f64(number.as_f64(), self.out);
         }
         Some(())
     }

@@ -123,8 +123,15 @@ fn common_keys(plugins: &Plugins) -> String {
     let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&connector::ADDED));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
-    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&dead_letters::SINK_ADDED));
-    page.push_str("\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there.\n");
+    let _ = write!(
+        page,
+        "\nOf this worker alone, and ignored with `compat.strict`:\n\n{}",
+        table(&dead_letters::SINK_ADDED)
+    );
+    page.push_str(
+        "\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there, as does this \
+         one with `compat.strict`.\n",
+    );
     page.push_str(
         "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",
     );

@@ -126,7 +126,7 @@ fn same(learnt: &Result<Datum>, fresh: &Result<Datum>, bytes: &[u8]) {
             _ => {}
         }
     }
-    let told = |error: &ConnectError| error.chain().to_string();
+    let told = |error: &ConnectError| error.chain();
     assert_eq!(learnt.as_ref().map_err(told), fresh.as_ref().map_err(told), "{}", shown(bytes));
 }
 

@@ -88,11 +88,11 @@ impl Stage {
         for pipeline in [TRIED, CALM] {
             let source = json!({
                 "connector.class": "TroubledFileSource", "topic": self.topic(pipeline), "file": self.input(pipeline),
-                "panics.while": self.panics(pipeline),
+                "panics.while": self.panics(pipeline, "source"),
             });
             let sink = json!({
                 "connector.class": "TroubledFileSink", "topics": self.topic(pipeline), "file": self.output(pipeline),
-                "panics.while": self.panics(pipeline),
+                "panics.while": self.panics(pipeline, "sink"),
             });
             for (side, config) in [("source", source), ("sink", sink)] {
                 let path = format!("/connectors/{}/config", self.name(pipeline, side));
@@ -121,8 +121,8 @@ impl Stage {
         folder.join(format!("out-{pipeline}.txt"))
     }
 
-    fn panics(&self, pipeline: usize) -> PathBuf {
-        self.path.join(format!("panics-{pipeline}"))
+    fn panics(&self, pipeline: usize, side: &str) -> PathBuf {
+        self.path.join(format!("panics-{side}-{pipeline}"))
     }
 
     fn task(&self, pipeline: usize, side: &str) -> Value {
@@ -242,8 +242,9 @@ fn panics(round: &mut Round, tally: &mut Tally) {
     stage.start();
     for _ in 0..2 {
         stage.await_flow(TRIED);
-        fs::write(stage.panics(TRIED), "").expect("a mark");
-        for side in ["source", "sink"] {
+        // A sink panics over a record, so its source lives until then.
+        for side in ["sink", "source"] {
+            fs::write(stage.panics(TRIED, side), "").expect("a mark");
             let trace = stage.await_failure(TRIED, side);
             let named =
                 trace.contains("a bug in this plugin, made for tests") && trace.contains(&stage.name(TRIED, side));
@@ -251,8 +252,8 @@ fn panics(round: &mut Round, tally: &mut Tally) {
             tally.add("panics", 1);
         }
         stage.await_flow(CALM);
-        fs::remove_file(stage.panics(TRIED)).expect("the mark goes");
         for side in ["source", "sink"] {
+            fs::remove_file(stage.panics(TRIED, side)).expect("the mark goes");
             stage.restart(TRIED, side);
         }
     }

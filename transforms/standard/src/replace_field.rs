@@ -159,9 +159,9 @@ impl ReplaceField {
         let plan = self.keys.get_or_try(map.keys(), |keys| MapPlan::new(keys, names))?;
         let keys = Arc::clone(&plan.keys);
         if plan.kept.is_empty() {
-            map.take_keys(keys)
+            map.take_keys(keys);
         } else {
-            map.keep(keys, &plan.kept)
+            map.keep(keys, &plan.kept);
         }
         Ok(())
     }

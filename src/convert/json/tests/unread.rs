@@ -88,7 +88,7 @@ fn a_record_like_the_one_before_stays_text_and_is_the_same() {
         assert_eq!(learnt, fresh, "{text}");
     }
     let wrong = document("1").replace("null", "nul");
-    let told = |error: ConnectError| error.chain().to_string();
+    let told = |error: ConnectError| error.chain();
     let first = plain().read(Some(&blob(&*wrong))).map_err(told);
     assert_eq!(converter.read(Some(&blob(&*wrong))).map_err(told), first);
     assert!(first.unwrap_err().contains("o[0].y"));
@@ -109,7 +109,7 @@ fn an_envelope_like_the_one_before_stays_text_and_is_the_same() {
     let mut converter = converter(&[]);
     converter.read(Some(&envelope(usual))).unwrap();
     let mut check = |payload: &str, stays: bool| {
-        let told = |error: ConnectError| error.chain().to_string();
+        let told = |error: ConnectError| error.chain();
         let fresh = super::converter(&[]).read(Some(&envelope(payload))).map_err(told);
         let learnt = converter.read(Some(&envelope(payload))).map_err(told);
         if let Ok(learnt) = &learnt {

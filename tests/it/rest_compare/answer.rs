@@ -92,7 +92,9 @@ fn tidy(json: &mut Json, key: &str) {
         }
         Json::Array(items) => {
             items.retain(|item| has_both(item.get("class").unwrap_or(item)));
-            items.iter_mut().for_each(|item| tidy(item, key));
+            for item in &mut *items {
+                tidy(item, key);
+            }
             match key {
                 "configs" => sort_blocks(items),
                 // A restart answers them in the order of a hash table.

@@ -85,7 +85,7 @@ plugin.discovery=service_load
         let process = JavaProcess::start(&folder, &log, &["-Xms128m", "-Xmx1g"], &class_path(), class, &file);
         let java = Self { address: format!("127.0.0.1:{port}"), folder, letter: 'j', process: Process::Java(process) };
         let health = Step::parse("GET /health");
-        wait::until("Apache's worker", Duration::from_secs(120), || {
+        wait::until("Apache's worker", Duration::from_mins(2), || {
             java.assert_lives();
             match wire::send(&java.address, &health) {
                 Ok(reply) if reply.status == 200 => Ok(()),
@@ -118,7 +118,7 @@ plugin.discovery=service_load
         let Ok(list) = wire::send(&self.address, &Step::parse("GET /connectors")) else { return };
         let names: Vec<String> = serde_json::from_str(&list.body).unwrap_or_default();
         for name in names.iter().filter(|name| name.contains(&token)) {
-            let path: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let path = name.bytes().fold(String::new(), |path, byte| path + &format!("%{byte:02X}"));
             // Apache's cannot reach all of them.
             drop(wire::send(&self.address, &Step::parse(&format!("DELETE /connectors/{path}"))));
         }

@@ -29,16 +29,16 @@ pub(crate) fn send(address: &str, step: &Step) -> Result<Reply, String> {
         head += "Connection: close\r\n";
     }
     if !given("host") {
-        head += &format!("Host: {address}\r\n");
+        head.extend(["Host: ", address, "\r\n"]);
     }
     if !given("content-length") && (!step.body.is_empty() || step.method != "GET") {
-        head += &format!("Content-Length: {}\r\n", step.body.len());
+        head.extend(["Content-Length: ", &step.body.len().to_string(), "\r\n"]);
     }
     if !given("content-type") && !step.body.is_empty() {
         head += "Content-Type: application/json\r\n";
     }
     for (name, value) in step.headers.iter().filter(|(_, value)| !value.is_empty()) {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all(format!("{head}\r\n{}", step.body).as_bytes()).map_err(wrong)?;
     let (mut bytes, mut part) = (Vec::new(), [0; 16_384]);

@@ -6,6 +6,7 @@ use pipette_api::config::{Importance, KeyType, Row, Width};
 use pipette_api::{ConfigDef, ConfigMap, Plugin};
 
 use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::clients::ClientKey;
 use crate::settings::connector;
 
 /// A key as a form shows it.
@@ -83,6 +84,29 @@ impl Entry {
             errors: checked.errors,
             visible: checked.visible,
         }
+    }
+
+    /// A client's key in a connector's configuration. What does not parse is an error, what the client refuses is not: the
+    /// task's start shows it, as with Apache's worker.
+    pub fn of_client(name: &str, key: Option<&ClientKey>, value: &str) -> Self {
+        let mut entry = Self::undefined(name, Some(value.to_owned()));
+        let Some(key) = key else { return entry };
+        entry.definition = Some(Definition {
+            name: name.to_owned(),
+            kind: key.kind,
+            required: key.required,
+            default: key.default.map(str::to_owned),
+            importance: key.importance,
+            doc: "A setting of Kafka's client.",
+            group: None,
+            order: -1,
+            width: Width::None,
+            display: key.name.to_owned(),
+            dependents: &[],
+        });
+        let error = |why| format!("Invalid value {value} for configuration {name}: {why}");
+        entry.errors.extend(key.misfit(value).map(error));
+        entry
     }
 
     /// A key nobody defined.

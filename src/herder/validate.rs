@@ -153,7 +153,7 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
             ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
         };
-        let groups = [of_family, (restarts::KEYS.keys(), 9)].into_iter();
+        let groups = [of_family, (restarts::KEYS.keys(), 9), (connector::ADDED.keys(), 13)].into_iter();
         let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
         let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
         rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()

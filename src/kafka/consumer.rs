@@ -379,7 +379,8 @@ fn bytes(records: &[RawRecord]) -> u64 {
     records.iter().map(size).sum::<usize>() as u64
 }
 
-fn size(record: &RawRecord) -> usize {
+/// Bytes of key and value.
+pub(crate) fn size(record: &RawRecord) -> usize {
     let value = match &record.value {
         Some(Body::Bytes(bytes)) => bytes.len(),
         _ => 0,

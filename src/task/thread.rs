@@ -224,8 +224,9 @@ impl Parts {
     /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
     async fn dead_letters(&self, share: &Share, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
         let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
-        let dead_letters =
-            DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters).within(share.clone());
+        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters)
+            .within(share.clone())
+            .watched(&self.pulse);
         match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
             Ok(true) => Ok(Some(dead_letters)),
             Ok(false) => Err(None),

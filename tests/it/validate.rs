@@ -223,6 +223,20 @@ fn dead_letters_are_not_read_again() {
 }
 
 #[test]
+fn a_wrong_bound_of_memory_is_refused_before_a_task_fails_for_it() {
+    let bed = Bed::shipped();
+    let answer = |more: Value| {
+        let mut config = json!({"connector.class": "FileStreamSource", "file": "f", "topic": "t"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        bed.put("/connectors/x/config", &config.to_string())
+    };
+    let refused = answer(json!({"memory.max.bytes": "64k"}));
+    let error = "Invalid value 64k for configuration memory.max.bytes: Not a number of type LONG";
+    assert!(refused.status == 400 && refused.message().contains(error), "{refused:?}");
+    assert_eq!(answer(json!({"memory.max.bytes": "4194304"})).status, 201);
+}
+
+#[test]
 fn a_source_may_name_a_dead_letter_topic_and_lists_it_only_then() {
     let bed = Bed::shipped();
     let keys = |more: Value| -> Vec<(String, Value)> {

@@ -11,6 +11,7 @@ use pipette_api::{ConfigMap, Settings, Wish};
 use pipette_kit::{Dice, Run, Simulation};
 use tempfile::TempDir;
 
+use super::in_simulated_time;
 use super::kafka::Cluster;
 use super::life::{Habits, Lives, Offsets};
 use super::offsets::Shelf;
@@ -296,8 +297,7 @@ impl World {
 #[test]
 fn a_watched_folder_loses_no_row_and_moves_no_file_too_early() {
     FOLDER.run(|run| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        in_simulated_time(async {
             let mut world = World::new(run);
             world.begin();
             while let Some(mut dice) = run.step() {

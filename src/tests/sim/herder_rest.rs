@@ -1,6 +1,7 @@
 //! How a life of the herder's world goes, and what is true once the faults have stopped. A part of `herder.rs`.
 
 use super::*;
+use crate::sim::in_simulated_time;
 
 impl World {
     /// Every thread does what it was asked to, every queue is emptied, every clock runs out that watches for something.
@@ -63,8 +64,7 @@ impl World {
 }
 
 pub(super) fn world(run: &mut Run) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(live(run));
+    in_simulated_time(live(run));
 }
 
 async fn live(run: &mut Run) {

@@ -15,6 +15,7 @@ use pipette_api::{
 use pipette_kit::{Dice, Run, Simulation};
 use tokio::sync::{mpsc, oneshot};
 
+use super::in_simulated_time;
 use super::kafka::{Cluster, LETTERS};
 use super::life::{End, Habits, Lives, Planned};
 use crate::budget::Share;
@@ -467,8 +468,7 @@ fn record(partition: i32, offset: i64) -> RawRecord {
 }
 
 fn live(run: &mut Run) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    in_simulated_time(async {
         let mut world = World::new(run);
         world.begin();
         while let Some(mut dice) = run.step() {

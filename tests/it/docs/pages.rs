@@ -120,6 +120,7 @@ fn common_keys(plugins: &Plugins) -> String {
     page.push_str(&table(&connector::COMMON));
     page.push_str("\nApache's worker ignores these, and so does this one with `compat.strict`:\n\n");
     page.push_str(&table(&restarts::KEYS));
+    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&connector::ADDED));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
     let _ = write!(

@@ -1,6 +1,7 @@
 //! The world around a source task: what happens to it, and what is judged. A part of `source.rs`, which has the sea.
 
 use super::*;
+use crate::sim::in_simulated_time;
 
 /// The world around.
 struct World {
@@ -240,8 +241,7 @@ impl World {
 }
 
 pub(super) fn live(run: &mut Run, exactly_once: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    in_simulated_time(async {
         let mut world = World::new(run, exactly_once);
         world.begin();
         while let Some(mut dice) = run.step() {

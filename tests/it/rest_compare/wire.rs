@@ -38,7 +38,7 @@ pub(crate) fn send(address: &str, step: &Step) -> Result<Reply, String> {
         head += "Content-Type: application/json\r\n";
     }
     for (name, value) in step.headers.iter().filter(|(_, value)| !value.is_empty()) {
-        head.extend([name, ": ", value, "\r\n"]);
+        head.extend([name.as_str(), ": ", value, "\r\n"]);
     }
     stream.write_all(format!("{head}\r\n{}", step.body).as_bytes()).map_err(wrong)?;
     let (mut bytes, mut part) = (Vec::new(), [0; 16_384]);

@@ -25,6 +25,7 @@ use crate::kafka::properties::ClientProperties;
 use crate::kafka::{self, admin, properties};
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
+use crate::rest::tls::Tls;
 use crate::rest::{self, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::worker::{Listener, WorkerConfig};
@@ -66,7 +67,7 @@ impl Worker {
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
         let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
-        let listener = listen(&config).map_err(Failure::setup)?;
+        let (listener, tls) = listen(&config).map_err(Failure::setup)?;
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
@@ -76,7 +77,7 @@ impl Worker {
         let herder = herder::start(parts);
         let (closing, closed) = oneshot::channel();
         let rest = Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin) };
-        let rest = front.spawn(rest::serve(listener, rest, async { drop(closed.await) }));
+        let rest = front.spawn(rest::serve(listener, tls, rest, async { drop(closed.await) }));
         drop(entered);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
         Ok(Self { address, herder, closing, rest, front, io, store })
@@ -218,13 +219,14 @@ fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
 }
 
 /// Binds the first listener; the others of an old file are said to be without effect.
-fn listen(config: &WorkerConfig) -> Result<TcpListener> {
+fn listen(config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
     let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
     if !others.is_empty() {
         tracing::warn!("Only the first of `listeners` is used");
     }
-    rest::bind(listener).map_err(|error| {
-        let Listener { host, port } = listener;
+    let tls = if listener.https { Some(Tls::read(&config.values)?) } else { None };
+    let bound = rest::bind(listener).map_err(|error| {
+        let Listener { host, port, .. } = listener;
         let message = match error.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
@@ -233,7 +235,8 @@ fn listen(config: &WorkerConfig) -> Result<TcpListener> {
             _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `listeners`"),
         };
         ConnectError::config(message).because(error)
-    })
+    })?;
+    Ok((bound, tls))
 }
 
 fn unbound(error: &io::Error) -> ConnectError {

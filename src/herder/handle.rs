@@ -250,7 +250,8 @@ impl HerderHandle {
                     Ok(ConnectorOffsets::Source(store.scan(name).await?))
                 }
                 Some(ConnectorPlugin::Sink(_)) => {
-                    let group = spec::consumer(&self.parts, name, &connector.config, 0)?;
+                    let config = self.parts.worker.providers.resolve(&connector.config)?;
+                    let group = spec::consumer(&self.parts, name, &config, 0)?;
                     let offsets = self.parts.sink_offsets.committed(group).await.map_err(|error| {
                         error.within(format!("Failed to retrieve consumer group offsets for sink connector {name}"))
                     });
@@ -352,6 +353,8 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
         return;
     };
     let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    // It was resolved for the validation before.
+    let Ok(config) = parts.worker.providers.resolve(&config) else { return };
     for (key, reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
         validation.error_count += 1;
         if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {

@@ -14,7 +14,8 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic, task_limit};
+use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::providers::Providers;
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
@@ -30,6 +31,7 @@ pub(super) fn task(
     shared: Shared,
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
+    let config = &Arc::new(parts.worker.providers.resolve(config)?);
     let own = ConnectorConfig::read(config)?;
     let transforms = own.transforms.iter().map(|step| transform(parts, step)).collect::<Result<_>>()?;
     Ok(TaskSpec {
@@ -206,9 +208,16 @@ fn unknown(parts: &Parts, family: Family, key: &str, class: &str) -> ConnectErro
     ))
 }
 
-/// Task configurations laid over the connector's, or why there are too many.
-pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>) -> Result<Vec<ConfigMap>> {
-    let (max, enforce) = task_limit(connector)?;
+/// Task configurations laid over the connector's, or why there are too many. A connector makes its plans from a
+/// configuration without placeholders; what had one has it again in them, since they are kept and shown.
+pub(super) fn lay_over(
+    name: &str,
+    connector: &ConfigMap,
+    providers: &Providers,
+    limit: (usize, bool),
+    plans: Vec<ConfigMap>,
+) -> Result<Vec<ConfigMap>> {
+    let (max, enforce) = limit;
     if plans.len() > max {
         let text = format!(
             "Connector {name} planned {} tasks, more than tasks.max={max} allows. Raise tasks.max, or set \
@@ -220,6 +229,10 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         }
         tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
-    let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
+    let hidden: ConfigMap =
+        connector.iter().filter(|(_, value)| providers.stands_in(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let over = |plan: ConfigMap| -> BTreeMap<_, _> {
+        connector.clone().into_iter().chain(plan).chain(hidden.clone()).collect()
+    };
     Ok(plans.into_iter().map(over).collect())
 }

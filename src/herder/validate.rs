@@ -11,6 +11,7 @@ use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 use super::form::{Entry, framework_rows, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
+use crate::kafka::security::is_secret;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::worker::WorkerConfig;
@@ -50,7 +51,8 @@ impl Validation {
 
 /// Validates a configuration. The error is a failure that leaves nothing to answer: no class, or an unknown one.
 pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Result<Validation, String> {
-    let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let written: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let config = worker.providers.resolve(&written).map_err(|error| error.chain())?;
     let class = config.get(connector::CLASS.info.name).cloned().unwrap_or_default();
     if class.trim().is_empty() {
         return Err("The connector config contains no connector type: set connector.class".into());
@@ -70,7 +72,19 @@ pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Resu
     // Keys without definition come first.
     sheet.entries.sort_by_key(|entry| entry.definition.is_some());
     sheet.entries.append(&mut sheet.clients);
+    hide(&mut sheet.entries, &written, &sheet.config);
     Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
+}
+
+/// Shows the placeholders again instead of what they stand for.
+fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
+    for entry in entries {
+        let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
+        if written != resolved {
+            entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());
+            entry.errors.iter_mut().for_each(|error| *error = error.replace(resolved.as_str(), written));
+        }
+    }
 }
 
 /// The answer while it is written.
@@ -443,7 +457,8 @@ impl Sheet<'_> {
         for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
             let prefix = format!("{client}.override.");
             for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
-                let mut entry = Entry::undefined(key, Some(value.clone()));
+                let shown = if is_secret(&key[prefix.len()..]) { "[hidden]" } else { value };
+                let mut entry = Entry::undefined(key, Some(shown.to_owned()));
                 entry.errors.extend(self.worker.overrides.refusal(&key[prefix.len()..]));
                 if refused.contains(&format!("configuration {key}:")) {
                     entry.errors.push(refused.clone());

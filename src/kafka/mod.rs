@@ -2,7 +2,7 @@
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
 //! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `properties.rs` turns
-//! Java's client keys into librdkafka's, `sizes.rs` completes them with a task's share of the memory, `pattern.rs` turns its
+//! Java's client keys into librdkafka's, `security/` those that protect, `oauth.rs` fetches tokens, `sizes.rs` completes them with a task's share of the memory, `pattern.rs` turns its
 //! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
@@ -12,12 +12,16 @@ pub mod compacted;
 pub mod properties;
 pub mod sizes;
 pub mod loop_bench;
+mod asking;
 mod batch;
+mod certificates;
 pub mod contact;
 mod conversation;
 mod events;
 pub(crate) mod intents;
+mod oauth;
 pub mod pattern;
+pub mod security;
 pub mod stretch;
 mod sys;
 pub mod transactions;

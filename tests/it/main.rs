@@ -28,6 +28,7 @@ mod quickstart;
 mod replay;
 mod rest;
 mod restart;
+mod stores;
 mod support;
 mod tidy;
 mod validate;

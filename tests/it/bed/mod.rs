@@ -125,7 +125,7 @@ impl Bed {
         };
         let _entered = runtime.enter();
         let rest = Rest { herder: pipette::herder::start(parts), metrics, cluster_id: Arc::new(OnceLock::new()) };
-        runtime.spawn(rest::serve(listener, rest, std::future::pending()));
+        runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }
     }
 

@@ -12,12 +12,13 @@ use std::process::ExitCode;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 
 use crate::bench;
 use crate::console::{Failure, say};
+use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::validate::{Draft, validate};
 use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
@@ -65,6 +66,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "broker" => broker(matches, &levels.unwrap_or_default()),
         "plugins" => plugins().map_err(usage),
         "validate" => validate_file(matches).map_err(usage),
+        "preview" => preview_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
         "dlq" => dlq::run(matches).map_err(usage),
         "bench" => bench(matches).map_err(usage),
@@ -143,10 +145,7 @@ fn plugins() -> Result<()> {
 fn validate_file(matches: &ArgMatches) -> Result<()> {
     let path = path(matches, "FILE");
     let connector = file::connector(path)?;
-    let worker = match matches.get_one::<PathBuf>("worker") {
-        Some(worker) => worker_config(worker)?,
-        None => WorkerConfig::read(any_worker())?,
-    };
+    let worker = any_or(matches.get_one::<PathBuf>("worker"))?;
     let errors = errors_of(&worker, connector.config).map_err(|error| error.within(path.display()))?;
     if errors.is_empty() {
         return say(&format!("{}: connector {} is valid\n", path.display(), connector.name));
@@ -154,6 +153,36 @@ fn validate_file(matches: &ArgMatches) -> Result<()> {
     let count = errors.len();
     let noun = if count == 1 { "error" } else { "errors" };
     Err(ConnectError::config(format!("{}: {count} {noun}\n  {}", path.display(), errors.join("\n  "))))
+}
+
+/// What the chain of a connector file makes of records; nothing connects.
+fn preview_file(matches: &ArgMatches) -> Result<()> {
+    let connector = file::connector(path(matches, "CONFIG"))?;
+    let samples = match (matches.get_one::<PathBuf>("record"), matches.get_one::<PathBuf>("input")) {
+        (Some(record), _) => samples_of(record)?,
+        (None, Some(input)) => file::text(input)?.lines().take(MOST).map(Sample::line).collect::<Result<_>>()?,
+        (None, None) => unreachable!("clap asks for one"),
+    };
+    let worker = any_or(matches.get_one::<PathBuf>("worker"))?;
+    let trails = preview::run(&Plugins::built_in(), &worker, &connector.config, Records::Samples(samples))?;
+    say(&crate::preview::text(&trails))
+}
+
+/// One record in JSON, a list of them, or one in each line.
+fn samples_of(path: &Path) -> Result<Vec<Sample>> {
+    let text = file::text(path)?;
+    let wrong = |error: serde_json::Error| ConnectError::config(format!("{}: no records: {error}", path.display()));
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(&text).map_err(wrong);
+    }
+    serde_json::Deserializer::from_str(&text).into_iter().collect::<std::result::Result<_, _>>().map_err(wrong)
+}
+
+fn any_or(worker: Option<&PathBuf>) -> Result<WorkerConfig> {
+    match worker {
+        Some(worker) => worker_config(worker),
+        None => WorkerConfig::read(any_worker()),
+    }
 }
 
 /// What Apache's example worker file says, for configurations that are looked at without a worker.
@@ -217,6 +246,7 @@ pub fn command() -> Command {
             broker_command(),
             plugins_command(),
             validate_command(),
+            preview_command(),
             health_command(),
             dlq::command(),
             bench::command(),
@@ -229,6 +259,7 @@ Examples:
   pipette run worker.properties source.json           Run a worker, as `connect-standalone` would
   pipette run --embedded worker.properties            The same with a Kafka-compatible broker inside
   pipette validate source.json                        What is wrong with a connector's configuration?
+  pipette preview sink.json --record order.json       What do its transformations make of a record?
 
 A worker is spoken to by the REST API of Kafka Connect, on http://127.0.0.1:8083 unless `listeners` says otherwise.";
 
@@ -336,11 +367,7 @@ fn validate_command() -> Command {
     Command::new("validate")
         .about("Check a connector's configuration without a worker")
         .arg(file_argument("FILE", "Connector file, JSON or properties").required(true))
-        .arg(
-            file_argument("worker", "Worker file, for its converters and its policies [default: JSON converters]")
-                .long("worker")
-                .value_name("WORKER"),
-        )
+        .arg(worker_argument())
         .after_help(
             "\
 Examples:
@@ -349,6 +376,39 @@ Examples:
 
 Exits with 0 if it is valid, else with 1 and one line for each error.",
         )
+}
+
+fn preview_command() -> Command {
+    Command::new("preview")
+        .about("Show what the transformations of a connector make of records")
+        .arg(file_argument("CONFIG", "Connector file, JSON or properties").required(true))
+        .arg(
+            file_argument(
+                "record",
+                "Records in JSON: {\"topic\", \"key\", \"value\", \"headers\": [{\"name\", \"value\"}], …}",
+            )
+            .long("record")
+            .value_name("FILE"),
+        )
+        .arg(
+            file_argument("input", "Text of which each line is the value of a record").long("input").value_name("FILE"),
+        )
+        .group(ArgGroup::new("records").args(["record", "input"]).required(true))
+        .arg(worker_argument())
+        .after_help(
+            "\
+Examples:
+  pipette preview sink.json --record order.json
+  pipette preview config/connectors/file-source.json --input app.log
+
+A record is shown, then for each step the lines it took away (-) and put there (+), and how long it took.",
+        )
+}
+
+fn worker_argument() -> Arg {
+    file_argument("worker", "Worker file, for its converters and its policies [default: JSON converters]")
+        .long("worker")
+        .value_name("WORKER")
 }
 
 fn health_command() -> Command {

@@ -164,7 +164,8 @@ impl Drop for Entered {
 
 impl Share {
     /// A share of a budget of its own, for tests of what needs one.
-    pub fn ample(connector: &str) -> Self {
+    #[cfg(test)]
+    pub(crate) fn ample(connector: &str) -> Self {
         let id = TaskId { connector: connector.into(), task: 0 };
         let wants = Wants { least: 16 << 20, most: 16 << 20 };
         Budget::new(128 << 20).enter(id, None, wants, "", Meters::default())

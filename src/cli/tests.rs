@@ -19,6 +19,7 @@ fn help_teaches() {
     expect_test::expect_file!["snapshots/broker.txt"].assert_eq(&help("broker"));
     expect_test::expect_file!["snapshots/plugins.txt"].assert_eq(&help("plugins"));
     expect_test::expect_file!["snapshots/validate.txt"].assert_eq(&help("validate"));
+    expect_test::expect_file!["snapshots/preview.txt"].assert_eq(&help("preview"));
     expect_test::expect_file!["snapshots/health.txt"].assert_eq(&help("health"));
     let replay = command_error(["pipette", "dlq", "replay", "--help"]).render().to_string();
     expect_test::expect_file!["snapshots/dlq-replay.txt"].assert_eq(&replay);

@@ -19,7 +19,7 @@ pub(super) struct SimpleHeaderConverter {
 
 impl SimpleHeaderConverter {
     pub(super) fn new() -> Self {
-        Self { types: Types::new(), bytes: Schema::of(Kind::Bytes) }
+        Self { types: Types::default(), bytes: Schema::of(Kind::Bytes) }
     }
 }
 

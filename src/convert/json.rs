@@ -9,6 +9,7 @@ mod known;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use pipette_json::{Aside, Document, Mark, Parser, Reader, Shape, Step, SyntaxErr
 use self::decode::Decoder;
 use self::encode::Encoder;
 use self::known::KnownSchemas;
+use self::unread::Outlines;
 use super::{CONVERTER_TYPE, Form};
 
 const SCHEMAS: &str = "Schemas";
@@ -89,6 +91,7 @@ pub(super) struct JsonConverter {
     parser: Parser,
     last_array: usize,
     known: KnownSchemas,
+    outlines: Outlines,
     rendered: SchemaCache<Vec<u8>>,
 }
 
@@ -111,11 +114,13 @@ impl JsonConverter {
             parser,
             last_array: 0,
             known: KnownSchemas::new(capacity),
+            outlines: Outlines::new(replace_null),
             rendered: SchemaCache::new(capacity.clamp(1, MAX_RENDERED)),
         })
     }
 
-    fn document(&mut self, reader: &mut Reader<'_>) -> Result<Datum> {
+    fn document(&mut self, document: &Document) -> Result<Datum> {
+        let reader = &mut document.reader();
         if reader.at_end() {
             return match &self.fixed {
                 // compat: surprises, row 4.
@@ -130,6 +135,10 @@ impl JsonConverter {
         let datum = match &self.fixed {
             None if self.envelope && shape == Shape::Object => self.envelope(reader)?,
             None if self.envelope => return Err(ConnectError::data(NO_ENVELOPE)),
+            None if shape == Shape::Object => {
+                let unread = self.outlines.map(document.text(), &mut self.parser, reader);
+                Datum::schemaless(unread.map_or_else(|| self.parser.value(reader), Ok)?)
+            }
             fixed => {
                 let fixed = fixed.clone();
                 let value = self.decoder().value(fixed.as_ref(), reader)?;
@@ -168,6 +177,9 @@ impl JsonConverter {
                 }
                 b"payload" => {
                     let start = reader.clone();
+                    if let (Some(Ok(Some(schema))), None, false) = (&schema, &payload, strangers) {
+                        self.outlines.remember(reader.since(0), schema);
+                    }
                     let value = match &schema {
                         Some(Ok(schema)) => self.decoder().value(schema.as_ref(), reader).map(|value| Some(Ok(value))),
                         _ => reader.skip().map(|()| None),
@@ -244,7 +256,14 @@ impl Form for JsonConverter {
 
     fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
         let Some(bytes) = bytes else { return Ok(Datum::NULL) };
-        let read = Document::new(bytes).and_then(|document| self.document(&mut document.reader()));
+        let mut decoder =
+            Decoder { parser: &mut self.parser, last_array: &mut self.last_array, replace_null: self.replace_null };
+        if self.envelope
+            && let Some(datum) = self.outlines.envelope(bytes, &mut decoder)
+        {
+            return Ok(datum);
+        }
+        let read = Document::new(bytes).and_then(|document| self.document(&document));
         read.map_err(|error| {
             let error = self.parser.locate(error);
             if SyntaxError::is_cause_of(&error) {

@@ -15,8 +15,8 @@ mod text;
 use pipette_api::config::{Importance, Width};
 use pipette_api::record::KafkaHeaders;
 use pipette_api::{
-    Blob, ConnectError, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info, Key, Payload,
-    Plugin, Result,
+    Blob, ConfigMap, ConnectError, Converter, ConverterPlugin, Datum, HeaderConverter, HeaderConverterPlugin, Info,
+    Key, Payload, Plugin, Result, Settings,
 };
 use pipette_java as java;
 
@@ -171,6 +171,13 @@ pub static PLUGINS: &[Plugin] = &[
         make: |_| Ok(Box::new(header::SimpleHeaderConverter::new())),
     }),
 ];
+
+/// Connect's JSON, with the schema beside the value or without, where nulls stay nulls.
+pub fn json_as_it_is(schemas: bool) -> Result<Box<dyn Converter>> {
+    let settings = [("schemas.enable", schemas.to_string()), ("replace.null.with.default", "false".to_owned())];
+    let config: ConfigMap = settings.map(|(key, value)| (key.to_owned(), value)).into();
+    Ok(Box::new(Anywhere(json::JsonConverter::new(&Settings::new(config, &json::CONFIG))?)))
+}
 
 /// A form that is the same in keys, values and headers, of every topic and header name.
 trait Form: Send {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, OffsetMap, Offsets, Partition, Plugin, TaskId};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, OffsetMap, Offsets, Partition, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
 use super::form::{self, Definition};
+use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
@@ -217,6 +218,17 @@ impl HerderHandle {
     /// Validates a configuration; the plugin's live check runs when everything else is fine.
     pub async fn validate(&self, draft: Draft) -> Result<Validation, HerderError> {
         self.validation(draft, true).await
+    }
+
+    /// Sends records through the chain of a configuration and tells what becomes of them.
+    pub async fn preview(&self, draft: Draft, records: Records) -> Result<Vec<Trail>, HerderError> {
+        let parts = Arc::clone(&self.parts);
+        let config: ConfigMap = draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
+        self.aside.call("The preview", code).await?.map_err(|error| match error.kind() {
+            ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+        })
     }
 
     /// The keys of a plugin.

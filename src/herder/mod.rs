@@ -14,6 +14,7 @@ mod lifecycle;
 mod meters;
 mod replays;
 pub mod restarts;
+pub mod preview;
 mod spec;
 pub mod state;
 #[cfg(test)]

@@ -24,6 +24,12 @@ struct Job {
     report: SharedReport,
 }
 
+impl Job {
+    fn stop(&self) {
+        self.wish.send_replace(Wish::Stop);
+    }
+}
+
 impl Replays {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Job>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,14 +37,12 @@ impl Replays {
 
     /// Stops the one of a connector that goes away.
     pub(super) fn forget(&self, connector: &str) {
-        self.lock().remove(connector);
+        self.lock().remove(connector).inspect(Job::stop);
     }
 
     /// Stops all.
     pub(super) fn stop(&self) {
-        self.lock().values().for_each(|job| {
-            job.wish.send_replace(Wish::Stop);
-        });
+        self.lock().values().for_each(Job::stop);
     }
 }
 
@@ -109,9 +113,7 @@ impl HerderHandle {
     /// Asks a replay to stop behind the letter it is at.
     pub async fn stop_replay(&self, name: &str) -> Result<(), HerderError> {
         self.last_replay(name).await?;
-        if let Some(job) = self.replays().lock().get(name) {
-            job.wish.send_replace(Wish::Stop);
-        }
+        self.replays().lock().get(name).inspect(|job| job.stop());
         Ok(())
     }
 }

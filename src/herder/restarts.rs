@@ -70,7 +70,8 @@ impl Restarts {
         }
         match phase {
             Phase::Resting => {
-                if self.due.is_some() {
+                // Not the way to a restart that was decided here: a pause or a stop.
+                if self.judged && !self.own {
                     self.made = 0;
                 }
                 // Whoever lets it go on after a pause wants it to be tried again.
@@ -169,7 +170,10 @@ mod tests {
         let all = |roll| waits(&mut Restarts::default(), &RestartPolicy { max: Some(6), ..POLICY }, roll, 1);
         assert_eq!(all(u32::MAX), [1, 2, 4, 8, 10, 10].map(at));
         assert_eq!(all(0)[0], Duration::from_millis(500));
-        assert_eq!(waits(&mut Restarts::default(), &RestartPolicy { max: Some(0), ..POLICY }, 0, 1), []);
+        assert_eq!(
+            waits(&mut Restarts::default(), &RestartPolicy { max: Some(0), ..POLICY }, 0, 1),
+            [Duration::ZERO; 0]
+        );
     }
 
     #[test]
@@ -207,6 +211,10 @@ mod tests {
         paused.see(1, Phase::Failed, at(0), 0, &POLICY);
         paused.see(1, Phase::Resting, at(1), 0, &POLICY);
         assert!(matches!(paused.see(1, Phase::Failed, at(5), 0, &POLICY), Decision::RestartAt(_)), "resumed");
+        let mut spent = Restarts { made: 3, own: true, ..Restarts::default() };
+        assert_eq!(spent.see(1, Phase::Failed, at(0), 0, &POLICY), Decision::GiveUp(Reason::TooOften));
+        spent.see(1, Phase::Resting, at(1), 0, &POLICY);
+        assert!(matches!(spent.see(1, Phase::Failed, at(5), 0, &POLICY), Decision::RestartAt(_)), "resumed when spent");
     }
 
     proptest! {

@@ -13,9 +13,10 @@ use super::Parts;
 use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
-use crate::plugins::{ConnectorPlugin, Family};
+use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
 use crate::settings::providers::Providers;
+use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
 };
@@ -32,13 +33,15 @@ pub(super) fn task(
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let config = &Arc::new(parts.worker.providers.resolve(config)?);
-    let own = ConnectorConfig::read(config)?;
-    let transforms = own.transforms.iter().map(|step| transform(parts, step)).collect::<Result<_>>()?;
+    let mut own = ConnectorConfig::read(config)?;
+    if parts.worker.strict {
+        forget_additions(&mut own, plugin);
+    }
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config),
-        converters: converters(parts, &own)?,
-        transforms,
+        converters: converters(&parts.plugins, &parts.worker, &own)?,
+        transforms: chain(&parts.plugins, &own)?,
         errors: ErrorPolicy {
             tolerate: own.tolerate,
             refusals_max: own.refusals_max,
@@ -55,6 +58,14 @@ pub(super) fn task(
         shared,
         memory_cap: own.memory_cap.or(parts.worker.connector_memory),
     })
+}
+
+/// Apache's worker ignores these keys.
+fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
+    own.refusals_max = 0;
+    if matches!(plugin, ConnectorPlugin::Source(_)) {
+        own.dead_letters = None;
+    }
 }
 
 /// The consumer properties of a sink's task.
@@ -140,17 +151,18 @@ fn until(parts: &Parts, own: &ConnectorConfig) -> Until {
     }
 }
 
-fn converters(parts: &Parts, own: &ConnectorConfig) -> Result<Converters> {
+/// The connector's converters, or the worker's.
+pub(super) fn converters(plugins: &Plugins, worker: &WorkerConfig, own: &ConnectorConfig) -> Result<Converters> {
+    let chosen = |own: Option<&Part>, side| choice(worker, own, side);
     Ok(Converters {
-        key: converter(parts, own.key_converter.as_ref(), "key")?,
-        value: converter(parts, own.value_converter.as_ref(), "value")?,
-        header: header_converter(parts, own.header_converter.as_ref())?,
+        key: converter(plugins, chosen(own.key_converter.as_ref(), "key"), "key")?,
+        value: converter(plugins, chosen(own.value_converter.as_ref(), "value"), "value")?,
+        header: header_converter(plugins, chosen(own.header_converter.as_ref(), "header"))?,
     })
 }
 
 /// The connector's converter, or the worker's with the worker's settings.
-fn choice(parts: &Parts, own: Option<&Part>, side: &str) -> Part {
-    let worker = &parts.worker;
+fn choice(worker: &WorkerConfig, own: Option<&Part>, side: &str) -> Part {
     let mut part = own.cloned().unwrap_or_else(|| {
         let prefix = format!("{side}.converter.");
         let class = match side {
@@ -165,28 +177,32 @@ fn choice(parts: &Parts, own: Option<&Part>, side: &str) -> Part {
     part
 }
 
-fn converter(parts: &Parts, own: Option<&Part>, side: &str) -> Result<(&'static ConverterPlugin, Settings)> {
-    let part = choice(parts, own, side);
-    let plugin = parts.plugins.converter(&part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Converter, &format!("{side}.converter"), &part.class))?;
+fn converter(plugins: &Plugins, part: Part, side: &str) -> Result<(&'static ConverterPlugin, Settings)> {
+    let plugin = plugins.converter(&part.class);
+    let plugin =
+        plugin.ok_or_else(|| unknown(plugins, Family::Converter, &format!("{side}.converter"), &part.class))?;
     Ok((plugin, settings(part, &plugin.info)))
 }
 
-fn header_converter(parts: &Parts, own: Option<&Part>) -> Result<(&'static HeaderConverterPlugin, Settings)> {
-    let part = choice(parts, own, "header");
-    let plugin = parts.plugins.header_converter(&part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::HeaderConverter, "header.converter", &part.class))?;
+fn header_converter(plugins: &Plugins, part: Part) -> Result<(&'static HeaderConverterPlugin, Settings)> {
+    let plugin = plugins.header_converter(&part.class);
+    let plugin = plugin.ok_or_else(|| unknown(plugins, Family::HeaderConverter, "header.converter", &part.class))?;
     Ok((plugin, settings(part, &plugin.info)))
 }
 
-fn transform(parts: &Parts, step: &Step) -> Result<TransformSpec> {
+/// The steps of the chain, in order.
+pub(super) fn chain(plugins: &Plugins, own: &ConnectorConfig) -> Result<Vec<TransformSpec>> {
+    own.transforms.iter().map(|step| transform(plugins, step)).collect()
+}
+
+fn transform(plugins: &Plugins, step: &Step) -> Result<TransformSpec> {
     let key = format!("transforms.{}.type", step.alias);
-    let plugin: Option<&'static TransformPlugin> = parts.plugins.transform(&step.part.class);
-    let plugin = plugin.ok_or_else(|| unknown(parts, Family::Transform, &key, &step.part.class))?;
+    let plugin: Option<&'static TransformPlugin> = plugins.transform(&step.part.class);
+    let plugin = plugin.ok_or_else(|| unknown(plugins, Family::Transform, &key, &step.part.class))?;
     let predicate = step.predicate.as_ref().map(|(part, negate)| {
         let key = format!("transforms.{}.predicate", step.alias);
-        let plugin: Option<&'static PredicatePlugin> = parts.plugins.predicate(&part.class);
-        let plugin = plugin.ok_or_else(|| unknown(parts, Family::Predicate, &key, &part.class))?;
+        let plugin: Option<&'static PredicatePlugin> = plugins.predicate(&part.class);
+        let plugin = plugin.ok_or_else(|| unknown(plugins, Family::Predicate, &key, &part.class))?;
         Ok::<_, ConnectError>(PredicateSpec { plugin, settings: settings(part.clone(), &plugin.info), negate: *negate })
     });
     Ok(TransformSpec {
@@ -201,8 +217,8 @@ fn settings(part: Part, info: &Info) -> Settings {
     Settings::new(part.settings, info.config)
 }
 
-fn unknown(parts: &Parts, family: Family, key: &str, class: &str) -> ConnectError {
-    let hint = parts.plugins.did_you_mean(family, class);
+fn unknown(plugins: &Plugins, family: Family, key: &str, class: &str) -> ConnectError {
+    let hint = plugins.did_you_mean(family, class);
     ConnectError::config(format!(
         "Invalid value {class} for configuration {key}: Class {class} could not be found.{hint}"
     ))

@@ -159,13 +159,15 @@ impl Sheet<'_> {
 
     /// Keys that are our addition: Java's worker lists none of them, so they show only where they are used.
     fn added_rows(&self) -> Vec<Row> {
+        if self.worker.strict {
+            return Vec::new();
+        }
         let letters = [&dead_letters::NAME.info, &dead_letters::COPIES.info, &dead_letters::CONTEXT.info];
         let of_family = match self.plugin {
             ConnectorPlugin::Source(_) => (letters.as_slice(), 6),
             ConnectorPlugin::Sink(_) => (dead_letters::SINK_ADDED.keys(), 9),
         };
-        let restarts = if self.worker.strict { &[] } else { restarts::KEYS.keys() };
-        let groups = [of_family, (restarts, 9)].into_iter();
+        let groups = [of_family, (restarts::KEYS.keys(), 9), (connector::ADDED.keys(), 13)].into_iter();
         let used = groups.filter(|(keys, _)| keys.iter().any(|key| self.config.contains_key(key.name)));
         let rows = used.flat_map(|(keys, first)| keys.iter().zip(first..));
         rows.map(|(key, order)| Row { order, ..Row::new(**key) }).collect()
@@ -453,7 +455,7 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(_) => properties::producer(&self.worker.values, &self.config, ""),
             ConnectorPlugin::Sink(_) => properties::consumer(&self.worker.values, &self.config, "", ""),
         };
-        let refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
+        let mut refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
         for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
             let prefix = format!("{client}.override.");
             for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
@@ -461,10 +463,14 @@ impl Sheet<'_> {
                 let mut entry = Entry::undefined(key, Some(shown.to_owned()));
                 entry.errors.extend(self.worker.overrides.refusal(&key[prefix.len()..]));
                 if refused.contains(&format!("configuration {key}:")) {
-                    entry.errors.push(refused.clone());
+                    entry.errors.push(std::mem::take(&mut refused));
                 }
                 self.clients.push(entry);
             }
+        }
+        // It is about a key that is missing.
+        if let Some(entry) = self.clients.last_mut().filter(|_| !refused.is_empty()) {
+            entry.errors.push(refused);
         }
     }
 

@@ -77,10 +77,13 @@ impl Admin {
         };
         match code {
             RDKafkaErrorCode::TopicAlreadyExists => Ok(Made::Existed),
+            RDKafkaErrorCode::InvalidTopic => Err(ConnectError::config(format!(
+                "No topic can be named '{name}': a name has up to 249 letters, digits, dots, underscores and hyphens. \
+                 Correct it"
+            ))),
             RDKafkaErrorCode::InvalidReplicationFactor
             | RDKafkaErrorCode::InvalidPartitions
             | RDKafkaErrorCode::InvalidConfig
-            | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::PolicyViolation
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed => Err(ConnectError::config(format!(

@@ -21,6 +21,7 @@ use super::batch::copy_out;
 use super::contact::{Contact, NOTE};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
+use super::membership::Membership;
 use super::properties::ClientProperties;
 use super::sizes;
 use super::sys::{FetchQueue, Fetched, Message};
@@ -127,7 +128,8 @@ impl TaskConsumer {
         config.set("statistics.interval.ms", NOTE.as_millis().to_string());
         let complaints = Arc::new(ClientEvents::new(properties));
         let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
-        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), signal);
+        let membership = Membership::new(properties);
+        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), membership, signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -260,20 +262,33 @@ impl Loop {
     /// Rebalances, errors of the client, and the group's clock. A rebalance may take partitions away, and what was read
     /// of them before goes too: somebody else reads it, and the sink has closed them.
     fn serve_client(&mut self) -> Result<()> {
-        let polled = self.consumer.poll(Duration::ZERO);
+        self.context().stay(&self.consumer);
+        let polled = self.poll_client();
         let gone = self.consumer.context().take_gone();
         if let Some((held, _)) = &mut self.held {
             held.records.retain(|record| !gone.contains(&record.tp));
         }
-        match polled {
-            Some(Err(error)) => self.judge(&error),
-            Some(Ok(message)) => Err(ConnectError::fatal(format!(
-                "A record of {}-{} at offset {} came past the queue that the task reads",
-                message.topic(),
-                message.partition(),
-                message.offset()
-            ))),
-            None => Ok(()),
+        polled
+    }
+
+    /// Everything that waits: librdkafka hands one thing out at a time, and a rebalance may stand behind the statistics and
+    /// complaints of a long outage.
+    fn poll_client(&self) -> Result<()> {
+        loop {
+            let said = self.context().said();
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Err(error)) => self.judge(&error)?,
+                Some(Ok(message)) => {
+                    return Err(ConnectError::fatal(format!(
+                        "A record of {}-{} at offset {} came past the queue that the task reads",
+                        message.topic(),
+                        message.partition(),
+                        message.offset()
+                    )));
+                }
+                None if self.context().said() == said => return Ok(()),
+                None => {}
+            }
         }
     }
 
@@ -364,7 +379,8 @@ fn bytes(records: &[RawRecord]) -> u64 {
     records.iter().map(size).sum::<usize>() as u64
 }
 
-fn size(record: &RawRecord) -> usize {
+/// Bytes of key and value.
+pub(crate) fn size(record: &RawRecord) -> usize {
     let value = match &record.value {
         Some(Body::Bytes(bytes)) => bytes.len(),
         _ => 0,

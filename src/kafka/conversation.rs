@@ -4,15 +4,16 @@
 //! Everything here runs on the consumer's thread (`consumer.rs`), rebalances inside of its `poll`.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipette_api::{Assigned, ConnectError, Offsets, Result, Signal, TopicPartition};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -21,8 +22,9 @@ use super::consumer::{ConsumerCommand, ConsumerEvent};
 use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
 use super::intents::Intents;
+use super::membership::Membership;
 use super::oauth;
-use super::sys::{FetchQueue, Fetched};
+use super::sys::{self, FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const LOOK_UP_AGAIN: Duration = Duration::from_millis(500);
 /// How long one wait for a command lasts: bounds how late room in the channel, or being given up, is seen.
 const LISTEN: Duration = Duration::from_millis(5);
+/// How often the membership is looked after while an offset commit waits for its answer.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the consumer's thread and librdkafka's callbacks share.
 pub(super) struct Conversation {
@@ -37,6 +41,9 @@ pub(super) struct Conversation {
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
     complaints: Arc<ClientEvents>,
     contact: Arc<Contact>,
+    membership: Membership,
+    /// What librdkafka has said so far, records aside.
+    said: AtomicU64,
     pauses: Mutex<Pauses>,
     /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
     gone: Mutex<Vec<TopicPartition>>,
@@ -74,6 +81,7 @@ impl Conversation {
         orders: std_mpsc::Receiver<ConsumerCommand>,
         complaints: Arc<ClientEvents>,
         contact: Arc<Contact>,
+        membership: Membership,
         signal: Signal,
     ) -> Self {
         Self {
@@ -81,6 +89,8 @@ impl Conversation {
             orders: Mutex::new(orders),
             complaints,
             contact,
+            membership,
+            said: AtomicU64::new(0),
             pauses: Mutex::default(),
             gone: Mutex::default(),
             intents: Mutex::default(),
@@ -123,6 +133,33 @@ impl Conversation {
     /// Partitions taken away since the last call.
     pub(super) fn take_gone(&self) -> Vec<TopicPartition> {
         std::mem::take(&mut *lock(&self.gone))
+    }
+
+    /// Keeps the place in the group while Kafka is away (`membership.rs`).
+    pub(super) fn stay(&self, consumer: &BaseConsumer<Self>) {
+        // With the cooperative protocol librdkafka would wait for news of the topics first, and perhaps for good.
+        if !self.membership.is_at_stake() || !matches!(consumer.rebalance_protocol(), RebalanceProtocol::Eager) {
+            return;
+        }
+        let again = consumer.subscription().and_then(|subscribed| {
+            let topics = subscribed.elements();
+            consumer.subscribe(&topics.iter().map(TopicPartitionListElem::topic).collect::<Vec<_>>())
+        });
+        match again {
+            Ok(()) => {
+                tracing::info!("The group's coordinator is away for long; joining again under the same member id")
+            }
+            Err(error) => self.complain(&error, "while keeping the place in the group"),
+        }
+    }
+
+    /// Changes whenever librdkafka has said something.
+    pub(super) fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self) {
+        self.said.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An error that passes by itself.
@@ -222,10 +259,13 @@ impl Conversation {
                 element.set_metadata(metadata);
             }
         }
-        match consumer.commit(&list, CommitMode::Sync) {
+        match sys::commit(consumer.client().native_ptr(), &list, LOOK, || self.stay(consumer)) {
             // Nothing new to commit.
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}"))),
+            Ok(()) | Err(RDKafkaErrorCode::NoOffset) => {}
+            Err(code) => {
+                let error = KafkaError::ConsumerCommit(code);
+                return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}")));
+            }
         }
         for (tp, offset) in offsets {
             intents.committed(tp, *offset, new);
@@ -299,7 +339,7 @@ impl Conversation {
         while !self.is_over() {
             let found = self.contact.asking(|| consumer.committed_offsets(given.clone(), LOOK_UP));
             let found = found.and_then(|found| {
-                found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
+                found.elements().iter().try_for_each(TopicPartitionListElem::error)?;
                 Ok(found)
             });
             let error = match found {
@@ -351,17 +391,21 @@ impl ClientContext for Conversation {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.hear();
         self.complaints.log(level, facility, message);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        let read = std::str::from_utf8(statistics).ok().and_then(read_statistics);
-        if let Some((waits, answers)) = read {
+        self.hear();
+        let Ok(json) = std::str::from_utf8(statistics) else { return };
+        self.membership.note(json);
+        if let Some((waits, answers)) = read_statistics(json) {
             self.contact.note(waits, answers);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.hear();
         self.complaints.error(&error, reason);
     }
 
@@ -372,6 +416,7 @@ impl ClientContext for Conversation {
 
 impl ConsumerContext for Conversation {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.hear();
         match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
             _ => self.revoked(consumer, list),

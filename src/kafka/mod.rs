@@ -1,14 +1,16 @@
 //! Everything that knows librdkafka; the rest of the worker sees bytes, numbers and closed enums.
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
-//! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `properties.rs` turns
-//! Java's client keys into librdkafka's, `security/` those that protect, `oauth.rs` fetches tokens, `sizes.rs` completes them with a task's share of the memory, `pattern.rs` turns its
-//! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
+//! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
+//! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens,
+//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused. `sizes.rs` completes properties with a task's
+//! share of the memory, `pattern.rs` turns its regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
 pub mod consumer;
 pub mod admin;
 pub mod compacted;
+pub mod last;
 pub mod properties;
 pub mod sizes;
 pub mod loop_bench;
@@ -19,6 +21,7 @@ pub mod contact;
 mod conversation;
 mod events;
 pub(crate) mod intents;
+mod membership;
 mod oauth;
 pub mod pattern;
 pub mod security;

@@ -395,7 +395,14 @@ impl ProducerContext for Deliveries {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();
-                let text = format!("Kafka did not take a record for topic {topic}: {error}");
+                let advice = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
+                        ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
+                         without a key?"
+                    }
+                    _ => "",
+                };
+                let text = format!("Kafka did not take a record for topic {topic}: {error}{advice}");
                 let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
                 let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };
                 let record = own.then(|| Box::new(Undelivered::of(message)));

@@ -9,6 +9,7 @@ use std::ptr;
 use std::time::Duration;
 
 use pipette_api::{Offsets, TimestampType, TopicPartition};
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
 use rdkafka::client::OAuthToken;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode};
@@ -46,6 +47,30 @@ pub(super) fn group_offsets(client: *mut RDKafka, group: &str, timeout: Duration
             return Err(text(c::rd_kafka_error_string(error)));
         }
         Ok(offsets(c::rd_kafka_group_result_partitions(*groups)))
+    }
+}
+
+/// Commits and waits for the answer, however long; `meanwhile` is called every `look`. `client` is a consumer and alive for
+/// the whole call.
+pub(super) fn commit(
+    client: *mut RDKafka,
+    offsets: &TopicPartitionList,
+    look: Duration,
+    meanwhile: impl Fn(),
+) -> Result<(), RDKafkaErrorCode> {
+    let look = i32::try_from(look.as_millis()).unwrap_or(i32::MAX);
+    let outcome = |code| if code == RDKafkaErrorCode::NoError { Ok(()) } else { Err(code) };
+    // SAFETY: `client` is alive; the list is copied; queue and event live until their guards drop.
+    unsafe {
+        let queue = Queue(c::rd_kafka_queue_new(client));
+        outcome(c::rd_kafka_commit_queue(client, offsets.ptr(), queue.0, None, ptr::null_mut()).into())?;
+        loop {
+            let event = Event(c::rd_kafka_queue_poll(queue.0, look));
+            if !event.0.is_null() {
+                return outcome(c::rd_kafka_event_error(event.0).into());
+            }
+            meanwhile();
+        }
     }
 }
 

@@ -44,9 +44,13 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
         }
         Route::Replay(name) => replay::answer(herder, &name, request).await,
         Route::Question(name, path) => question(herder, &name, &path, request).await,
-        Route::Root | Route::Health | Route::Metrics | Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
-            unreachable!("answered elsewhere")
-        }
+        Route::Root
+        | Route::Health
+        | Route::Metrics
+        | Route::Plugins
+        | Route::PluginConfig(_)
+        | Route::Validate(_)
+        | Route::Preview => unreachable!("answered elsewhere"),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
-//! `plugins.rs` or `replay.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`; `error.rs` is the
-//! one form of failure, `tls.rs` HTTPS.
+//! `plugins.rs`, `replay.rs` or `preview.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`;
+//! `error.rs` is the one form of failure, `tls.rs` HTTPS.
 
 mod connectors;
 mod error;
 mod model;
 mod plugins;
 mod replay;
+mod preview;
 mod request;
 pub(crate) mod route;
 mod status;
@@ -101,6 +102,7 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
         Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             plugins::answer(&rest.herder, route, &parts).await
         }
+        Route::Preview => preview::answer(&rest.herder, &parts).await,
         _ => connectors::answer(&rest.herder, route, &parts).await,
     }
 }

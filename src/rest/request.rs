@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
+use crate::herder::preview::{Records, Sample};
 use crate::herder::validate::Draft;
 
 /// The largest body taken; the largest configurations seen are some hundred KiB.
@@ -37,6 +38,17 @@ pub(super) struct NewConnector {
     config: Option<BTreeMap<String, Box<RawValue>>>,
     #[serde(default)]
     pub(super) initial_state: Option<String>,
+}
+
+/// The body of `POST /transforms/preview`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPreview {
+    config: BTreeMap<String, Box<RawValue>>,
+    #[serde(default)]
+    records: Option<Vec<Sample>>,
+    #[serde(default)]
+    live: Option<usize>,
 }
 
 impl Parts {
@@ -89,6 +101,17 @@ impl Parts {
     /// The body; no body is a value's default.
     pub(super) fn json_or_nothing<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, ApiError> {
         if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
+    /// The body of `POST /transforms/preview`: a configuration and where its records come from.
+    pub(super) fn preview(&self) -> Result<(Draft, Records), ApiError> {
+        let new: NewPreview = self.json()?;
+        let records = match (new.records, new.live) {
+            (Some(samples), None) => Records::Samples(samples),
+            (None, Some(count)) => Records::Live(count),
+            _ => return Err(ApiError::bad("The body needs either \"records\", a list, or \"live\", a number")),
+        };
+        Ok((draft(new.config)?, records))
     }
 
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {

@@ -31,6 +31,7 @@ pub(super) enum Route {
     Plugins,
     PluginConfig(String),
     Validate(String),
+    Preview,
 }
 
 impl Route {
@@ -66,13 +67,14 @@ impl Route {
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", plugin, "config"] => Self::PluginConfig((*plugin).into()),
             ["connector-plugins", plugin, "config", "validate"] => Self::Validate((*plugin).into()),
+            ["transforms", "preview"] => Self::Preview,
             _ => return Err(nowhere()),
         })
     }
 
     /// True for what Apache's worker does not have.
     pub(super) fn is_addition(&self) -> bool {
-        matches!(self, Self::Replay(_))
+        matches!(self, Self::Replay(_) | Self::Preview)
     }
 
     /// The methods it takes, as OPTIONS lists them.
@@ -81,7 +83,7 @@ impl Route {
             Self::Connectors => &["HEAD", "POST", "GET", "OPTIONS"],
             Self::Connector(_) => &["HEAD", "DELETE", "GET", "OPTIONS"],
             Self::Config(_) => &["HEAD", "GET", "OPTIONS", "PUT", "PATCH"],
-            Self::Restart(_) | Self::TaskRestart(..) => &["POST", "OPTIONS"],
+            Self::Restart(_) | Self::TaskRestart(..) | Self::Preview => &["POST", "OPTIONS"],
             Self::Replay(_) => &["HEAD", "DELETE", "POST", "GET", "OPTIONS"],
             Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::Validate(_) => {
                 &["OPTIONS", "PUT"]

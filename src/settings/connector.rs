@@ -168,13 +168,21 @@ pub static TOPICS_REGEX: Key<String> =
         .group("Common")
         .width(Width::Long)
         .display("Topics regex");
-/// `memory.max.bytes`. Not among the keys of an answer to validate, whose number clients know.
+/// `memory.max.bytes`.
 pub static MEMORY_CAP: Key<u64> = Key::new(
     "memory.max.bytes",
     "The most of the worker's memory budget that all tasks of the connector may hold together.",
 )
 .optional()
+.group("Common")
+.width(Width::Medium)
+.display("Memory of the connector")
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
+
+/// Keys that Apache's worker does not have: REST lists them only where they are used, because clients know how many keys
+/// an answer to validate has.
+pub static ADDED: ConfigDef = ConfigDef::new(&[&MEMORY_CAP.info]);
+
 const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
     Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")
         .optional()

@@ -36,6 +36,12 @@ pub fn connector(path: &Path) -> Result<ConnectorFile> {
     file.map_err(|error| error.within(path.display()))
 }
 
+/// Reads a text file that a command names.
+pub fn text(path: &Path) -> Result<String> {
+    let text = String::from_utf8(read(path)?);
+    text.map_err(|error| ConnectError::config(format!("{} is not UTF-8", path.display())).because(error))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| ConnectError::config(format!("Cannot read {}", path.display())).because(error))
 }

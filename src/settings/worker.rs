@@ -64,13 +64,15 @@ static TOPIC_CREATION: Key<bool> =
         .default("true");
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
-    "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to tasks. When      it is used up, sources wait and sinks fetch no more.",
+    "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to \
+     tasks. When it is used up, sources wait and sinks fetch no more.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);
 static CONNECTOR_MEMORY: Key<u64> = Key::new(
     "memory.connector.max.bytes",
-    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides it.      Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
+    "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides \
+     it. Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
 )
 .optional()
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
@@ -89,8 +91,8 @@ static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
 .default("");
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
-    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, statuses have no further \
-     members.",
+    "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
+     are ignored, statuses have no further members.",
 )
 .default("false");
 static EXTENSIONS: Key<Vec<String>> =
@@ -236,9 +238,10 @@ pub struct Listener {
 
 impl WorkerConfig {
     /// Reads a worker's configuration. The error names the key to mend.
-    pub fn read(values: ConfigMap) -> Result<Self> {
+    pub fn read(mut values: ConfigMap) -> Result<Self> {
         let providers = Providers::read(&values)?;
-        let settings = Settings::new(providers.resolve(&values)?, &CONFIG);
+        values = providers.resolve(&values)?;
+        let settings = Settings::new(values, &CONFIG);
         if settings.get(&BOOTSTRAP)?.is_empty() {
             return Err(ConnectError::config("bootstrap.servers must not be empty"));
         }

@@ -12,7 +12,8 @@ pub struct Chain {
     steps: Vec<Step>,
 }
 
-struct Step {
+/// One transformation with its predicate.
+pub struct Step {
     alias: Arc<str>,
     class: &'static str,
     transform: Box<dyn Transform>,
@@ -40,21 +41,40 @@ impl Chain {
     /// which is named and left in `at`, so that a retry goes on there.
     pub fn apply(&mut self, record: &mut Record, at: &mut usize) -> Result<Verdict> {
         while let Some(step) = self.steps.get_mut(*at) {
-            if step.when.as_ref().is_some_and(|when| when.predicate.test(record) == when.negate) {
-                *at += 1;
-                continue;
-            }
-            match step.transform.apply(record) {
-                Ok(Verdict::Keep) => *at += 1,
-                Ok(Verdict::Drop) => return Ok(Verdict::Drop),
-                Err(error) => return Err(error.within(format!("transformation \"{}\"", step.alias))),
+            match step.apply(record)? {
+                Some(Verdict::Drop) => return Ok(Verdict::Drop),
+                Some(Verdict::Keep) | None => *at += 1,
             }
         }
         Ok(Verdict::Keep)
     }
+
+    /// The steps one by one, for whoever wants to look in between.
+    pub fn steps(&mut self) -> &mut [Step] {
+        &mut self.steps
+    }
 }
 
 impl Step {
+    /// Its name in `transforms`.
+    pub fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// The class of its transformation, as Java calls it.
+    pub fn class(&self) -> &'static str {
+        self.class
+    }
+
+    /// Sends a record through; `None` when the predicate leaves it out. The error names the step.
+    pub fn apply(&mut self, record: &mut Record) -> Result<Option<Verdict>> {
+        if self.when.as_ref().is_some_and(|when| when.predicate.test(record) == when.negate) {
+            return Ok(None);
+        }
+        let verdict = self.transform.apply(record);
+        verdict.map(Some).map_err(|error| error.within(format!("transformation \"{}\"", self.alias)))
+    }
+
     fn new(spec: &TransformSpec) -> Result<Self> {
         let named = |error: ConnectError| error.within(format!("transformation \"{}\"", spec.alias));
         let when = match &spec.predicate {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::guard::Stage;
 use super::payload;
+use super::pulse::Pulse;
 use super::report;
 use super::spec::DeadLetterSpec;
 use crate::budget::Share;
@@ -78,6 +79,8 @@ pub struct DeadLetters {
     signal: Signal,
     /// The task's memory.
     share: Option<Share>,
+    /// Shows the watchdog whether Kafka answers.
+    pulse: Option<Arc<Pulse>>,
     /// Made for the first letter: most tasks never write one.
     producer: Option<TaskProducer>,
     delivered: Delivered,
@@ -99,7 +102,7 @@ impl DeadLetters {
     pub fn new(spec: DeadLetterSpec, id: TaskId, signal: Signal, meters: &ErrorMeters) -> Self {
         let (requests, failures) = (meters.dead_letters.clone(), meters.dead_letter_failures.clone());
         let delivered = Delivered::default();
-        Self { spec, id, signal, share: None, producer: None, delivered, in_flight: 0, requests, failures }
+        Self { spec, id, signal, share: None, pulse: None, producer: None, delivered, in_flight: 0, requests, failures }
     }
 
     /// The same, with what the producer holds counted.
@@ -108,9 +111,16 @@ impl DeadLetters {
         Self { share: Some(share), ..self }
     }
 
+    /// The same, with the producer's contact with Kafka watched.
+    #[must_use]
+    pub fn watched(self, pulse: &Arc<Pulse>) -> Self {
+        Self { pulse: Some(Arc::clone(pulse)), ..self }
+    }
+
     /// The same with a producer that is there already.
     #[cfg(test)]
-    pub fn over(self, producer: TaskProducer) -> Self {
+    #[must_use]
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }
 
@@ -134,7 +144,11 @@ impl DeadLetters {
             if let Some(share) = &self.share {
                 share.add_clients(room, sizes::LETTERS_KEYS);
             }
-            self.producer = Some(TaskProducer::start(&self.spec.producer)?);
+            let producer = TaskProducer::start(&self.spec.producer)?;
+            if let Some(pulse) = &self.pulse {
+                pulse.attach(&producer.contact);
+            }
+            self.producer = Some(producer);
         }
         loop {
             let Some(producer) = &self.producer else { unreachable!("made above") };

@@ -19,6 +19,7 @@ pub mod progress;
 pub mod pulse;
 pub mod raw_input;
 pub mod refusals;
+pub mod repeats;
 pub mod replay;
 pub mod report;
 pub mod sink;

@@ -109,9 +109,10 @@ impl Outbox {
         Self { dead_letters, ..self }
     }
 
-    /// The same with a producer that is there already.
+    /// The same over this producer.
     #[cfg(test)]
-    pub fn over(self, producer: TaskProducer) -> Self {
+    #[must_use]
+    pub(crate) fn over(self, producer: TaskProducer) -> Self {
         Self { producer: Some(producer), ..self }
     }
 
@@ -122,9 +123,8 @@ impl Outbox {
 
     /// The same, with everything in transactions. The properties name a transactional id.
     #[must_use]
-    pub fn with_transactions(mut self, transaction: Option<Transaction>) -> Self {
-        self.transaction = transaction;
-        self
+    pub fn with_transactions(self, transaction: Option<Transaction>) -> Self {
+        Self { transaction, ..self }
     }
 
     /// Before the plugin starts: with exactly-once, earlier starts of the task are fenced, and what they have committed
@@ -257,15 +257,11 @@ impl Outbox {
 
     /// Resolves when there are deliveries to take; never without a producer.
     pub async fn delivered(&self) {
-        let of_records = async {
-            match &self.producer {
-                Some(producer) => producer.delivered().await,
-                None => std::future::pending().await,
-            }
-        };
+        let of_letters = dead_letters::delivered(self.dead_letters.as_ref());
+        let Some(producer) = &self.producer else { return of_letters.await };
         tokio::select! {
-            () = of_records => {}
-            () = dead_letters::delivered(self.dead_letters.as_ref()) => {}
+            () = producer.delivered() => {}
+            () = of_letters => {}
         }
     }
 

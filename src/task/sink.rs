@@ -22,6 +22,7 @@ use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
+use super::repeats::Repeats;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
@@ -60,10 +61,14 @@ pub struct SinkLoop {
     pub progress: Progress,
     /// Looks whether it is the records.
     pub refusals: Refusals,
+    /// The wish that the consumer was told last.
+    pub followed: Wish,
     /// Batches that came while an earlier one was put again and again, or during a pause.
     pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
+    /// Tells the log.
+    pub refused_commits: Repeats,
 }
 
 impl SinkLoop {
@@ -86,14 +91,15 @@ impl SinkLoop {
 
     async fn serve(&mut self, task: &mut dyn SinkTask) -> Result<(), Failure> {
         self.flush_at = tokio::time::Instant::now() + self.flush_interval;
-        let mut wish = self.follow(Wish::Run);
+        self.follow();
         loop {
             // Looked at first: a batch that was given up for it must not be overtaken by the next one.
             if self.signal.wish() == Wish::Stop {
                 return Ok(());
             }
+            let wish = self.followed;
             tokio::select! {
-                () = self.signal.until(|now| now != wish) => wish = self.follow(wish),
+                () = self.signal.until(|now| now != wish) => self.follow(),
                 event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
                     // On their way when the pause began: a sink that says it is paused is given nothing.
                     Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
@@ -126,9 +132,9 @@ impl SinkLoop {
     }
 
     /// Follows a changed wish; the task stays in its group while it is paused.
-    fn follow(&mut self, was: Wish) -> Wish {
+    fn follow(&mut self) {
         let wish = self.signal.wish();
-        match (was, wish) {
+        match (std::mem::replace(&mut self.followed, wish), wish) {
             (Wish::Run, Wish::Pause) => {
                 self.tell(ConsumerCommand::Hold);
                 self.reporter.paused();
@@ -139,7 +145,6 @@ impl SinkLoop {
             }
             _ => {}
         }
-        wish
     }
 
     /// Every event but records; answers which partitions are gone.
@@ -246,7 +251,8 @@ impl SinkLoop {
                 break;
             }
         }
-        if attempt > 1 && self.signal.wish() == Wish::Run {
+        // A pause that is not followed yet holds again; one that was, goes on holding.
+        if attempt > 1 && self.followed == Wish::Run {
             self.tell(ConsumerCommand::GoOn);
         }
         // Reports made during put count before its offsets do.
@@ -381,10 +387,17 @@ impl SinkLoop {
                 self.meters.commits.add(1);
                 self.meters.commit_ms.record_time(began, Instant::now());
                 self.progress.committed(&offsets);
+                self.refused_commits.end();
             }
-            Ok(Ok(Err(error))) => tracing::warn!(error = %error.chain(), "Offsets are not committed; trying again"),
-            Ok(Err(_)) => tracing::warn!("Offsets are not committed: the consumer thread has ended"),
-            Err(_) => tracing::warn!("Offsets are not committed yet: Kafka does not answer"),
+            Ok(Ok(Err(error))) => self.uncommitted(&error.chain()),
+            Ok(Err(_)) => self.uncommitted("the consumer thread has ended"),
+            Err(_) => self.uncommitted("Kafka does not answer"),
+        }
+    }
+
+    fn uncommitted(&mut self, cause: &str) {
+        if let Some(times) = self.refused_commits.hear(cause, Instant::now()) {
+            tracing::warn!(error = cause, times, "Offsets are not committed; trying again");
         }
     }
 

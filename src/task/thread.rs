@@ -19,6 +19,7 @@ use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
 use super::refusals::Refusals;
+use super::repeats::Repeats;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -223,8 +224,9 @@ impl Parts {
     /// The dead letters with their topic made. `Err(None)` when the task is wanted back first.
     async fn dead_letters(&self, share: &Share, meters: &ErrorMeters) -> Result<Option<DeadLetters>, Option<Failure>> {
         let Some(spec) = self.spec.dead_letters.clone() else { return Ok(None) };
-        let dead_letters =
-            DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters).within(share.clone());
+        let dead_letters = DeadLetters::new(spec, self.spec.id.clone(), self.signal.clone(), meters)
+            .within(share.clone())
+            .watched(&self.pulse);
         match patience::started(&self.signal, &self.reporter, async || dead_letters.prepare().await).await {
             Ok(true) => Ok(Some(dead_letters)),
             Ok(false) => Err(None),
@@ -311,9 +313,11 @@ impl Parts {
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             refusals,
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,
+            refused_commits: Repeats::default(),
         };
         sink.run(task, context).await
     }

@@ -24,6 +24,7 @@ mod memory;
 mod offsets_topic;
 mod on_apache_kafka;
 mod proofs;
+mod preview;
 mod quickstart;
 mod replay;
 mod rest;

@@ -268,3 +268,30 @@ fn large_records_keep_to_the_default_budget() {
 fn large_records_keep_to_a_small_budget() {
     large_records(64, 2);
 }
+
+#[test]
+fn a_replay_of_large_letters_keeps_to_the_budget() {
+    let budget = 64_u32;
+    let scene = Scene::new(&[("memory.budget.bytes", &(u64::from(budget) << 20).to_string())]);
+    let letters = 100;
+    scene.source("in", "rows", letters, 900_000);
+    scene.connector(
+        "out",
+        &json!({
+            "connector.class": "FileStreamSink", "file": scene.path("out"), "topics": "rows",
+            "value.converter": "org.apache.kafka.connect.json.JsonConverter", "errors.tolerance": "all",
+            "errors.deadletterqueue.topic.name": "dead", "errors.deadletterqueue.context.headers.enable": "true",
+        }),
+    );
+    scene.await_topics(&["dead".to_owned()], letters);
+    let path = "/connectors/out/dlq/replay";
+    let answer = scene.worker.rest().send("POST", path, Some(&json!({ "dry_run": true }))).expect("an answer");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    wait::until("the end of the replay", PATIENCE, || {
+        let report = scene.worker.rest().get(path).expect("an answer").body;
+        if report["failed"] == letters && report["state"] == "DONE" { Ok(()) } else { Err(report["state"].to_string()) }
+    });
+    let peak = scene.peak();
+    figures::record("memory_replay", &format!("budget {budget} MiB, {letters} letters of 0.9 MB: peak {peak:.1} MiB"));
+    assert!(peak <= f64::from(budget) * 1.2, "{peak} MiB");
+}

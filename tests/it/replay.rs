@@ -1,7 +1,9 @@
 //! Dead letters on their way back, as a user asks for it: by REST, on a connector whose cause of trouble was mended.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use pipette_broker::{Broker, BrokerConfig};
@@ -176,10 +178,13 @@ fn a_target_that_is_gone_stops_the_replay_and_passes_no_letter() {
     config["file"] = json!(folder.join("out.txt"));
     assert_eq!(scene.bed.put("/connectors/out/config", &config.to_string()).status, 200);
     scene.bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
-    wait::until("the sink's file", PATIENCE, || match Path::exists(&folder.join("out.txt")) {
-        true => Ok(()),
-        false => Err("none".into()),
-    });
+    wait::until(
+        "the sink's file",
+        PATIENCE,
+        || {
+            if folder.join("out.txt").exists() { Ok(()) } else { Err("none".into()) }
+        },
+    );
     std::fs::remove_dir_all(&folder).unwrap();
     let report = scene.replay("{}");
     assert_eq!(counts(&report), json!([0, 0, 0, 0, "FAILED"]), "{report}");
@@ -187,6 +192,38 @@ fn a_target_that_is_gone_stops_the_replay_and_passes_no_letter() {
     assert_eq!((&report["next"], topic::size(&scene.bootstrap(), "dead")), (&json!({}), 3));
     std::fs::create_dir(&folder).unwrap();
     assert_eq!(counts(&scene.replay("{}")), json!([0, 3, 0, 0, "DONE"]));
+}
+
+/// The target is a pipe, so that it is known what was put in the end.
+#[test]
+fn the_replay_of_a_connector_that_is_deleted_stops() {
+    let scene = Scene::new();
+    let (letters, size) = (6, 900_000);
+    for number in 0..letters {
+        topic::write(&scene.bootstrap(), "rows", 0, &number.to_string(), &"x".repeat(size));
+    }
+    assert!(Command::new("mkfifo").arg(scene.out()).status().unwrap().success());
+    let open = |converter: &str| {
+        let answer = scene.bed.put("/connectors/out/config", &scene.config(converter).to_string());
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        let pipe = File::open(scene.out()).unwrap();
+        scene.bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
+        pipe
+    };
+    let _first = open("org.apache.kafka.connect.json.JsonConverter");
+    let bootstrap = scene.bootstrap();
+    wait::until("the letters", PATIENCE, || match topic::size_if_any(&bootstrap, "dead") {
+        size if size == letters => Ok(()),
+        size => Err(size.to_string()),
+    });
+    let mut pipe = open("org.apache.kafka.connect.storage.StringConverter");
+    assert_eq!(scene.bed.post(REPLAY, "{}").status, 202);
+    // It has begun, and waits for room in the pipe.
+    pipe.read_exact(&mut [0]).unwrap();
+    assert_eq!(scene.bed.delete("/connectors/out").status, 204);
+    let mut rest = Vec::new();
+    pipe.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() < 5 * size, "{} bytes were put", rest.len());
 }
 
 #[test]

@@ -207,8 +207,10 @@ fn a_key_that_protects_and_cannot_be_honoured_is_refused() {
     };
     let key = "producer.override.plugin.library.paths";
     refused("FileStreamSource", serde_json::json!({ key: "/x.so" }), key);
+    let (protocol, mechanism) = ("consumer.override.security.protocol", "consumer.override.sasl.mechanism");
     let key = "consumer.override.sasl.jaas.config";
-    refused("FileStreamSink", serde_json::json!({ key: "secret" }), key);
+    refused("FileStreamSink", serde_json::json!({ protocol: "SASL_SSL", mechanism: "PLAIN", key: "secret" }), key);
+    refused("FileStreamSink", serde_json::json!({ protocol: "SASL_SSL", key: "secret" }), mechanism);
 }
 
 #[test]
@@ -220,6 +222,20 @@ fn dead_letters_are_not_read_again() {
         bed.put("/connector-plugins/FileStreamSink/config/validate", &config.to_string()).json()["error_count"].clone()
     };
     assert_eq!([errors(r"lab\.\w+"), errors("lab"), errors(r"lab\.d")], [1, 0, 0]);
+}
+
+#[test]
+fn a_wrong_bound_of_memory_is_refused_before_a_task_fails_for_it() {
+    let bed = Bed::shipped();
+    let answer = |more: Value| {
+        let mut config = json!({"connector.class": "FileStreamSource", "file": "f", "topic": "t"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        bed.put("/connectors/x/config", &config.to_string())
+    };
+    let refused = answer(json!({"memory.max.bytes": "64k"}));
+    let error = "Invalid value 64k for configuration memory.max.bytes: Not a number of type LONG";
+    assert!(refused.status == 400 && refused.message().contains(error), "{refused:?}");
+    assert_eq!(answer(json!({"memory.max.bytes": "4194304"})).status, 201);
 }
 
 #[test]

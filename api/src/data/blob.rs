@@ -136,8 +136,8 @@ impl Short {
 impl Text {
     /// The span as text; a data error when it is not UTF-8.
     pub fn new(blob: Blob) -> Result<Self> {
-        match std::str::from_utf8(blob.as_bytes()) {
-            Ok(_) => Ok(Self(Short::of(blob.as_bytes()).map_or_else(|| Form::Span(blob), Form::Short))),
+        match check_utf8(blob.as_bytes()) {
+            Ok(()) => Ok(Self(Short::of(blob.as_bytes()).map_or_else(|| Form::Span(blob), Form::Short))),
             Err(error) => Err(ConnectError::data("text is not valid UTF-8").because(error)),
         }
     }
@@ -233,6 +233,17 @@ impl Text {
             Form::Span(span) => Self(Form::Span(span.detach())),
         }
     }
+}
+
+/// Vectors take longer to set up than this many bytes take one by one.
+const FEW: usize = 64;
+
+#[inline]
+fn check_utf8(bytes: &[u8]) -> std::result::Result<(), std::str::Utf8Error> {
+    if bytes.len() > FEW && simdutf8::basic::from_utf8(bytes).is_ok() {
+        return Ok(());
+    }
+    std::str::from_utf8(bytes).map(drop)
 }
 
 /// Not inlined, because only a call tells the compiler that `slot` and `bytes` lie apart: one copy then instead of two, of

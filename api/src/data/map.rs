@@ -4,16 +4,18 @@
 //! them, so that a map costs its values only, and what was worked out for a list of keys ([`super::KeysCache`]) holds for
 //! all maps that have it, as with schemas.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
+use super::unread::{Part, Parts, Unread};
 use super::value::Value;
 
 /// A map in the order it was made; keys are unique by contract of whoever makes it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Map {
     keys: Arc<Keys>,
-    values: Vec<Value>,
+    parts: Parts,
 }
 
 /// The keys of maps, in order.
@@ -58,7 +60,15 @@ impl Map {
     #[inline]
     pub fn new(keys: Arc<Keys>, values: Vec<Value>) -> Self {
         assert_eq!(keys.len(), values.len(), "one value per key");
-        Self { keys, values }
+        Self { keys, parts: Parts::from(values) }
+    }
+
+    /// A map of shared keys whose values are read when one is asked for. Panics when there is not one for each.
+    #[inline]
+    pub fn unread(keys: Arc<Keys>, unread: Unread) -> Self {
+        let parts = Parts::unread(unread);
+        assert_eq!(keys.len(), parts.len(), "one value per key");
+        Self { keys, parts }
     }
 
     /// The keys, in order.
@@ -70,60 +80,87 @@ impl Map {
     /// The values in the order of the keys.
     #[inline]
     pub fn values(&self) -> &[Value] {
-        &self.values
+        self.parts.values(None)
     }
 
     /// The values in the order of the keys, to change them.
     pub fn values_mut(&mut self) -> &mut [Value] {
-        &mut self.values
+        self.parts.values_mut(None)
     }
 
     /// Keys with their values.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> + Clone {
-        self.keys.iter().zip(&self.values)
+        self.keys.iter().zip(self.values())
+    }
+
+    /// Keys with their parts as they are at hand: for those who write text and can do without values.
+    #[inline]
+    pub fn parts(&self) -> impl Iterator<Item = (&Value, Part<'_>)> {
+        self.keys.iter().enumerate().map(|(index, key)| (key, self.parts.part(index)))
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.keys.len()
     }
 
     /// True without entries.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.keys.is_empty()
     }
 
     /// The value under a string key.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.keys.position(name).map(|index| &self.values[index])
+        self.keys.position(name).map(|index| &self.values()[index])
     }
 
     /// Sets the value of a string key, in place when the key is there, at the end otherwise. The latter copies the keys:
-    /// [`Map::reshape`] is for those who do it to each record.
+    /// [`Map::put`] is for those who do it to each record.
     pub fn set(&mut self, name: &str, value: Value) {
         if let Some(index) = self.keys.position(name) {
-            self.values[index] = value;
+            self.values_mut()[index] = value;
             return;
         }
         let keys = self.keys.iter().cloned().chain([Value::text(name)]);
         self.keys = Arc::new(Keys::from(keys.collect::<Vec<_>>()));
-        self.values.push(value);
+        self.parts.values_mut(None).push(value);
     }
 
-    /// Gives it other keys in place: `change` turns its values into those of the new keys. Panics when there is not one
-    /// value for each key then.
+    /// Gives it other keys and keeps the values that are marked. Panics when there is not one for each key then.
+    #[inline]
+    pub fn keep(&mut self, keys: Arc<Keys>, kept: &[bool]) {
+        self.parts.keep(kept);
+        self.take_keys(keys);
+    }
+
+    /// Gives it other keys and puts values in their places, or at the end, where there is none. Panics when there is not
+    /// one for each key then.
+    #[inline]
+    pub fn put(&mut self, keys: Arc<Keys>, values: impl Iterator<Item = (usize, Value)>) {
+        self.parts.put(keys.len().saturating_sub(self.keys.len()), values);
+        self.take_keys(keys);
+    }
+
+    /// Gives it other keys: `change` turns its values into those of the new keys. Panics when there is not one value for
+    /// each key then. [`Map::keep`] and [`Map::put`] do not read values that nobody has asked for.
     #[inline]
     pub fn reshape(&mut self, keys: Arc<Keys>, change: impl FnOnce(&mut Vec<Value>)) {
-        change(&mut self.values);
-        assert_eq!(keys.len(), self.values.len(), "one value per key");
+        change(self.parts.values_mut(None));
+        self.take_keys(keys);
+    }
+
+    /// Gives it other keys in the place of these. Panics when there are not as many.
+    #[inline]
+    pub fn take_keys(&mut self, keys: Arc<Keys>) {
+        assert_eq!(keys.len(), self.parts.len(), "one value per key");
         self.keys = keys;
     }
 }
 
 impl Default for Map {
     fn default() -> Self {
-        Self { keys: Arc::clone(&NO_KEYS), values: Vec::new() }
+        Self { keys: Arc::clone(&NO_KEYS), parts: Parts::from(Vec::new()) }
     }
 }
 
@@ -131,7 +168,7 @@ impl Default for Map {
 impl FromIterator<(Value, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Value, Value)>>(entries: I) -> Self {
         let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        Self { keys: Arc::new(Keys::from(keys)), values }
+        Self { keys: Arc::new(Keys::from(keys)), parts: Parts::from(values) }
     }
 }
 
@@ -142,11 +179,17 @@ impl From<Vec<(Value, Value)>> for Map {
     }
 }
 
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
 /// As in Java: order does not matter.
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
         if Arc::ptr_eq(&self.keys, &other.keys) {
-            return self.values == other.values;
+            return self.values() == other.values();
         }
         self.len() == other.len() && self.iter().all(|(key, value)| other.iter().any(|(k, v)| k == key && v == value))
     }
@@ -173,7 +216,7 @@ mod tests {
         second.set("b", Value::I32(3));
         assert_eq!((first.get("b"), first.len()), (None, 1));
         assert_eq!((second.get("a"), second.get("b")), (Some(&Value::I32(2)), Some(&Value::I32(3))));
-        second.reshape(Arc::clone(first.keys()), |values| values.truncate(1));
+        second.keep(Arc::clone(first.keys()), &[true, false]);
         assert_eq!(second.iter().next(), Some((&Value::text("a"), &Value::I32(2))));
         assert_ne!(first, second);
     }
@@ -181,6 +224,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "one value per key")]
     fn keys_and_values_stay_together() {
-        Map::from(vec![(Value::text("a"), Value::Null)]).reshape(Arc::default(), |_| ());
+        Map::from(vec![(Value::text("a"), Value::Null)]).take_keys(Arc::default());
     }
 }

@@ -8,6 +8,7 @@ pub mod map;
 pub mod payload;
 pub mod record_struct;
 pub mod schema;
+pub mod unread;
 pub mod value;
 
 pub use blob::{Blob, Text};
@@ -18,4 +19,5 @@ pub use map::{Keys, Map};
 pub use payload::{Payload, PayloadReader};
 pub use record_struct::Struct;
 pub use schema::{Field, Kind, Schema, logical};
+pub use unread::{Notation, Part, Span, Unread};
 pub use value::{Datum, Value};

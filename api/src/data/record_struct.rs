@@ -1,30 +1,40 @@
 //! Structs: values in the order of their schema's fields.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::schema::{Kind, Schema, logical};
+use super::unread::{Part, Parts, Unread};
 use super::value::Value;
 use crate::error::{ConnectError, Result};
 
 /// A struct value.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Struct {
     schema: Arc<Schema>,
-    values: Box<[Value]>,
+    parts: Parts,
 }
 
 impl Struct {
     /// A struct with every field null.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let values = vec![Value::Null; schema.fields().len()].into();
-        Self { schema, values }
+        let values = vec![Value::Null; schema.fields().len()];
+        Self { schema, parts: Parts::from(values) }
     }
 
     /// A struct of values that are known to fit, one per field in order. Parsers and transformations use it; only the
     /// number of values is looked at, and only in debug builds.
     pub fn from_parts(schema: Arc<Schema>, values: Box<[Value]>) -> Self {
         debug_assert_eq!(schema.fields().len(), values.len(), "one value per field");
-        Self { schema, values }
+        Self { schema, parts: Parts::from(values.into_vec()) }
+    }
+
+    /// A struct whose values are read when one is asked for, one per field in order. They are known to fit.
+    #[inline]
+    pub fn unread(schema: Arc<Schema>, unread: Unread) -> Self {
+        let parts = Parts::unread(unread);
+        debug_assert_eq!(schema.fields().len(), parts.len(), "one value per field");
+        Self { schema, parts }
     }
 
     /// Its schema.
@@ -33,31 +43,58 @@ impl Struct {
     }
 
     /// The values in field order.
+    #[inline]
     pub fn values(&self) -> &[Value] {
-        &self.values
+        self.parts.values(Some(&self.schema))
+    }
+
+    /// The parts in field order as they are at hand: for those who write text and can do without values.
+    #[inline]
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        (0..self.parts.len()).map(|index| self.parts.part(index))
     }
 
     /// The values in field order, to change them; the caller keeps them fitting.
     pub fn values_mut(&mut self) -> &mut [Value] {
-        &mut self.values
+        self.parts.values_mut(Some(&self.schema))
     }
 
     /// The parts, to build another struct from them.
     pub fn into_parts(self) -> (Arc<Schema>, Box<[Value]>) {
-        (self.schema, self.values)
+        let values = self.parts.into_values(Some(&self.schema));
+        (self.schema, values.into())
     }
 
-    /// Moves it to another schema in place: `change` turns its values into those of the new schema, one per field in
-    /// order, known to fit as in [`Struct::from_parts`].
+    /// Moves it to another schema, which has the fields that are marked, in the same order.
+    #[inline]
+    pub fn keep(&mut self, schema: Arc<Schema>, kept: &[bool]) {
+        self.parts.keep(kept);
+        self.take_schema(schema);
+    }
+
+    /// Moves it to another schema, which has some fields more, behind those of this one. The values are known to fit.
+    #[inline]
+    pub fn append(&mut self, schema: Arc<Schema>, values: impl Iterator<Item = Value>) {
+        let more = schema.fields().len().saturating_sub(self.schema.fields().len());
+        self.parts.put(more, values.map(|value| (usize::MAX, value)));
+        self.take_schema(schema);
+    }
+
+    /// Moves it to another schema: `change` turns its values into those of the new schema, one per field in order, known to
+    /// fit as in [`Struct::from_parts`]. [`Struct::keep`] and [`Struct::append`] do not read values that nobody has asked for.
     pub fn reshape(&mut self, schema: Arc<Schema>, change: impl FnOnce(&mut Vec<Value>)) {
-        let mut values = std::mem::take(&mut self.values).into_vec();
-        change(&mut values);
-        *self = Self::from_parts(schema, values.into());
+        change(self.parts.values_mut(Some(&self.schema)));
+        self.take_schema(schema);
+    }
+
+    fn take_schema(&mut self, schema: Arc<Schema>) {
+        debug_assert_eq!(schema.fields().len(), self.parts.len(), "one value per field");
+        self.schema = schema;
     }
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.schema.field(name).map(|index| &self.values[index])
+        self.schema.field(name).map(|index| &self.values()[index])
     }
 
     /// Sets a field; a data error when there is no such field or the value does not fit its schema.
@@ -65,14 +102,22 @@ impl Struct {
         let index =
             self.schema.field(name).ok_or_else(|| ConnectError::data(format!("{name} is not a valid field name")))?;
         fits(&value, &self.schema.fields()[index].schema).map_err(|error| error.within(format!("field \"{name}\"")))?;
-        self.values[index] = value;
+        self.values_mut()[index] = value;
         Ok(self)
+    }
+}
+
+impl fmt::Debug for Struct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.schema.fields().iter().map(|field| &field.name).zip(self.values());
+        f.write_str("Struct ")?;
+        f.debug_map().entries(named).finish()
     }
 }
 
 impl PartialEq for Struct {
     fn eq(&self, other: &Self) -> bool {
-        Schema::same(&self.schema, &other.schema) && self.values == other.values
+        Schema::same(&self.schema, &other.schema) && self.values() == other.values()
     }
 }
 
@@ -163,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn reshaping_moves_the_values_to_another_schema() {
+    fn values_move_to_another_schema() {
         let schema = |names: &[&str]| {
             let fields = names
                 .iter()
@@ -171,10 +216,8 @@ mod tests {
             fields.build().unwrap()
         };
         let mut record = Struct::from_parts(schema(&["a", "b"]), Box::new([Value::I8(1), Value::I8(2)]));
-        record.reshape(schema(&["b", "c"]), |values| {
-            values.remove(0);
-            values.push(Value::I8(3));
-        });
+        record.keep(schema(&["b"]), &[false, true]);
+        record.append(schema(&["b", "c"]), [Value::I8(3)].into_iter());
         assert_eq!(
             (record.get("a"), record.get("b"), record.get("c")),
             (None, Some(&Value::I8(2)), Some(&Value::I8(3)))

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,16 +40,16 @@ impl FileStreamSink {
         Self { path, handle: None, pending: Vec::new(), taken: None, runtime: None }
     }
 
-    /// Writes what has gathered. What a failed write did write is not written again.
+    /// Writes what has gathered. What a failed write did write is not written again, unless the file was deleted: nobody
+    /// would ever read it there.
     fn write_out(&mut self) -> Result<()> {
         self.open()?;
-        let (written, outcome) = if let Some(file) = &mut self.handle {
-            write(file, &self.pending)
-        } else {
-            let mut stdout = std::io::stdout().lock();
-            let (written, outcome) = write(&mut stdout, &self.pending);
-            (written, outcome.and_then(|()| stdout.flush()))
-        };
+        let (mut written, mut outcome) = self.write_pending();
+        if !self.pending.is_empty() && self.handle.as_ref().is_some_and(is_deleted) {
+            self.handle = None;
+            self.open()?;
+            (written, outcome) = self.write_pending();
+        }
         self.pending.drain(..written);
         outcome.map_err(|error| {
             // Opened again next time: the handle of a share that went away does not come back.
@@ -59,6 +59,15 @@ impl FileStreamSink {
                 None => ConnectError::fatal("Cannot write to standard output: nobody reads it").because(error),
             }
         })
+    }
+
+    fn write_pending(&mut self) -> (usize, std::io::Result<()>) {
+        if let Some(file) = &mut self.handle {
+            return write(file, &self.pending);
+        }
+        let mut stdout = std::io::stdout().lock();
+        let (written, outcome) = write(&mut stdout, &self.pending);
+        (written, outcome.and_then(|()| stdout.flush()))
     }
 
     /// Opens the file, if there is one to open.
@@ -137,6 +146,11 @@ fn ends_in_mid_line(path: &Path) -> bool {
         Some(last[0])
     };
     last().is_some_and(|last| last != b'\n')
+}
+
+/// A file that no folder names any more is gone with the last handle to it.
+fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 0)
 }
 
 /// Writes as much as can be written and tells how much that was.

@@ -62,6 +62,23 @@ fn lines_are_there_before_the_flush() {
 }
 
 #[test]
+fn what_comes_after_the_file_was_deleted_is_in_a_new_one() {
+    let (folder, file, mut harness) = rig("out.txt");
+    open(&mut harness);
+    harness.put(&orders(), vec![build::text("one")]).unwrap().1.unwrap();
+    fs::remove_file(&file).unwrap();
+    harness.put(&orders(), vec![build::text("two")]).unwrap().1.unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "two\n");
+    fs::remove_dir_all(folder.path()).unwrap();
+    let (batch, outcome) = harness.put(&orders(), vec![build::text("three")]).unwrap();
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("out.txt: the folder does not exist"), "{error}");
+    fs::create_dir(folder.path()).unwrap();
+    harness.put_again(&batch).unwrap().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "three\n");
+}
+
+#[test]
 fn a_full_disk_doubles_nothing_and_loses_nothing() {
     let (_folder, file, mut harness) = rig("out.txt");
     symlink("/dev/full", &file).unwrap();

@@ -1,5 +1,6 @@
 //! Java's names and texts of values: what error messages and `toString` show.
 
+use pipette_api::data::Part;
 use pipette_api::{ConnectError, Kind, Result, Value};
 
 use crate::calendar::{DAY_MILLIS, Moment};
@@ -73,7 +74,7 @@ fn nested(value: &Value, out: &mut Vec<u8>, bytes: OfBytes, depth: usize) -> Res
         return Ok(());
     }
     match value {
-        Value::String(text) => out.extend_from_slice(text.as_bytes()),
+        Value::String(text) => text.append_to(out),
         Value::Payload(_) | Value::Bytes(_) => return bytes(value, out),
         _ if depth == pipette_json::MAX_DEPTH => {
             return Err(ConnectError::data(format!("a value nested deeper than {depth} levels has no text")));
@@ -81,20 +82,34 @@ fn nested(value: &Value, out: &mut Vec<u8>, bytes: OfBytes, depth: usize) -> Res
         Value::Array(elements) => {
             parts(out, ["[", ", ", "]"], elements.iter(), |element, out| nested(element, out, bytes, depth + 1))?;
         }
-        Value::Map(map) => parts(out, ["{", ", ", "}"], map.iter(), |(key, value), out| {
-            nested(key, out, bytes, depth + 1)?;
+        Value::Map(map) => parts(out, ["{", ", ", "}"], map.parts(), |(key, part), out| {
+            match key {
+                Value::String(key) => key.append_to(out),
+                key => nested(key, out, bytes, depth + 1)?,
+            }
             out.push(b'=');
-            nested(value, out, bytes, depth + 1)
+            append_part(&part, out, bytes, depth + 1)
         })?,
         Value::Struct(record) => {
-            let fields = record.schema().fields().iter().zip(record.values()).filter(|(_, value)| !value.is_null());
-            parts(out, ["Struct{", ",", "}"], fields, |(field, value), out| {
+            let fields = record.schema().fields().iter().zip(record.parts());
+            let fields = fields.filter(|(_, part)| !matches!(part, Part::Value(Value::Null)));
+            parts(out, ["Struct{", ",", "}"], fields, |(field, part), out| {
                 out.extend_from_slice(field.name.as_bytes());
                 out.push(b'=');
-                nested(value, out, bytes, depth + 1)
+                append_part(&part, out, bytes, depth + 1)
             })?;
         }
         _ => out.extend_from_slice(b"null"),
+    }
+    Ok(())
+}
+
+/// The same of a part, without making a value of it.
+fn append_part(part: &Part<'_>, out: &mut Vec<u8>, bytes: OfBytes, depth: usize) -> Result<()> {
+    match part {
+        Part::Value(value) => nested(value, out, bytes, depth)?,
+        Part::Text(text) => out.extend_from_slice(text),
+        Part::Unread(unread, start) => unread.print(*start, out),
     }
     Ok(())
 }

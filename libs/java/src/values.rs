@@ -35,9 +35,8 @@ struct NoValue;
 
 type Parsed = Result<Datum, NoValue>;
 
-impl Types {
-    /// Makes the schemas.
-    pub fn new() -> Self {
+impl Default for Types {
+    fn default() -> Self {
         let build = |builder: SchemaBuilder| builder.build().unwrap_or_else(|_| unreachable!("no fields to be wrong"));
         Self {
             date: build(SchemaBuilder::date()),
@@ -45,7 +44,9 @@ impl Types {
             timestamp: build(SchemaBuilder::timestamp()),
         }
     }
+}
 
+impl Types {
     /// The datum of a header text.
     pub fn parse(&self, text: &Text) -> Datum {
         let source = text.as_str();
@@ -339,7 +340,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Datum {
-        Types::new().parse(&Text::from(text))
+        Types::default().parse(&Text::from(text))
     }
 
     fn shown(text: &str) -> String {

@@ -31,6 +31,11 @@ impl Document {
         Ok(Self { text: Text::new(bytes.slice(0, valid))?, start, cut: true })
     }
 
+    /// The text that readers count their positions in.
+    pub fn text(&self) -> &Text {
+        &self.text
+    }
+
     /// A reader at the beginning.
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(&self.text, self.start, self.cut)

@@ -10,23 +10,28 @@
 mod base64;
 mod decimal;
 mod encoding;
+mod fit;
 mod float;
 mod layouts;
 mod number;
 mod place;
+mod print;
 mod read;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 mod write;
 
 pub use base64::{decode_base64, write_base64};
 pub use decimal::{decimal_from_bytes, decimal_from_text, write_decimal};
 pub use encoding::Document;
+pub use fit::Fit;
 pub use float::{write_f32, write_f64};
 pub use number::Number;
 pub use place::Step;
+pub use print::print;
 pub use read::{MAX_DEPTH, Mark, Name, Reader, Shape, SyntaxError};
 pub use tree::{Aside, Parser, parse, unique};
 pub use write::{write, write_i64, write_string, write_text};

@@ -1,6 +1,7 @@
 //! The token reader. [`crate::Parser`] and the worker's JSON converter pull from it; read `tree.rs` next.
 
 mod escapes;
+mod skip;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -98,6 +99,11 @@ impl<'a> Reader<'a> {
         Self { text, bytes: text.as_bytes(), pos: start, depth: 0, cut }
     }
 
+    /// A reader of the value that begins there.
+    pub fn at(text: &'a Text, start: usize) -> Self {
+        Self::new(text, start, false)
+    }
+
     /// The shape of the next value.
     #[inline]
     pub fn shape(&mut self) -> Result<Shape> {
@@ -173,7 +179,7 @@ impl<'a> Reader<'a> {
     /// Takes a string that stands in the document as it is, right here: start and length. `None` leaves everything else
     /// to [`Reader::string`].
     #[inline]
-    fn plain_string(&mut self) -> Option<(u32, u32)> {
+    pub(crate) fn plain_string(&mut self) -> Option<(u32, u32)> {
         if self.bytes.get(self.pos) != Some(&b'"') {
             return None;
         }
@@ -230,42 +236,6 @@ impl<'a> Reader<'a> {
         self.more(b']', first)
     }
 
-    /// Takes a whole value without looking at more than its syntax.
-    pub fn skip(&mut self) -> Result<()> {
-        // One bit per level: set in an object.
-        let mut objects = [0u64; MAX_DEPTH.div_ceil(64) + 1];
-        let outer = self.depth;
-        loop {
-            match self.shape()? {
-                Shape::Object | Shape::Array => {
-                    let object = self.peek() == Some(b'{');
-                    self.open(if object { b'{' } else { b'[' })?;
-                    let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
-                    objects[word] = if object { objects[word] | bit } else { objects[word] & !bit };
-                    if self.next_in(object, true)? {
-                        continue;
-                    }
-                }
-                Shape::String => drop(self.quoted(MAX_STRING)?),
-                Shape::Number => drop(self.number()?),
-                Shape::Boolean => drop(self.boolean()?),
-                Shape::Null => self.null()?,
-            }
-            loop {
-                if self.depth == outer {
-                    return Ok(());
-                }
-                if self.next_in(objects[self.depth / 64] >> (self.depth % 64) & 1 == 1, false)? {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn next_in(&mut self, object: bool, first: bool) -> Result<bool> {
-        if object { Ok(self.member(first)?.is_some()) } else { self.element(first) }
-    }
-
     /// The bytes of a name.
     pub fn bytes_of<'n>(&self, name: &'n Name) -> &'n [u8]
     where
@@ -292,7 +262,7 @@ impl<'a> Reader<'a> {
         Mark { pos: self.pos, depth: self.depth }
     }
 
-    pub(crate) fn back_to(&mut self, mark: Mark) {
+    pub fn back_to(&mut self, mark: Mark) {
         (self.pos, self.depth) = (mark.pos, mark.depth);
     }
 
@@ -361,8 +331,9 @@ impl<'a> Reader<'a> {
         SyntaxError::data(format!("invalid JSON at byte {at}: {reason}"))
     }
 
+    /// The next byte behind white space, which is taken.
     #[inline]
-    pub(crate) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.pos) {
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.pos += 1,

@@ -1,4 +1,9 @@
-//! Eight bytes at a time: where a run of plain string bytes ends. Used by the reader and the writer.
+//! Many bytes at a time: where a run of plain string bytes ends, and what a number is. Used by the reader and the writer.
+//!
+//! Sixteen in a vector that every machine has, or eight with plain integers.
+
+use pipette_api::data::Span;
+use wide::u8x16;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -22,7 +27,91 @@ fn astral(word: u64) -> u64 {
 /// Where the plain run from `start` ends when reading: at the first quote, backslash or control character.
 #[inline]
 pub(crate) fn read_run(bytes: &[u8], start: usize) -> usize {
-    run(bytes, start, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    let mut position = start;
+    while let Some(chunk) = bytes[position..].first_chunk::<16>() {
+        let found = specials(chunk);
+        if found != 0 {
+            return position + found.trailing_zeros() as usize;
+        }
+        position += 16;
+    }
+    run(bytes, position, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+}
+
+/// A number at the beginning of a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ShortNumber {
+    pub(crate) len: usize,
+    /// Without a fraction.
+    pub(crate) integer: bool,
+    /// How many of its characters Java prints, which leaves zeros at its end out; none when Java prints others, as for a
+    /// number so large or so small that it has an exponent there.
+    pub(crate) printed: usize,
+}
+
+impl ShortNumber {
+    /// The number as a part of a record, where it begins.
+    #[inline]
+    pub(crate) fn span(self, start: usize) -> Option<Span> {
+        if self.printed > 0 { Span::word(start, self.printed) } else { Span::other(start) }
+    }
+}
+
+/// Digits, maybe with a sign and a fraction, that end before the fifteenth character; `None` for everything else.
+#[inline]
+pub(crate) fn short_number(text: &[u8]) -> Option<ShortNumber> {
+    let chunk = text.first_chunk::<16>()?;
+    let digits = digits(chunk);
+    let sign = usize::from(chunk[0] == b'-');
+    let whole = (!(digits >> sign)).trailing_zeros() as usize;
+    let point = sign + whole;
+    if whole == 0 || point >= 15 {
+        return None;
+    }
+    let follows = chunk[point];
+    if follows != b'.' {
+        let stands = chunk[sign] != b'0' || (whole == 1 && sign == 0);
+        let printed = if stands { point } else { 0 };
+        return (follows | 0x20 != b'e').then_some(ShortNumber { len: point, integer: true, printed });
+    }
+    let places = (!(digits >> (point + 1))).trailing_zeros() as usize;
+    let len = point + 1 + places;
+    if places == 0 || len >= 15 || chunk[len] | 0x20 == b'e' {
+        return None;
+    }
+    let stands = if chunk[sign] == b'0' {
+        let fraction = &chunk[point + 1..len];
+        // From a thousandth on, and zero itself, which has no sign.
+        whole == 1 && (fraction.iter().take(3).any(|digit| *digit != b'0') || (sign == 0 && is_zero(fraction)))
+    } else {
+        whole <= 7
+    };
+    let mut printed = if stands { len } else { 0 };
+    while printed > point + 2 && chunk[printed - 1] == b'0' {
+        printed -= 1;
+    }
+    Some(ShortNumber { len, integer: false, printed })
+}
+
+#[cold]
+fn is_zero(digits: &[u8]) -> bool {
+    digits.iter().all(|digit| *digit == b'0')
+}
+
+/// A bit for each byte that ends a plain run of JSON text.
+#[inline]
+fn specials(bytes: &[u8; 16]) -> u32 {
+    let all = u8x16::new(*bytes);
+    let same = |byte: u8| all.simd_eq(u8x16::splat(byte));
+    let control = all.min(u8x16::splat(0x1F)).simd_eq(all);
+    (control | same(b'"') | same(b'\\')).to_bitmask()
+}
+
+/// A bit for each byte that is a digit.
+#[inline]
+fn digits(bytes: &[u8; 16]) -> u32 {
+    let values = u8x16::new(*bytes) - u8x16::splat(b'0');
+    values.min(u8x16::splat(9)).simd_eq(values).to_bitmask()
 }
 
 /// Where the plain run from `start` ends when writing: also at a character above U+FFFF, which Java escapes.
@@ -98,6 +187,61 @@ mod tests {
             }
             known.push(0xFF);
             assert!(!starts_with(&bytes, &known), "longer");
+        }
+    }
+
+    #[test]
+    fn short_numbers_print_as_java_prints_them() {
+        for text in [
+            "0",
+            "-0",
+            "00",
+            "7",
+            "-12",
+            "007",
+            "0.0",
+            "-0.0",
+            "0.000",
+            "1.0",
+            "1.00",
+            "1.50",
+            "-1.05",
+            "0.001",
+            "0.0010",
+            "0.0009",
+            "00.5",
+            "9999999.5",
+            "12345678.5",
+            "1234567890123",
+            "12345678901234",
+            "123456789012345",
+            "1e5",
+            "1.5E3",
+            "1.",
+            ".5",
+            "-",
+            "x",
+            "1.23456789012",
+            "1.234567890123",
+        ] {
+            let padded = format!("{text},\"abcdefghijklm\"");
+            let (found, reader) = (short_number(padded.as_bytes()), pipette_api::Text::from(padded.as_str()));
+            let number = crate::Reader::at(&reader, 0).number().ok();
+            let Some(found) = found else { continue };
+            let number = number.expect(text);
+            let mut printed = Vec::new();
+            match number.value() {
+                pipette_api::Value::I64(number) => crate::write_i64(number, &mut printed),
+                pipette_api::Value::F64(number) => crate::write_f64(number, &mut printed),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!((found.len, found.integer), (text.len(), number.is_integer()), "{text}");
+            assert!(found.printed == 0 || printed == padded.as_bytes()[..found.printed], "{text}");
+        }
+        let as_they_stand = |text: &str| short_number(format!("{text},              ").as_bytes()).unwrap().printed;
+        assert_eq!(["123.4567", "-12", "0.0", "1.500", "0.0005", "007"].map(as_they_stand), [8, 3, 3, 3, 0, 0]);
+        for text in ["1e5", "1.5E3", "1.", "-", "x", "123456789012345", "1.2345678901234"] {
+            assert_eq!(short_number(format!("{text},              ").as_bytes()), None, "{text}");
         }
     }
 

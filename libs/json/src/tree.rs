@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::mem::discriminant;
 use std::sync::Arc;
 
+use pipette_api::data::Span;
 use pipette_api::{Blob, ConnectError, Keys, Map, Result, Value};
 
 use crate::encoding::Document;
@@ -75,6 +76,38 @@ impl Parser {
         self.names.shrink_to(KEEP);
         self.layouts.tidy();
         value
+    }
+
+    /// The members of the object that is next, if it is like an earlier one and all is well with them: its keys, and where
+    /// each value is, left in `spans`. Otherwise `None`, and the reader stays where it is: [`Parser::value`] reads the
+    /// object, or tells what is wrong.
+    pub fn outline(&mut self, reader: &mut Reader<'_>, spans: &mut Vec<Span>) -> Option<Arc<Keys>> {
+        let start = reader.mark();
+        let keys = self.follow(reader, spans);
+        if keys.is_none() {
+            reader.back_to(start);
+        }
+        keys
+    }
+
+    #[inline]
+    fn follow(&mut self, reader: &mut Reader<'_>, spans: &mut Vec<Span>) -> Option<Arc<Keys>> {
+        spans.clear();
+        let mut guess = self.layouts.guess(Spot::ROOT);
+        if guess == Guess::NONE || reader.open_object().is_err() {
+            return None;
+        }
+        loop {
+            let known = self.layouts.seam(guess, spans.len()).is_some_and(|seam| reader.take_here(seam));
+            if !known {
+                let Some(name) = reader.member(spans.is_empty()).ok()? else {
+                    return self.layouts.keys(Spot::ROOT, guess, spans.len());
+                };
+                reader.position();
+                guess = self.layouts.other(Spot::ROOT, guess, spans.len(), Some(reader.bytes_of(&name)))?;
+            }
+            spans.push(reader.span()?);
+        }
     }
 
     fn build(&mut self, reader: &mut Reader<'_>) -> Result<Value> {
@@ -426,7 +459,7 @@ fn many_again(keys: &[Value]) -> Vec<(usize, usize)> {
 }
 
 /// A number below 64 that few names of an object share.
-fn digest(name: &[u8]) -> u32 {
+pub(crate) fn digest(name: &[u8]) -> u32 {
     let (first, last) = (name.first().copied().unwrap_or(0), name.last().copied().unwrap_or(0));
     let middle = name.get(name.len() / 2).copied().unwrap_or(0);
     let mixed = u32::from_le_bytes([first, middle, last, name.len().to_le_bytes()[0]]);

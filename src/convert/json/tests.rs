@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod members;
+mod unread;
 
 fn converter(config: &[(&str, &str)]) -> JsonConverter {
     let config: ConfigMap = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

@@ -43,7 +43,12 @@ impl Login {
                 Some(Token::Sign(';')) => break,
                 Some(Token::Word(name) | Token::Quoted(name)) => name,
                 // What stands there may be half of a password.
-                Some(Token::Sign(_)) => return Err(format!("there is a sign where {} should stand", after(&options))),
+                Some(Token::Sign(_)) => {
+                    return Err(format!(
+                        "there is a sign where {} should stand. Put values in quotes",
+                        after(&options)
+                    ));
+                }
                 None => return Err("the semicolon at its end is missing".into()),
             };
             let Some(Token::Sign('=')) = tokens.next()? else {

@@ -29,7 +29,9 @@ impl SslKeys for Security {
     }
 
     fn written(&self, name: &str) -> String {
-        self.given.get(name).map_or_else(|| name.to_owned(), |(_, written)| written.clone())
+        // A key that is missing belongs where the others are.
+        let beside = self.given.get("security.protocol").and_then(|(_, key)| key.strip_suffix("security.protocol"));
+        self.given.get(name).map_or_else(|| format!("{}{name}", beside.unwrap_or_default()), |(_, key)| key.clone())
     }
 }
 

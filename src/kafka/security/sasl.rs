@@ -133,12 +133,12 @@ fn refuse_other_grants(security: &Security, login: Option<&Login>) -> Result<()>
             "tokens are fetched with a client's id and secret only, not with assertions",
         ));
     }
+    let known =
+        |class: &&str| ["DefaultJwtRetriever", "ClientCredentialsJwtRetriever"].iter().any(|it| class.ends_with(it));
     let retriever = security.value("sasl.oauthbearer.jwt.retriever.class");
-    if let Some(class) = retriever.filter(|class| !class.ends_with("DefaultJwtRetriever")) {
-        if !class.ends_with("ClientCredentialsJwtRetriever") {
-            let reason = format!("{class} is not supported; tokens are fetched with a client's id and secret only");
-            return Err(invalid(security, "sasl.oauthbearer.jwt.retriever.class", &reason));
-        }
+    if let Some(class) = retriever.filter(|class| !known(class)) {
+        let reason = format!("{class} is not supported; tokens are fetched with a client's id and secret only");
+        return Err(invalid(security, "sasl.oauthbearer.jwt.retriever.class", &reason));
     }
     if login.is_some_and(|login| login.options.keys().any(|name| name.starts_with("extension_"))) {
         return Err(invalid(security, JAAS, "it has options that begin with extension_, which are not supported"));

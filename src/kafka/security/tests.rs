@@ -88,12 +88,12 @@ fn suites_and_protocols_are_offered_as_they_are_named() {
 
 #[test]
 fn what_protects_and_cannot_be_honoured_is_refused_by_name() {
+    const ENDPOINT: (&str, &str) = ("sasl.oauthbearer.token.endpoint.url", "https://t/token");
     let plain = login("plain.PlainLoginModule");
     let token = "x.ScramLoginModule required username=a password=s3cret tokenauth=true;";
     let extension = "OAuthBearerLoginModule required clientId=a clientSecret=s3cret extension_logicalCluster=c;";
     let over_sasl = |more: Pairs<'_>| refused(&[&[("security.protocol", "SASL_SSL")], more].concat());
     let oauth = |more: Pairs<'_>| over_sasl(&[&[("sasl.mechanism", "OAUTHBEARER")], more].concat());
-    const ENDPOINT: (&str, &str) = ("sasl.oauthbearer.token.endpoint.url", "https://t/token");
     for (error, part) in [
         (refused(&[("security.protocol", "TLS")]), "SASL_PLAINTEXT"),
         (refused(&[("ssl.engine.factory.class", "x.Y"), ("security.protocol", "SSL")]), "x.Y is Java code"),

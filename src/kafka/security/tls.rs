@@ -46,8 +46,8 @@ fn identification(security: &Security) -> Result<&'static str> {
 
 /// The suites to offer, when the keys leave some out.
 fn suites(security: &Security) -> Result<Option<String>> {
-    let only_13 = protocols(security)?;
     const KEY: &str = "ssl.cipher.suites";
+    let only_13 = protocols(security)?;
     let mut mapped = Vec::new();
     let mut newest = 0;
     for name in security.value(KEY).into_iter().flat_map(list) {

@@ -23,12 +23,15 @@ use super::dead_letters::{Blame, DeadLetters};
 use super::guard::Stage;
 use super::spec::{Role, TaskSpec};
 use super::thread::panic_text;
+use crate::kafka::consumer::size;
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::stretch::{Start, Stretch};
 use crate::metrics::meters::ErrorMeters;
 
 /// Letters between two flushes.
 const ROUND: usize = 100;
+/// Bytes of letters between two flushes that should not be exceeded: those of a round are in memory together.
+const ROUND_BYTES: usize = 1 << 20;
 /// How long letters that failed again may take to be in Kafka.
 const KEPT: Duration = Duration::from_secs(30);
 
@@ -149,7 +152,8 @@ impl Hand {
 
     /// Plays letters until the round is full. The state is the end.
     async fn play_round(&mut self, replay: &Replay, turns: &mut Vec<Turn>) -> Result<Option<State>> {
-        while turns.len() < ROUND {
+        let mut bytes = 0;
+        while turns.len() < ROUND && bytes < ROUND_BYTES {
             if replay.common.signal.wish() == Wish::Stop {
                 return Ok(Some(State::Stopped));
             }
@@ -163,6 +167,7 @@ impl Hand {
                 continue;
             }
             self.looked_at += 1;
+            bytes += size(&letter);
             let at = (letter.tp.partition, letter.offset);
             let (record, fate) = match letter::unsealed(&letter, &replay.spec.id.connector) {
                 Err(reason) => (None, Fate::Known(Outcome::Skipped(reason))),

@@ -1,10 +1,10 @@
 //! The outbox without and with a Kafka: when it stores, and what it does with what Kafka refuses.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::*;
 use crate::metrics::WorkerMetrics;
@@ -12,11 +12,13 @@ use crate::metrics::meters::ErrorMeters;
 use crate::store::{OffsetEntry, OffsetStore};
 use crate::task::spec::ErrorPolicy;
 
-/// Refuses so many times, then keeps what it is given.
+/// Refuses so many times, then keeps what it is given; at once, or when it is let go on.
 #[derive(Default)]
 struct Moody {
     refuse: AtomicUsize,
-    slow: Mutex<Duration>,
+    held: AtomicBool,
+    writes: Notify,
+    go_on: Notify,
     kept: Mutex<Vec<OffsetEntry>>,
 }
 
@@ -35,8 +37,10 @@ impl OffsetStore for Moody {
         if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, again).is_ok() {
             return Err(ConnectError::retriable("the disk is full"));
         }
-        let time = *self.slow.lock().unwrap();
-        tokio::time::sleep(time).await;
+        self.writes.notify_one();
+        if self.held.load(Ordering::SeqCst) {
+            self.go_on.notified().await;
+        }
         self.kept.lock().unwrap().extend(offsets);
         Ok(())
     }
@@ -100,15 +104,17 @@ async fn a_task_that_was_given_up_commits_nothing_and_runs_no_hook() {
     assert_eq!(*desk.ran.lock().unwrap(), ["acked"], "of the batch before");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_task_that_is_given_up_while_the_store_writes_runs_no_hook() {
     let mut desk = Desk::new();
     let wish = desk.wish.take();
-    *desk.store.slow.lock().unwrap() = Duration::from_secs(1);
+    let store = Arc::clone(&desk.store);
+    store.held.store(true, Ordering::SeqCst);
     desk.batch("a");
     let give_up = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        store.writes.notified().await;
         drop(wish);
+        store.go_on.notify_one();
     };
     tokio::join!(desk.outbox.commit(), give_up).0.unwrap();
     assert_eq!(desk.store.kept.lock().unwrap().len(), 1, "what was asked before is stored");
@@ -123,13 +129,11 @@ async fn a_pause_that_waits_for_kafka_ends_when_a_stop_is_wanted() {
     let batch = desk.outbox.open(None, None);
     desk.outbox.ledger.push(batch, Mark::None);
     let began = Instant::now();
-    let stop = async {
-        tokio::time::sleep_until(began + Duration::from_secs(1)).await;
-        wish.send_replace(Wish::Stop);
-    };
     let drain = desk.outbox.drain(Duration::from_mins(1), &desk.tolerant);
+    // Joined futures are asked in this order: the pause waits when the stop comes.
+    let stop = async { wish.send_replace(Wish::Stop) };
     tokio::join!(drain, stop).0.unwrap();
-    assert_eq!(began.elapsed(), Duration::from_secs(1), "the stop has a grace of its own to keep");
+    assert_eq!(began.elapsed(), Duration::ZERO, "the stop has a grace of its own to keep");
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use pipette_api::{ConfigMap, Settings, Wish};
 use pipette_kit::{Dice, Run, Simulation};
 use tempfile::TempDir;
 
+use super::in_simulated_time;
 use super::kafka::Cluster;
 use super::life::{Habits, Lives, Offsets};
 use super::offsets::Shelf;
 use crate::plugins::{ConnectorPlugin, Plugins};
 
-const FOLDER: Simulation = Simulation { name: "folder", seeds: 1_000, steps: 60 };
+const FOLDER: Simulation = Simulation { name: "folder", seeds: 500, steps: 60 };
 const TOPIC: &str = "t";
 /// Names that files have; a name is used again and again.
 const NAMES: usize = 4;
@@ -106,10 +107,10 @@ impl World {
         let Some(ConnectorPlugin::Source(plugin)) = Plugins::built_in().connector("LabFilesSource").ok() else {
             unreachable!("a source")
         };
-        let shelf = self.shelf.clone();
-        let offsets = Offsets::Store(Box::new(move |signal| shelf.of(signal)));
+        let kept = self.shelf.clone();
+        let offsets = Offsets::Store(Box::new(move |signal| kept.of(signal)));
         let make = |_| (plugin.task)(Settings::new(config, plugin.info.config)).unwrap();
-        self.lives.0.push(self.habits.begin(self.begun, offsets, make));
+        self.lives.0.push(self.habits.begin(self.begun, &offsets, make));
         self.handed.iter_mut().for_each(|file| file.disturbed = true);
     }
 
@@ -142,18 +143,14 @@ impl World {
                     fs::rename(&path, &other).unwrap();
                 }
             }
-            34..=36 => {
-                if path.exists() {
-                    self.touch(&path);
-                    fs::remove_file(&path).unwrap();
-                }
+            34..=36 if path.exists() => {
+                self.touch(&path);
+                fs::remove_file(&path).unwrap();
             }
-            37 | 38 => {
-                if path.exists() {
-                    self.touch(&path);
-                    OpenOptions::new().write(true).open(&path).unwrap().set_len(14).unwrap();
-                    self.stamp(&path);
-                }
+            37 | 38 if path.exists() => {
+                self.touch(&path);
+                OpenOptions::new().write(true).open(&path).unwrap().set_len(14).unwrap();
+                self.stamp(&path);
             }
             39..=58 => self.cluster.lock().some_arrive(dice),
             59..=74 => self.cluster.lock().some_are_acknowledged(dice),
@@ -300,8 +297,7 @@ impl World {
 #[test]
 fn a_watched_folder_loses_no_row_and_moves_no_file_too_early() {
     FOLDER.run(|run| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        in_simulated_time(async {
             let mut world = World::new(run);
             world.begin();
             while let Some(mut dice) = run.step() {

@@ -122,9 +122,11 @@ impl Habits {
             flush_at: tokio::time::Instant::now(),
             progress: Progress::default(),
             refusals: Refusals::new(0),
+            followed: Wish::Run,
             backlog: VecDeque::new(),
             meters,
             pulse: Arc::default(),
+            refused_commits: crate::task::repeats::Repeats::default(),
         };
         let context = SinkContext { common, id, runtime: Arc::new(door) };
         let loops: Living = Box::pin(sink.run(task(signal), context));
@@ -135,7 +137,7 @@ impl Habits {
     pub(super) fn begin(
         &self,
         number: usize,
-        offsets: Offsets,
+        offsets: &Offsets,
         task: impl FnOnce(Signal) -> Box<dyn SourceTask>,
     ) -> Life {
         let Parts { wish, signal, id, letters, guard, common, reporter } = self.parts(number);

@@ -11,6 +11,7 @@ use pipette::plugins::{Family, Plugins};
 use pipette::settings::{connector, dead_letters, file, restarts, worker};
 use pipette_api::config::page::table;
 use pipette_api::{MetricInfo, MetricKind, Plugin};
+use serde_json::Value as Json;
 
 /// Every generated page: its path relative to the root, its text.
 pub(crate) fn all() -> BTreeMap<String, String> {
@@ -119,10 +120,18 @@ fn common_keys(plugins: &Plugins) -> String {
     page.push_str(&table(&connector::COMMON));
     page.push_str("\nApache's worker ignores these, and so does this one with `compat.strict`:\n\n");
     page.push_str(&table(&restarts::KEYS));
+    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&connector::ADDED));
     let _ = write!(page, "\n# Further keys of sources\n\n{}", table(&connector::SOURCE));
     let _ = write!(page, "\n# Further keys of sinks\n\n{}", table(&connector::SINK));
-    let _ = write!(page, "\nOf this worker alone:\n\n{}", table(&dead_letters::SINK_ADDED));
-    page.push_str("\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there.\n");
+    let _ = write!(
+        page,
+        "\nOf this worker alone, and ignored with `compat.strict`:\n\n{}",
+        table(&dead_letters::SINK_ADDED)
+    );
+    page.push_str(
+        "\nSources take the `errors.deadletterqueue.` keys as well; Apache's worker ignores them there, as does this \
+         one with `compat.strict`.\n",
+    );
     page.push_str(
         "\nWhat of these has no effect yet is said in the [compatibility table](../../README.md#compatibility).\n",
     );
@@ -137,8 +146,11 @@ fn simple_name(class: &str) -> &str {
 fn transforms(plugins: &Plugins) -> BTreeMap<String, Vec<&'static Plugin>> {
     let mut pages: BTreeMap<String, Vec<&'static Plugin>> = BTreeMap::new();
     for plugin in plugins.family(Family::Transform).chain(plugins.family(Family::Predicate)) {
-        let name = simple_name(plugin.info().class).split('$').next().unwrap_or_default();
-        pages.entry(name.to_owned()).or_default().push(plugin);
+        let class = plugin.info().class;
+        let name = simple_name(class).split('$').next().unwrap_or_default();
+        // There are two of the name.
+        let whose = if class.starts_with("io.confluent.") { "Confluent" } else { "" };
+        pages.entry(format!("{whose}{name}")).or_default().push(plugin);
     }
     pages
 }
@@ -176,7 +188,7 @@ const CHAIN: &str = r#"```json
 "#;
 
 fn transform_page(name: &str, of_page: &[&'static Plugin]) -> String {
-    let mut page = note("the plugin's descriptor and its keys");
+    let mut page = note("the plugin's descriptor, its keys and its golden cases");
     let _ = write!(page, "# {name}\n\n{}\n\n", of_page[0].info().about);
     for plugin in of_page {
         let _ = writeln!(page, "* `{}`", plugin.info().class);
@@ -184,7 +196,47 @@ fn transform_page(name: &str, of_page: &[&'static Plugin]) -> String {
     page.push('\n');
     let keys = table(of_page[0].info().config);
     page.push_str(if keys.is_empty() { "It has no keys of its own.\n" } else { &keys });
+    page.push_str(&example(of_page));
     page
+}
+
+/// The first golden case of the page: its configuration, and the record before and after.
+fn example(of_page: &[&'static Plugin]) -> String {
+    let cases = golden_cases();
+    let plugin_of =
+        |case: &Json| of_page.iter().find(|plugin| plugin.info().answers_to(case["plugin"].as_str().unwrap()));
+    let found = cases.iter().filter(|case| !case["output"].is_null()).find_map(|case| Some((case, plugin_of(case)?)));
+    let (case, plugin) = found.expect("every plugin has a golden case");
+    let predicate = matches!(of_page[0], Plugin::Predicate(_));
+    let (list, alias) = if predicate { ("predicates", "mine") } else { ("transforms", "mine") };
+    let mut config = serde_json::Map::new();
+    config.insert(list.into(), alias.into());
+    config.insert(format!("{list}.{alias}.type"), plugin.info().class.into());
+    for (key, value) in case["config"].as_object().expect("a configuration") {
+        config.insert(format!("{list}.{alias}.{key}"), value.clone());
+    }
+    let block = |json: &Json| format!("```json\n{}\n```", serde_json::to_string_pretty(json).expect("JSON"));
+    let after = match &case["output"] {
+        Json::String(_) => "The record is dropped.".to_owned(),
+        Json::Bool(answer) => format!("The answer is {answer}."),
+        output => format!("After, what is different:\n\n{}", block(output)),
+    };
+    format!(
+        "\n## Example: {}\n\n{}\n\nBefore:\n\n{}\n\n{after}\n",
+        case["name"].as_str().expect("a name"),
+        block(&Json::Object(config)),
+        block(&case["input"])
+    )
+}
+
+fn golden_cases() -> Vec<Json> {
+    let folder = fs::read_dir(root().join("transforms/standard/cases")).expect("golden cases");
+    let mut files: Vec<PathBuf> = folder.map(|file| file.expect("a file of cases").path()).collect();
+    files.sort();
+    let read = |file: &PathBuf| -> Vec<Json> {
+        serde_json::from_str(&fs::read_to_string(file).expect("cases")).expect("a list of cases")
+    };
+    files.iter().flat_map(read).collect()
 }
 
 fn converters(plugins: &Plugins) -> String {

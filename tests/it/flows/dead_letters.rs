@@ -242,6 +242,10 @@ fn the_topic_is_made_before_the_task_starts_or_the_task_says_why_not() {
                  Kafka refuses to create topic dead (partitions 1, replication factor 3)";
     assert!(trace.starts_with(start), "{trace}");
     assert!(trace.contains("Change errors.deadletterqueue.topic.replication.factor"), "{trace}");
+    stage.dead_letters = Some(DeadLetterTopic { name: "dead letters".into(), ..dead(true) });
+    let _task = stage.sink("misnamed", &FILE_SINK, &config);
+    let trace = stage.hear("misnamed", |news| matches!(news, TaskNews::Failed { .. }));
+    assert!(trace.contains("topic=dead letters: No topic can be named 'dead letters'"), "{trace}");
     for factor in [None, Some(3)] {
         // The second time the topic is there, and used as it is.
         stage.dead_letters = asked(factor);

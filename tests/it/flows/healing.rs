@@ -144,6 +144,27 @@ fn with_compat_strict_nothing_restarts_and_nothing_is_added() {
 }
 
 #[test]
+fn with_compat_strict_keys_that_apache_ignores_are_ignored() {
+    let letters = ("errors.deadletterqueue.topic.name", "dead");
+    let told = |more: &[(&str, &str)]| {
+        let bed = Bed::shipped_with(more);
+        let of = |name: &str, plugin: &str, more: &[(&str, &str)]| {
+            bed.create(name, plugin, more);
+            bed.wait_for_states(name, &["RUNNING", "RUNNING"]);
+            let last = bed.tasks.last.lock().unwrap();
+            let spec = last.as_ref().unwrap();
+            (spec.errors.refusals_max, spec.dead_letters.is_some())
+        };
+        let refusals = ("errors.refusals.in.a.row.max", "7");
+        let source = of("in", "FileStreamSource", &[("file", "/tmp/in.txt"), letters]);
+        let sink = of("out", "FileStreamSink", &[("file", "/tmp/out.txt"), ("topics", "t"), refusals, letters]);
+        (source.1, sink)
+    };
+    assert_eq!(told(&[]), (true, (7, true)));
+    assert_eq!(told(&[("compat.strict", "true")]), (false, (0, true)));
+}
+
+#[test]
 fn a_wrong_policy_is_refused_and_a_right_one_is_listed() {
     let bed = Bed::shipped();
     let validate = |max: &str| {

@@ -79,3 +79,33 @@ fn a_kafka_that_stops_answering_is_told_and_forgotten_when_it_answers() {
     arrived(3);
     assert!(worker.stop().success());
 }
+
+/// Its good records have a client of their own, which waits for nothing.
+#[test]
+fn dead_letters_that_kafka_does_not_take_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in.txt");
+    let broker = BrokerProcess::start(folder.path());
+    let mut worker = Worker::prepare(folder.path(), &broker.address(), &[]);
+    worker.start();
+    append(&input, "no number");
+    let config = json!({
+        "connector.class": "FileStreamSource", "file": input, "topic": "t",
+        "transforms": "number", "transforms.number.type": "org.apache.kafka.connect.transforms.Cast$Value",
+        "transforms.number.spec": "int32", "errors.tolerance": "all",
+        "errors.deadletterqueue.topic.name": "letters", "errors.deadletterqueue.topic.replication.factor": 1,
+    });
+    let made = worker.rest().put("/connectors/lab-in/config", &config).unwrap();
+    assert_eq!(made.status, 201, "{made:?}");
+    wait::until("the first letter", PATIENCE, || {
+        let metrics = worker.rest().get("/metrics").unwrap().body.to_string();
+        let sent = "deadletterqueue_produce_requests{connector=\\\"lab-in\\\",task=\\\"0\\\"} 1";
+        if metrics.contains(sent) { Ok(()) } else { Err(metrics) }
+    });
+    broker.signal("STOP");
+    append(&input, "none either");
+    wait_for(&worker, "lab-in", TOLD, |health| health.starts_with("no acknowledgement from Kafka for "));
+    broker.signal("CONT");
+    wait_for(&worker, "lab-in", PATIENCE, str::is_empty);
+    assert!(worker.stop().success());
+}

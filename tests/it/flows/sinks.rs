@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use connector_file::{SINK as FILE_SINK, SOURCE as FILE_SOURCE};
-use pipette::budget::Share;
+use pipette::budget::shares::Wants;
+use pipette::budget::{Budget, Meters};
 use pipette::kafka::consumer::{ConsumerEvent, Subscription, TaskConsumer};
 use pipette::task::TaskNews;
 use pipette_api::{
     ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, Signal, SinkBatch, SinkContext, SinkPlugin,
-    SinkTask, TopicPartition, Wish, async_trait,
+    SinkTask, TaskId, TopicPartition, Wish, async_trait,
 };
 use tokio::sync::watch;
 
@@ -45,9 +46,12 @@ fn a_consumer_that_still_joins_its_group_holds_up_no_stop() {
     fill(&mut stage, "rows", "one\n");
     let topics = Subscription::Topics(vec!["rows".into()]);
     let (_wish, wished) = watch::channel(Wish::Run);
+    let budget = Budget::new(128 << 20);
     let join = || {
         let (properties, signal) = (stage.consumer("left"), Signal::new(wished.clone()));
-        TaskConsumer::start(&properties, &topics, "left-0", Share::ample("left"), signal).unwrap()
+        let id = TaskId { connector: "left".into(), task: 0 };
+        let share = budget.enter(id, None, Wants { least: 16 << 20, most: 16 << 20 }, "", Meters::default());
+        TaskConsumer::start(&properties, &topics, "left-0", share, signal).unwrap()
     };
     let mut silent = join();
     wait::until("partitions", PATIENCE, || match silent.events.try_recv() {

@@ -4,14 +4,24 @@
 //! Each panics when its promise is broken, and returns otherwise.
 
 use pipette::plugins::Plugins;
-use pipette_api::{Blob, ConfigMap, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Value};
+use pipette_api::data::Part;
+use pipette_api::{
+    Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value,
+};
 use pipette_json::{Document, Parser, parse, write};
 
 pub type Target = fn(&[u8]);
 
 /// By name, which is also that of the corpus.
-pub static ALL: [(&str, Target); 4] =
-    [("json", json), ("envelope", envelope), ("header", header), ("pattern", pattern)];
+pub static ALL: [(&str, Target); 7] = [
+    ("json", json),
+    ("envelope", envelope),
+    ("header", header),
+    ("pattern", pattern),
+    ("field_path", field_path),
+    ("date_pattern", date_pattern),
+    ("filter_path", filter_path),
+];
 
 /// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
 /// way round.
@@ -22,6 +32,12 @@ pub fn json(bytes: &[u8]) {
         let skipped = document.reader().skip();
         assert_eq!(read.map_err(|e| e.to_string()), skipped.map_err(|e| e.to_string()));
     }
+    // As a member of a record like an earlier one, which stays text until somebody asks.
+    let settings = [("schemas.enable", "false")];
+    let (mut learnt, mut fresh) = (converter("JsonConverter", &settings), converter("JsonConverter", &settings));
+    read(&mut learnt, b"{\"a\":0,\"b\":[]}").unwrap();
+    let record = [b"{\"a\":", bytes, b",\"b\":[", bytes, b"]}"].concat();
+    same(&read(&mut learnt, &record), &read(&mut fresh, &record), &record);
     let Some(value) = good(parse(&blob)).filter(is_plain) else { return };
     let text = written(&value);
     let again = parse(&Blob::whole(text.clone()).unwrap()).unwrap();
@@ -56,7 +72,9 @@ pub fn envelope(bytes: &[u8]) {
     let decimals = if choice & 4 > 0 { "NUMERIC" } else { "BASE64" };
     let settings = [("schemas.enable", on(1)), ("replace.null.with.default", on(2)), ("decimal.format", decimals)];
     let mut converter = converter("JsonConverter", &settings);
-    let Some(datum) = good(read(&mut converter, bytes)).filter(|datum| is_plain(&datum.value)) else { return };
+    let first = read(&mut converter, bytes);
+    same(&read(&mut converter, bytes), &first, bytes);
+    let Some(datum) = good(first).filter(|datum| is_plain(&datum.value)) else { return };
     let mut buffer = Vec::new();
     match converter.encode("t", "h", &datum, &mut buffer) {
         Ok(None) => assert!(datum.is_null()),
@@ -74,6 +92,42 @@ pub fn envelope(bytes: &[u8]) {
             assert!(UNWRITTEN.iter().any(|known| text.contains(known)), "{text}");
         }
     }
+}
+
+/// What a converter reads is the same whatever it has read before, and so is the text that a sink writes of each part.
+fn same(learnt: &Result<Datum>, fresh: &Result<Datum>, bytes: &[u8]) {
+    let print = |value: Value| {
+        let mut buffer = Vec::new();
+        let mut strings = converter("StringConverter", &[]);
+        let datum = Datum::schemaless(value);
+        let text = strings.encode("t", "h", &datum, &mut buffer);
+        text.ok().map(|text| text.unwrap_or(b"null").to_vec())
+    };
+    let part_is = |part: Part<'_>, value: &Value| {
+        let text = match part {
+            Part::Value(value) => print(value.clone()),
+            Part::Text(text) => Some(text.to_vec()),
+            Part::Unread(unread, start) => {
+                let mut text = Vec::new();
+                unread.print(start, &mut text);
+                Some(text)
+            }
+        };
+        assert_eq!(text.map(|text| shown(&text)), print(value.clone()).map(|text| shown(&text)), "{}", shown(bytes));
+    };
+    if let (Ok(learnt), Ok(fresh)) = (learnt, fresh) {
+        match (&learnt.value, &fresh.value) {
+            (Value::Map(learnt), Value::Map(fresh)) => {
+                learnt.parts().zip(fresh.values()).for_each(|((_, part), value)| part_is(part, value));
+            }
+            (Value::Struct(learnt), Value::Struct(fresh)) => {
+                learnt.parts().zip(fresh.values()).for_each(|(part, value)| part_is(part, value));
+            }
+            _ => {}
+        }
+    }
+    let told = |error: &ConnectError| error.chain();
+    assert_eq!(learnt.as_ref().map_err(told), fresh.as_ref().map_err(told), "{}", shown(bytes));
 }
 
 /// Values that can be read but, in Java as here, not be written.
@@ -114,13 +168,59 @@ pub fn pattern(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.splitn(3, '\n');
     let [pattern, replacement, topic] = [(); 3].map(|()| lines.next().unwrap_or_default());
-    let plugin = Plugins::built_in().transform("RegexRouter").unwrap();
-    let config = [("regex", pattern), ("replacement", replacement)].map(|(key, value)| (key.into(), value.into()));
-    let Some(mut router) = good((plugin.make)(Settings::new(ConfigMap::from(config), plugin.info.config))) else {
+    let Some(mut router) = transform("RegexRouter", &[("regex", pattern), ("replacement", replacement)]) else {
         return;
     };
     let mut record = Record::new(topic.into(), Datum::NULL);
     let _ = good(router.apply(&mut record));
+}
+
+/// A path to a field is a configuration or refused; one that is, is looked up in a record without a panic, and the same
+/// record answers the same again. The first line is the path, the second JSON.
+pub fn field_path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (path, json) = text.split_once('\n').unwrap_or((text, r#"{"a":{"b":1}}"#));
+    let config = [("field", path), ("field.syntax.version", "V2")];
+    let Some(mut extract) = transform("ExtractField$Value", &config) else { return };
+    let Some(value) = good(parse(&Blob::whole(json.to_owned()).unwrap())) else { return };
+    let record = Record::new("t".into(), Datum::schemaless(value));
+    let (mut first, mut second) = (record.clone(), record);
+    let answers = (good(extract.apply(&mut first)), good(extract.apply(&mut second)));
+    assert!(answers.0 == answers.1 && first == second);
+}
+
+/// A date pattern is one or refused; what it writes is text, and what it reads is a time that it can write. The first line
+/// is the pattern, the second a text.
+pub fn date_pattern(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (pattern, text) = text.split_once('\n').unwrap_or((text, "2020-01-02"));
+    let config = |target| [("target.type", target), ("format", pattern)];
+    let Some(mut read) = transform("TimestampConverter$Value", &config("Timestamp")) else { return };
+    let mut record = Record::new("t".into(), Datum::schemaless(Value::text(text)));
+    if good(read.apply(&mut record)).is_none() {
+        return;
+    }
+    let Some(mut write) = transform("TimestampConverter$Value", &config("string")) else { return };
+    write.apply(&mut record).unwrap();
+    assert!(record.value.value.as_str().is_some());
+}
+
+/// A condition of Confluent's Filter is one or refused, and then answers any record. The first line is the condition, the
+/// second JSON.
+pub fn filter_path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (condition, json) = text.split_once('\n').unwrap_or((text, r#"{"a":{"b":1}}"#));
+    let config = [("filter.condition", condition), ("filter.type", "include")];
+    let Some(mut filter) = transform("Filter$Value", &config) else { return };
+    let Some(value) = good(parse(&Blob::whole(json.to_owned()).unwrap())) else { return };
+    let mut record = Record::new("t".into(), Datum::schemaless(value));
+    let _ = good(filter.apply(&mut record));
+}
+
+fn transform(class: &str, config: &[(&str, &str)]) -> Option<Box<dyn Transform>> {
+    let plugin = Plugins::built_in().transform(class).unwrap();
+    let config: ConfigMap = config.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    good((plugin.make)(Settings::new(config, plugin.info.config)))
 }
 
 /// Any answer but a broken promise.

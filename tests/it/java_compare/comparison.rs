@@ -113,7 +113,9 @@ impl Comparison {
             let answers = java.ask(cases.iter().map(|case| &case.task));
             for ((number, case), answer) in numbers.zip(&cases).zip(answers) {
                 let known = tally.add(self, &format!("case {number}"), &case.task, &answer);
-                records.offer(case, known, json!({"case": case.task, "java": answer}).to_string());
+                if record {
+                    records.offer(case, known, json!({"case": case.task, "java": answer}).to_string());
+                }
                 *progress.compared.entry(case.member.clone()).or_default() += 1;
                 *progress.known.entry(known.unwrap_or("none").to_owned()).or_default() += 1;
             }

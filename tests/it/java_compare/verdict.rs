@@ -57,13 +57,11 @@ fn same(java: &Json, ours: &Json) -> bool {
             _ => return false,
         }
     }
-    match (java["bytes"].as_str(), ours["bytes"].as_str()) {
-        (Some(java), Some(ours)) => java == ours || same_text(&unhex(java), &unhex(ours)),
-        _ => {
-            let java = fold(java.clone());
-            java == *ours || same_text(java.to_string().as_bytes(), ours.to_string().as_bytes())
-        }
+    if let (Some(java), Some(ours)) = (java["bytes"].as_str(), ours["bytes"].as_str()) {
+        return java == ours || same_text(&unhex(java), &unhex(ours));
     }
+    let java = fold(java.clone());
+    java == *ours || same_text(java.to_string().as_bytes(), ours.to_string().as_bytes())
 }
 
 /// The same text but for numbers that another Java would print with other digits: 17 does not print the shortest.

@@ -128,6 +128,13 @@ impl Pair {
     /// The live worker freezes, the other one takes over, and the first thaws and is ended when each of its tasks has said
     /// why it writes no more.
     fn freeze(&mut self, site: &Site, long: bool) {
+        // A start that is not over would be the newer one when it thaws, and rightly win.
+        for number in 0..BOUNDARIES.len() {
+            wait::until("the task to run", PATIENCE, || {
+                let task = task(self.live(), &site.name(number));
+                if task["state"] == "RUNNING" { Ok(()) } else { Err(task.to_string()) }
+            });
+        }
         self.live().signal("STOP");
         if long {
             wait::moment(TRANSACTION + Duration::from_millis(1_500));

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
 use super::frame::{Proof, Round};
 use super::site::{SINK, SOURCE, Site, health};
 use super::tally::Tally;
@@ -84,16 +87,58 @@ impl fmt::Display for Trouble {
 #[test]
 #[ignore = "twenty minutes; the command is in docs/proofs/README.md"]
 fn network() {
-    PROOF.long(|round| play(round, 6_000..20_000));
+    PROOF.long(|round| play(round, 6_000..20_000, BACK));
 }
 
+/// Beside other tests.
 #[test]
 fn network_short() {
-    PROOF.short(|round| play(round, 5_500..6_000));
+    PROOF.short(|round| play(round, 5_500..6_000, Duration::from_mins(1)));
+}
+
+/// The sink's session, with heartbeats enough to notice its end in time.
+const SESSION: [(&str, &str); 2] =
+    [("consumer.session.timeout.ms", "20000"), ("consumer.heartbeat.interval.ms", "1000")];
+/// How long its broker is away at least.
+const BEYOND_SESSION: Duration = Duration::from_secs(21);
+
+/// Its broker remembers it, for a whole session more: as somebody else it would wait for that long, and begin with what it
+/// has written before.
+#[test]
+fn a_sink_stays_in_its_group_while_its_broker_is_away_for_longer_than_its_session() {
+    let folder = tempfile::Builder::new().prefix("session-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    let folder = folder.expect("a folder");
+    let mut site = Site::build(folder.path(), &SESSION);
+    let feed = Feed::lines(&site.input, LOAD, TICK, |n| row(0, n));
+    site.create_source();
+    site.create_sink();
+    await_up_to_date(&mut site, &feed, "before the outage");
+    let before = member(&site);
+    disturb(&mut site, Trouble::Killed, BEYOND_SESSION);
+    let back = await_up_to_date(&mut site, &feed, "after the outage");
+    let after = member(&site);
+    site.assert_all_run();
+    let rows = feed.end();
+    let tally = site.judge(&Handed { rows: vec![rows] }, PATIENCE);
+    println!("up to date {back:?} after the end of an outage beyond the session: {tally}");
+    assert_eq!(before, after, "it has joined as somebody else, and waited for its own former self");
+}
+
+/// The id of the sink's only member of its group.
+fn member(site: &Site) -> String {
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", site.kafka.bootstrap()).create().expect("a client");
+    wait::until("the sink's member", PATIENCE, || {
+        let groups = client.fetch_group_list(Some(&format!("connect-{SINK}")), Duration::from_secs(5));
+        let groups = groups.map_err(|error| error.to_string())?;
+        let ids: Vec<&str> =
+            groups.groups().iter().flat_map(|group| group.members()).map(|member| member.id()).collect();
+        if let [id] = ids[..] { Ok(id.to_owned()) } else { Err(format!("{ids:?}")) }
+    })
 }
 
 /// One round: each trouble once, in an order of chance, each for so many milliseconds.
-fn play(round: &mut Round, lengths: std::ops::Range<u64>) -> Tally {
+fn play(round: &mut Round, lengths: std::ops::Range<u64>, limit: Duration) -> Tally {
     let folder = tempfile::Builder::new().prefix("network-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
     let folder = folder.expect("a folder for the round");
     let mut site = Site::build(folder.path(), &[]);
@@ -112,7 +157,7 @@ fn play(round: &mut Round, lengths: std::ops::Range<u64>) -> Tally {
         println!("{trouble} for {length:?}: {told:?}, up to date {back:?} after its end");
         tally.add("faults", 1);
         tally.most(&format!("ms behind after {trouble}"), millis(back));
-        if back > BACK {
+        if back > limit {
             complaints.push(format!("{back:?} until up to date after {trouble} of {length:?}"));
         }
         match told.first {

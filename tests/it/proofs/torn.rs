@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, Verdict, row};
+use crate::support::clock::Clock;
 use crate::support::death::size;
 use crate::support::feeder::{Feed, Feeder};
 use crate::support::kafka::ApacheKafka;
@@ -40,6 +41,7 @@ fn play(round: &mut Round) -> Tally {
     let mut tally = Tally::default();
     torn_state(round, &mut tally);
     panics(round, &mut tally);
+    clock_jumps(round, &mut tally);
     full_disk(round, &mut tally);
     read_only(round, &mut tally);
     tally
@@ -59,6 +61,8 @@ struct Stage {
     _folder: tempfile::TempDir,
 }
 
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
 const TRIED: usize = 0;
 const CALM: usize = 1;
 
@@ -84,11 +88,11 @@ impl Stage {
         for pipeline in [TRIED, CALM] {
             let source = json!({
                 "connector.class": "TroubledFileSource", "topic": self.topic(pipeline), "file": self.input(pipeline),
-                "panics.while": self.panics(pipeline),
+                "panics.while": self.panics(pipeline, "source"),
             });
             let sink = json!({
                 "connector.class": "TroubledFileSink", "topics": self.topic(pipeline), "file": self.output(pipeline),
-                "panics.while": self.panics(pipeline),
+                "panics.while": self.panics(pipeline, "sink"),
             });
             for (side, config) in [("source", source), ("sink", sink)] {
                 let path = format!("/connectors/{}/config", self.name(pipeline, side));
@@ -117,8 +121,8 @@ impl Stage {
         folder.join(format!("out-{pipeline}.txt"))
     }
 
-    fn panics(&self, pipeline: usize) -> PathBuf {
-        self.path.join(format!("panics-{pipeline}"))
+    fn panics(&self, pipeline: usize, side: &str) -> PathBuf {
+        self.path.join(format!("panics-{side}-{pipeline}"))
     }
 
     fn task(&self, pipeline: usize, side: &str) -> Value {
@@ -127,17 +131,23 @@ impl Stage {
     }
 
     /// The reason of a task that fails.
-    fn await_failure(&self, side: &str) -> String {
+    fn await_failure(&self, pipeline: usize, side: &str) -> String {
         wait::until("the task to fail", PATIENCE, || {
-            let task = self.task(TRIED, side);
+            let task = self.task(pipeline, side);
             if task["state"] == "FAILED" { Ok(task["trace"].to_string()) } else { Err(task.to_string()) }
         })
     }
 
-    fn restart(&self, side: &str) {
-        let path = format!("/connectors/{}/tasks/0/restart", self.name(TRIED, side));
+    fn restart(&self, pipeline: usize, side: &str) {
+        let path = format!("/connectors/{}/tasks/0/restart", self.name(pipeline, side));
         let answer = self.worker.rest().send("POST", &path, None).expect("REST answers");
         assert!([202, 204].contains(&answer.status), "{answer:?}");
+    }
+
+    /// How far the first source has committed.
+    fn committed(&self) -> Option<u64> {
+        let path = format!("/connectors/{}/offsets", self.name(TRIED, "source"));
+        self.worker.rest().get(&path).expect("REST answers").body["offsets"][0]["offset"]["position"].as_u64()
     }
 
     /// Some more rows come through a pipeline.
@@ -232,20 +242,55 @@ fn panics(round: &mut Round, tally: &mut Tally) {
     stage.start();
     for _ in 0..2 {
         stage.await_flow(TRIED);
-        fs::write(stage.panics(TRIED), "").expect("a mark");
-        for side in ["source", "sink"] {
-            let trace = stage.await_failure(side);
+        // A sink panics over a record, so its source lives until then.
+        for side in ["sink", "source"] {
+            fs::write(stage.panics(TRIED, side), "").expect("a mark");
+            let trace = stage.await_failure(TRIED, side);
             let named =
                 trace.contains("a bug in this plugin, made for tests") && trace.contains(&stage.name(TRIED, side));
             assert!(named, "{trace}");
             tally.add("panics", 1);
         }
         stage.await_flow(CALM);
-        fs::remove_file(stage.panics(TRIED)).expect("the mark goes");
         for side in ["source", "sink"] {
-            stage.restart(side);
+            fs::remove_file(stage.panics(TRIED, side)).expect("the mark goes");
+            stage.restart(TRIED, side);
         }
     }
+    stage.end(tally);
+}
+
+/// The clock of the wall goes ahead, two days back, and is put right; the worker is killed in between. A day ahead is more
+/// than Kafka takes from a record: the sources say so, and go on when the clock is right.
+fn clock_jumps(round: &mut Round, tally: &mut Tally) {
+    let clock = Clock::build();
+    let mut stage = Stage::new("clock", round, None, &clock.environment());
+    stage.start();
+    for (number, seconds) in [3_000, -2 * DAY, 60, 0].into_iter().enumerate() {
+        stage.await_flow(TRIED);
+        clock.turn(seconds);
+        stage.await_flow(TRIED);
+        let before = stage.committed();
+        wait::until("commits to go on", PATIENCE, || {
+            let now = stage.committed();
+            if now > before { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+        if number == 1 {
+            stage.worker.kill();
+            stage.worker.start();
+        }
+        tally.add("jumps of the clock", 1);
+    }
+    clock.turn(DAY);
+    for pipeline in [TRIED, CALM] {
+        let trace = stage.await_failure(pipeline, "source");
+        assert!(trace.contains("Is its time too far from Kafka's (compare the clocks)"), "{trace}");
+    }
+    clock.turn(0);
+    for pipeline in [TRIED, CALM] {
+        stage.restart(pipeline, "source");
+    }
+    stage.await_flow(CALM);
     stage.end(tally);
 }
 

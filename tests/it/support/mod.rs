@@ -3,6 +3,7 @@
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
 pub(crate) mod certificates;
+pub(crate) mod clock;
 pub(crate) mod death;
 pub(crate) mod feeder;
 pub(crate) mod feed;

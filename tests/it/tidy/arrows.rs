@@ -48,7 +48,7 @@ const RANKS: &[(&str, u8)] = &[
 const TOP: u8 = 9;
 
 /// The only packages that the contract stands on.
-const API_PACKAGES: &[&str] = &["async-trait", "bytes", "num-bigint", "tokio"];
+const API_PACKAGES: &[&str] = &["async-trait", "bytes", "num-bigint", "simdutf8", "tokio"];
 
 fn fence_complaints(file: &Source) -> Vec<String> {
     let mut complaints = Vec::new();

@@ -8,8 +8,9 @@ use super::source::{Source, compact, is_word, tree};
 const MAX_LINES: usize = 500;
 const MAX_README_LINES: usize = 150;
 
-/// The one file of all tests that may pause a thread.
-const MAY_SLEEP: &str = "tests/it/support/wait.rs";
+/// Where tests may sleep: `wait.rs` between two looks at a condition, `wire.rs` because slowness is what it makes, the
+/// simulator because its time is simulated.
+const MAY_SLEEP: &[&str] = &["tests/it/support/wait.rs", "tests/it/support/wire.rs", "src/tests/sim/"];
 
 /// Spelled in two halves, or this file would complain about itself.
 const NOTES: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
@@ -34,8 +35,9 @@ fn note_complaints(file: &Source) -> Vec<String> {
 }
 
 fn sleep_complaints(file: &Source) -> Vec<String> {
-    let may = file.path == MAY_SLEEP || !file.is_rust() || !file.is_test();
-    if may || !compact(&file.code()).contains("sleep(") {
+    let may = MAY_SLEEP.iter().any(|place| file.path.starts_with(place)) || !file.is_rust() || !file.is_test();
+    let code = if may { String::new() } else { compact(&file.code()) };
+    if !["sleep(", "sleep_until("].iter().any(|call| code.contains(call)) {
         return Vec::new();
     }
     vec![format!("{}: sleeps; wait on a condition instead (support::wait::until)", file.path)]
@@ -135,7 +137,9 @@ fn a_sleep_in_a_test_is_seen() {
     assert_eq!(of("connectors/mqtt/tests/acceptance.rs", "tokio::time::sleep(SECOND).await;"), 1);
     assert_eq!(of("tests/it/crash.rs", "std::thread::sleep (SECOND);"), 1);
     assert_eq!(of("tests/it/crash.rs", "// sleep(x) is banned\nlet text = \"sleep(1)\";"), 0);
-    assert_eq!(of(MAY_SLEEP, "std::thread::sleep(SECOND);") + of("src/task/source.rs", "sleep(SECOND)"), 0);
+    assert_eq!(of("src/task/tests/outbox.rs", "tokio::time::sleep_until(then).await;"), 1);
+    assert_eq!(of(MAY_SLEEP[0], "std::thread::sleep(SECOND);") + of("src/task/source.rs", "sleep(SECOND)"), 0);
+    assert_eq!(of("src/tests/sim/life.rs", "tokio::time::sleep(time).await;"), 0);
 }
 
 #[test]

@@ -119,6 +119,13 @@ impl Defaults {
             }
         }
     }
+
+    /// The same in a struct, whose values are not looked at when there are none.
+    pub(crate) fn fill_in(&self, record: &mut Struct) {
+        if !self.0.is_empty() {
+            self.fill(record.values_mut());
+        }
+    }
 }
 
 /// A struct schema to rebuild from another: its name, version, documentation and parameters, without its fields.
@@ -319,14 +326,8 @@ impl Members {
 
     /// Puts values into a map of the keys, one for each name.
     pub(crate) fn put(&self, map: &mut Map, fresh: impl Iterator<Item = Value>) {
-        map.reshape(Arc::clone(&self.keys), |values| {
-            values.resize(self.keys.len(), Value::Null);
-            for (place, new) in self.places.iter().zip(fresh) {
-                if let Some(value) = values.get_mut(*place) {
-                    *value = new;
-                }
-            }
-        });
+        let places = self.places.iter().copied().zip(fresh).filter(|(place, _)| *place < self.keys.len());
+        map.put(Arc::clone(&self.keys), places);
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) const ABOUT: &str = "Drops every record it sees: use it with a predic
 
 pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[]);
 
+#[expect(clippy::unnecessary_wraps, reason = "every transformation is made so")]
 pub(crate) fn make(_: &Settings) -> Result<Box<dyn Transform>> {
     Ok(Box::new(Filter))
 }

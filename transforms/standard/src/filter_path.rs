@@ -18,10 +18,10 @@ pub(crate) fn read(text: &str) -> Result<Condition, String> {
     let steps = reader.steps()?;
     if !reader.takes("[?(") {
         reader.end()?;
-        return match steps.is_empty() {
-            true => Err("$ alone is no condition: name a field".into()),
-            false => Ok(Condition::Exists(FieldPath::of(steps))),
-        };
+        if steps.is_empty() {
+            return Err("$ alone is no condition: name a field".into());
+        }
+        return Ok(Condition::Exists(FieldPath::of(steps)));
     }
     reader.prefix = steps;
     let condition = reader.any()?;
@@ -38,7 +38,7 @@ struct Reader<'a> {
     depth: usize,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn any(&mut self) -> Result<Condition, String> {
         let mut parts = vec![self.all()?];
         while self.takes("||") {

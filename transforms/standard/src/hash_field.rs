@@ -85,7 +85,7 @@ impl Transform for HashField {
         }
         match fields::of(datum, "hashing fields")? {
             Fields::Struct(schema, value) => {
-                change.in_struct(schema, value, fields::as_text, |value, (), _| hasher.hash(value))?
+                change.in_struct(schema, value, fields::as_text, |value, (), _| hasher.hash(value))?;
             }
             Fields::Map(map) => change.in_members(map, |value, ()| hasher.hash(value))?,
         }

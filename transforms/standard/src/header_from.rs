@@ -91,15 +91,15 @@ impl Transform for HeaderFrom {
         let Record { key, value, headers, .. } = record;
         let datum = if self.side == Side::Key { key } else { value };
         match fields::of(datum, if self.moves { "header move" } else { "header copy" })? {
-            Fields::Struct(schema, value) => self.from_struct(schema, value, headers)?,
-            Fields::Map(map) => self.from_map(map, headers),
+            Fields::Struct(schema, value) => self.take_from_struct(schema, value, headers)?,
+            Fields::Map(map) => self.take_from_map(map, headers),
         }
         Ok(Verdict::Keep)
     }
 }
 
 impl HeaderFrom {
-    fn from_struct(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, headers: &mut Headers) -> Result<()> {
+    fn take_from_struct(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, headers: &mut Headers) -> Result<()> {
         let Self { pairs, moves, replace_null, schemas, .. } = self;
         let plan = schemas.get_or_try(value.schema(), |schema| Plan::new(schema, pairs, *moves, *replace_null))?;
         let of_place = |(place, schema): &(usize, Arc<Schema>)| {
@@ -126,7 +126,7 @@ impl HeaderFrom {
         Ok(())
     }
 
-    fn from_map(&mut self, map: &mut Map, headers: &mut Headers) {
+    fn take_from_map(&mut self, map: &mut Map, headers: &mut Headers) {
         let Self { pairs, moves, keys, .. } = self;
         let Ok(plan) = keys.get_or_try(map.keys(), |keys| Ok::<_, Infallible>(MapPlan::new(keys, pairs, *moves)));
         for ((_, header), place) in pairs.iter().zip(&plan.places) {

@@ -157,14 +157,12 @@ impl InsertField {
         let (insertions, replace_null) = (&self.insertions, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, insertions, replace_null))?;
         refuse_missing_offset(insertions, facts)?;
-        value.reshape(Arc::clone(&plan.schema), |values| {
-            plan.defaults.fill(values);
-            values.reserve_exact(insertions.len());
-            values.extend(insertions.iter().map(|insertion| match insertion.source.value(facts) {
-                Value::I64(time) if matches!(insertion.source, Source::Timestamp) => Value::Timestamp(time),
-                value => value,
-            }));
+        plan.defaults.fill_in(value);
+        let values = insertions.iter().map(|insertion| match insertion.source.value(facts) {
+            Value::I64(time) if matches!(insertion.source, Source::Timestamp) => Value::Timestamp(time),
+            value => value,
         });
+        value.append(Arc::clone(&plan.schema), values);
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }

@@ -18,7 +18,7 @@ static LITERAL: Key<String> = Key::new(
 pub(crate) static CONFIG: ConfigDef = ConfigDef::new(&[&HEADER.info, &LITERAL.info]);
 
 pub(crate) fn make(settings: &Settings) -> Result<Box<dyn Transform>> {
-    let datum = Types::new().parse(&Text::from(settings.get(&LITERAL)?));
+    let datum = Types::default().parse(&Text::from(settings.get(&LITERAL)?));
     Ok(Box::new(InsertHeader { name: settings.get(&HEADER)?.into(), datum }))
 }
 

@@ -1,5 +1,7 @@
 //! MaskField: hides fields behind zeros, empty texts, or a text of your own.
 
+use std::sync::Arc;
+
 use pipette_api::config::{Importance, checks};
 use pipette_api::data::Decimal;
 use pipette_api::{ConfigDef, ConnectError, Key, Map, Record, Result, Settings, Side, Transform, Value, Verdict};
@@ -55,7 +57,7 @@ impl Transform for MaskField {
         };
         match fields::of(self.side.of_mut(record), "mask fields")? {
             Fields::Struct(schema, value) => {
-                self.change.in_struct(schema, value, |_, same| Ok(same.clone()), |value, (), _| masked(value))?;
+                self.change.in_struct(schema, value, |_, same| Ok(Arc::clone(same)), |value, (), _| masked(value))?;
             }
             Fields::Map(map) => self.change.in_map(map, |value, ()| masked(value))?,
         }
@@ -94,6 +96,7 @@ impl Mask {
         Self { text, number }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "Java keeps the low bits, and the nearest float")]
     fn of(&self, value: &Value) -> Result<Value> {
         Ok(match value {
             Value::Null => Value::Null,

@@ -5,6 +5,9 @@ use pipette_api::{ConnectError, Kind, Map, Result, Schema, Struct, Value};
 
 use crate::fields::java_class;
 
+/// The indexes of the fields on the way, and the last field itself.
+pub(crate) type Way<'s> = (Box<[usize]>, &'s Field);
+
 /// The names on the way to a field, at least one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FieldPath {
@@ -58,7 +61,7 @@ impl FieldPath {
     }
 
     /// The indexes of the fields on the way and the last one; `None` when there is no such field.
-    pub(crate) fn in_schema<'s>(&self, schema: &'s Schema) -> Result<Option<(Box<[usize]>, &'s Field)>> {
+    pub(crate) fn in_schema<'s>(&self, schema: &'s Schema) -> Result<Option<Way<'s>>> {
         let mut places = Vec::with_capacity(self.steps.len());
         let mut inner = schema;
         let mut last = None;

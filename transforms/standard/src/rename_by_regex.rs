@@ -63,12 +63,12 @@ impl Transform for RenameByRegex {
         match fields::of(datum, "renaming fields")? {
             Fields::Struct(schema, value) => {
                 let renamed = schemas.get_or_try(value.schema(), |schema| renaming.schema(schema))?;
-                value.reshape(Arc::clone(renamed), |_| ());
+                value.append(Arc::clone(renamed), std::iter::empty());
                 *schema = Arc::clone(renamed);
             }
             Fields::Map(map) => {
                 let renamed = keys.get_or_try(map.keys(), |keys| renaming.keys(keys))?;
-                map.reshape(Arc::clone(renamed), |_| ());
+                map.take_keys(Arc::clone(renamed));
             }
         }
         Ok(Verdict::Keep)

@@ -148,11 +148,8 @@ impl ReplaceField {
     fn replace_with_schema(&mut self, schema: &mut Arc<Schema>, value: &mut Struct) -> Result<()> {
         let (names, replace_null) = (&self.names, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, names, replace_null))?;
-        value.reshape(Arc::clone(&plan.schema), |values| {
-            plan.defaults.fill(values);
-            let mut kept = plan.kept.iter();
-            values.retain(|_| kept.next().is_some_and(|kept| *kept));
-        });
+        plan.defaults.fill_in(value);
+        value.keep(Arc::clone(&plan.schema), &plan.kept);
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
@@ -160,12 +157,12 @@ impl ReplaceField {
     fn replace_schemaless(&mut self, map: &mut Map) -> Result<()> {
         let names = &self.names;
         let plan = self.keys.get_or_try(map.keys(), |keys| MapPlan::new(keys, names))?;
-        map.reshape(Arc::clone(&plan.keys), |values| {
-            let mut kept = plan.kept.iter();
-            if !plan.kept.is_empty() {
-                values.retain(|_| kept.next().is_some_and(|kept| *kept));
-            }
-        });
+        let keys = Arc::clone(&plan.keys);
+        if plan.kept.is_empty() {
+            map.take_keys(keys);
+        } else {
+            map.keep(keys, &plan.kept);
+        }
         Ok(())
     }
 }

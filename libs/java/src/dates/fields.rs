@@ -4,7 +4,7 @@
 //! counts; nothing has to lie in its range.
 
 use super::print::{first_of_year, weekday};
-use crate::calendar::{CHANGE, DAY_MILLIS, day_number, days};
+use crate::calendar::{CHANGE, DAY_MILLIS, Moment, day_number, days};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Is {
@@ -79,10 +79,14 @@ impl Fields {
         if self.stamp(Is::WeekYear) > self.stamp(Is::Year) {
             fields.settle_week_date();
         }
-        let of_day = fields.time_of_day();
-        let day = fields.day().wrapping_add(of_day.div_euclid(DAY_MILLIS));
+        fields.settled()
+    }
+
+    fn settled(&self) -> i64 {
+        let of_day = self.time_of_day();
+        let day = self.day(of_day.div_euclid(DAY_MILLIS));
         let millis = day.wrapping_mul(DAY_MILLIS).wrapping_add(of_day.rem_euclid(DAY_MILLIS));
-        millis.wrapping_sub(fields.get(Is::Offset))
+        millis.wrapping_sub(self.get(Is::Offset))
     }
 
     fn time_of_day(&self) -> i64 {
@@ -104,17 +108,18 @@ impl Fields {
         let week = if self.has(Is::WeekOfYear) { self.values[Is::WeekOfYear as usize] } else { 1 };
         // Sunday is 1; a number beyond the week moves on by weeks, counted as ISO does, from Monday.
         let day = if self.has(Is::DayOfWeek) { self.get(Is::DayOfWeek) } else { 1 };
-        let (weeks, weekday) = match day {
+        let (weeks, of_week) = match day {
             1..=7 => (0, day - 1),
             8.. => ((day - 1) / 7, ((day - 1) % 7 + 1) % 7),
             _ => ((day - 1).div_euclid(7), ((day - 1).rem_euclid(7) + 1) % 7),
         };
         let int = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
-        let before = self.has(Is::Era) && self.get(Is::Era) == 0;
+        // The other fields say whether it is counted backwards.
+        let before = Moment::of(self.settled()).year <= 0;
         let first = first_of_year(if before { 1 - self.get(Is::WeekYear) } else { self.get(Is::WeekYear) });
         let weeks = week.wrapping_add(int(weeks)).wrapping_sub(1).wrapping_mul(7);
-        let day = first - super::print::weekday(first) + i64::from(weeks.wrapping_add(int(weekday)));
-        let moment = crate::calendar::Moment::of(day.wrapping_mul(DAY_MILLIS));
+        let day = first - weekday(first) + i64::from(weeks.wrapping_add(int(of_week)));
+        let moment = Moment::of(day.wrapping_mul(DAY_MILLIS));
         self.set(Is::Year, int(moment.year));
         self.set(Is::Month, int(moment.month - 1));
         self.set(Is::DayOfMonth, int(moment.day));
@@ -158,18 +163,18 @@ impl Fields {
         if best == of_year { Way::DayOfYear } else { Way::WeekOfYear }
     }
 
-    /// The days since 1970.
-    fn day(&self) -> i64 {
+    /// The days since 1970, moved by some that the time of the day is beyond its own.
+    fn day(&self, beyond: i64) -> i64 {
         let year = if self.has(Is::Year) { self.get(Is::Year) } else { 1970 };
         let year = if self.has(Is::Era) && self.get(Is::Era) == 0 { 1 - year } else { year };
         let way = self.way();
         let in_year = matches!(way, Way::DayOfYear | Way::WeekOfYear);
         // A year before the change makes a Julian date, wherever it rolls to.
         if year < 1582 || year == 1582 && in_year {
-            return self.day_of(year, &way, false);
+            return self.day_of(year, &way, false).wrapping_add(beyond);
         }
-        let gregorian = self.day_of(year, &way, true);
-        if gregorian >= CHANGE { gregorian } else { self.day_of(year, &way, false) }
+        let gregorian = self.day_of(year, &way, true).wrapping_add(beyond);
+        if gregorian >= CHANGE { gregorian } else { self.day_of(year, &way, false).wrapping_add(beyond) }
     }
 
     fn day_of(&self, year: i64, way: &Way, gregorian: bool) -> i64 {

@@ -32,7 +32,8 @@ pub(super) const MONTHS: [[&str; 2]; 12] = [
 pub(super) const UTC: [&str; 2] = ["UTC", "Coordinated Universal Time"];
 
 /// Names of zones that are read, with their minutes ahead of UTC. Java knows hundreds, some with two meanings.
-pub(super) const ZONES: [(&str, i32); 28] = [
+pub(super) const ZONES: [(&str, i32); 29] = [
+    ("GMT", 0),
     ("UTC", 0),
     ("Coordinated Universal Time", 0),
     ("WET", 0),

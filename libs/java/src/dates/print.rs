@@ -31,12 +31,10 @@ impl Field {
             'X' => return out.push('Z'),
             'M' | 'L' => moment.month,
             'd' => moment.day,
-            'H' => hour,
             'k' if hour == 0 => 24,
-            'k' => hour,
-            'K' => hour % 12,
+            'H' | 'k' => hour,
             'h' if hour % 12 == 0 => 12,
-            'h' => hour % 12,
+            'K' | 'h' => hour % 12,
             'm' => moment.millis / 60_000 % 60,
             's' => moment.millis / 1000 % 60,
             'S' => moment.millis % 1000,
@@ -57,7 +55,12 @@ impl Field {
 
     /// Two letters are the last two digits.
     fn print_year(self, year: i64, out: &mut String) {
-        if self.count == 2 { pad(year % 100, 2, out) } else { pad(year, self.count, out) }
+        if self.count == 2 {
+            out.push_str(if year < 0 { "-" } else { "" });
+            pad((year % 100).abs(), 2, out);
+        } else {
+            pad(year, self.count, out);
+        }
     }
 }
 

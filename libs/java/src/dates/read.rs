@@ -63,8 +63,7 @@ impl Scan<'_> {
             'z' | 'Z' => self.zone(blanks, fields)?,
             'X' => self.iso_zone(blanks, field.count, fields)?,
             'y' | 'Y' => {
-                let is = if field.letter == 'y' { Is::Year } else { Is::WeekYear };
-                return self.year(field.count, limit, blanks, century, is, fields);
+                return self.year(field, limit, blanks, century, fields);
             }
             letter => {
                 let number = self.number(limit, blanks)?;
@@ -77,11 +76,10 @@ impl Scan<'_> {
 
     fn year(
         &mut self,
-        count: usize,
+        field: Field,
         limit: Option<usize>,
         blanks: usize,
         century: Century,
-        is: Is,
         fields: &mut Fields,
     ) -> Option<bool> {
         let before = &self.rest[blanks..];
@@ -89,12 +87,12 @@ impl Scan<'_> {
         let read = &before[..before.len() - self.rest.len()];
         let two_digits = read.chars().count() == 2 && read.chars().all(|character| digit(character).is_some());
         let mut edge = false;
-        if count <= 2 && two_digits {
+        if field.count <= 2 && two_digits {
             let first = century.year % 100;
             edge = year == first;
             year += century.year / 100 * 100 + if year < first { 100 } else { 0 };
         }
-        fields.set(is, year);
+        fields.set(if field.letter == 'y' { Is::Year } else { Is::WeekYear }, year);
         Some(edge)
     }
 

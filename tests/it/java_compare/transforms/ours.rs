@@ -20,13 +20,11 @@ pub(crate) fn make(class: &str, settings: &Json) -> Result<Made> {
     let pairs = settings.as_object().unwrap().iter();
     let config: ConfigMap = pairs.map(|(key, value)| (key.clone(), value.as_str().unwrap().into())).collect();
     let plugins = Plugins::built_in();
-    match plugins.predicate(class) {
-        Some(plugin) => (plugin.make)(Settings::new(config, plugin.info.config)).map(Made::Predicate),
-        None => {
-            let plugin = plugins.transform(class).unwrap();
-            (plugin.make)(Settings::new(config, plugin.info.config)).map(Made::Transform)
-        }
+    if let Some(plugin) = plugins.predicate(class) {
+        return (plugin.make)(Settings::new(config, plugin.info.config)).map(Made::Predicate);
     }
+    let plugin = plugins.transform(class).unwrap();
+    (plugin.make)(Settings::new(config, plugin.info.config)).map(Made::Transform)
 }
 
 pub(crate) fn record(json: &Json) -> Record {

@@ -1,0 +1,151 @@
+//! The preview: sample records sent through a connector's chain, with a look at each of them after each step.
+//!
+//! Nothing is stored and no connector starts. `handle.rs` calls it for `POST /transforms/preview`, on a thread of its own,
+//! and `src/preview.rs` for the command; both show what [`run`] answers. Read next: `preview/sample.rs`.
+
+mod sample;
+
+use std::time::{Duration, Instant};
+
+use pipette_api::{ConfigMap, ConnectError, Record, Result, Verdict};
+
+pub use self::sample::Sample;
+use super::spec;
+use super::validate::{Draft, validate};
+use crate::kafka::last::last_records;
+use crate::kafka::properties;
+use crate::plugins::{ConnectorPlugin, Plugins};
+use crate::settings::connector::{self, ConnectorConfig};
+use crate::settings::worker::WorkerConfig;
+use crate::task::chain::Chain;
+use crate::task::codec::Codec;
+
+/// Most records of one preview.
+pub const MOST: usize = 1000;
+
+/// Where the records of a preview come from.
+#[derive(Debug)]
+pub enum Records {
+    /// They are given.
+    Samples(Vec<Sample>),
+    /// The last so many of a sink's topics.
+    Live(usize),
+}
+
+/// What became of one record.
+#[derive(Debug)]
+pub struct Trail {
+    /// The record as the chain gets it; an error of the converters instead.
+    pub start: Result<Record>,
+    /// Each step up to the one that dropped it or failed.
+    pub steps: Vec<Stop>,
+}
+
+/// A record behind a step.
+#[derive(Debug)]
+pub struct Stop {
+    /// The step's name in `transforms`.
+    pub alias: String,
+    /// Its class.
+    pub class: &'static str,
+    /// What it did.
+    pub outcome: Outcome,
+    /// How long it took, once it knew the record's schema.
+    pub took: Duration,
+}
+
+/// What a step did.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The record goes on like this.
+    Changed(Box<Record>),
+    /// The predicate left it out; it goes on as it was.
+    Skipped,
+    /// The record is filtered.
+    Dropped,
+    /// It failed, and the record with it.
+    Failed(ConnectError),
+}
+
+/// Sends records through the chain of a configuration. A config error for what is wrong with its transformations,
+/// predicates and converters, with every key; what else is wrong with it does not matter here.
+pub fn run(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records: Records) -> Result<Vec<Trail>> {
+    refuse_mistakes(plugins, worker, config)?;
+    let config = &worker.providers.resolve(config)?;
+    let own = ConnectorConfig::read(config)?;
+    let class = config.get(connector::CLASS.info.name).map(String::as_str).unwrap_or_default();
+    let is_sink = matches!(plugins.connector(class).map_err(ConnectError::config)?, ConnectorPlugin::Sink(_));
+    let mut chain = Chain::new(&spec::chain(plugins, &own)?)?;
+    let mut codec = Codec::new(&spec::converters(plugins, worker, &own)?)?;
+    let starts: Vec<Result<Record>> = match records {
+        Records::Samples(samples) if samples.len() > MOST => {
+            return Err(ConnectError::config(format!("{} records: a preview takes {MOST} at most", samples.len())));
+        }
+        Records::Samples(samples) if is_sink => {
+            samples.into_iter().map(|sample| decoded(&mut codec, &sample.consumed(&own.topics)?)).collect()
+        }
+        Records::Samples(samples) => samples.into_iter().map(Sample::produced).collect(),
+        Records::Live(_) if !is_sink => {
+            return Err(ConnectError::config(
+                "live records are those of a sink's topics, before its chain; for a source, send records",
+            ));
+        }
+        Records::Live(count) => {
+            let client = properties::consumer(&worker.values, config, "connector-preview", "connector-preview")?;
+            let raws = last_records(&client, &own.topics, count.min(MOST))?;
+            raws.iter().map(|raw| decoded(&mut codec, raw)).collect()
+        }
+    };
+    Ok(starts.into_iter().map(|start| trail(&mut chain, start)).collect())
+}
+
+fn refuse_mistakes(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap) -> Result<()> {
+    let draft: Draft = config.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+    let validation = validate(plugins, worker, &draft).map_err(ConnectError::config)?;
+    let matters = |name: &str| {
+        ["transforms", "predicates"].iter().any(|list| name.starts_with(list)) || name.contains("converter")
+    };
+    let wrong: Vec<&str> = validation
+        .entries
+        .iter()
+        .filter(|entry| matters(&entry.name))
+        .flat_map(|entry| entry.errors.iter().map(String::as_str))
+        .collect();
+    if wrong.is_empty() { Ok(()) } else { Err(ConnectError::config(wrong.join("; "))) }
+}
+
+fn decoded(codec: &mut Codec, raw: &pipette_api::RawRecord) -> Result<Record> {
+    codec.decode(raw).map_err(|(stage, error)| error.within(codec.class(stage)))
+}
+
+fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
+    let mut steps = Vec::new();
+    let mut record = match &start {
+        Ok(record) => record.clone(),
+        Err(_) => return Trail { start, steps },
+    };
+    for step in chain.steps() {
+        // The first time a step works out what it knows of a schema, which is not what the next thousand records cost.
+        let _ = step.apply(&mut record.clone());
+        let mut changed = record.clone();
+        let began = Instant::now();
+        let answer = step.apply(&mut changed);
+        let took = began.elapsed();
+        let (alias, class) = (step.alias().to_owned(), step.class());
+        let outcome = match answer {
+            Ok(None) => Outcome::Skipped,
+            Ok(Some(Verdict::Keep)) => {
+                record.clone_from(&changed);
+                Outcome::Changed(Box::new(changed))
+            }
+            Ok(Some(Verdict::Drop)) => Outcome::Dropped,
+            Err(error) => Outcome::Failed(error),
+        };
+        let ended = matches!(outcome, Outcome::Dropped | Outcome::Failed(_));
+        steps.push(Stop { alias, class, outcome, took });
+        if ended {
+            break;
+        }
+    }
+    Trail { start, steps }
+}

@@ -1,0 +1,158 @@
+//! The preview: what a chain makes of sample records, over REST and on the command line.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+
+fn config() -> Value {
+    json!({
+        "name": "preview",
+        "connector.class": "FileStreamSink",
+        "topics": "orders",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "value.converter.schemas.enable": "false",
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "transforms": "route,mask,large",
+        "transforms.route.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.route.regex": "(.*)",
+        "transforms.route.replacement": "lab.$1",
+        "transforms.route.predicate": "keyed",
+        "transforms.mask.type": "org.apache.kafka.connect.transforms.MaskField$Value",
+        "transforms.mask.fields": "name",
+        "transforms.large.type": "org.apache.kafka.connect.transforms.Filter",
+        "transforms.large.predicate": "large",
+        "predicates": "keyed,large",
+        "predicates.keyed.type": "org.apache.kafka.connect.transforms.predicates.HasHeaderKey",
+        "predicates.keyed.name": "site",
+        "predicates.large.type": "FieldMatches",
+        "predicates.large.field": "amount",
+        "predicates.large.operator": ">",
+        "predicates.large.value": "100",
+    })
+}
+
+fn post(bed: &Bed, records: &Value) -> Value {
+    let answer = bed.post("/transforms/preview", &json!({"config": config(), "records": records}).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["records"].clone()
+}
+
+#[test]
+fn each_record_is_shown_after_each_step() {
+    let bed = Bed::shipped();
+    let records = post(
+        &bed,
+        &json!([
+            {"key": "k", "value": {"name": "Ann", "amount": 5}, "headers": [{"name": "site", "value": "bern"}]},
+            {"value": {"name": "Bob", "amount": 500}},
+            {"value": [1]},
+            {"value": "{"},
+        ]),
+    );
+    let steps = |record: usize| records[record]["steps"].as_array().unwrap();
+    let outcomes =
+        |record: usize| steps(record).iter().map(|step| step["outcome"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(records[0]["record"]["key"], json!({"schema": {"type": "string", "optional": true}, "payload": "k"}));
+    assert_eq!(outcomes(0), ["applied", "applied", "skipped"]);
+    assert_eq!(steps(0)[0]["record"]["topic"], "lab.orders");
+    assert_eq!(steps(0)[1]["record"]["topic"], "lab.orders");
+    assert_eq!(steps(0)[1]["record"]["value"]["payload"], json!({"name": "", "amount": 5}));
+    assert_eq!(steps(0)[1]["class"], "org.apache.kafka.connect.transforms.MaskField$Value");
+    assert!(steps(0)[1]["micros"].as_f64().unwrap() > 0.0);
+    assert_eq!(outcomes(1), ["skipped", "applied", "dropped"]);
+    assert_eq!(outcomes(2), ["skipped", "failed"]);
+    let error = steps(2)[1]["error"].as_str().unwrap();
+    assert!(error.contains("transformation \"mask\": Only Map objects supported"), "{error}");
+    let error = records[3]["error"].as_str().unwrap();
+    assert!(error.contains("JsonConverter") && steps(3).is_empty(), "{error}");
+}
+
+#[test]
+fn what_cannot_be_previewed_is_refused_with_the_reason() {
+    let bed = Bed::shipped();
+    let refused = |body: &Value| {
+        let answer = bed.post("/transforms/preview", &body.to_string());
+        assert_eq!(answer.status, 400, "{answer:?}");
+        answer.message()
+    };
+    let mut wrong = config();
+    wrong["transforms.mask.fields"] = json!("");
+    let message = refused(&json!({"config": wrong, "records": []}));
+    assert!(message.contains("transforms.mask.fields"), "{message}");
+    assert!(refused(&json!({"config": config()})).contains("either \"records\", a list, or \"live\""));
+    assert!(refused(&json!({"config": config(), "records": [{"vlaue": 1}]})).contains("unknown field `vlaue`"));
+    let source = json!({"connector.class": "FileStreamSource", "topic": "t"});
+    assert!(refused(&json!({"config": source, "live": 3})).contains("for a source, send records"));
+}
+
+#[test]
+fn a_source_hands_over_what_the_samples_say() {
+    let bed = Bed::shipped();
+    let schema =
+        json!({"type": "struct", "optional": false, "fields": [{"type": "int32", "optional": false, "field": "a"}]});
+    let config = json!({
+        "connector.class": "FileStreamSource", "topic": "t", "transforms": "hoist,get",
+        "transforms.hoist.type": "HoistField$Value", "transforms.hoist.field": "inner",
+        "transforms.get.type": "ExtractField$Value", "transforms.get.field": "inner.a",
+        "transforms.get.field.syntax.version": "V2",
+    });
+    let records = json!([{"topic": "t", "value": {"schema": schema, "payload": {"a": 7}}}]);
+    let answer = bed.post("/transforms/preview", &json!({"config": config, "records": records}).to_string());
+    let steps = answer.json()["records"][0]["steps"].clone();
+    assert_eq!(steps[0]["record"]["value"]["payload"], json!({"inner": {"a": 7}}));
+    assert_eq!(steps[1]["record"]["value"], json!({"schema": {"type": "int32", "optional": false}, "payload": 7}));
+}
+
+#[test]
+fn the_command_shows_what_each_step_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let connector = file("sink.json", &config().to_string());
+    let record = file(
+        "order.json",
+        r#"{"value": {"name": "Ann", "amount": 500}, "headers": [{"name": "site", "value": "bern"}]}"#,
+    );
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pipette")).arg("preview").args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (done, text) = run(&[connector.as_os_str(), "--record".as_ref(), record.as_os_str()]);
+    assert!(done, "{text}");
+    let without_times: String = text
+        .lines()
+        .map(|line| match (line.split_once(", "), line.split_once(" µs)")) {
+            (Some((before, _)), Some((_, after))) => format!("{before}){after}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let expected = "\
+Record 1
+    topic  orders
+    partition  0
+    offset  0
+    header 0 site schema  string
+    header 0 site  \"bern\" (string)
+    key schema  string?
+    key  null
+    value.name  \"Ann\" (string)
+    value.amount  500 (int64)
+  route (RegexRouter)
+  - topic  orders
+  + topic  lab.orders
+  mask (MaskField$Value)
+  - value.name  \"Ann\" (string)
+  + value.name  \"\" (string)
+  large (Filter): dropped
+";
+    assert_eq!(without_times.trim_end(), expected.trim_end());
+    let lines = file("in.txt", "{\"amount\":1}\n[]\n");
+    let (done, text) = run(&[connector.as_os_str(), "--input".as_ref(), lines.as_os_str()]);
+    assert!(done && text.contains("Record 2") && text.contains("! transformation \"mask\": Only Map"), "{text}");
+    assert!(!run(&[connector.as_os_str()]).0, "records have to come from somewhere");
+}

@@ -148,7 +148,7 @@ fn https_with_certificates_on_both_sides() {
     let root = format!("https://localhost:{port}/");
     let ask = |agent: &ureq::Agent, url: &str| agent.get(url).call().map(|answer| answer.status().as_u16());
     let known = client(&authority, Some("client"));
-    wait::until("HTTPS", Duration::from_secs(60), || {
+    wait::until("HTTPS", Duration::from_mins(1), || {
         worker.assert_lives();
         ask(&known, &root).map_err(|error| error.to_string())
     });

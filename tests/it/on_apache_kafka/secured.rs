@@ -30,6 +30,9 @@ const DOORS: [(&str, &str); 7] = [
     ("CLEAR", "SASL_PLAINTEXT"),
 ];
 
+/// Keys in Java's names, and their values.
+type Keys<'a> = &'a [(&'a str, &'a str)];
+
 /// Ten seconds are promised. A machine that is busy with other things as well may take twice as long.
 const PROMPT: Duration = Duration::from_secs(20);
 
@@ -148,7 +151,7 @@ fn with(mut config: Value, more: Map<String, Value>) -> Value {
 /// A file goes through a topic into another file; nothing that is said on the way holds a secret.
 fn lines_go_through(worker: &Worker, folder: &Path, topic: &str, own: &[(String, String)]) {
     let (from, to) = (folder.join(format!("{topic}.in")), folder.join(format!("{topic}.out")));
-    let lines: String = (0..200).map(|n| format!("{topic} {n}\n")).collect();
+    let lines = (0..200).map(|n| format!("{topic} {n}\n")).collect::<Vec<_>>().concat();
     std::fs::write(&from, &lines).expect("the file");
     let rest = worker.rest();
     let configs = [
@@ -325,7 +328,7 @@ fn whoever_is_not_let_in_reads_why() {
     let token = format!(
         "x.OAuthBearerLoginModule required clientId=\"worker\" clientSecret=\"{WRONG}\" ssl.truststore.location=\"{ca}\";"
     );
-    let cases: [(&str, &[(&str, &str)], &[&str]); 6] = [
+    let cases: [(&str, Keys<'_>, &[&str]); 6] = [
         (
             "PLAIN",
             &[("sasl.mechanism", "PLAIN"), ("sasl.jaas.config", &plain)],

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use pipette_api::{ConnectError, Result};
 use tracing::Subscriber;
@@ -22,60 +22,160 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// What the level of everything else is called.
 pub const ROOT: &str = "root";
 
+/// A level by Java's name for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Level {
+    Off,
+    Fatal,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+    All,
+}
+
+impl Level {
+    const EVERY: [Self; 8] =
+        [Self::Off, Self::Fatal, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace, Self::All];
+
+    /// By its name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::EVERY.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "OFF",
+            Self::Fatal => "FATAL",
+            Self::Error => "ERROR",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+            Self::Debug => "DEBUG",
+            Self::Trace => "TRACE",
+            Self::All => "ALL",
+        }
+    }
+
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Fatal | Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace | Self::All => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// What is set for a logger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its level.
+    pub level: Level,
+    /// When it was last changed while the worker ran.
+    pub modified: Option<SystemTime>,
+}
+
 /// The levels in force. Cheap to clone.
 #[derive(Clone)]
 pub struct Levels {
-    levels: Arc<Mutex<BTreeMap<String, LevelFilter>>>,
+    levels: Arc<Mutex<BTreeMap<String, Setting>>>,
     apply: Arc<dyn Fn(Targets) -> bool + Send + Sync>,
 }
 
 impl Levels {
     /// Reads `info` or `info,pipette::herder=debug`.
-    fn parse(text: &str) -> Result<BTreeMap<String, LevelFilter>> {
-        let mut levels = BTreeMap::from([(ROOT.to_owned(), LevelFilter::INFO)]);
+    fn parse(text: &str) -> Result<BTreeMap<String, Setting>> {
+        let at_start = |level| Setting { level, modified: None };
+        let mut levels = BTreeMap::from([(ROOT.to_owned(), at_start(Level::Info))]);
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (logger, level) = part.split_once('=').unwrap_or((ROOT, part));
-            levels.insert(logger.to_owned(), Self::level(level)?);
+            let (logger, name) = part.split_once('=').unwrap_or((ROOT, part));
+            let level = Level::named(name).ok_or_else(|| {
+                ConnectError::config(format!("\"{name}\" is no log level: use error, warn, info, debug, trace or off"))
+            })?;
+            levels.insert(logger.to_owned(), at_start(level));
         }
         Ok(levels)
     }
 
-    /// A level by its name, in any case; `fatal` is Java's name for errors only.
-    pub fn level(name: &str) -> Result<LevelFilter> {
-        let name = if name.eq_ignore_ascii_case("fatal") { "error" } else { name };
-        LevelFilter::from_str(name).map_err(|_| {
-            ConnectError::config(format!("\"{name}\" is no log level: use error, warn, info, debug, trace or off"))
-        })
-    }
-
     /// Every logger whose level was set, `root` among them.
-    pub fn all(&self) -> BTreeMap<String, LevelFilter> {
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn all(&self) -> BTreeMap<String, Setting> {
+        self.lock().clone()
     }
 
-    /// Sets the level of a logger and of all below it.
-    pub fn set(&self, logger: &str, level: LevelFilter) {
-        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let below = format!("{logger}::");
-        levels.retain(|name, _| logger != ROOT && !name.starts_with(&below));
-        levels.insert(logger.to_owned(), level);
+    /// One of them.
+    pub fn of(&self, logger: &str) -> Option<Setting> {
+        self.lock().get(canonical(logger)).copied()
+    }
+
+    /// Sets the level of a logger and of all below it; answers those that had another.
+    pub fn set(&self, logger: &str, level: Level) -> Vec<String> {
+        let logger = canonical(logger);
+        let mut levels = self.lock();
+        if !levels.contains_key(logger) {
+            let above = levels.iter().filter(|(name, _)| is_below(logger, name)).max_by_key(|(name, _)| reach(name));
+            let level = above.map_or(Level::Info, |(_, setting)| setting.level);
+            levels.insert(logger.to_owned(), Setting { level, modified: None });
+        }
+        let mut changed = Vec::new();
+        for (name, setting) in levels.iter_mut().filter(|(name, _)| *name == logger || is_below(name, logger)) {
+            if setting.level != level {
+                *setting = Setting { level, modified: Some(SystemTime::now()) };
+                changed.push(name.clone());
+            }
+        }
         (self.apply)(targets(&levels));
+        changed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Setting>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn targets(levels: &BTreeMap<String, LevelFilter>) -> Targets {
-    let root = levels.get(ROOT).copied().unwrap_or(LevelFilter::INFO);
-    let others = levels.iter().filter(|(name, _)| *name != ROOT);
-    Targets::new().with_default(root).with_targets(others.map(|(name, level)| (name.as_str(), *level)))
+/// `root` in any case is the root.
+fn canonical(logger: &str) -> &str {
+    if logger.eq_ignore_ascii_case(ROOT) { ROOT } else { logger }
 }
+
+/// Whether a logger is below another: Java parts names by dots, we by colons.
+fn is_below(name: &str, above: &str) -> bool {
+    let rest = name.strip_prefix(above);
+    name != ROOT && (above == ROOT || rest.is_some_and(|rest| rest.starts_with('.') || rest.starts_with("::")))
+}
+
+/// The nearest of those above has the longest name; the root is above all.
+fn reach(name: &str) -> usize {
+    if name == ROOT { 0 } else { name.len() }
+}
+
+fn targets(levels: &BTreeMap<String, Setting>) -> Targets {
+    let root = levels.get(ROOT).map_or(LevelFilter::INFO, |setting| setting.level.filter());
+    let others = levels.iter().filter(|(name, _)| *name != ROOT);
+    Targets::new().with_default(root).with_targets(others.map(|(name, set)| (name.as_str(), set.level.filter())))
+}
+
+/// The levels of the log that was started first; without one, levels that change nothing.
+pub fn levels() -> Levels {
+    let nothing =
+        || Levels { levels: Arc::new(Mutex::new(Levels::parse("").unwrap_or_default())), apply: Arc::new(|_| false) };
+    STARTED.get().cloned().unwrap_or_else(nothing)
+}
+
+static STARTED: OnceLock<Levels> = OnceLock::new();
 
 /// Starts the log at those levels. A second start, as in tests, leaves the first in place.
-pub fn start(levels: &str) -> Result<Levels> {
+pub fn start(levels: &str) -> Result<()> {
     let levels = Levels::parse(levels)?;
     let (filter, handle) = reload::Layer::new(targets(&levels));
     let _ = tracing_subscriber::registry().with(lines().with_filter(filter)).try_init();
     let apply = Arc::new(move |targets| handle.reload(targets).is_ok());
-    Ok(Levels { levels: Arc::new(Mutex::new(levels)), apply })
+    STARTED.get_or_init(|| Levels { levels: Arc::new(Mutex::new(levels)), apply });
+    Ok(())
 }
 
 thread_local! {
@@ -118,14 +218,16 @@ mod tests {
         });
         let parsed = Levels::parse("warn, pipette::herder=DEBUG,pipette::herder::state=off").unwrap();
         let levels = Levels { levels: Arc::new(Mutex::new(parsed)), apply };
-        assert_eq!(levels.all()["pipette::herder"], LevelFilter::DEBUG);
-        levels.set("pipette::herder", LevelFilter::ERROR);
-        assert_eq!(levels.all().len(), 2);
+        assert_eq!(levels.of("pipette::herder").unwrap(), Setting { level: Level::Debug, modified: None });
+        assert_eq!(levels.set("pipette::herder", Level::Error), ["pipette::herder", "pipette::herder::state"]);
+        assert_eq!(levels.set("pipette::herder", Level::Error), [""; 0], "nothing is new");
+        assert!(levels.of("pipette::herder::state").unwrap().modified.is_some());
         let shown = |target, level| applied.lock().unwrap().would_enable(target, &level);
         assert!(!shown("pipette::herder::state", tracing::Level::WARN));
         assert!(shown("pipette::task", tracing::Level::WARN));
         assert!(!shown("pipette::task", tracing::Level::INFO));
-        levels.set(ROOT, LevelFilter::TRACE);
+        assert_eq!(levels.set("a.logger", Level::Warn), [""; 0], "it had that level from the root");
+        assert_eq!(levels.set("ROOT", Level::All).len(), 4);
         assert!(shown("pipette::herder::state", tracing::Level::TRACE));
     }
 
@@ -133,7 +235,7 @@ mod tests {
     fn a_wrong_level_is_told_with_the_right_ones() {
         let error = Levels::parse("loud").unwrap_err().to_string();
         assert_eq!(error, "\"loud\" is no log level: use error, warn, info, debug, trace or off");
-        assert_eq!(Levels::parse("").unwrap()[ROOT], LevelFilter::INFO);
-        assert_eq!(Levels::level("FATAL").unwrap(), LevelFilter::ERROR);
+        assert_eq!(Levels::parse("").unwrap()[ROOT].level, Level::Info);
+        assert_eq!(Level::named("fatal").unwrap().filter(), LevelFilter::ERROR);
     }
 }

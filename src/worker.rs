@@ -3,13 +3,14 @@
 //! Called by the command line and the quick start. Three kinds of threads: *front* (REST and herder, never plugin
 //! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, async_trait};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, TopicPartition, async_trait};
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,14 +27,17 @@ use crate::kafka::{self, admin, properties};
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
 use crate::rest::tls::Tls;
-use crate::rest::{self, Rest};
+use crate::rest::{self, Door, Rest};
 use crate::settings::file::ConnectorFile;
+use crate::settings::rest::Admin;
 use crate::settings::worker::{Listener, WorkerConfig};
 use crate::store::TargetState;
 use crate::store::files::FileStore;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
+use crate::task::used::UsedTopics;
 use crate::task::watchdog::Watchdog;
+use crate::telemetry;
 
 /// Threads for calls that block: disk syncs and plugin checks are short and few.
 const BLOCKING_THREADS: usize = 8;
@@ -68,6 +72,10 @@ impl Worker {
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
         let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
         let (listener, tls) = listen(&config).map_err(Failure::setup)?;
+        let admin_listener = match &config.rest.admin {
+            Admin::At(at) => Some(bind("admin.listeners", at, &config).map_err(Failure::setup)?),
+            Admin::Main | Admin::Off => None,
+        };
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
@@ -76,7 +84,13 @@ impl Worker {
         let entered = front.enter();
         let herder = herder::start(parts);
         let (closing, closed) = oneshot::channel();
-        let rest = Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin) };
+        let levels = telemetry::levels();
+        let rest =
+            Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin), levels, door: Door::Main };
+        if let Some((listener, tls)) = admin_listener {
+            // It ends with the runtime: nothing that it answers takes time.
+            front.spawn(rest::serve(listener, tls, Rest { door: Door::Admin, ..rest.clone() }, std::future::pending()));
+        }
         let rest = front.spawn(rest::serve(listener, tls, rest, async { drop(closed.await) }));
         drop(entered);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
@@ -93,7 +107,7 @@ impl Worker {
                 let draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
                 let made = match self.herder.connector(&name).await {
                     Ok(_) => self.herder.put(&name, draft).await.map(drop),
-                    Err(_) => self.herder.create(&name, draft, target).await,
+                    Err(_) => self.herder.create(&name, draft, target).await.map(drop),
                 };
                 made.map_err(|error| named(error.to_string()))?;
             }
@@ -169,12 +183,14 @@ fn parts(
 ) -> Parts {
     let metrics = WorkerMetrics::new();
     metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
+    let used = Arc::new(UsedTopics::default());
     let environment = TaskEnvironment {
         io: io.clone(),
         offsets: Arc::clone(&offsets),
         metrics: Arc::clone(&metrics),
         watchdog: Watchdog::start(config.hung_after),
         budget: Budget::new(config.memory),
+        used: Arc::clone(&used),
     };
     Parts {
         worker_id: config.worker_id(address).into(),
@@ -183,6 +199,7 @@ fn parts(
         connectors: store.connector_store(),
         offsets,
         sink_offsets: Arc::new(GroupOffsets),
+        used,
         tasks: herder::real_tasks(environment),
         metrics,
         io,
@@ -196,9 +213,21 @@ struct GroupOffsets;
 #[async_trait]
 impl SinkOffsets for GroupOffsets {
     async fn committed(&self, consumer: ClientProperties) -> Result<Offsets> {
-        let asked = tokio::task::spawn_blocking(move || admin::committed(&consumer)).await;
-        asked.unwrap_or_else(|error| Err(ConnectError::fatal("Asking for offsets was cut short").because(error)))
+        blocking(move || admin::committed(&consumer)).await
     }
+
+    async fn alter(&self, consumer: ClientProperties, offsets: BTreeMap<TopicPartition, Option<i64>>) -> Result<()> {
+        blocking(move || admin::alter_offsets(&consumer, &offsets)).await
+    }
+
+    async fn reset(&self, consumer: ClientProperties) -> Result<()> {
+        admin::delete_group(&consumer).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(code: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let asked = tokio::task::spawn_blocking(code).await;
+    asked.unwrap_or_else(|error| Err(ConnectError::fatal("The work on offsets was cut short").because(error)))
 }
 
 /// Asks for the cluster's id until a broker answers; nothing waits for it.
@@ -224,15 +253,19 @@ fn listen(config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
     if !others.is_empty() {
         tracing::warn!("Only the first of `listeners` is used");
     }
-    let tls = if listener.https { Some(Tls::read(&config.values)?) } else { None };
+    bind("listeners", listener, config)
+}
+
+fn bind(key: &str, listener: &Listener, config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
+    let tls = if listener.https { Some(Tls::read(&config.values, key)?) } else { None };
     let bound = rest::bind(listener).map_err(|error| {
         let Listener { host, port, .. } = listener;
         let message = match error.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
-                 port with `listeners`"
+                 port with `{key}`"
             ),
-            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `listeners`"),
+            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `{key}`"),
         };
         ConnectError::config(message).because(error)
     })?;

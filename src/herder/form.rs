@@ -6,6 +6,7 @@ use pipette_api::config::{Importance, KeyType, Row, Width};
 use pipette_api::{ConfigDef, ConfigMap, Plugin};
 
 use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::clients::ClientKey;
 use crate::settings::connector;
 
 /// A key as a form shows it.
@@ -85,6 +86,30 @@ impl Entry {
         }
     }
 
+    /// A client's key in a connector's configuration. What does not parse is an error, what the client refuses is not: the
+    /// task's start shows it, as with Apache's worker.
+    pub fn of_client(name: &str, key: Option<&ClientKey>, value: &str) -> Self {
+        let is_secret = key.is_some_and(|key| key.kind == KeyType::Password);
+        let mut entry = Self::undefined(name, Some(if is_secret { "[hidden]" } else { value }.to_owned()));
+        let Some(key) = key else { return entry };
+        entry.definition = Some(Definition {
+            name: name.to_owned(),
+            kind: key.kind,
+            required: key.required,
+            default: key.default.map(str::to_owned),
+            importance: key.importance,
+            doc: "A setting of Kafka's client.",
+            group: None,
+            order: -1,
+            width: Width::None,
+            display: key.name.to_owned(),
+            dependents: &[],
+        });
+        let error = |why| format!("Invalid value {value} for configuration {name}: {why}");
+        entry.errors.extend(key.misfit(value).map(error));
+        entry
+    }
+
     /// A key nobody defined.
     pub fn undefined(name: &str, value: Option<String>) -> Self {
         Self {
@@ -148,4 +173,15 @@ pub fn definitions(plugin: &'static Plugin) -> Vec<Definition> {
         rows.push(row);
     }
     rows.iter().map(Definition::of).collect()
+}
+
+/// Shows the placeholders again instead of what they stand for.
+pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
+    for entry in entries {
+        let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
+        if written != resolved {
+            entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());
+            entry.errors.iter_mut().for_each(|error| *error = error.replace(resolved.as_str(), written));
+        }
+    }
 }

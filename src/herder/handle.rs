@@ -2,11 +2,11 @@
 //!
 //! Reads look at the latest published view and wait for nobody; writes are commands with one reply.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, ErrorKind, OffsetMap, Offsets, Partition, Plugin, TaskId};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
@@ -15,13 +15,12 @@ use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
-use super::{Parts, spec, version};
+use super::{Parts, version};
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::connector::offsets_topic;
 use crate::store::TargetState;
 
 /// How long a request may wait for the herder, as in Apache's worker.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,14 +95,14 @@ pub(super) struct Done {
     pub(super) state: State,
 }
 
-/// Committed offsets of a connector.
-#[derive(Debug, Clone)]
-pub enum ConnectorOffsets {
-    /// Of a source.
-    Source(Vec<(Partition, OffsetMap)>),
-    /// Of a sink's consumer group.
-    Sink(Offsets),
+impl Done {
+    fn connector(&self, name: &str) -> Result<Arc<Connector>, HerderError> {
+        self.state.get(name).map(Arc::clone).ok_or_else(|| HerderError::NotFound(format!("Unknown connector: {name}")))
+    }
 }
+
+/// Whose turn it is to change a connector: what takes a while, as a change of offsets does, holds up what comes next.
+type Turns = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
 
 /// The door.
 #[derive(Clone)]
@@ -113,17 +112,23 @@ pub struct HerderHandle {
     view: watch::Receiver<View>,
     aside: Aside,
     replays: Arc<Replays>,
+    turns: Arc<Turns>,
 }
 
 impl HerderHandle {
     pub(super) fn new(parts: Arc<Parts>, commands: mpsc::Sender<Command>, view: watch::Receiver<View>) -> Self {
         let aside = Aside::new(parts.deadlines.aside);
-        Self { parts, commands, view, aside, replays: Arc::default() }
+        Self { parts, commands, view, aside, replays: Arc::default(), turns: Arc::default() }
     }
 
     /// Dead letters on their way back.
     pub(super) fn replays(&self) -> &Replays {
         &self.replays
+    }
+
+    /// Runs plugin code.
+    pub(super) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// What the herder is made of.
@@ -157,46 +162,59 @@ impl HerderHandle {
     }
 
     /// Creates a connector; its configuration is validated first.
-    pub async fn create(&self, name: &str, draft: Draft, target: TargetState) -> Result<(), HerderError> {
+    pub async fn create(&self, name: &str, draft: Draft, target: TargetState) -> Result<Arc<Connector>, HerderError> {
         let config = self.checked(name, draft).await?;
-        self.ask(Act::Create(name.into(), config, target)).await.map(drop)
+        self.ask(Act::Create(name.into(), config, target)).await?.connector(name)
     }
 
     /// Creates or replaces a connector; true when it was created.
-    pub async fn put(&self, name: &str, draft: Draft) -> Result<bool, HerderError> {
+    pub async fn put(&self, name: &str, draft: Draft) -> Result<(bool, Arc<Connector>), HerderError> {
+        let _turn = self.turn(name).await?;
+        self.put_in_turn(name, draft).await
+    }
+
+    async fn put_in_turn(&self, name: &str, draft: Draft) -> Result<(bool, Arc<Connector>), HerderError> {
         let config = self.checked(name, draft).await?;
-        self.ask(Act::Put(name.into(), config)).await.map(|done| done.created)
+        let done = self.ask(Act::Put(name.into(), config)).await?;
+        Ok((done.created, done.connector(name)?))
     }
 
     /// Changes some keys of a connector, takes away those that are null.
-    pub async fn patch(&self, name: &str, changes: Draft) -> Result<(), HerderError> {
+    pub async fn patch(&self, name: &str, changes: Draft) -> Result<Arc<Connector>, HerderError> {
+        let _turn = self.turn(name).await?;
         let connector = self.connector(name).await?;
         let mut draft: Draft = connector.config.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        if changes.get("name").is_some_and(Option::is_none) {
+            return Err(invalid(1, &["Missing required configuration \"name\" which has no default value."]));
+        }
         for (key, value) in changes {
             match value {
                 Some(_) => draft.insert(key, value),
                 None => draft.remove(&key),
             };
         }
-        self.put(name, draft).await.map(drop)
+        self.put_in_turn(name, draft).await.map(|(_, connector)| connector)
     }
 
     /// Takes a connector away; its offsets stay.
     pub async fn delete(&self, name: &str) -> Result<(), HerderError> {
+        let _turn = self.turn(name).await?;
         self.ask(Act::Delete(name.into())).await?;
         self.replays.forget(name);
+        self.parts.used.forget(name);
         Ok(())
     }
 
     /// Pauses, resumes or stops.
     pub async fn target(&self, name: &str, target: TargetState) -> Result<(), HerderError> {
+        let _turn = self.turn(name).await?;
         self.ask(Act::Target(name.into(), target)).await.map(drop)
     }
 
     /// Restarts a connector, with its tasks, or only what has failed; answers what is to restart.
     pub async fn restart(&self, name: &str, tasks: bool, only_failed: bool) -> Result<Arc<Connector>, HerderError> {
-        let done = self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await?;
-        done.state.get(name).map(Arc::clone).ok_or_else(|| HerderError::NotFound(format!("Unknown connector: {name}")))
+        let _turn = self.turn(name).await?;
+        self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await?.connector(name)
     }
 
     /// Restarts one task.
@@ -239,6 +257,10 @@ impl HerderHandle {
         };
         match wanted_version.map(|wanted| version::misfit(plugin.info(), wanted)) {
             Some(Ok(Some(misfit))) => Err(HerderError::Bad(misfit)),
+            // The range without bounds, which Java finds nothing in.
+            Some(Ok(None)) if wanted_version == Some("") => {
+                Err(HerderError::Bad(version::misfit_text(plugin.info(), "[,]")))
+            }
             Some(Err(_)) => {
                 let wanted = wanted_version.unwrap_or_default();
                 Err(HerderError::Bad(format!("Invalid version specification: {wanted}")))
@@ -250,31 +272,6 @@ impl HerderHandle {
     /// The plugins, in order.
     pub fn plugins(&self) -> &[&'static Plugin] {
         self.parts.plugins.all()
-    }
-
-    /// The committed offsets of a connector.
-    pub async fn offsets(&self, name: &str) -> Result<ConnectorOffsets, HerderError> {
-        let connector = self.connector(name).await?;
-        let read = async {
-            match connector.plugin {
-                Some(ConnectorPlugin::Source(_)) => {
-                    let store = self.parts.offsets.of(offsets_topic(&connector.config))?;
-                    Ok(ConnectorOffsets::Source(store.scan(name).await?))
-                }
-                Some(ConnectorPlugin::Sink(_)) => {
-                    let config = self.parts.worker.providers.resolve(&connector.config)?;
-                    let group = spec::consumer(&self.parts, name, &config, 0)?;
-                    let offsets = self.parts.sink_offsets.committed(group).await.map_err(|error| {
-                        error.within(format!("Failed to retrieve consumer group offsets for sink connector {name}"))
-                    });
-                    Ok(ConnectorOffsets::Sink(offsets?))
-                }
-                None => Err(HerderError::Internal(format!(
-                    "The offsets of {name} cannot be read: its connector.class is unknown to this worker"
-                ))),
-            }
-        };
-        tokio::time::timeout(PATIENCE, read).await.map_err(|_| timed_out())?
     }
 
     /// The answer of a plugin to a question under `/connectors/{name}/`; `None` when it has no such question.
@@ -318,22 +315,34 @@ impl HerderHandle {
                     "Connector name configuration ({other}) doesn't match connector name in the URL ({name})"
                 )));
             }
-            Some(_) => {}
-            None => {
+            Some(Some(_)) => {}
+            Some(None) | None => {
                 draft.insert("name".into(), Some(name.to_owned()));
             }
         }
         let validation = self.validation(draft.clone(), false).await?;
         if validation.error_count > 0 {
             let errors: Vec<&str> = validation.errors().collect();
-            return Err(HerderError::Bad(format!(
-                "Connector configuration is invalid and contains the following {} error(s):\n{}\nYou can also find \
-                 the above list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
-                validation.error_count,
-                errors.join("\n")
-            )));
+            return Err(invalid(validation.error_count, &errors));
         }
         Ok(draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    /// Waits for the turn of a connector; dropped, it is the next one's.
+    pub(super) async fn turn(&self, name: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, HerderError> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        tokio::time::timeout(PATIENCE, turn.lock_owned()).await.map_err(|_| timed_out())
+    }
+
+    /// True once neither the connector nor a task of it is left on any thread; false after that long.
+    pub(super) async fn idle(&self, name: &str, patience: Duration) -> bool {
+        let mut view = self.view.clone();
+        let idle = view.wait_for(|view| view.state.is_idle(name));
+        tokio::time::timeout(patience, idle).await.is_ok_and(|idle| idle.is_ok())
     }
 
     async fn ask(&self, act: Act) -> Result<Done, HerderError> {
@@ -375,7 +384,15 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
     }
 }
 
-fn timed_out() -> HerderError {
+fn invalid(count: usize, errors: &[&str]) -> HerderError {
+    HerderError::Bad(format!(
+        "Connector configuration is invalid and contains the following {count} error(s):\n{}\nYou can also find the above \
+         list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
+        errors.join("\n")
+    ))
+}
+
+pub(super) fn timed_out() -> HerderError {
     HerderError::Internal("Request timed out".into())
 }
 

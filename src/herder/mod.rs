@@ -12,6 +12,7 @@ mod instance;
 mod letter_checks;
 mod lifecycle;
 mod meters;
+pub mod offsets;
 mod replays;
 pub mod restarts;
 pub mod preview;
@@ -26,10 +27,11 @@ pub mod status;
 pub mod validate;
 mod version;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, Offsets, Result, Wish, async_trait};
+use pipette_api::{ConfigMap, Offsets, Result, TopicPartition, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -45,6 +47,7 @@ use crate::settings::worker::WorkerConfig;
 use crate::store::stores::OffsetStores;
 use crate::store::{ConnectorStore, StoredConnector, TargetState};
 use crate::task::spec::TaskSpec;
+use crate::task::used::UsedTopics;
 use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.
@@ -61,6 +64,8 @@ pub struct Parts {
     pub offsets: Arc<OffsetStores>,
     /// Where sinks' offsets are asked for.
     pub sink_offsets: Arc<dyn SinkOffsets>,
+    /// The topics that connectors have used.
+    pub used: Arc<UsedTopics>,
     /// Starts tasks.
     pub tasks: TaskStarter,
     /// Where connectors publish their metrics.
@@ -71,11 +76,17 @@ pub struct Parts {
     pub deadlines: Deadlines,
 }
 
-/// Asks Kafka what a sink's consumer group has committed. Implemented by `src/kafka/`, and by fakes in tests.
+/// Asks Kafka what a sink's consumer group has committed, and changes it. Implemented by `src/kafka/`, and by fakes in tests.
 #[async_trait]
 pub trait SinkOffsets: Send + Sync {
     /// The committed offsets of the group in these librdkafka properties: every partition of the group.
     async fn committed(&self, consumer: ClientProperties) -> Result<Offsets>;
+
+    /// Commits offsets for the group, or takes away those that are `None`. A group with members refuses.
+    async fn alter(&self, consumer: ClientProperties, offsets: BTreeMap<TopicPartition, Option<i64>>) -> Result<()>;
+
+    /// Takes the group away with all it has committed. A group that is not there is gone already; one with members refuses.
+    async fn reset(&self, consumer: ClientProperties) -> Result<()>;
 }
 
 /// Tells a task what is wanted. Dropping it asks the task to stop.

@@ -68,8 +68,13 @@ fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
     }
 }
 
-/// The consumer properties of a sink's task.
+/// The consumer properties of a sink's task, from its configuration as it is written.
 pub(super) fn consumer(parts: &Parts, name: &str, config: &ConfigMap, task: usize) -> Result<ClientProperties> {
+    reader(parts, name, &parts.worker.providers.resolve(config)?, task)
+}
+
+/// The same with everything in place of its placeholders.
+fn reader(parts: &Parts, name: &str, config: &ConfigMap, task: usize) -> Result<ClientProperties> {
     let client_id = format!("connector-consumer-{name}-{task}");
     properties::consumer(&parts.worker.values, config, &client_id, &format!("connect-{name}"))
 }
@@ -92,7 +97,7 @@ fn role(
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
-            consumer: consumer(parts, &id.connector, config, id.task)?,
+            consumer: reader(parts, &id.connector, config, id.task)?,
             subscription: if own.topics_regex.is_empty() {
                 Subscription::Topics(own.topics.clone())
             } else {

@@ -168,9 +168,14 @@ impl State {
         self.connectors.get(&id.connector)?.tasks.get(id.task)
     }
 
-    /// True when neither an instance nor a task is left on any thread.
+    /// True when no instance and no task is left on any thread.
     pub fn is_quiet(&self) -> bool {
         self.instances.is_empty() && self.runs.is_empty()
+    }
+
+    /// The same of one connector.
+    pub fn is_idle(&self, name: &str) -> bool {
+        !self.instances.contains_key(name) && self.runs.range(tasks_of(&name.into())).next().is_none()
     }
 
     /// Takes an event in and says what is to be done.
@@ -183,14 +188,17 @@ impl State {
             }
             Event::Target(name, target) => self.aim(&name, target),
             Event::Restart { name, tasks, only_failed } => self.restart(&name, tasks, only_failed),
-            Event::RestartTask(id) => self.restart_task(&id),
+            Event::RestartTask(id) => {
+                self.mark_for_restart(&id);
+                self.settle(&id.connector)
+            }
             Event::Instance { name, number, news } => self.instance_news(&name, number, news),
             Event::Task(TaskReport { id, start, news }) => self.task_news(&id, start, news),
             Event::Abandoned(id, start) => self.run_ended(&id, start, None),
             Event::Close => {
                 self.closing = true;
-                let names: Vec<_> = self.instances.keys().chain(self.runs.keys().map(|id| &id.connector)).collect();
-                let names: std::collections::BTreeSet<_> = names.into_iter().map(Arc::clone).collect();
+                let names = self.instances.keys().chain(self.runs.keys().map(|id| &id.connector));
+                let names: std::collections::BTreeSet<_> = names.map(Arc::clone).collect();
                 names.iter().flat_map(|name| self.settle(name)).collect()
             }
         }
@@ -280,11 +288,6 @@ impl State {
             self.mark_for_restart(&TaskId { connector: Arc::clone(name), task });
         }
         self.settle(name)
-    }
-
-    fn restart_task(&mut self, id: &TaskId) -> Vec<Effect> {
-        self.mark_for_restart(id);
-        self.settle(&id.connector)
     }
 
     fn mark_for_restart(&mut self, id: &TaskId) {

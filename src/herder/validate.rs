@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
-use super::form::{Entry, framework_rows, own_rows};
+use super::form::{Entry, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
-use crate::kafka::security::is_secret;
 use crate::kafka::{pattern, properties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::worker::WorkerConfig;
-use crate::settings::{connector, dead_letters, restarts};
+use crate::settings::{clients, connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -74,17 +73,6 @@ pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Resu
     sheet.entries.append(&mut sheet.clients);
     hide(&mut sheet.entries, &written, &sheet.config);
     Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
-}
-
-/// Shows the placeholders again instead of what they stand for.
-fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
-    for entry in entries {
-        let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
-        if written != resolved {
-            entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());
-            entry.errors.iter_mut().for_each(|error| *error = error.replace(resolved.as_str(), written));
-        }
-    }
 }
 
 /// The answer while it is written.
@@ -210,19 +198,23 @@ impl Sheet<'_> {
             }
         }
         if let (Some(wanted), Some(plugin)) = (wanted, found.filter(|_| given.is_some())) {
-            self.blame_version(plugin.info(), &wanted, key, &version_key);
+            self.blame_version(plugin.info(), &wanted, Some(key), &version_key);
         }
     }
 
-    fn blame_version(&mut self, info: &Info, wanted: &str, key: &str, version_key: &str) {
+    /// True when the version fits.
+    fn blame_version(&mut self, info: &Info, wanted: &str, key: Option<&str>, version_key: &str) -> bool {
         match version::misfit(info, wanted) {
-            Ok(None) => {}
+            Ok(None) => return true,
             Ok(Some(error)) => {
-                self.blame(key, error.clone());
+                if let Some(key) = key {
+                    self.blame(key, error.clone());
+                }
                 self.blame(version_key, error);
             }
             Err(error) => self.blame(version_key, error),
         }
+        false
     }
 
     fn class_error(&self, key: &str, class: &str, family: Family) -> Option<String> {
@@ -286,13 +278,9 @@ impl Sheet<'_> {
             }
         }
         let Some(plugin) = found else { return };
-        if let Some(wanted) = self.config.get(&version_key).cloned() {
-            self.blame_version(plugin.info(), &wanted, &type_key, &version_key);
-        }
-        if family == Family::Transform
-            && self.config.contains_key(&format!("{prefix}negate"))
-            && !self.config.contains_key(&format!("{prefix}predicate"))
-        {
+        let has = |key: &str| self.config.contains_key(&format!("{prefix}{key}"));
+        let negates_nothing = family == Family::Transform && has("negate") && !has("predicate");
+        if negates_nothing {
             self.blame(
                 &type_key,
                 format!(
@@ -300,6 +288,11 @@ impl Sheet<'_> {
                      predicate to be negated."
                 ),
             );
+        }
+        let wanted = self.config.get(&version_key).cloned();
+        let blamed = Some(type_key.as_str()).filter(|_| !negates_nothing);
+        if wanted.is_some_and(|wanted| !self.blame_version(plugin.info(), &wanted, blamed, &version_key)) {
+            return;
         }
         self.link_keys(&prefix, &group, plugin);
         self.rules(&prefix, plugin.info());
@@ -359,8 +352,8 @@ impl Sheet<'_> {
                     self.exactly_once((source.exactly_once)(&settings));
                 }
                 if boundary.as_deref() == Some("connector") && !(source.own_boundaries)(&settings) {
-                    let error =
-                        "The connector does not define transaction boundaries of its own; use poll or interval.";
+                    let error = "The connector does not support connector-defined transaction boundaries with the given \
+                                 configuration. Please reconfigure it to use a different transaction boundary definition.";
                     self.blame(connector::BOUNDARY.info.name, error.into());
                 }
             }
@@ -375,9 +368,8 @@ impl Sheet<'_> {
             self.blame(key, "This worker does not have exactly-once source support enabled.".into());
         }
         if let ExactlyOnce::Unsupported(reason) = support {
-            let error =
-                "The connector does not support exactly-once delivery guarantees with the provided configuration";
-            self.blame(key, format!("{error}: {reason}"));
+            let error = "The connector does not support exactly-once semantics with the provided configuration.";
+            self.blame(key, format!("{error} Why: {reason}"));
         }
     }
 
@@ -459,9 +451,9 @@ impl Sheet<'_> {
         for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
             let prefix = format!("{client}.override.");
             for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
-                let shown = if is_secret(&key[prefix.len()..]) { "[hidden]" } else { value };
-                let mut entry = Entry::undefined(key, Some(shown.to_owned()));
-                entry.errors.extend(self.worker.overrides.refusal(&key[prefix.len()..]));
+                let name = &key[prefix.len()..];
+                let mut entry = Entry::of_client(key, clients::find(client, name), value);
+                entry.errors.extend(self.worker.overrides.refusal(name));
                 if refused.contains(&format!("configuration {key}:")) {
                     entry.errors.push(std::mem::take(&mut refused));
                 }

@@ -12,10 +12,13 @@ pub(super) fn misfit(info: &Info, wanted: &str) -> Result<Option<String>, String
     if fits(&shown, info.version)? {
         return Ok(None);
     }
-    Ok(Some(format!(
-        "Plugin {} not found that matches the version range {shown}, available versions: [{}]",
-        info.class, info.version
-    )))
+    Ok(Some(misfit_text(info, &shown)))
+}
+
+/// That no installed version is in a range.
+pub(super) fn misfit_text(info: &Info, range: &str) -> String {
+    let Info { class, version, .. } = info;
+    format!("Plugin {class} not found that matches the version range {range}, available versions: [{version}]")
 }
 
 fn fits(range: &str, version: &str) -> Result<bool, String> {

@@ -1,16 +1,16 @@
-//! The few admin calls a worker needs: make a topic, name the cluster, look up a group's offsets.
+//! The few admin calls a worker needs: make a topic, name the cluster, look up and change a group's offsets.
 //!
 //! Used by `task/topics.rs`, `task/dead_letters.rs`, `compacted.rs` and, for `GET /` and `GET …/offsets`, by `worker.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Offsets, Result};
-use rdkafka::ClientConfig;
+use pipette_api::{ConnectError, Offsets, Result, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::compacted::Events;
 use super::events::ClientEvents;
@@ -188,4 +188,57 @@ pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
     asking::ask(&client, REQUEST, |wait| client.client().fetch_cluster_id(wait).ok_or(KafkaError::Canceled))
         .map_err(|reason| away(&reason))?;
     sys::group_offsets(client.client().native_ptr(), group, REQUEST).map_err(|reason| away(&reason))
+}
+
+/// Commits offsets for a consumer group without members, or takes away those that are `None`; blocks for some seconds at
+/// most. `properties` are those of the sink's consumer, `group.id` included.
+pub fn alter_offsets(properties: &ClientProperties, offsets: &BTreeMap<TopicPartition, Option<i64>>) -> Result<()> {
+    let Some(group) = properties.get("group.id") else { return Ok(()) };
+    let unasked = |reason| ConnectError::retriable(format!("Kafka does not answer for group {group}: {reason}"));
+    let own = [("group.id", group.as_str()), ("enable.auto.commit", "false")];
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let client = asking::client(only_connection(properties).into_iter().chain(own)).map_err(unasked)?;
+    let metadata = asking::ask(&client, REQUEST, |wait| client.fetch_metadata(None, wait)).map_err(unasked)?;
+    let (mut kept, mut gone) = (TopicPartitionList::new(), TopicPartitionList::new());
+    for (tp, offset) in offsets {
+        let topic = metadata.topics().iter().find(|topic| topic.name() == &*tp.topic);
+        let exists = topic.is_some_and(|topic| topic.partitions().iter().any(|known| known.id() == tp.partition));
+        match offset {
+            Some(_) if !exists => return Err(ConnectError::config(format!("Kafka has no partition {tp}"))),
+            Some(offset) => {
+                let added = kept.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset));
+                added.map_err(|error| ConnectError::config(format!("{tp}: {error}")))?;
+            }
+            None => drop(gone.add_partition(&tp.topic, tp.partition)),
+        }
+    }
+    let members = |reason: &str| {
+        ConnectError::fatal(format!(
+            "{reason}. If group {group} still has members, its tasks haven't stopped completely yet, or are left to \
+             themselves by a worker that cannot end them (a zombie sink task)"
+        ))
+    };
+    if gone.count() > 0 {
+        sys::delete_group_offsets(client.client().native_ptr(), group, &gone, REQUEST)
+            .map_err(|text| members(&text))?;
+    }
+    if kept.count() > 0 {
+        client.commit(&kept, CommitMode::Sync).map_err(|error| members(&error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Takes a consumer group away, with all it has committed.
+pub async fn delete_group(properties: &ClientProperties) -> Result<()> {
+    let Some(group) = properties.get("group.id") else { return Ok(()) };
+    let admin = Admin::new(properties)?;
+    let options = AdminOptions::new().request_timeout(Some(REQUEST));
+    let deleted = admin.client.delete_groups(&[group], &options).await;
+    let away = |error: KafkaError| ConnectError::retriable(format!("Kafka does not answer for group {group}: {error}"));
+    match deleted.map_err(away)?.into_iter().next() {
+        None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
+        Some(Err((_, code))) => Err(ConnectError::fatal(format!(
+            "{code}. If group {group} still has members, its tasks haven't stopped completely yet"
+        ))),
+    }
 }

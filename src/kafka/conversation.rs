@@ -147,7 +147,7 @@ impl Conversation {
         });
         match again {
             Ok(()) => {
-                tracing::info!("The group's coordinator is away for long; joining again under the same member id")
+                tracing::info!("The group's coordinator is away for long; joining again under the same member id");
             }
             Err(error) => self.complain(&error, "while keeping the place in the group"),
         }

@@ -48,7 +48,7 @@ impl Membership {
         };
         let session = read("session.timeout.ms", SESSION);
         let heartbeat = read("heartbeat.interval.ms", HEARTBEAT);
-        let patience = (session >= heartbeat * ENOUGH).then(|| session - heartbeat * REST);
+        let patience = (session >= heartbeat * ENOUGH).then(|| session.saturating_sub(heartbeat * REST));
         Self { patience, heard: Mutex::new(Heard { answers: 0, at: Instant::now(), steady: false, asked: false }) }
     }
 
@@ -130,7 +130,7 @@ mod tests {
         for (session, watched) in [("6000", false), ("20000", true)] {
             let membership = membership(&[("session.timeout.ms", session)]);
             membership.note(&statistics(1, "steady"));
-            silent_for(&membership, Duration::from_secs(60));
+            silent_for(&membership, Duration::from_mins(1));
             assert_eq!(membership.is_at_stake(), watched, "{session}");
         }
     }

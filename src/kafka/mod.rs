@@ -24,7 +24,7 @@ pub(crate) mod intents;
 mod membership;
 mod oauth;
 pub mod pattern;
-pub mod security;
+mod security;
 pub mod stretch;
 mod sys;
 pub mod transactions;

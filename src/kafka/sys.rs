@@ -1,6 +1,6 @@
 //! The one reviewed place with `unsafe`: calls of librdkafka that rdkafka does not wrap, or wraps per record.
 //!
-//! `worker.rs` sets the C library's allocator up; `admin.rs` asks for group offsets; `producer.rs` flushes; `consumer.rs` takes records by the batch and `batch.rs` copies them out. Each call
+//! `worker.rs` sets the C library's allocator up; `admin.rs` asks for group offsets and takes them away; `producer.rs` flushes; `consumer.rs` takes records by the batch and `batch.rs` copies them out. Each call
 //! owns what it makes through small guards, so that every way out frees it once.
 #![allow(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 
@@ -71,6 +71,43 @@ pub(super) fn commit(
             }
             meanwhile();
         }
+    }
+}
+
+/// Takes committed offsets of a consumer group away. `client` is alive for the whole call. The error is librdkafka's text.
+pub(super) fn delete_group_offsets(
+    client: *mut RDKafka,
+    group: &str,
+    partitions: &TopicPartitionList,
+    timeout: Duration,
+) -> Result<(), String> {
+    let group = CString::new(group).map_err(|_| "a group id cannot hold a NUL character".to_owned())?;
+    let wait = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `client` and `partitions` are alive; librdkafka copies the request before the call returns; queue and event
+    // live until their guards drop, after the last use of what belongs to them.
+    unsafe {
+        let queue = Queue(c::rd_kafka_queue_new(client));
+        let mut request = c::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), partitions.ptr());
+        c::rd_kafka_DeleteConsumerGroupOffsets(client, &raw mut request, 1, ptr::null(), queue.0);
+        c::rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
+        let event = Event(c::rd_kafka_queue_poll(queue.0, wait));
+        if event.0.is_null() {
+            return Err(format!("no answer within {} s", timeout.as_secs()));
+        }
+        if c::rd_kafka_event_error(event.0) != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(text(c::rd_kafka_event_error_string(event.0)));
+        }
+        let result = c::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.0);
+        if result.is_null() {
+            return Err("an answer of another kind".to_owned());
+        }
+        let mut count = 0;
+        let groups = c::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
+        if groups.is_null() || count == 0 {
+            return Ok(());
+        }
+        let error = c::rd_kafka_group_result_error(*groups);
+        if error.is_null() { Ok(()) } else { Err(text(c::rd_kafka_error_string(error))) }
     }
 }
 

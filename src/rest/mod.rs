@@ -1,12 +1,15 @@
 //! The REST API, the only place that names axum.
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
-//! `plugins.rs`, `replay.rs` or `preview.rs` from the herder, and written in the shapes of `model.rs` and `status.rs`;
-//! `error.rs` is the one form of failure, `tls.rs` HTTPS.
+//! `offsets.rs`, `plugins.rs`, `loggers.rs`, `replay.rs` or `preview.rs`, and written in the shapes of `model.rs` and
+//! `status.rs` with the headers of `headers.rs`; `error.rs` is the one form of failure, `tls.rs` HTTPS.
 
 mod connectors;
 mod error;
+mod headers;
+mod loggers;
 mod model;
+mod offsets;
 mod plugins;
 mod replay;
 mod preview;
@@ -30,7 +33,9 @@ use self::request::Parts;
 use self::route::Route;
 use crate::herder::handle::{HerderHandle, Stage};
 use crate::metrics::WorkerMetrics;
+use crate::settings::rest::Admin;
 use crate::settings::worker::Listener;
+use crate::telemetry::Levels;
 
 /// The Kafka release whose API this is; clients parse it.
 const KAFKA_VERSION: &str = "4.3.1";
@@ -46,6 +51,31 @@ pub struct Rest {
     pub metrics: Arc<WorkerMetrics>,
     /// Kafka's cluster id, once a broker has said it.
     pub cluster_id: Arc<OnceLock<String>>,
+    /// The levels of the log.
+    pub levels: Levels,
+    /// What is served here.
+    pub door: Door,
+}
+
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Everything, loggers as the worker file says.
+    Main,
+    /// Loggers only.
+    Admin,
+}
+
+impl Rest {
+    fn serves(&self, route: &Route) -> bool {
+        let worker = &self.herder.parts().worker;
+        match (route, self.door) {
+            (Route::Loggers | Route::Logger(_), Door::Main) => worker.rest.admin == Admin::Main,
+            (Route::Loggers | Route::Logger(_), Door::Admin) => true,
+            (_, Door::Admin) => false,
+            (route, Door::Main) => !(worker.strict && route.is_addition()),
+        }
+    }
 }
 
 /// Binds a listener of the worker file.
@@ -71,19 +101,28 @@ pub async fn serve(
 
 async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
     let head = request.method() == Method::HEAD;
-    let response = dispatch(&rest, request).await.unwrap_or_else(IntoResponse::into_response);
+    let asked = headers::Asked::of(request.method(), request.headers());
+    let json = request::json_as_asked(request.headers());
+    let mut response = dispatch(&rest, request).await.unwrap_or_else(IntoResponse::into_response);
+    let given = response.headers_mut().get_mut(header::CONTENT_TYPE).filter(|given| *given == "application/json");
+    if let (Some(given), Some(asked)) = (given, json) {
+        *given = asked;
+    }
+    if rest.door == Door::Main {
+        headers::add(&rest.herder.parts().worker.rest, asked, &mut response);
+    }
     if head { without_body(response) } else { response }
 }
 
 async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
     let route = Route::of(request.uri().path())?;
-    if route.is_addition() && rest.herder.parts().worker.strict {
+    if !rest.serves(&route) {
         return Err(ApiError::plain(StatusCode::NOT_FOUND));
     }
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let allowed = route.methods();
     if method == Method::OPTIONS {
-        return Ok(([(header::ALLOW, allowed.join(","))], allowed.join(", ")).into_response());
+        return Ok(request::options(request.headers(), allowed));
     }
     if !allowed.contains(&method.as_str()) {
         return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
@@ -93,7 +132,12 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
     }
     let parts = Parts::read(request, method).await?;
     match route {
-        Route::Root => Ok(request::json(StatusCode::OK, &model::root(rest.cluster_id.get().map(String::as_str)))),
+        Route::Root => {
+            let strict = rest.herder.parts().worker.strict;
+            Ok(request::json(StatusCode::OK, &model::root(rest.cluster_id.get().map(String::as_str), strict)))
+        }
+        Route::Loggers => Ok(loggers::list(&rest.levels)),
+        Route::Logger(name) => loggers::one(&rest.levels, &name, &parts),
         Route::Health => Ok(health(&rest.herder).await),
         Route::Metrics => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];

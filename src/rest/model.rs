@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::herder::form::{Definition, Entry};
-use crate::herder::handle::ConnectorOffsets;
+use crate::herder::offsets::ConnectorOffsets;
 use crate::herder::state::Connector;
 use crate::herder::validate::Validation;
 
@@ -17,15 +17,16 @@ pub(super) struct Root<'a> {
     version: &'static str,
     commit: &'static str,
     kafka_cluster_id: Option<&'a str>,
-    pipette_version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipette_version: Option<&'static str>,
 }
 
-pub(super) fn root(cluster_id: Option<&str>) -> Root<'_> {
+pub(super) fn root(cluster_id: Option<&str>, strict: bool) -> Root<'_> {
     Root {
         version: super::KAFKA_VERSION,
         commit: "unknown",
         kafka_cluster_id: cluster_id,
-        pipette_version: env!("CARGO_PKG_VERSION"),
+        pipette_version: (!strict).then_some(env!("CARGO_PKG_VERSION")),
     }
 }
 
@@ -58,15 +59,38 @@ pub(super) fn info<'a>(name: &'a str, connector: &'a Connector) -> Info<'a> {
 #[derive(Serialize)]
 pub(super) struct TaskInfo<'a> {
     id: TaskName<'a>,
+    config: TaskConfig<'a>,
+}
+
+#[derive(Serialize)]
+struct TaskConfig<'a> {
+    #[serde(flatten)]
     config: &'a ConfigMap,
+    #[serde(rename = "task.class", skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
 }
 
 pub(super) fn tasks<'a>(name: &'a str, connector: &'a Connector) -> Vec<TaskInfo<'a>> {
+    // Apache's worker names the class of its tasks; its connectors call it so.
+    let class = connector.plugin.map(|plugin| plugin.info().class);
+    let class = class.map(|class| format!("{}Task", class.strip_suffix("Connector").unwrap_or(class)));
     let task = |(task, found): (usize, &'a crate::herder::state::Task)| TaskInfo {
         id: TaskName { connector: name, task },
-        config: &found.config,
+        config: TaskConfig {
+            config: &found.config,
+            class: class.clone().filter(|_| !found.config.contains_key("task.class")),
+        },
     };
     connector.tasks.iter().enumerate().map(task).collect()
+}
+
+#[derive(Serialize)]
+pub(super) struct Topics<'a> {
+    topics: Vec<&'a str>,
+}
+
+pub(super) fn topics<'a>(name: &'a str, topics: &'a [std::sync::Arc<str>]) -> BTreeMap<&'a str, Topics<'a>> {
+    BTreeMap::from([(name, Topics { topics: topics.iter().map(|topic| &**topic).collect() })])
 }
 
 pub(super) fn kind(connector: &Connector) -> &'static str {
@@ -109,10 +133,11 @@ pub(super) struct KeyShape<'a> {
     display_name: &'a str,
     dependents: &'static [&'static str],
     /// What `order_in_group` was called before Kafka 4.2; older clients look for it.
-    order: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<i32>,
 }
 
-pub(super) fn definition(definition: &Definition) -> KeyShape<'_> {
+pub(super) fn definition(definition: &Definition, strict: bool) -> KeyShape<'_> {
     KeyShape {
         name: &definition.name,
         kind: definition.kind.name(),
@@ -125,7 +150,7 @@ pub(super) fn definition(definition: &Definition) -> KeyShape<'_> {
         width: definition.width.name(),
         display_name: &definition.display,
         dependents: definition.dependents,
-        order: definition.order,
+        order: (!strict).then_some(definition.order),
     }
 }
 
@@ -152,19 +177,19 @@ pub(super) struct ValidationShape<'a> {
     configs: Vec<EntryShape<'a>>,
 }
 
-pub(super) fn validation(validation: &Validation) -> ValidationShape<'_> {
+pub(super) fn validation(validation: &Validation, strict: bool) -> ValidationShape<'_> {
     ValidationShape {
         name: &validation.class,
         error_count: validation.error_count,
         groups: validation.groups(),
-        configs: validation.entries.iter().map(entry).collect(),
+        configs: validation.entries.iter().map(|found| entry(found, strict)).collect(),
     }
 }
 
-fn entry(entry: &Entry) -> EntryShape<'_> {
+fn entry(entry: &Entry, strict: bool) -> EntryShape<'_> {
     let kind = entry.definition.as_ref().map_or(KeyType::String, |definition| definition.kind);
     EntryShape {
-        definition: entry.definition.as_ref().map(definition),
+        definition: entry.definition.as_ref().map(|found| definition(found, strict)),
         value: ValueShape {
             name: &entry.name,
             value: hidden(kind, entry.value.as_deref()),

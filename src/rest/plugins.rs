@@ -14,7 +14,10 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
     match route {
         Route::PluginConfig(plugin) => {
             let definitions = herder.definitions(&plugin, request.values("version").next())?;
-            Ok(json(StatusCode::OK, &definitions.iter().map(model::definition).collect::<Vec<_>>()))
+            Ok(json(
+                StatusCode::OK,
+                &definitions.iter().map(|found| model::definition(found, strict(herder))).collect::<Vec<_>>(),
+            ))
         }
         Route::Validate(plugin) => validate(herder, &plugin, request).await,
         _ => {
@@ -26,6 +29,10 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
     }
 }
 
+fn strict(herder: &HerderHandle) -> bool {
+    herder.parts().worker.strict
+}
+
 async fn validate(herder: &HerderHandle, plugin: &str, request: &Parts) -> Result<Response, ApiError> {
     let draft = request.draft()?;
     if let Some(class) = draft.get("connector.class").cloned().flatten() {
@@ -34,5 +41,5 @@ async fn validate(herder: &HerderHandle, plugin: &str, request: &Parts) -> Resul
             return Err(ApiError::bad(format!("Included connector type {class} does not match request type {plugin}")));
         }
     }
-    Ok(json(StatusCode::OK, &model::validation(&herder.validate(draft).await?)))
+    Ok(json(StatusCode::OK, &model::validation(&herder.validate(draft).await?, strict(herder))))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Query;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -29,15 +29,10 @@ pub(super) struct Parts {
 }
 
 /// The body of `POST /connectors`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct NewConnector {
-    #[serde(default)]
     pub(super) name: Option<String>,
-    #[serde(default)]
-    config: Option<BTreeMap<String, Box<RawValue>>>,
-    #[serde(default)]
     pub(super) initial_state: Option<String>,
+    pub(super) config: Draft,
 }
 
 /// The body of `POST /transforms/preview`.
@@ -62,7 +57,9 @@ impl Parts {
             }
             Err(_) => return Err(ApiError::plain(StatusCode::REQUEST_TIMEOUT)),
         };
-        check_content_type(&head.headers, &body)?;
+        if !(body.is_empty() && method == Method::GET) {
+            check_content_type(&head.headers, &body)?;
+        }
         let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let query = Query::try_from_uri(&head.uri).map(|Query(query)| query).unwrap_or_default();
         Ok(Self { method, host, query, body })
@@ -73,9 +70,9 @@ impl Parts {
         self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A boolean query parameter: only `true`, in any case, is true.
+    /// A boolean query parameter: only `true`, in any case, is true; an empty one is none.
     pub(super) fn flag(&self, name: &str) -> Option<bool> {
-        self.values(name).next().map(|value| value.eq_ignore_ascii_case("true"))
+        self.values(name).next().filter(|value| !value.is_empty()).map(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// The query as a map, the last of equal names.
@@ -89,13 +86,33 @@ impl Parts {
     }
 
     /// The body of `POST /connectors` and its configuration.
-    pub(super) fn new_connector(&self) -> Result<(NewConnector, Draft), ApiError> {
-        let mut new: NewConnector = self.json()?;
-        let config = new
-            .config
-            .take()
-            .ok_or_else(|| ApiError::bad("The body has no \"config\": send {\"name\": …, \"config\": {…}}"))?;
-        Ok((new, draft(config)?))
+    pub(super) fn new_connector(&self) -> Result<NewConnector, ApiError> {
+        // Of equal members the last one counts, as everywhere in Java's API.
+        let mut members = self.json::<BTreeMap<String, Box<RawValue>>>()?;
+        let config = members.remove("config").filter(|config| config.get() != "null");
+        if let Some(other) = members.keys().find(|name| !["name", "initial_state"].contains(&name.as_str())) {
+            return Err(ApiError::bad(format!(
+                "The body has a member \"{other}\"; it may have name, config and initial_state"
+            )));
+        }
+        let mut rest = draft(members)?;
+        let mut take = |name: &str| rest.remove(name).flatten();
+        let (name, initial_state) = (take("name"), take("initial_state"));
+        let config = config.map(|config| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(config.get()));
+        let config = config
+            .ok_or_else(|| ApiError::bad("The body has no \"config\": send {\"name\": …, \"config\": {…}}"))?
+            .map_err(|error| ApiError::bad(format!("\"config\" is not as expected: {error}")))?;
+        Ok(NewConnector { name, initial_state, config: draft(config)? })
+    }
+
+    /// The body, whatever it is.
+    pub(super) fn document(&self) -> Result<serde_json::Value, ApiError> {
+        self.json()
+    }
+
+    /// No body, or one that says that there is none.
+    pub(super) fn has_no_body(&self) -> bool {
+        matches!(self.body.trim_ascii(), b"" | b"null")
     }
 
     /// The body; no body is a value's default.
@@ -165,6 +182,25 @@ pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
     let fits = accepted.peek().is_none()
         || accepted.any(|value| value.to_str().unwrap_or_default().split(',').any(takes_json));
     if fits { Ok(()) } else { Err(ApiError::plain(StatusCode::NOT_ACCEPTABLE)) }
+}
+
+/// `application/json` with the parameters that the client asked for: Java's worker says it back.
+pub(super) fn json_as_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let accepted = headers.get(header::ACCEPT)?.to_str().ok()?;
+    let is_json = |range: &&str| range.to_ascii_lowercase().starts_with("application/json;");
+    let range = accepted.split(',').map(str::trim).find(is_json).filter(|range| !range.contains(";q="))?;
+    HeaderValue::from_str(range).ok()
+}
+
+/// The answer to OPTIONS: the methods, in text if the client takes that.
+pub(super) fn options(headers: &HeaderMap, allowed: &[&str]) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let first = accepted.split([',', ';']).next().unwrap_or_default().trim();
+    let (kind, body) = match first {
+        "*/*" | "text/*" | "text/plain" => ("text/plain", allowed.join(", ")),
+        other => (other, String::new()),
+    };
+    ([(header::ALLOW, allowed.join(",")), (header::CONTENT_TYPE, kind.to_owned())], body).into_response()
 }
 
 /// An answer in JSON.

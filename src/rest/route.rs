@@ -15,8 +15,8 @@ pub(super) enum Route {
     Config(String),
     Status(String),
     Tasks(String),
-    TaskStatus(String, usize),
-    TaskRestart(String, usize),
+    TaskStatus(String, i32),
+    TaskRestart(String, i32),
     Restart(String),
     Pause(String),
     Resume(String),
@@ -32,6 +32,10 @@ pub(super) enum Route {
     PluginConfig(String),
     Validate(String),
     Preview,
+    /// One worker to another, which there is none of.
+    Fence(String),
+    Loggers,
+    Logger(String),
 }
 
 impl Route {
@@ -39,10 +43,12 @@ impl Route {
     pub(super) fn of(path: &str) -> Result<Self, ApiError> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
+        // A last segment of path parameters alone is none.
+        let path = path.rsplit_once('/').filter(|(_, last)| last.starts_with(';')).map_or(path, |(path, _)| path);
         let segments: Vec<String> = path.split('/').map(decode).collect::<Result<_, _>>()?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let nowhere = || ApiError::plain(StatusCode::NOT_FOUND);
-        let task = |number: &str| number.parse::<usize>().map_err(|_| nowhere());
+        let task = |number: &str| number.parse::<i32>().map_err(|_| nowhere());
         Ok(match segments.as_slice() {
             [""] => Self::Root,
             ["health"] => Self::Health,
@@ -62,32 +68,40 @@ impl Route {
             ["connectors", name, "topics"] => Self::Topics((*name).into()),
             ["connectors", name, "topics", "reset"] => Self::TopicsReset((*name).into()),
             ["connectors", name, "offsets"] => Self::Offsets((*name).into()),
+            ["connectors", name, "fence"] => Self::Fence((*name).into()),
             ["connectors", name, "dlq", "replay"] => Self::Replay((*name).into()),
             ["connectors", name, question @ ..] => Self::Question((*name).into(), question.join("/")),
             ["connector-plugins"] => Self::Plugins,
             ["connector-plugins", plugin, "config"] => Self::PluginConfig((*plugin).into()),
             ["connector-plugins", plugin, "config", "validate"] => Self::Validate((*plugin).into()),
             ["transforms", "preview"] => Self::Preview,
+            ["admin", "loggers"] => Self::Loggers,
+            ["admin", "loggers", logger] => Self::Logger((*logger).into()),
             _ => return Err(nowhere()),
         })
     }
 
     /// True for what Apache's worker does not have.
     pub(super) fn is_addition(&self) -> bool {
-        matches!(self, Self::Replay(_) | Self::Preview)
+        matches!(self, Self::Replay(_) | Self::Question(..) | Self::Preview)
     }
 
     /// The methods it takes, as OPTIONS lists them.
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
-            Self::Connectors => &["HEAD", "POST", "GET", "OPTIONS"],
+            Self::Connectors | Self::Tasks(_) => &["HEAD", "POST", "GET", "OPTIONS"],
             Self::Connector(_) => &["HEAD", "DELETE", "GET", "OPTIONS"],
             Self::Config(_) => &["HEAD", "GET", "OPTIONS", "PUT", "PATCH"],
+            Self::Offsets(_) => &["HEAD", "DELETE", "GET", "OPTIONS", "PATCH"],
+            Self::Logger(_) => &["HEAD", "GET", "OPTIONS", "PUT"],
             Self::Restart(_) | Self::TaskRestart(..) | Self::Preview => &["POST", "OPTIONS"],
             Self::Replay(_) => &["HEAD", "DELETE", "POST", "GET", "OPTIONS"],
-            Self::Pause(_) | Self::Resume(_) | Self::Stop(_) | Self::TopicsReset(_) | Self::Validate(_) => {
-                &["OPTIONS", "PUT"]
-            }
+            Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Stop(_)
+            | Self::TopicsReset(_)
+            | Self::Validate(_)
+            | Self::Fence(_) => &["OPTIONS", "PUT"],
             _ => &["HEAD", "GET", "OPTIONS"],
         }
     }

@@ -96,6 +96,22 @@ impl<'a> Statuses<'a> {
         }
     }
 
+    /// What a restart begins with: Java shows the state of before, but for what is to restart, which is the connector
+    /// itself `with_connector`, whatever is wanted of it.
+    pub(super) fn plan(&self, name: &'a str, connector: &'a Connector, with_connector: bool) -> StateInfo<'a> {
+        let version = connector.plugin.map(|plugin| plugin.info().version);
+        let mut info = self.connector(name, connector);
+        if with_connector {
+            info.connector.state = Condition::Restarting.name();
+        }
+        for state in info.tasks.iter_mut().map(|task| &mut task.state).chain([&mut info.connector]) {
+            if state.state == Condition::Restarting.name() {
+                state.version = version;
+            }
+        }
+        info
+    }
+
     pub(super) fn task(&self, name: &'a str, connector: &'a Connector, id: usize) -> Option<TaskState<'a>> {
         let task = connector.tasks.get(id)?;
         let error = self.error(name, Some(id), &task.status);

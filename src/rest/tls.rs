@@ -22,8 +22,6 @@ use tokio_rustls::server::TlsStream;
 
 use crate::settings::stores::{self, SslKeys, invalid};
 
-/// What keys of HTTPS alone begin with. Java reads either those or the ones without, never both.
-const PREFIX: &str = "listeners.https.";
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at a time; more clients wait in the socket's queue.
@@ -37,7 +35,7 @@ pub struct Tls(Arc<ServerConfig>);
 /// The keys of the listener.
 struct Keys<'a> {
     values: &'a ConfigMap,
-    prefix: &'static str,
+    prefix: String,
 }
 
 impl SslKeys for Keys<'_> {
@@ -52,10 +50,12 @@ impl SslKeys for Keys<'_> {
 }
 
 impl Tls {
-    /// From the worker's configuration. The error names the key to mend.
-    pub fn read(values: &ConfigMap) -> Result<Self> {
-        let own = values.keys().any(|key| key.starts_with(PREFIX));
-        let keys = Keys { values, prefix: if own { PREFIX } else { "" } };
+    /// From the worker's configuration, for the addresses of this key. The error names the key to mend. Java reads either
+    /// the keys of the listener (`listeners.https.…`) or those without a prefix, never both.
+    pub fn read(values: &ConfigMap, listeners: &str) -> Result<Self> {
+        let prefix = format!("{listeners}.https.");
+        let own = values.keys().any(|key| key.starts_with(&prefix));
+        let keys = Keys { values, prefix: if own { prefix } else { String::new() } };
         if let Some(class) = keys.value("ssl.engine.factory.class") {
             let reason = format!("{class} is Java code, which cannot run here and may be there to protect. Remove it");
             return Err(invalid(&keys, "ssl.engine.factory.class", &reason));

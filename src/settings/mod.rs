@@ -1,15 +1,17 @@
 //! What users write down: worker files, connector files, and the keys every connector has.
 //!
-//! `worker.rs` and `group.rs` are read once at start, `connector.rs` with `dead_letters.rs` and `restarts.rs` for each connector
-//! and task, `properties.rs` is Java's file format, `stores.rs` its key stores, `providers.rs`
-//! what `${…}` stands for.
+//! `worker.rs`, `group.rs` and `rest.rs` are read once at start, `connector.rs` with `dead_letters.rs` and `restarts.rs` for each connector
+//! and task, `clients.rs` knows the keys of Java's clients, `properties.rs` is Java's
+//! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for.
 
+pub mod clients;
 pub mod connector;
 pub mod dead_letters;
 pub mod file;
 pub mod group;
 pub mod properties;
 pub mod providers;
+pub mod rest;
 pub mod restarts;
 pub mod stores;
 pub mod worker;

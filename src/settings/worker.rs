@@ -12,6 +12,7 @@ use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
 use super::group::{self, OffsetsTopic};
 use super::providers::Providers;
+use super::rest::{self, RestConfig};
 
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
@@ -133,6 +134,12 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &LISTENERS.info,
     &ADVERTISED_HOST.info,
     &ADVERTISED_PORT.info,
+    &rest::ADMIN.info,
+    &rest::ORIGINS.info,
+    &rest::METHODS.info,
+    &rest::HEADERS.info,
+    &rest::TRACKING.info,
+    &rest::RESET.info,
     &STATE_DIR.info,
     &OFFSETS_FILE.info,
     &group::GROUP.info,
@@ -178,6 +185,8 @@ pub struct WorkerConfig {
     pub values: ConfigMap,
     /// Where REST listens.
     pub listeners: Vec<Listener>,
+    /// What else the file says about REST.
+    pub rest: RestConfig,
     /// The host and port that others reach this worker by, if given.
     pub advertised: (Option<String>, Option<u16>),
     /// `key.converter`.
@@ -253,6 +262,7 @@ impl WorkerConfig {
         settings.get(&EXTENSIONS)?;
         Ok(Self {
             listeners,
+            rest: RestConfig::read(&settings)?,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
             key_converter: settings.get(&KEY_CONVERTER)?.0,
             value_converter: settings.get(&VALUE_CONVERTER)?.0,
@@ -318,7 +328,7 @@ impl Overrides {
 }
 
 impl Listener {
-    fn read(text: &str) -> Result<Self> {
+    pub(super) fn read(text: &str) -> Result<Self> {
         let refuse = |reason: &str| Err(ConnectError::config(format!("listeners: \"{text}\" {reason}")));
         let Some((scheme, address)) = text.split_once("://") else {
             return refuse("is not `http://host:port`");

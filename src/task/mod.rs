@@ -28,6 +28,7 @@ pub mod spec;
 pub mod thread;
 pub mod topics;
 pub mod transaction;
+pub mod used;
 pub mod watchdog;
 #[cfg(test)]
 #[path = "tests/allocations.rs"]
@@ -39,6 +40,7 @@ use pipette_api::TaskId;
 use tokio::runtime::Handle;
 
 use self::report::Trace;
+use self::used::UsedTopics;
 use self::watchdog::{Trouble, Watchdog};
 use crate::budget::Budget;
 use crate::metrics::WorkerMetrics;
@@ -57,6 +59,8 @@ pub struct TaskEnvironment {
     pub watchdog: Watchdog,
     /// The worker's memory.
     pub budget: Arc<Budget>,
+    /// The topics that connectors have used.
+    pub used: Arc<UsedTopics>,
 }
 
 /// News of a task for the herder.

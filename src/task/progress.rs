@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use pipette_api::{Assigned, Offsets, TopicPartition};
 
+use super::used::Notes;
+
 /// Partitions owned, with the next offset to read and the one committed last.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -11,6 +13,7 @@ pub struct Progress {
     /// Records whose dead letters are not in Kafka yet, by number: nothing from them on is committed.
     held: BTreeMap<u64, (TopicPartition, i64)>,
     holds: u64,
+    used: Notes,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -28,6 +31,11 @@ impl Reach {
 }
 
 impl Progress {
+    /// Nothing owned; notes what is used.
+    pub fn noting(used: Notes) -> Self {
+        Self { used, ..Self::default() }
+    }
+
     /// Partitions were given to the task.
     pub fn assign(&mut self, assigned: &[Assigned]) {
         for partition in assigned {
@@ -40,6 +48,7 @@ impl Progress {
     pub fn advance(&mut self, tp: &TopicPartition, next: i64) {
         if let Some(reach) = self.owned.get_mut(tp) {
             reach.next = Some(next);
+            self.used.note(&tp.topic);
         }
     }
 

@@ -256,6 +256,7 @@ impl Parts {
         let transaction = transactions
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
+        let used = self.environment.used.notes(Arc::clone(&connector));
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
@@ -267,7 +268,7 @@ impl Parts {
             chain,
             codec,
             guard,
-            topics: Topics::new(topics, producer, dead_topic),
+            topics: Topics::new(topics, producer, dead_topic).noting(used),
             outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,
@@ -297,6 +298,7 @@ impl Parts {
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
+        let used = self.environment.used.notes(Arc::clone(&self.spec.id.connector));
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {
@@ -311,7 +313,7 @@ impl Parts {
             flush_timeout: self.spec.flush_timeout,
             reporter: self.reporter,
             flush_at: tokio::time::Instant::now(),
-            progress: Progress::default(),
+            progress: Progress::noting(used),
             refusals,
             followed: Wish::Run,
             backlog: VecDeque::new(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pipette_api::config::FromText;
 use pipette_api::{ConfigMap, ConnectError, Result};
 
+use super::used::Notes;
 use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::pattern;
 use crate::kafka::properties::ClientProperties;
@@ -127,16 +128,24 @@ pub struct Topics {
     dead_letters: Option<String>,
     known: HashSet<Arc<str>>,
     last: Option<Arc<str>>,
+    used: Notes,
 }
 
 impl Topics {
     /// Without rules every topic is left to the broker.
     pub fn new(rules: Option<Rules>, properties: ClientProperties, dead_letters: Option<String>) -> Self {
-        Self { rules, properties, dead_letters, known: HashSet::new(), last: None }
+        Self { rules, properties, dead_letters, known: HashSet::new(), last: None, used: Notes::default() }
+    }
+
+    /// Notes what is used.
+    #[must_use]
+    pub fn noting(self, used: Notes) -> Self {
+        Self { used, ..self }
     }
 
     /// True when nothing has to be done before a record for this topic is sent.
     pub fn is_known(&mut self, topic: &Arc<str>) -> bool {
+        self.used.note(topic);
         if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, topic)) {
             return true;
         }

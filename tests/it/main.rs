@@ -28,6 +28,7 @@ mod preview;
 mod quickstart;
 mod replay;
 mod rest;
+mod rest_compare;
 mod restart;
 mod stores;
 mod support;

@@ -6,6 +6,9 @@ use pipette_api::{OffsetMap, Partition, Primitive};
 use serde_json::json;
 
 use crate::bed::{Bed, wait_until};
+use crate::support::free_ports;
+use crate::support::rest::Rest;
+use crate::support::worker::Worker;
 
 #[test]
 fn a_connector_lives_from_post_to_delete() {
@@ -222,7 +225,7 @@ fn errors_have_javas_status_and_form() {
         ),
     );
     check("POST", "/connectors", &[], "{\"name\":\n x}", (400, "at line 2 column 2"));
-    check("POST", "/connectors", &[], r#"{"name":"b","configs":{}}"#, (400, "unknown field `configs`"));
+    check("POST", "/connectors", &[], r#"{"name":"b","configs":{}}"#, (400, "has a member \"configs\""));
     check("POST", "/connectors", &[], r#"{"name":"b"}"#, (400, "has no \"config\""));
     check("POST", "/connectors", &[], "", (400, "needs a body"));
     let array = r#"["b",{"connector.class":"ToySource","topic":"t"}]"#;
@@ -363,4 +366,23 @@ fn a_task_is_given_what_its_connector_and_the_worker_say() {
             .contains("Task bad-0 failed in start: transforms.f.predicate is \"q\", which is not among"),
         "{trace}"
     );
+}
+
+#[test]
+fn loggers_can_have_a_door_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let at = format!("http://127.0.0.1:{port}");
+    let mut worker = Worker::prepare(folder.path(), "127.0.0.1:1", &[("admin.listeners", &at)]);
+    worker.start();
+    let (main, admin) = (worker.rest(), Rest::new(port));
+    assert_eq!(main.get("/admin/loggers/root").unwrap().status, 404);
+    assert_eq!(admin.get("/connectors").unwrap().status, 404);
+    assert_eq!(admin.get("/admin/loggers").unwrap().body, json!({"root": {"level": "INFO", "last_modified": null}}));
+    let changed = admin.put("/admin/loggers/pipette::herder?scope=worker", &json!({"level": "trace"})).unwrap();
+    assert_eq!((changed.status, changed.body), (200, json!(["pipette::herder"])));
+    assert_eq!(admin.get("/admin/loggers/pipette::herder").unwrap().body["level"], "TRACE");
+    let cluster = admin.put("/admin/loggers/root?scope=cluster", &json!({"level": "off"})).unwrap();
+    assert_eq!(cluster.status, 204);
+    assert!(worker.stop().success());
 }

@@ -95,11 +95,11 @@ fn exactly_once_can_be_required_where_worker_and_connector_can_do_it() {
     assert_eq!(errors(&bed, file), [""; 0]);
     let standard_input = errors(&bed, json!({}));
     assert!(
-        standard_input[0].contains("with the provided configuration: lines of standard input"),
+        standard_input[0].contains("with the provided configuration. Why: lines of standard input"),
         "{standard_input:?}"
     );
     let connector = errors(&bed, json!({"file": "/tmp/in.txt", "transaction.boundary": "connector"}));
-    assert!(connector[0].contains("does not define transaction boundaries"), "{connector:?}");
+    assert!(connector[0].contains("does not support connector-defined transaction boundaries"), "{connector:?}");
 }
 
 #[test]

@@ -117,28 +117,10 @@ impl Security {
     }
 }
 
-/// Whether Java hides the values of this key: passwords, and texts with keys in them.
-pub fn is_secret(name: &str) -> bool {
-    SECRETS.contains(&name)
-}
-
 /// The settings below a prefix that stand in a login line.
 fn below(options: &BTreeMap<String, String>, prefix: &str) -> ConfigMap {
     options.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
-
-/// Those of Java's that are passwords.
-const SECRETS: &[&str] = &[
-    "sasl.jaas.config",
-    "sasl.oauthbearer.assertion.private.key.passphrase",
-    "sasl.oauthbearer.client.credentials.client.secret",
-    "ssl.key.password",
-    "ssl.keystore.certificate.chain",
-    "ssl.keystore.key",
-    "ssl.keystore.password",
-    "ssl.truststore.certificates",
-    "ssl.truststore.password",
-];
 
 /// Every key of Java's producers, consumers and admin clients with these beginnings, and REST's `ssl.client.auth`, which
 /// stands beside them in worker files.

@@ -157,7 +157,6 @@ fn a_token_server_is_read_from_either_place() {
 }
 
 #[test]
-fn the_list_is_sorted_for_its_search_and_has_every_secret() {
+fn the_list_is_sorted_for_its_search() {
     assert!(KNOWN.is_sorted());
-    assert!(SECRETS.iter().all(|name| KNOWN.contains(name) && is_secret(name)));
 }

@@ -13,12 +13,13 @@ use pipette::herder::{Deadlines, Parts, SinkOffsets, TaskDoor, TaskStarter, real
 use pipette::kafka::properties::ClientProperties;
 use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
-use pipette::rest::{self, Rest};
+use pipette::rest::{self, Door, Rest};
 use pipette::settings::worker::WorkerConfig;
 use pipette::store::stores::OffsetStores;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::report::Trace;
 use pipette::task::spec::TaskSpec;
+use pipette::task::used::UsedTopics;
 use pipette::task::watchdog::Watchdog;
 use pipette::task::{TaskEnvironment, TaskNews, TaskReport};
 use pipette_api::{ConfigMap, OffsetMap, Offsets, Partition, Result, TaskId, TopicPartition, Wish, async_trait};
@@ -104,12 +105,14 @@ impl Bed {
         let tasks = Arc::new(Tasks::default());
         let metrics = WorkerMetrics::new();
         let offsets = Arc::new(OffsetStores::one(Arc::clone(&store) as _));
+        let used = Arc::new(UsedTopics::default());
         let environment = TaskEnvironment {
             io: runtime.handle().clone(),
             offsets: Arc::clone(&offsets),
             metrics: Arc::clone(&metrics),
             watchdog: Watchdog::start(HUNG_AFTER),
             budget: Budget::new(128 << 20),
+            used: Arc::clone(&used),
         };
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker).unwrap()),
@@ -118,13 +121,20 @@ impl Bed {
             connectors: Arc::clone(&store) as _,
             offsets,
             sink_offsets: Arc::new(Group),
+            used,
             tasks: starter(&tasks, environment),
             metrics: Arc::clone(&metrics),
             io: runtime.handle().clone(),
             deadlines: Deadlines { aside: Duration::from_millis(700), call: Duration::from_millis(700) },
         };
         let _entered = runtime.enter();
-        let rest = Rest { herder: pipette::herder::start(parts), metrics, cluster_id: Arc::new(OnceLock::new()) };
+        let rest = Rest {
+            herder: pipette::herder::start(parts),
+            metrics,
+            cluster_id: Arc::new(OnceLock::new()),
+            levels: pipette::telemetry::levels(),
+            door: Door::Main,
+        };
         runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }
     }
@@ -350,5 +360,13 @@ struct Group;
 impl SinkOffsets for Group {
     async fn committed(&self, consumer: ClientProperties) -> Result<Offsets> {
         Ok(Offsets::from([(TopicPartition::new(consumer["group.id"].as_str(), 2), 120)]))
+    }
+
+    async fn alter(&self, _: ClientProperties, _: BTreeMap<TopicPartition, Option<i64>>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn reset(&self, _: ClientProperties) -> Result<()> {
+        Ok(())
     }
 }

@@ -256,16 +256,17 @@ fn the_topic_is_made_before_the_task_starts_or_the_task_says_why_not() {
     }
 }
 
-/// Reports records when it flushes, with an error of its choice.
-struct Late {
+/// Reports the chosen records when it flushes, with an error of its choice.
+pub(super) struct Late {
     error: fn() -> ConnectError,
+    is_bad: fn(i64) -> bool,
     batches: Vec<Arc<SinkBatch>>,
     context: Option<SinkContext>,
 }
 
 impl Late {
-    fn new(error: fn() -> ConnectError) -> Self {
-        Self { error, batches: Vec::new(), context: None }
+    pub(super) fn new(is_bad: fn(i64) -> bool, error: fn() -> ConnectError) -> Self {
+        Self { error, is_bad, batches: Vec::new(), context: None }
     }
 }
 
@@ -284,7 +285,10 @@ impl SinkTask for Late {
 
     async fn flush(&mut self, upto: &Offsets) -> Result<Offsets> {
         for batch in self.batches.drain(..) {
-            for (index, _) in batch.records.iter().enumerate().filter(|(_, record)| record.origin.offset % 2 == 1) {
+            for (index, record) in batch.records.iter().enumerate() {
+                if !(self.is_bad)(record.origin.offset) {
+                    continue;
+                }
                 self.context.as_ref().unwrap().runtime.report(&batch, index, (self.error)());
             }
         }
@@ -292,9 +296,13 @@ impl SinkTask for Late {
     }
 }
 
+fn is_odd(offset: i64) -> bool {
+    offset % 2 == 1
+}
+
 #[test]
 fn what_a_sink_reports_late_is_in_the_topic_before_its_offset_is_committed() {
-    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(Late::new(|| ConnectError::data("not a number")))));
+    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(Late::new(is_odd, || ConnectError::data("not a number")))));
     let mut stage = stage(true);
     fill(&mut stage, "late", "1\n2\n3\n4\n");
     let task = stage.sink("late-out", &PLUGIN, &[("topics", "late")]);
@@ -315,7 +323,8 @@ fn what_a_sink_reports_late_is_in_the_topic_before_its_offset_is_committed() {
 
 #[test]
 fn what_is_wrong_with_the_target_drains_no_topic() {
-    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(Late::new(|| ConnectError::fatal("the password is wrong")))));
+    static PLUGIN: SinkPlugin =
+        plugin(|_| Ok(Box::new(Late::new(is_odd, || ConnectError::fatal("the password is wrong")))));
     let mut stage = stage(true);
     fill(&mut stage, "target", "1\n2\n3\n4\n");
     let _task = stage.sink("target-out", &PLUGIN, &[("topics", "target")]);

@@ -87,6 +87,7 @@ impl Stage {
         let store = FileStore::open(&folder.path().join("state")).unwrap();
         let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let environment = TaskEnvironment {
+            used: Arc::default(),
             io: io.handle().clone(),
             offsets: Arc::new(OffsetStores::one(store.offset_store())),
             metrics: WorkerMetrics::new(),

@@ -10,6 +10,7 @@ use pipette_api::{
     ConnectError, Offsets, Result, SinkBatch, SinkContext, SinkPlugin, SinkTask, TopicPartition, async_trait,
 };
 
+use super::dead_letters::Late;
 use super::sinks::{fill, plugin};
 use super::stage::{PATIENCE, Stage};
 use crate::support::{topic, wait};
@@ -93,39 +94,10 @@ fn without_a_limit_every_record_that_is_refused_is_a_letter() {
     assert_eq!(stage.committed("bad-out"), at("bad", RECORDS));
 }
 
-/// A search engine that takes everything and says of each document when it is flushed that its index is missing.
-#[derive(Default)]
-struct NoIndex {
-    batches: Vec<Arc<SinkBatch>>,
-    context: Option<SinkContext>,
-}
-
-#[async_trait]
-impl SinkTask for NoIndex {
-    async fn start(&mut self, context: SinkContext) -> Result<()> {
-        self.context = Some(context);
-        Ok(())
-    }
-
-    async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
-        self.batches.push(batch);
-        self.context.as_ref().unwrap().runtime.request_flush();
-        Ok(())
-    }
-
-    async fn flush(&mut self, upto: &Offsets) -> Result<Offsets> {
-        for batch in self.batches.drain(..) {
-            for index in 0..batch.records.len() {
-                self.context.as_ref().unwrap().runtime.report(&batch, index, ConnectError::data("no such index"));
-            }
-        }
-        Ok(upto.clone())
-    }
-}
-
 #[test]
 fn a_target_that_refuses_everything_when_it_is_flushed_fails_the_task_as_well() {
-    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::<NoIndex>::default()));
+    // A search engine takes documents and says of each when it is flushed that its index is missing.
+    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(Late::new(|_| true, || ConnectError::data("no such index")))));
     let mut stage = stage("docs", 100);
     let _task = stage.sink("docs-out", &PLUGIN, &[("topics", "docs")]);
     let trace = stage.hear("docs-out", |news| matches!(news, TaskNews::Failed { .. }));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 
 use super::frame::{Proof, Round};
 use super::site::{SINK, SOURCE, Site, health};
@@ -131,8 +132,7 @@ fn member(site: &Site) -> String {
     wait::until("the sink's member", PATIENCE, || {
         let groups = client.fetch_group_list(Some(&format!("connect-{SINK}")), Duration::from_secs(5));
         let groups = groups.map_err(|error| error.to_string())?;
-        let ids: Vec<&str> =
-            groups.groups().iter().flat_map(|group| group.members()).map(|member| member.id()).collect();
+        let ids: Vec<&str> = groups.groups().iter().flat_map(GroupInfo::members).map(GroupMemberInfo::id).collect();
         if let [id] = ids[..] { Ok(id.to_owned()) } else { Err(format!("{ids:?}")) }
     })
 }

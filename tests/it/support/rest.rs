@@ -28,6 +28,11 @@ impl Rest {
         Self { base: format!("http://127.0.0.1:{port}"), agent: config.into() }
     }
 
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     pub(crate) fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
         self.send("GET", path, None)
     }

@@ -24,7 +24,7 @@ static SYNTAX: Key<String> = Key::new(
 .check(syntax);
 
 pub(crate) static CONFIG: ConfigDef =
-    ConfigDef::new(&[&FIELD.info, &SYNTAX.info, &REPLACE_NULL.info]).rule(path_is_one);
+    ConfigDef::new(&[&FIELD.info, &REPLACE_NULL.info, &SYNTAX.info]).rule(path_is_one);
 
 fn syntax(text: Option<&str>) -> std::result::Result<(), String> {
     checks::one_of_any_case(text, &["V1", "V2"])

@@ -1,0 +1,149 @@
+//! Who is asked: the worker of this tree and Apache's, both distributed, on topics and groups of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::answer::{Chosen, normalised};
+use super::table::{Stage, Step};
+use super::wire;
+use crate::support::java::JavaProcess;
+use crate::support::kafka::class_path;
+use crate::support::worker::Worker;
+use crate::support::{free_ports, lines_of, tail, wait};
+
+/// What sources read: 14 bytes.
+const LINES: &str = "one\ntwo\nthree\n";
+
+/// Keys that make a worker distributed. `*` is the group.
+const DISTRIBUTED: [(&str, &str); 9] = [
+    ("group.id", "*"),
+    ("config.storage.topic", "*-configs"),
+    ("offset.storage.topic", "*-offsets"),
+    ("status.storage.topic", "*-status"),
+    ("config.storage.replication.factor", "1"),
+    ("offset.storage.replication.factor", "1"),
+    ("status.storage.replication.factor", "1"),
+    ("offset.storage.partitions", "1"),
+    ("status.storage.partitions", "1"),
+];
+
+/// A worker that runs.
+pub(crate) struct Contender {
+    folder: PathBuf,
+    address: String,
+    /// Ends the names of its connectors and topics.
+    letter: char,
+    process: Process,
+}
+
+enum Process {
+    Ours { _worker: Worker },
+    Java(JavaProcess),
+}
+
+impl Contender {
+    /// The binary of this build.
+    pub(crate) fn ours(folder: &Path, bootstrap: &str, stage: Stage) -> Self {
+        let folder = prepared(folder, "pipette");
+        let group = format!("{}-pipette", stage.name());
+        let keys: Vec<(String, String)> = settings(&group, stage);
+        let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        keys.push(("compat.strict", "true"));
+        let mut worker = Worker::prepare(&folder, bootstrap, &keys);
+        worker.start();
+        Self {
+            address: worker.rest().address().to_owned(),
+            folder,
+            letter: 'p',
+            process: Process::Ours { _worker: worker },
+        }
+    }
+
+    /// Apache's worker, from its jars.
+    pub(crate) fn java(folder: &Path, bootstrap: &str, stage: Stage) -> Self {
+        let folder = prepared(folder, "java");
+        let [port] = free_ports();
+        let group = format!("{}-java", stage.name());
+        let text = format!(
+            "bootstrap.servers={bootstrap}
+listeners=http://127.0.0.1:{port}
+key.converter=org.apache.kafka.connect.storage.StringConverter
+value.converter=org.apache.kafka.connect.storage.StringConverter
+offset.flush.interval.ms=200
+plugin.discovery=service_load
+"
+        );
+        let keys = settings(&group, stage);
+        let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let file = folder.join("worker.properties");
+        fs::write(&file, text + &lines_of(&keys)).expect("the settings of Apache's worker");
+        let log = folder.join("worker.log");
+        let class = "org.apache.kafka.connect.cli.ConnectDistributed";
+        let process = JavaProcess::start(&folder, &log, &["-Xms128m", "-Xmx1g"], &class_path(), class, &file);
+        let java = Self { address: format!("127.0.0.1:{port}"), folder, letter: 'j', process: Process::Java(process) };
+        let health = Step::parse("GET /health");
+        wait::until("Apache's worker", Duration::from_mins(2), || {
+            java.assert_lives();
+            match wire::send(&java.address, &health) {
+                Ok(reply) if reply.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        java
+    }
+
+    /// The answer to a step of the n-th story.
+    pub(crate) fn ask(&self, number: u64, step: &Step) -> Json {
+        let chosen = Chosen {
+            token: format!("q{number}{}", self.letter),
+            folder: self.folder.display().to_string(),
+            address: self.address.clone(),
+        };
+        let filled = step.with(|text| chosen.fill(text));
+        match wire::send(&self.address, &filled) {
+            Ok(reply) => normalised(step, &reply, &chosen),
+            Err(error) => {
+                self.assert_lives();
+                panic!("{}: {error}", step.line)
+            }
+        }
+    }
+
+    /// Takes away what a story has left.
+    pub(crate) fn clear(&self, number: u64) {
+        let token = format!("q{number}{}", self.letter);
+        let Ok(list) = wire::send(&self.address, &Step::parse("GET /connectors")) else { return };
+        let names: Vec<String> = serde_json::from_str(&list.body).unwrap_or_default();
+        for name in names.iter().filter(|name| name.contains(&token)) {
+            let path = name.bytes().fold(String::new(), |path, byte| path + &format!("%{byte:02X}"));
+            // Apache's cannot reach all of them.
+            drop(wire::send(&self.address, &Step::parse(&format!("DELETE /connectors/{path}"))));
+        }
+    }
+
+    fn assert_lives(&self) {
+        if let Process::Java(process) = &self.process {
+            assert!(process.lives(), "Apache's worker ended:\n{}", tail(&self.folder.join("worker.log"), 40));
+        }
+    }
+}
+
+fn prepared(folder: &Path, name: &str) -> PathBuf {
+    let folder = folder.join(name);
+    fs::create_dir_all(&folder).expect("a folder for the worker");
+    fs::write(folder.join("in.txt"), LINES).expect("something to read");
+    folder
+}
+
+fn settings(group: &str, stage: Stage) -> Vec<(String, String)> {
+    let keys = DISTRIBUTED.iter().chain(stage.settings());
+    keys.map(|(key, value)| ((*key).to_owned(), value.replacen('*', group, usize::from(is_shared(key))))).collect()
+}
+
+/// Whether the group stands in its value.
+fn is_shared(key: &str) -> bool {
+    key == "group.id" || key.ends_with(".storage.topic")
+}

@@ -26,6 +26,7 @@ use crate::kafka::properties::ClientProperties;
 use crate::kafka::{self, admin, properties};
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
+use crate::rest::tls::Tls;
 use crate::rest::{self, Door, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::rest::Admin;
@@ -70,9 +71,9 @@ impl Worker {
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
         let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
-        let listener = listen(&config).map_err(Failure::setup)?;
+        let (listener, tls) = listen(&config).map_err(Failure::setup)?;
         let admin_listener = match &config.rest.admin {
-            Admin::At(at) => Some(bind("admin.listeners", at).map_err(Failure::setup)?),
+            Admin::At(at) => Some(bind("admin.listeners", at, &config).map_err(Failure::setup)?),
             Admin::Main | Admin::Off => None,
         };
         let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
@@ -86,11 +87,11 @@ impl Worker {
         let levels = telemetry::levels();
         let rest =
             Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin), levels, door: Door::Main };
-        if let Some(listener) = admin_listener {
+        if let Some((listener, tls)) = admin_listener {
             // It ends with the runtime: nothing that it answers takes time.
-            front.spawn(rest::serve(listener, Rest { door: Door::Admin, ..rest.clone() }, std::future::pending()));
+            front.spawn(rest::serve(listener, tls, Rest { door: Door::Admin, ..rest.clone() }, std::future::pending()));
         }
-        let rest = front.spawn(rest::serve(listener, rest, async { drop(closed.await) }));
+        let rest = front.spawn(rest::serve(listener, tls, rest, async { drop(closed.await) }));
         drop(entered);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
         Ok(Self { address, herder, closing, rest, front, io, store })
@@ -247,17 +248,18 @@ fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
 }
 
 /// Binds the first listener; the others of an old file are said to be without effect.
-fn listen(config: &WorkerConfig) -> Result<TcpListener> {
+fn listen(config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
     let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
     if !others.is_empty() {
         tracing::warn!("Only the first of `listeners` is used");
     }
-    bind("listeners", listener)
+    bind("listeners", listener, config)
 }
 
-fn bind(key: &str, listener: &Listener) -> Result<TcpListener> {
-    rest::bind(listener).map_err(|error| {
-        let Listener { host, port } = listener;
+fn bind(key: &str, listener: &Listener, config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
+    let tls = if listener.https { Some(Tls::read(&config.values, key)?) } else { None };
+    let bound = rest::bind(listener).map_err(|error| {
+        let Listener { host, port, .. } = listener;
         let message = match error.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
@@ -266,7 +268,8 @@ fn bind(key: &str, listener: &Listener) -> Result<TcpListener> {
             _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `{key}`"),
         };
         ConnectError::config(message).because(error)
-    })
+    })?;
+    Ok((bound, tls))
 }
 
 fn unbound(error: &io::Error) -> ConnectError {

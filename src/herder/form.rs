@@ -89,7 +89,8 @@ impl Entry {
     /// A client's key in a connector's configuration. What does not parse is an error, what the client refuses is not: the
     /// task's start shows it, as with Apache's worker.
     pub fn of_client(name: &str, key: Option<&ClientKey>, value: &str) -> Self {
-        let mut entry = Self::undefined(name, Some(value.to_owned()));
+        let is_secret = key.is_some_and(|key| key.kind == KeyType::Password);
+        let mut entry = Self::undefined(name, Some(if is_secret { "[hidden]" } else { value }.to_owned()));
         let Some(key) = key else { return entry };
         entry.definition = Some(Definition {
             name: name.to_owned(),
@@ -172,4 +173,15 @@ pub fn definitions(plugin: &'static Plugin) -> Vec<Definition> {
         rows.push(row);
     }
     rows.iter().map(Definition::of).collect()
+}
+
+/// Shows the placeholders again instead of what they stand for.
+pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
+    for entry in entries {
+        let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
+        if written != resolved {
+            entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());
+            entry.errors.iter_mut().for_each(|error| *error = error.replace(resolved.as_str(), written));
+        }
+    }
 }

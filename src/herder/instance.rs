@@ -17,6 +17,7 @@ use super::spec::lay_over;
 use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
+use crate::settings::worker::WorkerConfig;
 use crate::store::OwnOffsets;
 use crate::task::report::Trace;
 use crate::telemetry;
@@ -42,10 +43,12 @@ pub(super) type Say = Box<dyn Fn(InstanceNews) + Send>;
 
 /// Starts the thread. `Gone` or `Failed` is the last thing it says.
 pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> Result<()> {
+    let config = Arc::new(parts.worker.providers.resolve(&start.config)?);
+    let worker = Arc::clone(&parts.worker);
     let context = ConnectorContext {
         offsets: match start.plugin {
             ConnectorPlugin::Source(_) => {
-                let store = parts.offsets.of(offsets_topic(&start.config))?;
+                let store = parts.offsets.of(offsets_topic(&config))?;
                 Arc::new(OwnOffsets { store, connector: Arc::clone(&start.name) })
             }
             ConnectorPlugin::Sink(_) => Arc::new(NoOffsets),
@@ -61,7 +64,7 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));
     let spawned = thread.spawn(move || {
         let _entered = tracing::error_span!("connector", connector = %start.name).entered();
-        let live = AssertUnwindSafe(|| live(&start, context, asks, &say));
+        let live = AssertUnwindSafe(|| live(&Plugged { start: &start, config, worker }, context, asks, &say));
         let failed = match catch_unwind(live) {
             Ok(Ok(())) => return say(InstanceNews::Gone),
             Ok(Err(error)) => error,
@@ -77,32 +80,50 @@ pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<A
         .map_err(|error| ConnectError::fatal("No thread could be started for the connector").because(error))
 }
 
-fn live(start: &Start, context: ConnectorContext, mut asks: mpsc::UnboundedReceiver<Ask>, say: &Say) -> Result<()> {
+/// A start with everything in place of its placeholders.
+struct Plugged<'a> {
+    start: &'a Start,
+    config: Arc<ConfigMap>,
+    worker: Arc<WorkerConfig>,
+}
+
+fn live(
+    plugged: &Plugged<'_>,
+    context: ConnectorContext,
+    mut asks: mpsc::UnboundedReceiver<Ask>,
+    say: &Say,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| ConnectError::fatal("Cannot make a runtime for the connector").because(error))?;
     runtime.block_on(async {
-        let settings = Settings::new(Arc::clone(&start.config), start.plugin.info().config);
-        let mut connector = match start.plugin {
+        let plugin = plugged.start.plugin;
+        let settings = Settings::new(Arc::clone(&plugged.config), plugin.info().config);
+        let mut connector = match plugin {
             ConnectorPlugin::Source(plugin) => (plugin.connector)(settings),
             ConnectorPlugin::Sink(plugin) => (plugin.connector)(settings),
         }?;
         connector.start(context).await?;
         say(InstanceNews::Started);
-        serve(start, connector.as_mut(), &mut asks, say).await;
+        serve(plugged, connector.as_mut(), &mut asks, say).await;
         Ok(())
     })
 }
 
 /// Answers asks, and watches for a change of plan in between. Ends when asked to, or when nobody can ask any more.
-async fn serve(start: &Start, connector: &mut dyn Connector, asks: &mut mpsc::UnboundedReceiver<Ask>, say: &Say) {
+async fn serve(
+    plugged: &Plugged<'_>,
+    connector: &mut dyn Connector,
+    asks: &mut mpsc::UnboundedReceiver<Ask>,
+    say: &Say,
+) {
     let mut planned = false;
     loop {
         tokio::select! {
             ask = asks.recv() => match ask {
                 Some(Ask::Plan) => {
-                    say(plan(start, connector).await);
+                    say(plan(plugged, connector).await);
                     planned = true;
                 }
                 Some(Ask::Stop) | None => return connector.stop().await,
@@ -112,19 +133,21 @@ async fn serve(start: &Start, connector: &mut dyn Connector, asks: &mut mpsc::Un
                 planned = false;
                 say(match changed {
                     Ok(()) => InstanceNews::Changed,
-                    Err(error) => troubled(start, "changed", &error),
+                    Err(error) => troubled(plugged.start, "changed", &error),
                 });
             }
         }
     }
 }
 
-async fn plan(start: &Start, connector: &mut dyn Connector) -> InstanceNews {
-    let plans = match task_limit(&start.config) {
-        Ok((max, _)) => connector.task_configs(max).await,
-        Err(error) => Err(error),
+async fn plan(plugged: &Plugged<'_>, connector: &mut dyn Connector) -> InstanceNews {
+    let Plugged { start, config, worker } = plugged;
+    let planned = async {
+        let limit = task_limit(config)?;
+        let plans = connector.task_configs(limit.0).await?;
+        lay_over(&start.name, &start.config, &worker.providers, limit, plans)
     };
-    match plans.and_then(|plans| lay_over(&start.name, &start.config, plans)) {
+    match planned.await {
         Ok(configs) => InstanceNews::Planned(configs),
         Err(error) => troubled(start, "task_configs", &error),
     }

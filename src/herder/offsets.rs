@@ -135,7 +135,7 @@ impl HerderHandle {
     /// The plugin may refuse, or follow.
     async fn ask_plugin(&self, name: &str, connector: &Connector, changes: Changes) -> Result<(), HerderError> {
         let Some(plugin) = connector.plugin else { return Err(unknown(name)) };
-        let config = Arc::clone(&connector.config);
+        let config = self.parts().worker.providers.resolve(&connector.config)?;
         let span = tracing::error_span!("offsets", connector = %name);
         let code = move || {
             let _entered = span.entered();

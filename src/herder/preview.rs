@@ -71,6 +71,7 @@ pub enum Outcome {
 /// predicates and converters, with every key; what else is wrong with it does not matter here.
 pub fn run(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records: Records) -> Result<Vec<Trail>> {
     refuse_mistakes(plugins, worker, config)?;
+    let config = &worker.providers.resolve(config)?;
     let own = ConnectorConfig::read(config)?;
     let class = config.get(connector::CLASS.info.name).map(String::as_str).unwrap_or_default();
     let is_sink = matches!(plugins.connector(class).map_err(ConnectError::config)?, ConnectorPlugin::Sink(_));

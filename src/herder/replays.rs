@@ -78,8 +78,8 @@ impl HerderHandle {
                 "Connector {name} keeps no dead letters: errors.deadletterqueue.topic.name is not set"
             )));
         };
-        let mut reader =
-            properties::consumer(&parts.worker.values, &task.config, &format!("connector-replay-{name}"), "")?;
+        let config = parts.worker.providers.resolve(&task.config)?;
+        let mut reader = properties::consumer(&parts.worker.values, &config, &format!("connector-replay-{name}"), "")?;
         reader.insert("group.id".into(), format!("pipette-replay-{name}"));
         let report = SharedReport::new(&dead.topic.name, wanted.dry_run);
         let (wish, wished) = watch::channel(Wish::Run);

@@ -170,7 +170,10 @@ mod tests {
         let all = |roll| waits(&mut Restarts::default(), &RestartPolicy { max: Some(6), ..POLICY }, roll, 1);
         assert_eq!(all(u32::MAX), [1, 2, 4, 8, 10, 10].map(at));
         assert_eq!(all(0)[0], Duration::from_millis(500));
-        assert_eq!(waits(&mut Restarts::default(), &RestartPolicy { max: Some(0), ..POLICY }, 0, 1), []);
+        assert_eq!(
+            waits(&mut Restarts::default(), &RestartPolicy { max: Some(0), ..POLICY }, 0, 1),
+            [Duration::ZERO; 0]
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic, task_limit};
+use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::providers::Providers;
 use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
     Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
@@ -31,6 +32,7 @@ pub(super) fn task(
     shared: Shared,
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
+    let config = &Arc::new(parts.worker.providers.resolve(config)?);
     let mut own = ConnectorConfig::read(config)?;
     if parts.worker.strict {
         forget_additions(&mut own, plugin);
@@ -66,8 +68,13 @@ fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
     }
 }
 
-/// The consumer properties of a sink's task.
+/// The consumer properties of a sink's task, from its configuration as it is written.
 pub(super) fn consumer(parts: &Parts, name: &str, config: &ConfigMap, task: usize) -> Result<ClientProperties> {
+    reader(parts, name, &parts.worker.providers.resolve(config)?, task)
+}
+
+/// The same with everything in place of its placeholders.
+fn reader(parts: &Parts, name: &str, config: &ConfigMap, task: usize) -> Result<ClientProperties> {
     let client_id = format!("connector-consumer-{name}-{task}");
     properties::consumer(&parts.worker.values, config, &client_id, &format!("connect-{name}"))
 }
@@ -90,7 +97,7 @@ fn role(
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
-            consumer: consumer(parts, &id.connector, config, id.task)?,
+            consumer: reader(parts, &id.connector, config, id.task)?,
             subscription: if own.topics_regex.is_empty() {
                 Subscription::Topics(own.topics.clone())
             } else {
@@ -222,9 +229,16 @@ fn unknown(plugins: &Plugins, family: Family, key: &str, class: &str) -> Connect
     ))
 }
 
-/// Task configurations laid over the connector's, or why there are too many.
-pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>) -> Result<Vec<ConfigMap>> {
-    let (max, enforce) = task_limit(connector)?;
+/// Task configurations laid over the connector's, or why there are too many. A connector makes its plans from a
+/// configuration without placeholders; what had one has it again in them, since they are kept and shown.
+pub(super) fn lay_over(
+    name: &str,
+    connector: &ConfigMap,
+    providers: &Providers,
+    limit: (usize, bool),
+    plans: Vec<ConfigMap>,
+) -> Result<Vec<ConfigMap>> {
+    let (max, enforce) = limit;
     if plans.len() > max {
         let text = format!(
             "Connector {name} planned {} tasks, more than tasks.max={max} allows. Raise tasks.max, or set \
@@ -236,6 +250,10 @@ pub(super) fn lay_over(name: &str, connector: &ConfigMap, plans: Vec<ConfigMap>)
         }
         tracing::warn!(connector = %name, planned = plans.len(), max, "More tasks than tasks.max");
     }
-    let over = |plan: ConfigMap| -> BTreeMap<_, _> { connector.clone().into_iter().chain(plan).collect() };
+    let hidden: ConfigMap =
+        connector.iter().filter(|(_, value)| providers.stands_in(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let over = |plan: ConfigMap| -> BTreeMap<_, _> {
+        connector.clone().into_iter().chain(plan).chain(hidden.clone()).collect()
+    };
     Ok(plans.into_iter().map(over).collect())
 }

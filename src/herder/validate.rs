@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
-use super::form::{Entry, framework_rows, own_rows};
+use super::form::{Entry, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
 use crate::kafka::{pattern, properties};
@@ -50,7 +50,8 @@ impl Validation {
 
 /// Validates a configuration. The error is a failure that leaves nothing to answer: no class, or an unknown one.
 pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Result<Validation, String> {
-    let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let written: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let config = worker.providers.resolve(&written).map_err(|error| error.chain())?;
     let class = config.get(connector::CLASS.info.name).cloned().unwrap_or_default();
     if class.trim().is_empty() {
         return Err("The connector config contains no connector type: set connector.class".into());
@@ -70,6 +71,7 @@ pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Resu
     // Keys without definition come first.
     sheet.entries.sort_by_key(|entry| entry.definition.is_some());
     sheet.entries.append(&mut sheet.clients);
+    hide(&mut sheet.entries, &written, &sheet.config);
     Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
 }
 
@@ -445,7 +447,7 @@ impl Sheet<'_> {
             ConnectorPlugin::Source(_) => properties::producer(&self.worker.values, &self.config, ""),
             ConnectorPlugin::Sink(_) => properties::consumer(&self.worker.values, &self.config, "", ""),
         };
-        let refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
+        let mut refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
         for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
             let prefix = format!("{client}.override.");
             for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
@@ -453,10 +455,14 @@ impl Sheet<'_> {
                 let mut entry = Entry::of_client(key, clients::find(client, name), value);
                 entry.errors.extend(self.worker.overrides.refusal(name));
                 if refused.contains(&format!("configuration {key}:")) {
-                    entry.errors.push(refused.clone());
+                    entry.errors.push(std::mem::take(&mut refused));
                 }
                 self.clients.push(entry);
             }
+        }
+        // It is about a key that is missing.
+        if let Some(entry) = self.clients.last_mut().filter(|_| !refused.is_empty()) {
+            entry.errors.push(refused);
         }
     }
 

@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use pipette_api::{ConnectError, Offsets, Result, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::compacted::Events;
+use super::events::ClientEvents;
 use super::properties::ClientProperties;
-use super::sys;
+use super::{asking, sys};
 
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// An admin client.
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
+    client: AdminClient<Events>,
 }
 
 /// How a missing topic is made.
@@ -53,9 +54,10 @@ impl Admin {
     pub fn new(properties: &ClientProperties) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(only_connection(properties));
-        let client = config
-            .create()
+        let client: AdminClient<Events> = config
+            .create_with_context(Events(ClientEvents::new(properties)))
             .map_err(|error| ConnectError::config(format!("Kafka refuses the admin client's settings: {error}")))?;
+        asking::give_token(client.inner(), properties).map_err(ConnectError::retriable)?;
         Ok(Self { client })
     }
 
@@ -124,10 +126,20 @@ fn only_connection(properties: &ClientProperties) -> BTreeMap<String, String> {
 
 /// The id of the cluster, asked with a client of its own; blocks for at most `wait`. `None` when nobody answers.
 pub fn cluster_id(properties: &ClientProperties, wait: Duration) -> Option<String> {
-    let mut config = ClientConfig::new();
-    config.extend(only_connection(properties));
-    let consumer: BaseConsumer = config.create().ok()?;
-    consumer.client().fetch_cluster_id(wait)
+    let client = asking::client(only_connection(properties)).ok()?;
+    let question = |wait| client.client().fetch_cluster_id(wait).ok_or(KafkaError::Canceled);
+    asking::ask(&client, wait, question).ok()
+}
+
+/// Says why Kafka cannot be reached, if it cannot: admin clients hear of no reason.
+pub(super) async fn reach(properties: &ClientProperties) -> Result<()> {
+    let asked = properties.clone();
+    let reached = tokio::task::spawn_blocking(move || {
+        let client = asking::client(only_connection(&asked))?;
+        asking::ask(&client, REQUEST, |wait| client.client().fetch_cluster_id(wait).ok_or(KafkaError::Canceled))
+    });
+    let reached = reached.await.map_err(|error| ConnectError::fatal("The look for Kafka broke off").because(error))?;
+    reached.map(drop).map_err(|reason| ConnectError::retriable(format!("Kafka cannot be reached: {reason}")))
 }
 
 /// Makes a topic unless it is there: one that is there is left alone, however it is made, and may be there for somebody
@@ -157,12 +169,10 @@ struct Survey {
 
 /// Looks for a topic without making it; blocks for at most 10 s. Whoever may not create topics may still look.
 fn survey(properties: &ClientProperties, topic: &str) -> Result<Survey> {
-    let away = |error: KafkaError| ConnectError::retriable(format!("Kafka does not tell which topics it has: {error}"));
-    let mut config = ClientConfig::new();
-    config.extend(only_connection(properties));
-    let client: BaseConsumer = config.create().map_err(away)?;
+    let away = |reason: String| ConnectError::retriable(format!("Kafka does not tell which topics it has: {reason}"));
+    let client = asking::client(only_connection(properties)).map_err(away)?;
     // All of them: asked for one by name, a broker may make it.
-    let metadata = client.fetch_metadata(None, REQUEST).map_err(away)?;
+    let metadata = asking::ask(&client, REQUEST, |wait| client.fetch_metadata(None, wait)).map_err(away)?;
     let exists = metadata.topics().iter().any(|known| known.name() == topic);
     Ok(Survey { exists, brokers: metadata.brokers().len() })
 }
@@ -173,9 +183,10 @@ pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
     let Some(group) = properties.get("group.id") else { return Ok(Offsets::new()) };
     let away =
         |reason: &str| ConnectError::retriable(format!("Kafka does not tell the offsets of group {group}: {reason}"));
-    let mut config = ClientConfig::new();
-    config.extend(only_connection(properties));
-    let client: BaseConsumer = config.create().map_err(|error| away(&error.to_string()))?;
+    let client = asking::client(only_connection(properties)).map_err(|reason| away(&reason))?;
+    // Whoever is refused hears why: the question after this one would only go unanswered.
+    asking::ask(&client, REQUEST, |wait| client.client().fetch_cluster_id(wait).ok_or(KafkaError::Canceled))
+        .map_err(|reason| away(&reason))?;
     sys::group_offsets(client.client().native_ptr(), group, REQUEST).map_err(|reason| away(&reason))
 }
 
@@ -183,12 +194,11 @@ pub fn committed(properties: &ClientProperties) -> Result<Offsets> {
 /// most. `properties` are those of the sink's consumer, `group.id` included.
 pub fn alter_offsets(properties: &ClientProperties, offsets: &BTreeMap<TopicPartition, Option<i64>>) -> Result<()> {
     let Some(group) = properties.get("group.id") else { return Ok(()) };
-    let away = |error: KafkaError| ConnectError::retriable(format!("Kafka does not answer for group {group}: {error}"));
-    let mut config = ClientConfig::new();
-    config.extend(only_connection(properties));
-    let client: BaseConsumer =
-        config.set("group.id", group).set("enable.auto.commit", "false").create().map_err(away)?;
-    let metadata = client.fetch_metadata(None, REQUEST).map_err(away)?;
+    let unasked = |reason| ConnectError::retriable(format!("Kafka does not answer for group {group}: {reason}"));
+    let own = [("group.id", group.as_str()), ("enable.auto.commit", "false")];
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let client = asking::client(only_connection(properties).into_iter().chain(own)).map_err(unasked)?;
+    let metadata = asking::ask(&client, REQUEST, |wait| client.fetch_metadata(None, wait)).map_err(unasked)?;
     let (mut kept, mut gone) = (TopicPartitionList::new(), TopicPartitionList::new());
     for (tp, offset) in offsets {
         let topic = metadata.topics().iter().find(|topic| topic.name() == &*tp.topic);

@@ -15,8 +15,10 @@ use rdkafka::producer::future_producer::{FutureProducer, FutureRecord, OwnedDeli
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
 
-use super::admin::{Admin, NewTopics, make_missing};
+use super::admin::{Admin, NewTopics, make_missing, reach};
+use super::asking::ask;
 use super::events::ClientEvents;
+use super::oauth;
 use super::properties::ClientProperties;
 
 /// How long a write may take. What waits for it is a task between two polls, which is to stop within its grace.
@@ -87,6 +89,7 @@ impl CompactedTopic {
 
     /// Makes the topic unless it is there. One that is there has to be compacted: anything else would forget rows by time.
     pub async fn ensure(&self, keys: &str) -> Result<()> {
+        reach(&self.properties).await?;
         let admin = Admin::new(&self.properties)?;
         match admin.topic_setting(&self.name, "cleanup.policy").await? {
             None => make_missing(&self.properties, &self.name, &self.how, keys).await.map(drop),
@@ -211,8 +214,8 @@ impl Reader {
     }
 }
 
-fn partitions(consumer: &BaseConsumer<Events>, name: &str) -> std::result::Result<BTreeSet<i32>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(name), READ)?;
+fn partitions(consumer: &BaseConsumer<Events>, name: &str) -> std::result::Result<BTreeSet<i32>, String> {
+    let metadata = ask(consumer, READ, |wait| consumer.fetch_metadata(Some(name), wait))?;
     Ok(metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect())
 }
 
@@ -229,6 +232,8 @@ fn consumer(properties: &ClientProperties) -> std::result::Result<BaseConsumer<E
 }
 
 impl ClientContext for Events {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -238,6 +243,10 @@ impl ClientContext for Events {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             self.0.error(&error, reason);
         }
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> oauth::Answer {
+        oauth::token(config)
     }
 }
 

@@ -23,6 +23,7 @@ use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
 use super::intents::Intents;
 use super::membership::Membership;
+use super::oauth;
 use super::sys::{self, FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
@@ -387,6 +388,8 @@ impl Conversation {
 }
 
 impl ClientContext for Conversation {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.hear();
         self.complaints.log(level, facility, message);
@@ -404,6 +407,10 @@ impl ClientContext for Conversation {
     fn error(&self, error: KafkaError, reason: &str) {
         self.hear();
         self.complaints.error(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> oauth::Answer {
+        oauth::token(config)
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use pipette_api::record::{KafkaHeaders, TimestampType, TopicPartition};
 use pipette_api::{Blob, Body, ConnectError, RawRecord, Result};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{ClientConfig, Offset, Timestamp, TopicPartitionList};
+use rdkafka::{Offset, Timestamp, TopicPartitionList};
 
+use super::asking;
 use super::properties::ClientProperties;
 
 /// How long Kafka may take for all of it: less than a request waits for an answer.
@@ -19,12 +20,12 @@ pub fn last_records(properties: &ClientProperties, topics: &[String], count: usi
     let deadline = Instant::now() + PATIENCE;
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let away = |error| ConnectError::retriable("Kafka does not tell the last records").because(error);
-    let mut config = ClientConfig::new();
-    config.extend(properties.clone());
-    let consumer: BaseConsumer = config.create().map_err(away)?;
+    let refused = |reason| ConnectError::retriable(format!("Kafka does not tell the last records: {reason}"));
+    let consumer = asking::client(properties.clone()).map_err(refused)?;
     let mut partitions = Vec::new();
     for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), left()).map_err(away)?;
+        let asked = asking::ask(&consumer, left(), |wait| consumer.fetch_metadata(Some(topic), wait));
+        let metadata = asked.map_err(refused)?;
         for found in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
             partitions.push((topic.as_str(), found.id()));
         }

@@ -2,9 +2,9 @@
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
 //! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
-//! `properties.rs` turns Java's client keys into librdkafka's, `sizes.rs` completes them with a task's share of the memory,
-//! `pattern.rs` turns its
-//! regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
+//! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens,
+//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused. `sizes.rs` completes properties with a task's
+//! share of the memory, `pattern.rs` turns its regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
 pub mod consumer;
@@ -14,13 +14,17 @@ pub mod last;
 pub mod properties;
 pub mod sizes;
 pub mod loop_bench;
+mod asking;
 mod batch;
+mod certificates;
 pub mod contact;
 mod conversation;
 mod events;
 pub(crate) mod intents;
 mod membership;
+mod oauth;
 pub mod pattern;
+mod security;
 pub mod stretch;
 mod sys;
 pub mod transactions;

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::compacted::Place;
 use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
+use super::oauth;
 use super::properties::ClientProperties;
 use super::sys::flush;
 
@@ -366,12 +367,18 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.events.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.events.error(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> oauth::Answer {
+        oauth::token(config)
     }
 }
 

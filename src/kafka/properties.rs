@@ -2,13 +2,16 @@
 //!
 //! Layers, later wins (compat: configs §6): our defaults → the worker's `bootstrap.servers` → the worker's
 //! `producer.*`/`consumer.*`/`admin.*` → the connector's `*.override.*`. Keys that librdkafka has no equal for are
-//! named in the log and have no effect; keys that would load code, run commands or read files are refused. How large
+//! named in the log and have no effect; keys that would load code, run commands or read files are refused. What protects
+//! connections is `security/`'s. How large
 //! queues are, unless a key says it, comes with the task's share of the memory (`sizes.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
+
+use super::security::Security;
 
 /// What a transaction has beside its interval before Kafka gives it up: Java's default for both.
 const TRANSACTION_SLACK: Duration = Duration::from_mins(1);
@@ -79,8 +82,6 @@ const KEYS: &[(&str, Map)] = &[
     ("retries", Map::To("retries")),
     ("retry.backoff.max.ms", Map::To("retry.backoff.max.ms")),
     ("retry.backoff.ms", Map::To("retry.backoff.ms")),
-    ("sasl.mechanism", Map::To("sasl.mechanism")),
-    ("security.protocol", Map::Lower("security.protocol")),
     ("send.buffer.bytes", Map::To("socket.send.buffer.bytes")),
     ("session.timeout.ms", Map::To("session.timeout.ms")),
     ("socket.connection.setup.timeout.ms", Map::To("socket.connection.setup.timeout.ms")),
@@ -116,7 +117,7 @@ const PRODUCER_ONLY: &[&str] = &[
 
 /// Properties of a source task's producer.
 pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
-    let mut properties = defaults(&[
+    let pairs = [
         ("acks", "all"),
         // An outage is waited out: nothing is given up by time.
         ("delivery.timeout.ms", "0"),
@@ -126,8 +127,8 @@ pub fn producer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) -> R
         // Keys land where Java puts them.
         ("partitioner", "murmur2_random"),
         ("client.id", client_id),
-    ]);
-    layers(&mut properties, worker, "producer.", connector)?;
+    ];
+    let mut properties = Draft::of(&pairs, worker, "producer.", connector)?;
     // Java writes "endless" as the largest int, librdkafka as zero.
     if properties.get("delivery.timeout.ms").is_some_and(|text| text == "2147483647") {
         properties.insert("delivery.timeout.ms".into(), "0".into());
@@ -164,7 +165,7 @@ pub fn dead_letters(worker: &ConfigMap, connector: &ConfigMap, client_id: &str) 
 
 /// Properties of a sink task's consumer.
 pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, group: &str) -> Result<ClientProperties> {
-    let mut properties = defaults(&[
+    let pairs = [
         ("auto.offset.reset", "earliest"),
         ("group.id", group),
         // Java's default; with librdkafka's, one transaction that nobody ends would hold a sink up.
@@ -172,8 +173,8 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
         // With the default of one second small records trickle at a tenth of the speed.
         ("fetch.queue.backoff.ms", "5"),
         ("client.id", client_id),
-    ]);
-    layers(&mut properties, worker, "consumer.", connector)?;
+    ];
+    let mut properties = Draft::of(&pairs, worker, "consumer.", connector)?;
     properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
     // The runtime commits what the sink has made durable; nobody else may.
     properties.insert("enable.auto.commit".into(), "false".into());
@@ -181,61 +182,88 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
     Ok(properties)
 }
 
-/// Properties of an admin client of the worker itself.
+/// Properties of an admin client of the worker itself: the keys without a prefix, and above them `admin.*`.
 pub fn admin(worker: &ConfigMap) -> Result<ClientProperties> {
-    let mut properties = defaults(&[("client.id", "pipette-admin")]);
-    layers(&mut properties, worker, "admin.", &ConfigMap::new())?;
+    let mut draft = Draft::new(&[("client.id", "pipette-admin")]);
+    draft.lay(worker.iter().filter(|(key, _)| is_connection(key)).map(|(key, value)| (key.as_str(), value, key)))?;
+    draft.lay(below(worker, "admin."))?;
+    let mut properties = draft.finish()?;
     properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
     Ok(properties)
 }
 
 /// Properties of the worker's own clients: the keys of the worker file without a prefix that say how to reach Kafka.
 pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
-    const CONNECTION: [&str; 5] = ["bootstrap.servers", "reconnect.", "sasl.", "security.", "ssl."];
-    let mut properties = defaults(&[("client.id", client_id)]);
-    for (key, value) in worker {
-        if CONNECTION.iter().any(|prefix| key.starts_with(prefix)) {
-            set(&mut properties, key, value.trim(), key)?;
-        }
-    }
-    Ok(properties)
+    let mut draft = Draft::new(&[("client.id", client_id)]);
+    draft.lay(worker.iter().filter(|(key, _)| is_connection(key)).map(|(key, value)| (key.as_str(), value, key)))?;
+    draft.finish()
 }
 
-/// What every client has by itself, and what one of its kind has.
-fn defaults(pairs: &[(&str, &str)]) -> ClientProperties {
-    // Java's default. With librdkafka's, ten seconds and half of it more may pass after an outage before anybody looks.
-    let every = ("reconnect.backoff.max.ms", "1000");
-    pairs.iter().chain([&every]).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+/// Whether a key says how to reach Kafka.
+fn is_connection(key: &str) -> bool {
+    key == "bootstrap.servers" || key.starts_with("reconnect.") || Security::is_for(key)
 }
 
-fn layers(properties: &mut ClientProperties, worker: &ConfigMap, prefix: &str, connector: &ConfigMap) -> Result<()> {
-    if let Some(servers) = worker.get("bootstrap.servers") {
-        set(properties, "bootstrap.servers", servers, "bootstrap.servers")?;
+/// Properties while layers are laid over each other.
+struct Draft {
+    properties: ClientProperties,
+    security: Security,
+}
+
+impl Draft {
+    /// What every client has by itself, and what one of its kind has.
+    fn new(pairs: &[(&str, &str)]) -> Self {
+        // Java's default. With librdkafka's, ten seconds and half of it more may pass after an outage before anybody looks.
+        let every = ("reconnect.backoff.max.ms", "1000");
+        let properties = pairs.iter().chain([&every]).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self { properties: properties.collect(), security: Security::default() }
     }
-    let overrides = format!("{prefix}override.");
-    for (layer, prefix) in [(worker, prefix), (connector, &overrides)] {
-        for (key, value) in layer {
-            if let Some(name) = key.strip_prefix(prefix) {
-                set(properties, name, value.trim(), key)?;
+
+    /// The worker's layer and the connector's for one kind of client.
+    fn of(pairs: &[(&str, &str)], worker: &ConfigMap, prefix: &str, connector: &ConfigMap) -> Result<ClientProperties> {
+        let mut draft = Self::new(pairs);
+        let servers = worker.get_key_value("bootstrap.servers");
+        draft.lay(servers.into_iter().map(|(key, value)| (key.as_str(), value, key)))?;
+        draft.lay(below(worker, prefix))?;
+        draft.lay(below(connector, &format!("{prefix}override.")))?;
+        draft.finish()
+    }
+
+    /// One layer: Java's names, the values, and the keys as they are written.
+    fn lay<'a>(&mut self, layer: impl Iterator<Item = (&'a str, &'a String, &'a String)>) -> Result<()> {
+        for (name, value, key) in layer {
+            let value = value.trim();
+            refuse_dangerous(name, key)?;
+            if Security::is_for(name) {
+                self.security.take(name, value, key);
+            } else {
+                set(&mut self.properties, name, value, key)?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn finish(mut self) -> Result<ClientProperties> {
+        self.security.finish(&mut self.properties)?;
+        Ok(self.properties)
+    }
 }
 
-fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) -> Result<()> {
+fn below<'a>(config: &'a ConfigMap, prefix: &str) -> impl Iterator<Item = (&'a str, &'a String, &'a String)> {
+    config.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value, key)))
+}
+
+fn refuse_dangerous(name: &str, key: &str) -> Result<()> {
     if DANGEROUS.contains(&name) {
         return Err(ConnectError::config(format!(
             "Invalid value for configuration {key}: it could load code, run commands or read files, and is refused. Remove it"
         )));
     }
+    Ok(())
+}
+
+fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) -> Result<()> {
     let Ok(index) = KEYS.binary_search_by(|(known, _)| known.cmp(&name)) else {
-        if name.starts_with("sasl.") || name.starts_with("ssl.") {
-            return Err(ConnectError::config(format!(
-                "Invalid value for configuration {key}: this key protects the connection and is not supported yet. \
-                 Without it the connection would be less safe than the configuration says, so nothing is started"
-            )));
-        }
         tracing::warn!(key, "This client key has no effect here");
         return Ok(());
     };
@@ -356,10 +384,29 @@ mod tests {
 
     #[test]
     fn a_key_that_protects_is_never_ignored() {
-        for key in ["producer.sasl.jaas.config", "producer.ssl.truststore.location"] {
-            let error = producer(&map(&[(key, "secret")]), &map(&[]), "id").unwrap_err().to_string();
-            assert!(error.contains(key) && !error.contains("secret"), "{error}");
-        }
+        let worker =
+            map(&[("producer.security.protocol", "SSL"), ("producer.ssl.truststore.location", "/no/such/store")]);
+        let error = producer(&worker, &map(&[]), "id").unwrap_err().to_string();
+        assert!(error.contains("configuration producer.ssl.truststore.location: /no/such/store"), "{error}");
+        // A connector that goes its own way does without.
+        let own = map(&[("producer.override.security.protocol", "PLAINTEXT")]);
+        producer(&worker, &own, "id").unwrap();
+        consumer(&worker, &map(&[]), "id", "g").unwrap();
+    }
+
+    #[test]
+    fn the_workers_own_clients_take_the_keys_without_a_prefix() {
+        let worker = map(&[
+            ("security.protocol", "SSL"),
+            ("ssl.endpoint.identification.algorithm", ""),
+            ("admin.ssl.endpoint.identification.algorithm", "https"),
+        ]);
+        let checks = |properties: ClientProperties| properties["ssl.endpoint.identification.algorithm"].clone();
+        assert_eq!(
+            (checks(own(&worker, "o").unwrap()), checks(admin(&worker).unwrap())),
+            ("none".into(), "https".into())
+        );
+        assert!(!producer(&worker, &map(&[]), "p").unwrap().contains_key("security.protocol"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::asking::ask;
 use super::batch::copy_out;
 use super::compacted::Events;
 use super::events::ClientEvents;
@@ -68,7 +69,8 @@ impl Stretch {
 
     fn begin(&mut self, start: Start) -> Result<()> {
         let away = |error: KafkaError| unread(&self.topic, &error);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), SILENCE).map_err(away)?;
+        let asked = ask(&self.consumer, SILENCE, |wait| self.consumer.fetch_metadata(Some(&self.topic), wait));
+        let metadata = asked.map_err(|reason| unread(&self.topic, &reason))?;
         let partitions: Vec<i32> =
             metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
         if partitions.is_empty() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use pipette_api::{Offsets, TimestampType, TopicPartition};
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
+use rdkafka::client::OAuthToken;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode};
 
 /// Every offset a consumer group has committed, whatever its topics. `client` is alive for the whole call. The error is
@@ -116,6 +117,32 @@ pub(super) fn flush(client: *mut RDKafka, wait: Duration) {
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: `client` is alive.
     unsafe { c::rd_kafka_flush(client, wait) };
+}
+
+/// Gives a client the token it logs in with. `client` is alive for the whole call. The error is librdkafka's text.
+pub(super) fn set_token(client: *mut RDKafka, token: &OAuthToken) -> Result<(), String> {
+    let string = |text: &str| CString::new(text).map_err(|_| "a token cannot hold a NUL character".to_owned());
+    let (text, principal) = (string(&token.token)?, string(&token.principal_name)?);
+    let mut reason = [0; 512];
+    // SAFETY: `client` is alive; librdkafka copies both texts, and writes a text with its end into `reason` when it fails,
+    // no longer than it is told. There are no extensions.
+    unsafe {
+        let code = c::rd_kafka_oauthbearer_set_token(
+            client,
+            text.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            reason.as_mut_ptr(),
+            reason.len(),
+        );
+        if code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            Ok(())
+        } else {
+            Err(format!("the token cannot be used: {}", self::text(reason.as_ptr())))
+        }
+    }
 }
 
 /// Has the C library give large blocks back to the system when librdkafka frees them. By itself it raises the size from

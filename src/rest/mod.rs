@@ -2,7 +2,7 @@
 //!
 //! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
 //! `offsets.rs`, `plugins.rs`, `loggers.rs`, `replay.rs` or `preview.rs`, and written in the shapes of `model.rs` and
-//! `status.rs` with the headers of `headers.rs`; `error.rs` is the one form of failure.
+//! `status.rs` with the headers of `headers.rs`; `error.rs` is the one form of failure, `tls.rs` HTTPS.
 
 mod connectors;
 mod error;
@@ -16,6 +16,7 @@ mod preview;
 mod request;
 pub(crate) mod route;
 mod status;
+pub mod tls;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -85,13 +86,17 @@ pub fn bind(listener: &Listener) -> std::io::Result<std::net::TcpListener> {
 /// Serves requests on a bound socket until `stop` resolves and the requests under way are answered.
 pub async fn serve(
     listener: std::net::TcpListener,
+    tls: Option<tls::Tls>,
     rest: Rest,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let router = Router::new().fallback(answer).with_state(rest);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    match tls {
+        None => axum::serve(listener, router).with_graceful_shutdown(stop).await,
+        Some(tls) => axum::serve(tls::Handshakes::on(listener, tls), router).with_graceful_shutdown(stop).await,
+    }
 }
 
 async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {

@@ -2,7 +2,7 @@
 //!
 //! `worker.rs`, `group.rs` and `rest.rs` are read once at start, `connector.rs` with `dead_letters.rs` and `restarts.rs` for each connector
 //! and task, `clients.rs` knows the keys of Java's clients, `properties.rs` is Java's
-//! file format.
+//! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for.
 
 pub mod clients;
 pub mod connector;
@@ -10,6 +10,8 @@ pub mod dead_letters;
 pub mod file;
 pub mod group;
 pub mod properties;
+pub mod providers;
 pub mod rest;
 pub mod restarts;
+pub mod stores;
 pub mod worker;

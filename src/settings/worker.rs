@@ -11,14 +11,15 @@ use pipette_api::config::key::ClassName;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
 use super::group::{self, OffsetsTopic};
+use super::providers::Providers;
 use super::rest::{self, RestConfig};
 
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
 static LISTENERS: Key<Vec<String>> = Key::new(
     "listeners",
-    "Where REST listens, `http://host:port`. Loopback unless said otherwise; an empty host means every interface, \
-     port 0 any free port.",
+    "Where REST listens, `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
+     Loopback unless said otherwise; an empty host means every interface, port 0 any free port.",
 )
 .default("http://127.0.0.1:8083");
 static ADVERTISED_HOST: Key<String> =
@@ -100,6 +101,13 @@ static EXTENSIONS: Key<Vec<String>> =
         .default("")
         .check(no_extensions);
 
+static PROVIDERS: Key<Vec<String>> = Key::new(
+    "config.providers",
+    "Names of config providers, whose settings follow as `config.providers.NAME.class` and `config.providers.NAME.param.…`: \
+     FileConfigProvider and DirectoryConfigProvider with `allowed.paths`, EnvVarConfigProvider with `allowlist.pattern`.",
+)
+.default("");
+
 fn policy(text: Option<&str>) -> std::result::Result<(), String> {
     let name = text.map(|text| {
         let simple = text.rsplit('.').next().unwrap_or_default();
@@ -148,6 +156,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &CONNECTOR_MEMORY.info,
     &OVERRIDES.info,
     &ALLOWED_OVERRIDES.info,
+    &PROVIDERS.info,
     &STRICT.info,
     &EXTENSIONS.info,
     &PLUGIN_PATH.info,
@@ -158,9 +167,11 @@ const PREFIXES: &[&str] = &[
     "producer.",
     "consumer.",
     "admin.",
+    "config.providers.",
     "key.converter.",
     "value.converter.",
     "header.converter.",
+    "listeners.https.",
     "offset.storage.",
     "ssl.",
     "sasl.",
@@ -208,6 +219,8 @@ pub struct WorkerConfig {
     pub memory: u64,
     /// `memory.connector.max.bytes`.
     pub connector_memory: Option<u64>,
+    /// `config.providers`.
+    pub providers: Providers,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
 }
@@ -228,11 +241,15 @@ pub struct Listener {
     pub host: String,
     /// The port; 0 for any free one.
     pub port: u16,
+    /// Whether it speaks TLS.
+    pub https: bool,
 }
 
 impl WorkerConfig {
     /// Reads a worker's configuration. The error names the key to mend.
-    pub fn read(values: ConfigMap) -> Result<Self> {
+    pub fn read(mut values: ConfigMap) -> Result<Self> {
+        let providers = Providers::read(&values)?;
+        values = providers.resolve(&values)?;
         let settings = Settings::new(values, &CONFIG);
         if settings.get(&BOOTSTRAP)?.is_empty() {
             return Err(ConnectError::config("bootstrap.servers must not be empty"));
@@ -262,6 +279,7 @@ impl WorkerConfig {
             strict: settings.get(&STRICT)?,
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
+            providers,
             warnings: warnings(settings.values()),
             values: settings.values().clone(),
         })
@@ -315,20 +333,18 @@ impl Listener {
         let Some((scheme, address)) = text.split_once("://") else {
             return refuse("is not `http://host:port`");
         };
-        if scheme.eq_ignore_ascii_case("https") {
-            return refuse("asks for TLS, which REST does not speak yet; put a proxy in front of an http listener");
-        }
+        let https = scheme.eq_ignore_ascii_case("https");
         let Some((host, port)) = address.trim_end_matches('/').rsplit_once(':') else {
             return refuse("has no port");
         };
         let Ok(port) = port.parse() else {
             return refuse("has a port that is no number from 0 to 65535");
         };
-        if !scheme.eq_ignore_ascii_case("http") {
-            return refuse("is not `http://host:port`");
+        if !https && !scheme.eq_ignore_ascii_case("http") {
+            return refuse("is neither `http://host:port` nor `https://host:port`");
         }
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        Ok(Self { host: if host.is_empty() { "0.0.0.0".into() } else { host.to_owned() }, port })
+        Ok(Self { host: if host.is_empty() { "0.0.0.0".into() } else { host.to_owned() }, port, https })
     }
 }
 
@@ -338,6 +354,7 @@ fn warnings(values: &ConfigMap) -> Vec<String> {
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }
+    warnings.extend(unsecured(values));
     for (key, needed) in [(&group::GROUP, &group::TOPIC), (&group::TOPIC, &group::GROUP)] {
         let (key, needed) = (key.info.name, needed.info.name);
         if values.contains_key(key) && !values.contains_key(needed) {
@@ -347,13 +364,25 @@ fn warnings(values: &ConfigMap) -> Vec<String> {
     warnings
 }
 
+/// Whoever sets `security.protocol` alone believes that the connectors' clients have it too, as everybody once does.
+fn unsecured(values: &ConfigMap) -> Option<String> {
+    const KEY: &str = "security.protocol";
+    let own = values.get(KEY).filter(|protocol| !protocol.trim().eq_ignore_ascii_case("PLAINTEXT"))?;
+    let missing = ["producer.", "consumer."].map(|prefix| format!("{prefix}{KEY}"));
+    let missing: Vec<String> = missing.into_iter().filter(|key| !values.contains_key(key)).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "{KEY}={own} is for the worker's own clients, as in Apache's worker. {} is not set: the clients of connectors \
+             connect without it, unless the connectors say so themselves",
+            missing.join(" and ")
+        )
+    })
+}
+
 fn without_effect(key: &str) -> String {
     match key {
         "config.storage.topic" | "status.storage.topic" => {
             format!("{key} has no effect yet: connectors are kept in files under state.dir, not in Kafka topics")
-        }
-        "config.providers" => {
-            "config.providers has no effect yet: ${…} in configurations stays as it is written".to_owned()
         }
         _ => format!("{key} is unknown to this worker and has no effect"),
     }
@@ -372,7 +401,7 @@ mod tests {
     #[test]
     fn the_smallest_file_listens_on_loopback() {
         let worker = read(&[]).unwrap();
-        assert_eq!(worker.listeners, [Listener { host: "127.0.0.1".into(), port: 8083 }]);
+        assert_eq!(worker.listeners, [Listener { host: "127.0.0.1".into(), port: 8083, https: false }]);
         assert_eq!(worker.header_converter, "org.apache.kafka.connect.storage.SimpleHeaderConverter");
         assert_eq!(worker.warnings, [""; 0]);
         assert_eq!(worker.worker_id("127.0.0.1:1234".parse().unwrap()), "127.0.0.1:1234");
@@ -391,9 +420,11 @@ mod tests {
     #[test]
     fn listeners_are_read_as_java_reads_them() {
         let check = |text| read(&[("listeners", text)]).map(|worker| worker.listeners[0].clone());
-        assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80 });
-        assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0 });
-        for (text, part) in [("x", "not `http"), ("https://:1", "TLS"), ("http://a", "port"), ("http://a:b", "port")] {
+        assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80, https: false });
+        assert!(check("https://:1").unwrap().https);
+        assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0, https: false });
+        for (text, part) in [("x", "not `http"), ("ftp://:1", "neither"), ("http://a", "port"), ("http://a:b", "port")]
+        {
             assert!(check(text).unwrap_err().to_string().contains(part), "{text}");
         }
     }
@@ -412,6 +443,20 @@ mod tests {
         assert!(warnings[0].starts_with("config.storage.topic has no effect yet: connectors"));
         assert!(warnings[1].starts_with("no.such.key is unknown"));
         assert!(read(&[("rest.extension.classes", "org.x.Auth")]).unwrap_err().to_string().contains("log-ins"));
+    }
+
+    #[test]
+    fn security_of_the_worker_alone_is_a_warning() {
+        let warnings = |pairs: &[(&str, &str)]| read(pairs).unwrap().warnings;
+        let [warning] =
+            warnings(&[("security.protocol", "SSL"), ("producer.security.protocol", "SSL")]).try_into().unwrap();
+        assert!(
+            warning.contains("consumer.security.protocol is not set") && !warning.contains("producer."),
+            "{warning}"
+        );
+        let both = [("producer.security.protocol", "SSL"), ("consumer.security.protocol", "PLAINTEXT")];
+        assert_eq!(warnings(&[&both[..], &[("security.protocol", "SSL")]].concat()), [""; 0]);
+        assert_eq!(warnings(&[("security.protocol", "plaintext")]), [""; 0]);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Pulse {
     /// Since when the thread is inside of the loop or the plugin without having waited for anything.
     busy_since: AtomicU64,
     contacts: Mutex<Vec<Arc<Contact>>>,
+    /// What Kafka refuses to do for the loop, since when, and why.
+    refused: Mutex<Option<(&'static str, Instant, String)>>,
 }
 
 impl Default for Pulse {
@@ -80,6 +82,7 @@ impl Default for Pulse {
             call_since: AtomicU64::new(NEVER),
             busy_since: AtomicU64::new(NEVER),
             contacts: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 }
@@ -129,7 +132,23 @@ impl Pulse {
     /// What Kafka does not answer.
     pub fn silence(&self) -> Option<Silence> {
         let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
-        contacts.iter().find_map(|contact| contact.silence())
+        contacts.iter().find_map(|contact| contact.silence()).or_else(|| {
+            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let (what, since, cause) = refused.as_ref()?;
+            Some(Silence { what, time: since.elapsed(), cause: Some(cause.clone()) })
+        })
+    }
+
+    /// The loop waits for this, and Kafka says why it does not come.
+    pub fn refused(&self, what: &'static str, cause: String) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = refused.as_ref().map_or_else(Instant::now, |(_, since, _)| *since);
+        *refused = Some((what, since, cause));
+    }
+
+    /// What it waited for has come.
+    pub fn granted(&self) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn since(&self, at: &AtomicU64) -> Option<Duration> {

@@ -399,8 +399,12 @@ impl SourceLoop {
         let mut attempt = 1;
         loop {
             match self.topics.ensure(topic).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.pulse.granted();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::Retriable => {
+                    self.pulse.refused("topic", error.chain());
                     patience::rest(&self.signal, &error, attempt, "The topic cannot be made yet; trying again").await;
                     attempt += 1;
                 }

@@ -30,6 +30,7 @@ mod replay;
 mod rest;
 mod rest_compare;
 mod restart;
+mod stores;
 mod support;
 mod tidy;
 mod validate;

@@ -207,8 +207,10 @@ fn a_key_that_protects_and_cannot_be_honoured_is_refused() {
     };
     let key = "producer.override.plugin.library.paths";
     refused("FileStreamSource", serde_json::json!({ key: "/x.so" }), key);
+    let (protocol, mechanism) = ("consumer.override.security.protocol", "consumer.override.sasl.mechanism");
     let key = "consumer.override.sasl.jaas.config";
-    refused("FileStreamSink", serde_json::json!({ key: "secret" }), key);
+    refused("FileStreamSink", serde_json::json!({ protocol: "SASL_SSL", mechanism: "PLAIN", key: "secret" }), key);
+    refused("FileStreamSink", serde_json::json!({ protocol: "SASL_SSL", key: "secret" }), mechanism);
 }
 
 #[test]

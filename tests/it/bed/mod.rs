@@ -135,7 +135,7 @@ impl Bed {
             levels: pipette::telemetry::levels(),
             door: Door::Main,
         };
-        runtime.spawn(rest::serve(listener, rest, std::future::pending()));
+        runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }
     }
 

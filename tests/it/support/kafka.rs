@@ -2,6 +2,7 @@
 //!
 //! `java.rs` starts the process, and sees to it that no broker outlives the tests.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,14 +45,42 @@ impl ApacheKafka {
     /// Starts a broker whose data and log live in `folder`, which goes with it; `overrides` win over the settings here.
     pub(crate) fn start(folder: &Path, overrides: &[(&str, &str)]) -> Self {
         let [port, controller] = free_ports();
-        Self::on(folder, port, controller, overrides)
+        Self::on(folder, port, controller, overrides, &[])
     }
 
-    fn on(folder: &Path, port: u16, controller: u16, overrides: &[(&str, &str)]) -> Self {
+    /// A broker with more doors, each a listener name and its protocol, and their ports. `logins` are SCRAM credentials as
+    /// Kafka's storage tool takes them.
+    pub(crate) fn with_doors<const N: usize>(
+        folder: &Path,
+        doors: [(&str, &str); N],
+        logins: &[&str],
+        overrides: &[(&str, &str)],
+    ) -> (Self, [u16; N]) {
+        let [direct, controller] = free_ports();
+        let ports = free_ports();
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{direct}");
+        let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for ((name, protocol), port) in doors.iter().zip(ports) {
+            // By its name: certificates are for names.
+            let _ = write!(listeners, ",{name}://localhost:{port}");
+            let _ = write!(protocols, ",{name}:{protocol}");
+        }
+        let inner = format!("{listeners},CONTROLLER://127.0.0.1:{controller}");
+        let mut all = vec![
+            ("listeners", inner.as_str()),
+            ("advertised.listeners", &listeners),
+            ("listener.security.protocol.map", &protocols),
+        ];
+        all.extend(overrides);
+        let logins: Vec<&str> = logins.iter().flat_map(|login| ["--add-scram", login]).collect();
+        (Self::on(folder, direct, controller, &all, &logins), ports)
+    }
+
+    fn on(folder: &Path, port: u16, controller: u16, overrides: &[(&str, &str)], format: &[&str]) -> Self {
         fs::create_dir_all(folder).expect("the broker's folder");
         let settings = folder.join("server.properties");
         fs::write(&settings, server_properties(folder, port, controller, overrides)).expect("the broker's settings");
-        format_storage(&settings);
+        format_storage(&settings, format);
 
         let log = folder.join("broker.log");
         let mut kafka = Self { lives: Vec::new(), folder: folder.to_owned(), port, log };
@@ -70,7 +99,7 @@ impl ApacheKafka {
             ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,WIRED:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
         ];
         let overrides: Vec<(&str, &str)> = overrides.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let kafka = Self::on(folder, direct, controller, &overrides);
+        let kafka = Self::on(folder, direct, controller, &overrides, &[]);
         (kafka, Wire::lay(outer, inner), format!("127.0.0.1:{outer}"))
     }
 
@@ -153,11 +182,12 @@ log.cleaner.backoff.ms=1000
     text + &lines_of(overrides)
 }
 
-fn format_storage(settings: &Path) {
+fn format_storage(settings: &Path, options: &[&str]) {
     let run = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-Xmx256m", &logging(), "-cp", &class_path()])
         .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
         .arg(settings)
+        .args(options)
         .output();
     let output = run.unwrap_or_else(|error| {
         panic!("java does not start ({error}): run ./test --fetch, or apt-get install default-jre-headless")

@@ -2,6 +2,7 @@
 //!
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
+pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod death;
 pub(crate) mod feeder;
@@ -12,6 +13,7 @@ pub(crate) mod kafka;
 pub(crate) mod rest;
 pub(crate) mod resume;
 pub(crate) mod small_disk;
+pub(crate) mod token_server;
 pub(crate) mod topic;
 pub(crate) mod wait;
 pub(crate) mod wire;

@@ -1,0 +1,259 @@
+//! Config providers: `${NAME:PATH:KEY}` in a configuration stands for what a file, a folder or the environment holds.
+//!
+//! The worker's own keys are resolved once when they are read, a connector's whenever it is validated or started. What is
+//! stored and shown keeps the placeholders: the herder resolves at the last moment.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
+
+use pipette_api::{ConfigMap, ConnectError, Result};
+use regex::{Captures, Regex};
+
+use super::properties;
+
+const KEY: &str = "config.providers";
+
+/// Java's: the first colon ends the provider's name, the next one the path, and there may be no path.
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| match Regex::new(r"\$\{([^}]*?):(?:([^}]*?):)?([^}]*?)\}") {
+    Ok(pattern) => pattern,
+    Err(_) => unreachable!("the pattern is a constant, and tested"),
+});
+
+/// The providers of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Providers(BTreeMap<String, Provider>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Provider {
+    /// Java's properties files below these paths, or all.
+    File(Option<Vec<PathBuf>>),
+    /// Files as they are, by their name in a folder.
+    Directory(Option<Vec<PathBuf>>),
+    /// Variables whose names match.
+    Environment(String),
+}
+
+impl Providers {
+    /// The providers that a worker file names. The error names the key to mend.
+    pub fn read(worker: &ConfigMap) -> Result<Self> {
+        let names = worker.get(KEY).map(String::as_str).unwrap_or_default();
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| Ok((name.to_owned(), Provider::read(worker, name)?))).collect::<Result<_>>().map(Self)
+    }
+
+    /// A configuration with everything in place of its placeholders. Those that nobody knows stay as they are.
+    pub fn resolve(&self, config: &ConfigMap) -> Result<ConfigMap> {
+        config.iter().map(|(key, value)| Ok((key.clone(), self.resolve_value(key, value)?))).collect()
+    }
+
+    /// Whether there is a placeholder of these providers in a value.
+    pub fn stands_in(&self, value: &str) -> bool {
+        PLACEHOLDER.captures_iter(value).any(|found| self.0.contains_key(&found[1]))
+    }
+
+    fn resolve_value(&self, key: &str, value: &str) -> Result<String> {
+        let (mut text, mut end) = (String::new(), 0);
+        for found in PLACEHOLDER.captures_iter(value) {
+            let Some(whole) = found.get(0) else { continue };
+            text.push_str(&value[end..whole.start()]);
+            end = whole.end();
+            match self.look_up(&found).map_err(|error| error.within(format!("{key}: {}", whole.as_str())))? {
+                Some(found) => text.push_str(&found),
+                None => text.push_str(whole.as_str()),
+            }
+        }
+        text.push_str(&value[end..]);
+        Ok(text)
+    }
+
+    fn look_up(&self, found: &Captures<'_>) -> Result<Option<String>> {
+        let path = found.get(2).map_or("", |path| path.as_str().trim());
+        let Some(provider) = self.0.get(&found[1]) else { return Ok(None) };
+        provider.get(path, &found[3])
+    }
+}
+
+impl Provider {
+    fn read(worker: &ConfigMap, name: &str) -> Result<Self> {
+        let key = format!("{KEY}.{name}.class");
+        let param = |param: &str| worker.get(&format!("{KEY}.{name}.param.{param}")).map(|value| value.trim());
+        let class = worker.get(&key).map(|class| class.trim()).unwrap_or_default();
+        match class.rsplit('.').next().unwrap_or_default() {
+            "FileConfigProvider" => Ok(Self::File(paths(name, param("allowed.paths"))?)),
+            "DirectoryConfigProvider" => Ok(Self::Directory(paths(name, param("allowed.paths"))?)),
+            "EnvVarConfigProvider" => {
+                let pattern = format!("^(?:{})$", param("allowlist.pattern").unwrap_or(".*"));
+                let key = format!("{KEY}.{name}.param.allowlist.pattern");
+                let bad = |error| ConnectError::config(format!("Invalid value for configuration {key}")).because(error);
+                Regex::new(&pattern).map_err(bad)?;
+                Ok(Self::Environment(pattern))
+            }
+            "" => Err(ConnectError::config(format!("Missing required configuration \"{key}\": {KEY} names {name}"))),
+            _ => Err(ConnectError::config(format!(
+                "Invalid value {class} for configuration {key}: FileConfigProvider, DirectoryConfigProvider and \
+                 EnvVarConfigProvider are supported"
+            ))),
+        }
+    }
+
+    fn get(&self, path: &str, key: &str) -> Result<Option<String>> {
+        match self {
+            Self::Environment(pattern) => {
+                if !path.is_empty() {
+                    return Err(ConnectError::config(format!(
+                        "Path is not supported for EnvVarConfigProvider, invalid value '{path}'"
+                    )));
+                }
+                let allowed = Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(key));
+                Ok(if allowed { std::env::var(key).ok() } else { None })
+            }
+            Self::File(allowed) => {
+                let Some(path) = within(allowed.as_deref(), path) else { return Ok(None) };
+                let unread = || ConnectError::config(format!("Could not read properties from file {}", path.display()));
+                let bytes = std::fs::read(&path).map_err(|error| unread().because(error))?;
+                // What is wrong with a line may be told with the line, and it may hold a password.
+                let mut found = properties::parse(&bytes).map_err(|_| unread())?;
+                Ok(found.remove(key))
+            }
+            Self::Directory(allowed) => {
+                let Some(folder) = within(allowed.as_deref(), path) else { return Ok(None) };
+                if !folder.is_dir() {
+                    tracing::warn!(path = %folder.display(), "A config provider looks into what is no folder");
+                    return Ok(None);
+                }
+                let file = folder.join(key);
+                // A name, and not a way to somewhere else.
+                let is_name = Path::new(key).components().eq([Component::Normal(key.as_ref())]);
+                if !is_name || !file.is_file() {
+                    return Ok(None);
+                }
+                let unread =
+                    |error| ConnectError::config(format!("Could not read file {}", file.display())).because(error);
+                std::fs::read_to_string(&file).map(Some).map_err(unread)
+            }
+        }
+    }
+}
+
+fn paths(name: &str, text: Option<&str>) -> Result<Option<Vec<PathBuf>>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let one = |path: &str| {
+        let path = path.trim();
+        let complaint = |why: &str| {
+            let key = format!("{KEY}.{name}.param.allowed.paths");
+            Err(ConnectError::config(format!("Invalid value {path} for configuration {key}: {why}")))
+        };
+        match Path::new(path) {
+            relative if !relative.is_absolute() => complaint("the path is not absolute"),
+            missing if !missing.exists() => complaint("the path does not exist"),
+            found => Ok(normal(found)),
+        }
+    };
+    text.split(',').map(one).collect::<Result<_>>().map(Some)
+}
+
+/// The path, unless it is empty or leads somewhere else than is allowed.
+fn within(allowed: Option<&[PathBuf]>, path: &str) -> Option<PathBuf> {
+    if path.is_empty() {
+        return None;
+    }
+    let found = normal(Path::new(path));
+    if allowed.is_none_or(|allowed| allowed.iter().any(|allowed| found.starts_with(allowed))) {
+        return Some(found);
+    }
+    tracing::warn!(path = %found.display(), "A config provider may not read this: it is not below its allowed.paths");
+    None
+}
+
+/// Without `.` and `..`, as far as the text goes.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> ConfigMap {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn worker(folder: &str) -> Providers {
+        let class = |name: &str| format!("org.apache.kafka.common.config.provider.{name}");
+        let pairs = [
+            ("config.providers", "file, dir,env"),
+            ("config.providers.file.class", &class("FileConfigProvider")),
+            ("config.providers.file.param.allowed.paths", folder),
+            ("config.providers.dir.class", &class("DirectoryConfigProvider")),
+            ("config.providers.dir.param.allowed.paths", folder),
+            ("config.providers.env.class", &class("EnvVarConfigProvider")),
+            ("config.providers.env.param.allowlist.pattern", "CARGO_PKG_.*"),
+        ];
+        Providers::read(&map(&pairs)).unwrap()
+    }
+
+    #[test]
+    fn placeholders_are_resolved_where_a_provider_knows_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("secrets.properties"), "user=me\npass\\:word=a\\nb").unwrap();
+        std::fs::write(inner.join("token"), "t\n").unwrap();
+        std::fs::write(folder.path().join("outside"), "user=you").unwrap();
+        let providers = worker(inner.to_str().unwrap());
+        let at = inner.display();
+        for (value, expected) in [
+            (format!("a ${{file:{at}/secrets.properties:user}} b ${{env:CARGO_PKG_NAME}}"), "a me b pipette"),
+            (format!("${{file:{at}/secrets.properties:pass:word}}"), "a\nb"),
+            (format!("${{dir:{at}:token}}"), "t\n"),
+        ] {
+            assert_eq!(providers.resolve_value("k", &value).unwrap(), expected, "{value}");
+            assert!(providers.stands_in(&value));
+        }
+        for stays in [
+            format!("${{file:{at}/secrets.properties:none}}"),
+            format!("${{file:{at}/../outside:user}}"),
+            format!("${{dir:{at}:../outside}}"),
+            format!("${{dir:{at}/token:token}}"),
+            "${env:HOME} ${vault:x:y} ${file} $ {".to_owned(),
+            "${file::user}".to_owned(),
+        ] {
+            assert_eq!(providers.resolve_value("k", &stays).unwrap(), stays);
+        }
+        assert!(!providers.stands_in("${vault:x:y}"));
+        let error = providers.resolve(&map(&[("k", &format!("${{file:{at}/none:x}}"))])).unwrap_err().to_string();
+        assert!(error.contains("k: ${file:") && error.contains("Could not read properties from file"), "{error}");
+        assert!(
+            providers.resolve_value("k", "${env:/x:HOME}").unwrap_err().to_string().contains("Path is not supported")
+        );
+    }
+
+    #[test]
+    fn a_provider_that_cannot_be_had_is_an_error() {
+        let read = |pairs: &[(&str, &str)]| Providers::read(&map(pairs));
+        assert_eq!(read(&[]).unwrap(), Providers::default());
+        let error = |pairs: &[(&str, &str)]| read(pairs).unwrap_err().to_string();
+        assert!(
+            error(&[(KEY, "v"), ("config.providers.v.class", "x.VaultConfigProvider")])
+                .contains("x.VaultConfigProvider")
+        );
+        assert!(error(&[(KEY, "v")]).contains("config.providers.v.class"));
+        let file = [(KEY, "f"), ("config.providers.f.class", "FileConfigProvider")];
+        for (path, why) in [("relative", "not absolute"), ("/no/such/folder", "does not exist")] {
+            let pairs = [&file[..], &[("config.providers.f.param.allowed.paths", path)]].concat();
+            assert!(error(&pairs).contains(why), "{path}");
+        }
+        let env = [(KEY, "e"), ("config.providers.e.class", "EnvVarConfigProvider")];
+        let pairs = [&env[..], &[("config.providers.e.param.allowlist.pattern", "(")]].concat();
+        assert!(error(&pairs).contains("allowlist.pattern"));
+    }
+}

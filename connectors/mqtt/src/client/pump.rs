@@ -1,0 +1,118 @@
+//! The pump of a connection: a task of its own that reads and writes, because a client that is not polled does neither.
+//!
+//! It waits for room in the budget before it reads on. [`Link`] is the connection in the hands of a task: dropped, the
+//! connection is cut where it stands, which acknowledges nothing. Read next: `v5.rs`, one of the clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::{Event, Fault, Outgoing, Packet, Receipt, Requests, SubscribeOptions, Welcome, Wire};
+use crate::budget::{Budget, Held};
+use crate::filter::Subscription;
+
+/// How long a broker may take to end a connection that we are done with.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A connection.
+pub(crate) struct Link {
+    pub(crate) welcome: Welcome,
+    requests: Box<dyn Requests>,
+    /// Bounded by the budget.
+    events: mpsc::UnboundedReceiver<Result<Event, Fault>>,
+    closing: watch::Sender<bool>,
+    budget: Arc<Budget>,
+    pump: JoinHandle<()>,
+}
+
+impl Link {
+    pub(super) fn new(welcome: Welcome, requests: Box<dyn Requests>, wire: impl Wire, budget: Arc<Budget>) -> Self {
+        let (events, received) = mpsc::unbounded_channel();
+        let (closing, closed) = watch::channel(false);
+        let pump = tokio::spawn(pump(wire, Arc::clone(&budget), events, closed));
+        Self { welcome, requests, events: received, closing, budget, pump }
+    }
+
+    /// What happened next; the fault is the end of the connection. May be dropped at any await.
+    pub(crate) async fn next(&mut self) -> Result<Event, Fault> {
+        self.events.recv().await.unwrap_or_else(|| Err(Fault::away("the connection has ended")))
+    }
+
+    /// What has happened already.
+    pub(crate) fn try_next(&mut self) -> Option<Result<Event, Fault>> {
+        self.events.try_recv().ok()
+    }
+
+    pub(crate) fn subscribe(&self, subscriptions: &[Subscription], options: SubscribeOptions) -> Result<(), Fault> {
+        self.requests.subscribe(subscriptions, options)
+    }
+
+    pub(crate) fn unsubscribe(&self, filters: &[String]) -> Result<(), Fault> {
+        self.requests.unsubscribe(filters)
+    }
+
+    pub(crate) fn ack(&self, packet: Packet) -> Result<(), Fault> {
+        self.requests.ack(packet)
+    }
+
+    pub(crate) fn publish(&self, message: Outgoing) -> Result<Receipt, Fault> {
+        self.requests.publish(message)
+    }
+
+    /// Writes what was asked for, says good-bye and waits for the end, within limits.
+    pub(crate) async fn close(mut self) {
+        self.closing.send_replace(true);
+        if self.requests.disconnect().is_ok() {
+            let _ = tokio::time::timeout(FAREWELL, &mut self.pump).await;
+        }
+    }
+}
+
+impl Drop for Link {
+    /// What arrived and was not looked at comes again, and holds no memory until then.
+    fn drop(&mut self) {
+        self.pump.abort();
+        while let Ok(event) = self.events.try_recv() {
+            if let Ok(Event::Message(message)) = event {
+                self.budget.give_back(Held { bytes: message.size(), records: 1 });
+            }
+        }
+    }
+}
+
+async fn pump(
+    mut wire: impl Wire,
+    budget: Arc<Budget>,
+    events: mpsc::UnboundedSender<Result<Event, Fault>>,
+    mut closing: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = budget.room() => {}
+            // Acknowledgements of the last moment are written however full memory is; what comes in now is not counted
+            // nor kept, and comes again.
+            closed = closing.wait_for(|closing| *closing) => if closed.is_err() { return },
+        }
+        let turn = wire.turn().await;
+        match turn {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                if let Event::Message(message) = &event
+                    && !budget.take(message.size(), message.packet.qos)
+                {
+                    continue;
+                }
+                if events.send(Ok(event)).is_err() {
+                    return;
+                }
+            }
+            Err(fault) => {
+                let _ = events.send(Err(fault));
+                return;
+            }
+        }
+    }
+}

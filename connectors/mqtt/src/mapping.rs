@@ -1,0 +1,279 @@
+//! An MQTT message becomes a Kafka record.
+//!
+//! What depends on the topic alone is made once for each topic and kept. Read next: `source.rs`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Record, Result, Schema, Text, Value};
+
+use crate::client::{Message, Properties};
+use crate::config::HEADER_NAMES;
+use crate::filter::matches;
+use crate::settings::{Format, SourceSettings};
+use crate::template::{Template, TopicParts, kafka_topic};
+
+/// Topics that are remembered; beyond that all are forgotten and made anew.
+const TOPICS: usize = 50_000;
+
+/// Makes records.
+pub(crate) struct Mapping {
+    connector: Arc<str>,
+    mapping: Vec<(String, Template)>,
+    topic: Template,
+    key: Option<Template>,
+    format: Format,
+    names: Names,
+    client_id: Datum,
+    routes: HashMap<Bytes, Arc<Route>>,
+}
+
+/// What a topic decides.
+struct Route {
+    topic: Arc<str>,
+    key: Datum,
+    /// The MQTT topic as the value of a header.
+    name: Datum,
+}
+
+/// The names of the headers to write, in the order of [`HEADER_NAMES`]; `None` is left out.
+struct Names([Option<Arc<str>>; HEADER_NAMES.len()]);
+
+impl Mapping {
+    pub(crate) fn new(settings: &SourceSettings, connector: &Arc<str>, client_id: &str) -> Self {
+        let wanted =
+            |name: &str| settings.headers.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name));
+        Self {
+            connector: Arc::clone(connector),
+            mapping: settings.mapping.clone(),
+            topic: settings.topic.clone(),
+            key: settings.key.clone(),
+            format: settings.format,
+            names: Names(std::array::from_fn(|index| {
+                wanted(HEADER_NAMES[index]).then(|| Arc::from(HEADER_NAMES[index]))
+            })),
+            client_id: text(client_id),
+            routes: HashMap::new(),
+        }
+    }
+
+    /// The record of a message; a data error that names its topic when it cannot become one.
+    pub(crate) fn record(&mut self, message: &Message) -> Result<Record> {
+        let route = self.route(message)?;
+        let value = self.value(&message.payload).map_err(|error| {
+            error.within(format!("A message of {} bytes on the topic {}", message.payload.len(), shown(&message.topic)))
+        })?;
+        Ok(Record {
+            key: route.key.clone(),
+            headers: self.headers(message, &route),
+            timestamp: now(),
+            ..Record::new(Arc::clone(&route.topic), value)
+        })
+    }
+
+    fn route(&mut self, message: &Message) -> Result<Arc<Route>> {
+        if let Some(route) = self.routes.get(&message.topic) {
+            return Ok(Arc::clone(route));
+        }
+        let topic = std::str::from_utf8(&message.topic).map_err(|error| {
+            ConnectError::data(format!("The topic {} is no UTF-8", shown(&message.topic))).because(error)
+        })?;
+        let parts = TopicParts { topic, connector: &self.connector };
+        let template = self.mapping.iter().find(|(filter, _)| matches(filter, topic)).map_or(&self.topic, |(_, to)| to);
+        let route = Arc::new(Route {
+            topic: kafka_topic(&template.fill(&parts).map_err(ConnectError::data)?).into(),
+            key: match &self.key {
+                Some(key) => text(&key.fill(&parts).map_err(ConnectError::data)?),
+                None => Datum::NULL,
+            },
+            name: text(topic),
+        });
+        if self.routes.len() >= TOPICS {
+            self.routes.clear();
+        }
+        // A copy: the topic is a piece of a buffer that holds payloads as well.
+        self.routes.insert(Bytes::copy_from_slice(&message.topic), Arc::clone(&route));
+        Ok(route)
+    }
+
+    fn value(&self, payload: &Bytes) -> Result<Datum> {
+        let blob = Blob::whole(payload.clone())?;
+        Ok(match self.format {
+            Format::Bytes => Datum::new(Schema::of(Kind::Bytes), Value::Bytes(blob)),
+            Format::Text => Datum::new(Schema::of(Kind::String), Value::String(Text::new(blob)?)),
+            Format::Json => Datum::schemaless(pipette_json::parse(&blob)?),
+        })
+    }
+
+    fn headers(&self, message: &Message, route: &Route) -> Headers {
+        let [topic, qos, retained, duplicate, id, client, rest @ ..] = &self.names.0;
+        let mut headers = Headers(Vec::with_capacity(6));
+        let mut add = |name: &Option<Arc<str>>, value: Option<Datum>| {
+            if let (Some(name), Some(value)) = (name, value) {
+                headers.add(Arc::clone(name), value);
+            }
+        };
+        add(topic, Some(route.name.clone()));
+        add(qos, Some(int(message.packet.qos.level().into())));
+        add(retained, Some(flag(message.retained)));
+        add(duplicate, Some(flag(message.dup)));
+        add(id, (message.packet.id != 0).then(|| int(message.packet.id.into())));
+        add(client, Some(self.client_id.clone()));
+        if let Some(properties) = &message.properties {
+            properties_into(properties, rest, &mut headers);
+        }
+        headers
+    }
+}
+
+/// `names` are those behind the first six.
+fn properties_into(properties: &Properties, names: &[Option<Arc<str>>], headers: &mut Headers) {
+    let [content_type, response, correlation, format, expiry, subscriptions, user] = names else { return };
+    let bytes = |bytes: &Bytes| {
+        Blob::whole(bytes.clone()).ok().map(|blob| Datum::new(Schema::of(Kind::Bytes), Value::Bytes(blob)))
+    };
+    let ids = || properties.subscriptions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let values = [
+        (content_type, properties.content_type.as_deref().map(text)),
+        (response, properties.response_topic.as_deref().map(text)),
+        (correlation, properties.correlation.as_ref().and_then(bytes)),
+        (format, properties.text.map(|is_text| text(if is_text { "utf-8" } else { "bytes" }))),
+        (expiry, properties.expiry.map(|seconds| Datum::new(Schema::of(Kind::Int64), Value::I64(seconds.into())))),
+        (subscriptions, (!properties.subscriptions.is_empty()).then(|| text(&ids()))),
+    ];
+    for (name, value) in values {
+        if let (Some(name), Some(value)) = (name, value) {
+            headers.add(Arc::clone(name), value);
+        }
+    }
+    if let Some(prefix) = user {
+        for (name, value) in &properties.user {
+            headers.add(format!("{prefix}.{name}"), text(value));
+        }
+    }
+}
+
+fn text(value: &str) -> Datum {
+    Datum::new(Schema::of(Kind::String), Value::text(value))
+}
+
+fn int(value: i32) -> Datum {
+    Datum::new(Schema::of(Kind::Int32), Value::I32(value))
+}
+
+fn flag(value: bool) -> Datum {
+    Datum::new(Schema::of(Kind::Boolean), Value::Bool(value))
+}
+
+fn shown(topic: &Bytes) -> String {
+    String::from_utf8_lossy(topic).into_owned()
+}
+
+/// When the message was received.
+fn now() -> Option<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::{ConfigMap, ErrorKind, Settings};
+
+    use super::*;
+    use crate::client::{Packet, Qos};
+
+    fn mapping(pairs: &[(&str, &str)]) -> Mapping {
+        let base = [("mqtt.server.uri", "mqtt://localhost"), ("mqtt.topics", "#")];
+        let config: ConfigMap =
+            base.iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let settings = SourceSettings::read(&Settings::new(config, &crate::SOURCE_CONFIG)).unwrap();
+        Mapping::new(&settings, &Arc::from("plant"), "plant-0")
+    }
+
+    fn message(topic: &'static str, payload: &'static str) -> Message {
+        Message {
+            packet: Packet { id: 7, qos: Qos::AtLeastOnce },
+            topic: Bytes::from_static(topic.as_bytes()),
+            payload: Bytes::from_static(payload.as_bytes()),
+            dup: false,
+            retained: true,
+            properties: None,
+        }
+    }
+
+    #[test]
+    fn the_first_filter_that_matches_names_the_topic() {
+        let mut mapping = mapping(&[
+            ("kafka.topic", "rest.${topic}"),
+            ("kafka.topic.mapping", "a/+ => a.${topic[1]}, a/# => deep"),
+            ("kafka.key", "${topic[-1]}"),
+        ]);
+        for (topic, expected, key) in [("a/b", "a.b", "b"), ("a/b/c", "deep", "c"), ("x/y z", "rest.x.y_z", "y z")] {
+            let record = mapping.record(&message(topic, "1")).unwrap();
+            assert_eq!((&*record.topic, record.key.value.as_str()), (expected, Some(key)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn headers_tell_how_the_message_came() {
+        let with = Message {
+            properties: Some(Box::new(Properties {
+                text: Some(true),
+                expiry: Some(60),
+                content_type: Some("text/plain".into()),
+                response_topic: Some("answers".into()),
+                correlation: Some(Bytes::from_static(b"\x01")),
+                subscriptions: vec![3, 5],
+                user: vec![("unit".into(), "C".into()), ("unit".into(), "K".into())],
+            })),
+            ..message("a/b", "1")
+        };
+        let record = mapping(&[]).record(&with).unwrap();
+        let shown: Vec<String> =
+            record.headers.0.iter().map(|(name, datum)| format!("{name}={:?}", datum.value)).collect();
+        let text = |name: &str, value: &str| format!("{name}={:?}", Value::text(value));
+        let expected = [
+            text("mqtt.topic", "a/b"),
+            "mqtt.qos=I32(1)".into(),
+            "mqtt.retained=Bool(true)".into(),
+            "mqtt.duplicate=Bool(false)".into(),
+            "mqtt.message.id=I32(7)".into(),
+            text("mqtt.client.id", "plant-0"),
+            text("mqtt.content.type", "text/plain"),
+            text("mqtt.response.topic", "answers"),
+            "mqtt.correlation.data=Bytes(Blob(1 bytes))".into(),
+            text("mqtt.payload.format", "utf-8"),
+            "mqtt.message.expiry=I64(60)".into(),
+            text("mqtt.subscription.ids", "3,5"),
+            text("mqtt.user.unit", "C"),
+            text("mqtt.user.unit", "K"),
+        ];
+        assert_eq!(shown, expected);
+        let few = mapping(&[("mqtt.headers.include", "mqtt.topic,mqtt.user")]).record(&with).unwrap();
+        assert_eq!(
+            few.headers.0.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
+            ["mqtt.topic", "mqtt.user.unit", "mqtt.user.unit"]
+        );
+        assert!(mapping(&[("mqtt.headers.include", "")]).record(&with).unwrap().headers.0.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_text_or_json_is_bad_input_with_its_topic() {
+        let mut json = mapping(&[("mqtt.value.format", "json")]);
+        let Value::Map(map) = json.record(&message("a/b", r#"{"t": 21}"#)).unwrap().value.value else {
+            panic!("a map")
+        };
+        assert_eq!(map.get("t"), Some(&Value::I64(21)));
+        let error = json.record(&message("a/b", "{oops")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.to_string().starts_with("A message of 5 bytes on the topic a/b: "), "{error}");
+        let mut string = mapping(&[("mqtt.value.format", "string")]);
+        assert_eq!(string.record(&message("a", "hé")).unwrap().value.value.as_str(), Some("hé"));
+        let bad = Message { payload: Bytes::from_static(b"\xff"), ..message("a/b", "") };
+        assert!(string.record(&bad).unwrap_err().to_string().contains("UTF-8"));
+        let empty = mapping(&[]).record(&message("a", "")).unwrap();
+        assert_eq!(empty.value.value, Value::Bytes(Blob::from(&b""[..])), "an empty message is no tombstone");
+    }
+}

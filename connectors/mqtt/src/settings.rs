@@ -1,0 +1,379 @@
+//! The settings of source and sink as plain data, and the rules between keys.
+//!
+//! Nothing connects or opens a file here, except [`Security::open`], which a task calls when it starts. Read next:
+//! `plan.rs`, then `source.rs` and `sink.rs`.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::config::key::Password;
+use pipette_api::{ConnectError, Result, Settings};
+
+use crate::budget::Held;
+use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
+#[allow(clippy::wildcard_imports)] // the keys, each used once right here
+use crate::config::*;
+use crate::filter::{Subscription, overlap, shared};
+use crate::template::Template;
+use crate::uri::Server;
+
+/// What source and sink need for a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct BrokerSettings {
+    pub(crate) servers: Vec<Server>,
+    /// `None`: 5, and 3.1.1 when the broker does not know it.
+    pub(crate) version: Option<Version>,
+    pub(crate) keep_alive_seconds: u16,
+    pub(crate) timeout: Duration,
+    pub(crate) backoff: (Duration, Duration),
+    /// `None`: for ever.
+    pub(crate) retry_time: Option<Duration>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Password>,
+    pub(crate) security: Security,
+    pub(crate) will: Option<Will>,
+    pub(crate) user_properties: Vec<(String, String)>,
+}
+
+/// Files with certificates.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Security {
+    pub(crate) ca: Option<String>,
+    pub(crate) cert: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) alpn: Vec<String>,
+}
+
+impl BrokerSettings {
+    fn read(settings: &Settings) -> Result<Self> {
+        let servers = settings.get(&SERVER)?;
+        let servers: std::result::Result<_, _> = servers.iter().map(|server| Server::parse(server)).collect();
+        Ok(Self {
+            servers: servers.map_err(ConnectError::config)?,
+            version: match settings.get(&VERSION)?.as_str() {
+                "5" => Some(Version::V5),
+                "3.1.1" => Some(Version::V3),
+                _ => None,
+            },
+            keep_alive_seconds: settings.get(&KEEP_ALIVE)?,
+            timeout: Duration::from_secs(settings.get(&CONNECT_TIMEOUT)?.into()),
+            backoff: (settings.get(&BACKOFF)?, settings.get(&BACKOFF_MAX)?),
+            retry_time: u64::try_from(settings.get(&RETRY_TIME)?).ok().map(Duration::from_millis),
+            client_id: settings.find(&CLIENT_ID)?,
+            username: settings.find(&USERNAME)?,
+            password: settings.find(&PASSWORD)?,
+            security: Security {
+                ca: settings.find(&CA)?,
+                cert: settings.find(&CERT)?,
+                key: settings.find(&SSL_KEY)?,
+                alpn: settings.get(&ALPN)?,
+            },
+            will: match settings.find(&WILL_TOPIC)? {
+                None => None,
+                Some(topic) => Some(Will {
+                    topic,
+                    message: settings.get(&WILL_PAYLOAD)?,
+                    qos: qos(settings.get(&WILL_QOS)?),
+                    retain: settings.get(&WILL_RETAIN)?,
+                    delay_seconds: settings.get(&WILL_DELAY)?,
+                }),
+            },
+            user_properties: {
+                let given = settings.get(&USER_PROPERTIES)?;
+                let pairs: std::result::Result<_, _> = given.iter().map(|text| pair(text)).collect();
+                pairs.map_err(ConnectError::config)?
+            },
+        })
+    }
+
+    /// How the first server is dialled, before source or sink say how they want it.
+    pub(crate) fn dial(&self, client_id: String) -> Result<Dial> {
+        let server =
+            self.servers.first().cloned().ok_or_else(|| ConnectError::config("mqtt.server.uri names no broker"))?;
+        let tls = if server.scheme.is_secure() { Some(Arc::new(self.security.open()?)) } else { None };
+        Ok(Dial {
+            server,
+            version: self.version.unwrap_or(Version::V5),
+            client_id,
+            clean: true,
+            expiry_seconds: 0,
+            keep_alive_seconds: self.keep_alive_seconds,
+            timeout: self.timeout,
+            receive_maximum: u16::MAX,
+            maximum_packet: 1024 * 1024,
+            in_flight: 10,
+            username: self.username.clone(),
+            password: self.password.clone(),
+            tls,
+            will: self.will.clone(),
+            user_properties: self.user_properties.clone(),
+        })
+    }
+
+    /// What is wrong between these keys.
+    fn rules(&self, broken: &mut Broken) {
+        if self.backoff.0 > self.backoff.1 {
+            broken.push((BACKOFF_MAX.info.name, "must not be shorter than mqtt.reconnect.backoff.ms".into()));
+        }
+        if self.password.is_some() && self.username.is_none() && self.version != Some(Version::V5) {
+            broken.push((
+                USERNAME.info.name,
+                "is needed beside mqtt.password, except with mqtt.protocol.version=5".into(),
+            ));
+        }
+        let security = &self.security;
+        if security.cert.is_some() != security.key.is_some() {
+            let (missing, there) = if security.key.is_none() { (&SSL_KEY, &CERT) } else { (&CERT, &SSL_KEY) };
+            broken.push((missing.info.name, format!("is needed beside {}", there.info.name)));
+        }
+        if security.cert.is_some() && security.ca.is_none() {
+            broken.push((CA.info.name, "is needed beside mqtt.ssl.cert.path".into()));
+        }
+        let secure = self.servers.iter().any(|server| server.scheme.is_secure());
+        if !secure && (security.ca.is_some() || security.cert.is_some()) {
+            broken.push((
+                SERVER.info.name,
+                "is not encrypted although certificates are given: use mqtts:// or wss://".into(),
+            ));
+        }
+    }
+}
+
+impl Security {
+    /// Reads the files; a config error names key and file.
+    pub(crate) fn open(&self) -> Result<Tls> {
+        let read = |key: &pipette_api::Key<String>, path: &Option<String>| {
+            let name = key.info.name;
+            path.as_ref()
+                .map(|path| open(path).map_err(|reason| ConnectError::config(format!("{name}: {reason}"))))
+                .transpose()
+        };
+        let (cert, key) = (read(&CERT, &self.cert)?, read(&SSL_KEY, &self.key)?);
+        Ok(Tls { ca: read(&CA, &self.ca)?, identity: cert.zip(key), alpn: self.alpn.clone() })
+    }
+
+    /// What is wrong with the files, by key.
+    pub(crate) fn look(&self) -> Broken {
+        let files = [(&CA, &self.ca), (&CERT, &self.cert), (&SSL_KEY, &self.key)];
+        let wrong = files.into_iter().filter_map(|(key, path)| Some((key.info.name, open(path.as_ref()?).err()?)));
+        wrong.collect()
+    }
+}
+
+fn open(path: &str) -> std::result::Result<Vec<u8>, String> {
+    let content = fs::read(path).map_err(|error| format!("the file {path} cannot be read: {error}"))?;
+    if content.windows(11).any(|part| part == b"-----BEGIN ") {
+        return Ok(content);
+    }
+    Err(format!(
+        "the file {path} holds nothing in PEM: convert a Java key store with keytool -importkeystore … \
+         -deststoretype pkcs12, then openssl pkcs12 -in … -out {path} -nodes"
+    ))
+}
+
+type Broken = Vec<(&'static str, String)>;
+
+fn qos(level: u16) -> Qos {
+    u8::try_from(level).ok().and_then(Qos::from_level).unwrap_or(Qos::AtLeastOnce)
+}
+
+/// What payloads become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Bytes,
+    Text,
+    Json,
+}
+
+/// The settings of a source task.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceSettings {
+    pub(crate) broker: BrokerSettings,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) group: Option<String>,
+    pub(crate) clean: bool,
+    pub(crate) expiry_seconds: u32,
+    pub(crate) retained: Retained,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) buffer: Held,
+    pub(crate) drop_newest: bool,
+    pub(crate) receive_maximum: u16,
+    pub(crate) maximum_packet: u32,
+    pub(crate) mapping: Vec<(String, Template)>,
+    pub(crate) topic: Template,
+    pub(crate) key: Option<Template>,
+    pub(crate) format: Format,
+    /// Names of headers; `None` is all.
+    pub(crate) headers: Option<Vec<String>>,
+}
+
+impl SourceSettings {
+    pub(crate) fn read(settings: &Settings) -> Result<Self> {
+        let default = qos(settings.get(&QOS)?);
+        let group = Some(settings.get(&GROUP)?).filter(|group| !group.is_empty());
+        let template = |text: String| Template::parse(&text).map_err(ConnectError::config);
+        let headers = settings.get(&HEADERS)?;
+        let given = settings.get(&TOPICS)?;
+        let subscriptions: std::result::Result<_, _> =
+            given.iter().map(|text| Subscription::read(text, default)).collect();
+        let mapping = settings.get(&KAFKA_MAPPING)?;
+        let mapping: std::result::Result<_, _> = mapping.iter().map(|text| mapped(text)).collect();
+        Ok(Self {
+            broker: BrokerSettings::read(settings)?,
+            subscriptions: subscriptions.map_err(ConnectError::config)?,
+            group,
+            clean: match (settings.raw(CLEAN.info.name), settings.find(&CLEAN_SESSION)?) {
+                (None, Some(clean)) => clean,
+                _ => settings.get(&CLEAN)?,
+            },
+            expiry_seconds: settings.get(&EXPIRY)?,
+            retained: match settings.get(&RETAINED_POLICY)?.as_str() {
+                "emit" => Retained::Emit,
+                "skip" => Retained::Skip,
+                _ => Retained::Once,
+            },
+            no_local: settings.get(&NO_LOCAL)?,
+            retain_as_published: settings.get(&AS_PUBLISHED)?,
+            buffer: Held {
+                bytes: settings.get(&BUFFER_BYTES)? as usize,
+                records: settings.get(&BUFFER_RECORDS)? as usize,
+            },
+            drop_newest: settings.get(&OVERFLOW)? == "drop_newest",
+            receive_maximum: settings.get(&RECEIVE_MAXIMUM)?,
+            maximum_packet: settings.get(&MAX_PACKET)?,
+            mapping: mapping.map_err(ConnectError::config)?,
+            topic: template(settings.get(&KAFKA_TOPIC)?)?,
+            key: Some(settings.get(&KAFKA_KEY)?).filter(|key| !key.is_empty()).map(template).transpose()?,
+            format: match settings.get(&VALUE_FORMAT)?.as_str() {
+                "string" => Format::Text,
+                "json" => Format::Json,
+                _ => Format::Bytes,
+            },
+            headers: if headers.iter().any(|name| name == "*") { None } else { Some(headers) },
+        })
+    }
+
+    /// The filters as they are subscribed to.
+    pub(crate) fn subscribed(&self) -> Vec<Subscription> {
+        let wire = |subscription: &Subscription| Subscription {
+            filter: match &self.group {
+                Some(group) => shared(group, &subscription.filter),
+                None => subscription.filter.clone(),
+            },
+            qos: subscription.qos,
+        };
+        self.subscriptions.iter().map(wire).collect()
+    }
+
+    pub(crate) fn options(&self) -> SubscribeOptions {
+        SubscribeOptions {
+            retained: self.retained,
+            no_local: self.no_local,
+            // Brokers send retained messages to shared subscriptions although they must not; only the flag tells them.
+            retain_as_published: self.retain_as_published && !self.is_shared() && self.retained != Retained::Skip,
+        }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.group.is_some() || self.subscriptions.iter().any(Subscription::is_shared)
+    }
+
+    pub(crate) fn dial(&self, client_id: String) -> Result<Dial> {
+        Ok(Dial {
+            clean: self.clean,
+            expiry_seconds: if self.clean { 0 } else { self.expiry_seconds },
+            receive_maximum: self.receive_maximum,
+            maximum_packet: self.maximum_packet,
+            in_flight: 1,
+            ..self.broker.dial(client_id)?
+        })
+    }
+}
+
+/// The rules between the keys of a source.
+pub(crate) fn source_rule(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    let Ok(read) = SourceSettings::read(settings) else { return broken };
+    read.broker.rules(&mut broken);
+    if let Some((one, other)) = overlapping(&read.subscriptions)
+        && !settings.get(&OVERLAP).unwrap_or(false)
+    {
+        broken.push((
+            TOPICS.info.name,
+            format!(
+                "'{one}' and '{other}' match the same topics, whose messages would come twice: name one of them, or set \
+                 mqtt.topics.allow.overlap=true"
+            ),
+        ));
+    }
+    if read.group.is_some() && read.subscriptions.iter().any(Subscription::is_shared) {
+        broken.push((GROUP.info.name, "cannot be given beside $share/ in mqtt.topics".into()));
+    }
+    if read.no_local && read.is_shared() {
+        broken.push((NO_LOCAL.info.name, "is not allowed with shared subscriptions".into()));
+    }
+    broken
+}
+
+fn overlapping(subscriptions: &[Subscription]) -> Option<(&str, &str)> {
+    let pairs = subscriptions.iter().enumerate();
+    let mut pairs = pairs.flat_map(|(index, one)| subscriptions[index + 1..].iter().map(move |other| (one, other)));
+    let found = pairs.find(|(one, other)| overlap(one.pattern(), other.pattern()));
+    found.map(|(one, other)| (one.filter.as_str(), other.filter.as_str()))
+}
+
+/// What becomes of records without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NullValue {
+    Ignore,
+    Empty,
+    Fail,
+}
+
+/// The settings of a sink task.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkSettings {
+    pub(crate) broker: BrokerSettings,
+    pub(crate) topic: Template,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) expiry_seconds: u32,
+    pub(crate) headers: bool,
+    pub(crate) in_flight: u16,
+    pub(crate) null_value: NullValue,
+}
+
+impl SinkSettings {
+    pub(crate) fn read(settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            broker: BrokerSettings::read(settings)?,
+            topic: Template::parse(&settings.get(&MQTT_TOPIC)?).map_err(ConnectError::config)?,
+            qos: qos(settings.get(&QOS)?),
+            retain: settings.get(&RETAIN)?,
+            expiry_seconds: settings.get(&MESSAGE_EXPIRY)?,
+            headers: settings.get(&SEND_HEADERS)?,
+            in_flight: settings.get(&IN_FLIGHT)?,
+            null_value: match settings.get(&NULL_VALUES)?.as_str() {
+                "empty" => NullValue::Empty,
+                "fail" => NullValue::Fail,
+                _ => NullValue::Ignore,
+            },
+        })
+    }
+
+    pub(crate) fn dial(&self, client_id: String) -> Result<Dial> {
+        Ok(Dial { in_flight: self.in_flight, ..self.broker.dial(client_id)? })
+    }
+}
+
+/// The rules between the keys of a sink.
+pub(crate) fn sink_rule(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    if let Ok(read) = SinkSettings::read(settings) {
+        read.broker.rules(&mut broken);
+    }
+    broken
+}

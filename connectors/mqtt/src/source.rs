@@ -1,0 +1,400 @@
+//! The source task: messages in, acknowledgements out once Kafka has them.
+//!
+//! A batch's `acked` hook sends its numbers back to the task, which reads them in its next poll and in `stop`: an
+//! acknowledgement is written by the connection its message came by, in the order of receipt, or not at all. What the
+//! broker sends again is then known by `window.rs`. Read next: `window.rs`, `session.rs`, `mapping.rs`.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pipette_api::{
+    Blob, ConnectError, Hook, OffsetMap, OffsetShape, Partition, Position, Primitive, Result, SourceBatch,
+    SourceContext, SourceEntry, SourceRecord, SourceTask, Wish, async_trait,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::board::{Board, SourceNumbers};
+use crate::budget::{Budget, Held};
+use crate::client::{Event, Fault, Message, Qos, Retained, Welcome};
+use crate::filter::Subscription;
+use crate::mapping::Mapping;
+use crate::plan::hash;
+use crate::session::Session;
+use crate::settings::SourceSettings;
+use crate::window::{Arrived, Settled, Window, content};
+
+/// Messages of one batch.
+const BATCH_RECORDS: usize = 2000;
+/// Bytes of one batch, the last message not counted.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The members of the offset.
+const SESSION: &str = "session";
+const FILTERS: &str = "filters";
+const MARKS: [Option<&str>; 2] = [Some("connections"), Some("received")];
+
+pub(crate) struct MqttSource {
+    settings: Arc<SourceSettings>,
+    /// From `start` on.
+    run: Option<Run>,
+}
+
+impl MqttSource {
+    pub(crate) fn new(settings: SourceSettings) -> Self {
+        Self { settings: Arc::new(settings), run: None }
+    }
+
+    fn running(&mut self) -> Result<&mut Run> {
+        self.run.as_mut().ok_or_else(|| ConnectError::fatal("the task was polled before it was started"))
+    }
+}
+
+#[async_trait]
+impl SourceTask for MqttSource {
+    async fn start(&mut self, context: SourceContext) -> Result<()> {
+        self.run = Some(Run::begin(Arc::clone(&self.settings), context).await?);
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> Result<SourceBatch> {
+        self.running()?.poll().await
+    }
+
+    /// The broker keeps what comes in the meantime.
+    async fn pause(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.leave().await;
+        }
+    }
+
+    async fn stop(&mut self) -> Result<()> {
+        if let Some(mut run) = self.run.take() {
+            run.leave().await;
+        }
+        Ok(())
+    }
+}
+
+struct Run {
+    settings: Arc<SourceSettings>,
+    context: SourceContext,
+    session: Session,
+    window: Window,
+    budget: Arc<Budget>,
+    /// Numbers of messages that are in Kafka.
+    stored: (UnboundedSender<RangeInclusive<u64>>, UnboundedReceiver<RangeInclusive<u64>>),
+    mapping: Mapping,
+    numbers: SourceNumbers,
+    board: Arc<Board>,
+    partition: Arc<Partition>,
+    shape: Arc<OffsetShape>,
+    connections: i64,
+    /// True when the broker should know the session.
+    expected: bool,
+    /// Filters of an earlier configuration that the broker may still have.
+    outdated: Vec<String>,
+    /// What happened behind messages that were handed over first.
+    next: Option<std::result::Result<Event, Fault>>,
+}
+
+impl Run {
+    async fn begin(settings: Arc<SourceSettings>, context: SourceContext) -> Result<Self> {
+        let connector = Arc::clone(&context.common.connector);
+        // The plan gives each task its id; a task that is run without a plan is the first.
+        let client_id = settings.broker.client_id.clone().unwrap_or_else(|| format!("{connector}-{}", context.id.task));
+        let broker = settings.broker.servers.first().map(ToString::to_string).unwrap_or_default();
+        let partition = Partition(OffsetMap::from([
+            (Arc::from("broker"), Primitive::from(broker)),
+            (Arc::from("client_id"), Primitive::from(client_id.as_str())),
+        ]));
+        let committed = context.offsets.get(&partition).await?;
+        let mark = |name: &str| committed.as_ref().and_then(|offset| offset.get(name)?.as_int()).unwrap_or(0);
+        let kept = |name: &str| committed.as_ref().and_then(|offset| offset.get(name)?.as_text());
+        let filters: Vec<String> = settings.subscribed().into_iter().map(|subscription| subscription.filter).collect();
+        let session = kept(SESSION).map_or_else(|| fresh_session(&client_id), str::to_owned);
+        let outdated = kept(FILTERS).unwrap_or_default().split(',').filter(|filter| !filter.is_empty());
+        let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned).collect();
+        let budget = Arc::new(if settings.drop_newest {
+            Budget::dropping(settings.buffer)
+        } else {
+            Budget::new(settings.buffer)
+        });
+        Ok(Self {
+            session: Session::new(settings.broker.clone(), settings.dial(client_id.clone())?, Arc::clone(&budget)),
+            window: Window::default(),
+            stored: unbounded_channel(),
+            mapping: Mapping::new(&settings, &connector, &client_id),
+            numbers: SourceNumbers::register(&context.common.metrics, context.id.task),
+            board: context.common.shared.get::<Board>(),
+            partition: Arc::new(partition),
+            shape: Arc::new(OffsetShape {
+                fixed: OffsetMap::from([
+                    (Arc::from(SESSION), Primitive::from(session)),
+                    (Arc::from(FILTERS), Primitive::from(filters.join(","))),
+                ]),
+                marks: MARKS,
+            }),
+            connections: mark("connections"),
+            expected: committed.is_some() && !settings.clean,
+            outdated,
+            next: None,
+            budget,
+            settings,
+            context,
+        })
+    }
+
+    async fn poll(&mut self) -> Result<SourceBatch> {
+        loop {
+            while let Ok(numbers) = self.stored.1.try_recv() {
+                self.settle(numbers);
+            }
+            if let Some(event) = self.next.take() {
+                if let Some(batch) = self.happened(event)? {
+                    return Ok(batch);
+                }
+                continue;
+            }
+            let signal = self.context.common.signal.clone();
+            if signal.wish() != Wish::Run {
+                return Ok(SourceBatch::empty());
+            }
+            let Some(link) = &mut self.session.link else {
+                let welcome = tokio::select! {
+                    welcome = self.session.connect() => welcome,
+                    () = signal.recalled() => return Ok(SourceBatch::empty()),
+                };
+                match welcome {
+                    Ok(welcome) => self.welcomed(welcome),
+                    Err(error) => return Err(self.told(error)),
+                }
+                continue;
+            };
+            tokio::select! {
+                biased;
+                Some(numbers) = self.stored.1.recv() => self.settle(numbers),
+                event = link.next() => if let Some(batch) = self.happened(event)? { return Ok(batch) },
+                () = signal.recalled() => return Ok(SourceBatch::empty()),
+            }
+        }
+    }
+
+    fn happened(&mut self, event: std::result::Result<Event, Fault>) -> Result<Option<SourceBatch>> {
+        match event {
+            Ok(Event::Message(message)) => Ok(self.batch(message)),
+            Ok(Event::Subscribed(granted)) => self.subscribed(&granted).map(Some),
+            Ok(Event::Unsubscribed) => Ok(None),
+            Err(fault) => Err(self.lost(fault)),
+        }
+    }
+
+    /// A connection stands: everything is subscribed again, whatever the broker says it remembers.
+    fn welcomed(&mut self, welcome: Welcome) {
+        self.connections += 1;
+        self.numbers.connects.add(1);
+        if !welcome.session_present {
+            let freed = self.window.forgotten();
+            self.free(freed);
+            if self.expected {
+                self.numbers.lost.add(1);
+                tracing::warn!(
+                    client_id = self.session.client_id(),
+                    server = self.session.server(),
+                    "The broker has lost the session: messages that came while the task was away may be missing"
+                );
+            }
+        }
+        self.expected = !self.settings.clean;
+        let server = self.session.server();
+        self.board.change(self.session.client_id(), |seen| {
+            (seen.server, seen.version) = (server, welcome.version.to_string());
+            (seen.connected, seen.resumed) = (true, welcome.session_present);
+        });
+        self.numbers.connected.set(1);
+        let Some(link) = &self.session.link else { return };
+        let outdated = if welcome.session_present { self.outdated.as_slice() } else { &[] };
+        let mut asked = if outdated.is_empty() { Ok(()) } else { link.unsubscribe(outdated) };
+        asked = asked.and_then(|()| link.subscribe(&self.settings.subscribed(), self.settings.options()));
+        self.next = asked.err().map(Err);
+    }
+
+    /// The answer to the subscription. From here on the offset tells that there is a session.
+    fn subscribed(&mut self, granted: &[std::result::Result<Qos, String>]) -> Result<SourceBatch> {
+        let asked = self.settings.subscribed();
+        for (Subscription { filter, qos }, answer) in asked.iter().zip(granted) {
+            match answer {
+                Err(reason) => {
+                    let error = ConnectError::config(format!(
+                        "{} refuses the subscription to {filter}: {reason}. Correct mqtt.topics, or what the broker allows \
+                         the user.",
+                        self.session.server()
+                    ));
+                    return Err(self.told(error));
+                }
+                Ok(level) if level < qos => tracing::warn!(
+                    filter,
+                    asked = qos.level(),
+                    granted = level.level(),
+                    "The broker grants a lower quality of service than was asked for"
+                ),
+                Ok(_) => {}
+            }
+        }
+        self.session.works();
+        self.outdated.clear();
+        let shown = asked
+            .iter()
+            .zip(granted)
+            .filter_map(|(asked, answer)| Some(format!("{}@{}", asked.filter, answer.as_ref().ok()?.level())));
+        let shown: Vec<String> = shown.collect();
+        self.board.change(self.session.client_id(), |seen| {
+            (seen.granted, seen.last_fault) = (shown, None);
+        });
+        Ok(SourceBatch::of(vec![SourceEntry::Position(self.position())]))
+    }
+
+    fn position(&self) -> Position {
+        let received = i64::try_from(self.window.received()).unwrap_or(i64::MAX);
+        Position {
+            partition: Arc::clone(&self.partition),
+            shape: Arc::clone(&self.shape),
+            marks: [self.connections, received],
+        }
+    }
+
+    /// This message and those that have arrived behind it; `None` when nothing of them is to be handed over.
+    fn batch(&mut self, first: Message) -> Option<SourceBatch> {
+        let begin = self.window.received();
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        let mut received = 0;
+        while let Some(message) = next.take() {
+            received += 1;
+            bytes += message.size();
+            entries.extend(self.entry(message));
+            if entries.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+                break;
+            }
+            match self.session.link.as_mut().and_then(crate::client::Link::try_next) {
+                Some(Ok(Event::Message(message))) => next = Some(message),
+                other => self.next = other,
+            }
+        }
+        self.numbers.received.add(received);
+        let ready = self.window.ready();
+        self.acknowledge(ready);
+        self.show();
+        if entries.is_empty() {
+            return None;
+        }
+        let (numbers, sender) = (begin..=self.window.received().saturating_sub(1), self.stored.0.clone());
+        let acked = Hook::new(move || {
+            // A task that is gone acknowledges nothing, and the broker sends everything again.
+            let _ = sender.send(numbers);
+        });
+        Some(SourceBatch { entries, acked: Some(acked), ..SourceBatch::default() })
+    }
+
+    fn entry(&mut self, message: Message) -> Option<SourceEntry> {
+        let bytes = message.size();
+        let arrival = self.window.arrived(Arrived {
+            packet: message.packet,
+            dup: message.dup,
+            content: content(&message.topic, &message.payload),
+            bytes,
+        });
+        self.free(arrival.freed);
+        let Some(number) = arrival.number else {
+            self.numbers.known.add(1);
+            return None;
+        };
+        if self.is_skipped(&message) {
+            self.numbers.skipped.add(1);
+            self.settle(number..=number);
+            return None;
+        }
+        let position = Some(self.position());
+        Some(match self.mapping.record(&message) {
+            Ok(record) => SourceEntry::Record(SourceRecord { record, position }),
+            Err(error) => {
+                self.numbers.bad.add(1);
+                SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error }
+            }
+        })
+    }
+
+    /// A message that the broker had kept, and that is not wanted. The flag says so only when it is not as published.
+    fn is_skipped(&self, message: &Message) -> bool {
+        let unwanted = match self.settings.retained {
+            Retained::Emit => false,
+            Retained::Once => self.settings.is_shared(),
+            Retained::Skip => true,
+        };
+        unwanted && message.retained
+    }
+
+    /// Messages are in Kafka, filtered or tolerated.
+    fn settle(&mut self, numbers: RangeInclusive<u64>) {
+        let settled = self.window.settled(numbers);
+        self.acknowledge(settled);
+        self.show();
+    }
+
+    fn acknowledge(&mut self, settled: Settled) {
+        self.free(settled.freed);
+        let Some(link) = &self.session.link else { return };
+        self.numbers.acknowledged.count(settled.acks.len());
+        for packet in settled.acks {
+            if let Err(fault) = link.ack(packet) {
+                self.next.get_or_insert(Err(fault));
+                return;
+            }
+        }
+    }
+
+    fn free(&self, freed: Held) {
+        self.budget.give_back(freed);
+    }
+
+    fn show(&self) {
+        self.numbers.messages.set(i64::try_from(self.window.len()).unwrap_or(i64::MAX));
+        self.numbers.bytes.set(i64::try_from(self.budget.held().bytes).unwrap_or(i64::MAX));
+        self.numbers.dropped.count(self.budget.take_dropped());
+    }
+
+    /// The connection ended by itself.
+    fn lost(&mut self, fault: Fault) -> ConnectError {
+        self.gone();
+        let error = self.session.lost(fault);
+        self.told(error)
+    }
+
+    fn told(&self, error: ConnectError) -> ConnectError {
+        let server = self.session.server();
+        self.board.change(self.session.client_id(), |seen| {
+            (seen.server, seen.last_fault) = (server, Some(error.chain()));
+        });
+        error
+    }
+
+    fn gone(&mut self) {
+        self.numbers.connected.set(0);
+        self.board.change(self.session.client_id(), |seen| seen.connected = false);
+        let freed = self.window.disconnected();
+        self.free(freed);
+    }
+
+    /// Acknowledges what Kafka has, and disconnects.
+    async fn leave(&mut self) {
+        while let Ok(numbers) = self.stored.1.try_recv() {
+            self.settle(numbers);
+        }
+        self.session.close().await;
+        self.gone();
+    }
+}
+
+/// A name for a session, to tell it from one that a broker has lost.
+fn fresh_session(client_id: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{:016x}", hash(format!("{client_id} {now}").as_bytes()))
+}

@@ -4,7 +4,10 @@
 //! than the one its message came by. `session.rs` dials again. Only `v3.rs` and `v5.rs` name the client library; what any
 //! client must do stands in `tests/conformance.rs`. Read next: `pump.rs`.
 
+#[cfg(test)]
+mod conformance;
 mod pump;
+mod socket;
 mod v3;
 mod v5;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::socket::Socket;
 use super::{Event, Fault, Outgoing, Packet, Receipt, Requests, SubscribeOptions, Welcome, Wire};
 use crate::budget::{Budget, Held};
 use crate::filter::Subscription;
@@ -24,15 +25,21 @@ pub(crate) struct Link {
     events: mpsc::UnboundedReceiver<Result<Event, Fault>>,
     closing: watch::Sender<bool>,
     budget: Arc<Budget>,
+    socket: Socket,
     pump: JoinHandle<()>,
 }
 
 impl Link {
-    pub(super) fn new(welcome: Welcome, requests: Box<dyn Requests>, wire: impl Wire, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(
+        welcome: Welcome,
+        requests: Box<dyn Requests>,
+        (wire, socket): (impl Wire, Socket),
+        budget: Arc<Budget>,
+    ) -> Self {
         let (events, received) = mpsc::unbounded_channel();
         let (closing, closed) = watch::channel(false);
         let pump = tokio::spawn(pump(wire, Arc::clone(&budget), events, closed));
-        Self { welcome, requests, events: received, closing, budget, pump }
+        Self { welcome, requests, events: received, closing, budget, socket, pump }
     }
 
     /// What happened next; the fault is the end of the connection. May be dropped at any await.
@@ -64,9 +71,14 @@ impl Link {
     /// Writes what was asked for, says good-bye and waits for the end, within limits.
     pub(crate) async fn close(mut self) {
         self.closing.send_replace(true);
-        if self.requests.disconnect().is_ok() {
-            let _ = tokio::time::timeout(FAREWELL, &mut self.pump).await;
+        if self.requests.disconnect().is_err() {
+            return;
         }
+        let farewell = async {
+            let _ = (&mut self.pump).await;
+            let _ = self.socket.finish().await;
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }
 

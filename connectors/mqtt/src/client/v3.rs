@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rumqttc_v4 as lib;
 
+use super::socket::Socket;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Qos, Receipt, Refused, Requests, SubscribeOptions,
     Version, Welcome, Wire, v5,
@@ -18,16 +19,22 @@ use crate::uri::{Scheme, Server};
 
 /// Acknowledgements that go into one write.
 const REQUESTS_PER_WRITE: usize = 256;
+/// A broker cannot say how many messages it takes unacknowledged: this many is what Mosquitto does, which ends a connection
+/// that exceeds it with quality of service 2.
+const IN_FLIGHT: u16 = 20;
 /// The largest packet that MQTT has.
 const LARGEST: usize = 256 * 1024 * 1024 - 1;
 
 pub(super) async fn connect(dial: &Dial, budget: Arc<Budget>) -> Result<Link, Fault> {
-    let (client, events) = lib::AsyncClient::builder(options(dial)?).unbounded().build();
+    let (mut options, socket) = (options(dial)?, Socket::default());
+    let (below, server) = (socket.clone(), dial.server.clone());
+    options.set_socket_connector(move |_, _| below.clone().open(server.clone()));
+    let (client, events) = lib::AsyncClient::builder(options).unbounded().build();
     let mut wire = V3 { events, server: dial.server.clone() };
     loop {
         let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
         if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
-            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), wire, budget));
+            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), (wire, socket), budget));
         }
     }
 }
@@ -78,7 +85,7 @@ fn welcome(answer: &lib::ConnAck) -> Welcome {
     Welcome {
         version: Version::V3,
         session_present: answer.session_present,
-        receive_maximum: u16::MAX,
+        receive_maximum: IN_FLIGHT,
         maximum_qos: Qos::ExactlyOnce,
         retain_available: true,
         maximum_packet: None,
@@ -198,7 +205,7 @@ impl V3 {
             Error::MqttState(StateError::Deserialization(lib::Error::PayloadSizeLimitExceeded(size))) => {
                 Fault::new(FaultKind::TooLarge(size), format!("{server} sends a message of {size} bytes"))
             }
-            Error::MqttState(StateError::Io(error)) => {
+            Error::MqttState(StateError::Io(error) | StateError::Deserialization(lib::Error::Io(error))) => {
                 Fault::away(format!("the connection to {server} broke: {error}"))
             }
             Error::MqttState(StateError::ConnectionAborted) => {

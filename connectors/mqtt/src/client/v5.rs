@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rumqttc_v5 as lib;
 
+use super::socket::Socket;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Properties, Qos, Receipt, Refused, Requests,
     Retained, SubscribeOptions, Tls, Version, Welcome, Will, Wire,
@@ -23,12 +24,15 @@ use crate::uri::{Scheme, Server};
 const REQUESTS_PER_WRITE: usize = 256;
 
 pub(super) async fn connect(dial: &Dial, budget: Arc<Budget>) -> Result<Link, Fault> {
-    let (client, events) = lib::AsyncClient::builder(options(dial)?).unbounded().build();
+    let (mut options, socket) = (options(dial)?, Socket::default());
+    let (below, server) = (socket.clone(), dial.server.clone());
+    options.set_socket_connector(move |_, _| below.clone().open(server.clone()));
+    let (client, events) = lib::AsyncClient::builder(options).unbounded().build();
     let mut wire = V5 { events, server: dial.server.clone() };
     loop {
         let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
         if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
-            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), wire, budget));
+            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), (wire, socket), budget));
         }
     }
 }
@@ -315,7 +319,9 @@ impl V5 {
             | Error::IncomingPacketTooLarge { pkt_size, .. } => {
                 Fault::new(FaultKind::TooLarge(pkt_size), format!("{server} sends a message of {pkt_size} bytes"))
             }
-            Error::Io(error) => Fault::away(format!("the connection to {server} broke: {error}")),
+            Error::Io(error) | Error::Deserialization(lib::Error::Io(error)) => {
+                Fault::away(format!("the connection to {server} broke: {error}"))
+            }
             Error::ConnectionAborted => Fault::away(format!("{server} has closed the connection")),
             Error::AwaitPingResp => Fault::away(format!("{server} answers no more")),
             error => Fault::away(format!("the connection to {server} has ended: {error}")),

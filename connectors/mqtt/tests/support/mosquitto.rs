@@ -131,11 +131,20 @@ impl Mosquitto {
         assert!(outcome.status.success(), "mosquitto_pub: {}", String::from_utf8_lossy(&outcome.stderr));
     }
 
+    /// Makes a session that keeps what comes, as a client leaves it that was subscribed once.
+    pub(crate) fn session(&self, client_id: &str, filter: &str) {
+        let port = self.port.to_string();
+        let arguments = ["-h", "127.0.0.1", "-p", &port, "-c", "-i", client_id, "-q", "2", "-t", filter, "-E"];
+        let outcome = Command::new("mosquitto_sub").args(arguments).output().expect(INSTALL);
+        assert!(outcome.status.success(), "mosquitto_sub: {}", String::from_utf8_lossy(&outcome.stderr));
+    }
+
     /// A client that writes down what comes, subscribed when this returns.
     pub(crate) fn listen(&self, filter: &str) -> Listener {
         let port = self.port.to_string();
         // %x is the payload in hexadecimal digits, whatever is in it.
-        let arguments = ["-h", "127.0.0.1", "-p", &port, "-t", filter, "-q", "2", "-F", "%t %x", "-d"];
+        let arguments =
+            ["-h", "127.0.0.1", "-p", &port, "-t", filter, "-q", "2", "-F", "%t %x", "-d", "-c", "-i", "listener"];
         let mut command = Command::new("stdbuf");
         command.arg("-oL").arg("mosquitto_sub").args(arguments);
         let mut client = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect(INSTALL);
@@ -176,6 +185,14 @@ impl Listener {
                 return;
             }
         }
+    }
+
+    /// Waits for a message with that payload, and answers all.
+    pub(crate) fn until_payload(&mut self, payload: &[u8]) -> Vec<(String, Vec<u8>)> {
+        while !self.kept.iter().any(|(_, kept)| kept == payload) {
+            self.until("message", |line| message(line).is_some());
+        }
+        self.kept.clone()
     }
 
     /// Waits until that many messages have come, and answers all.

@@ -1,0 +1,350 @@
+//! What becomes of a source when its broker restarts, is cut off, goes silent, or says no: each ends in its state, with a
+//! reason that can be read.
+#![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use connector_mqtt::{SINK, SOURCE};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, TopicPartition};
+use pipette_kit::source_harness::record;
+use pipette_kit::{SinkHarness, SourceHarness, build};
+use support::mosquitto::Mosquitto;
+use support::proxy::Proxy;
+use support::{config, source_config, texts};
+
+/// How long a fault may stay without a reason that can be read.
+const TOLD: Duration = Duration::from_secs(10);
+
+fn source(config: ConfigMap) -> SourceHarness {
+    let mut harness = SourceHarness::new(&SOURCE, config).unwrap();
+    harness.start().unwrap();
+    harness
+}
+
+fn number(harness: &SourceHarness, name: &'static str) -> i64 {
+    harness.bench.numbers.get(name, &["0"]).unwrap_or(0)
+}
+
+/// Polls, through errors that ask for patience, until the condition holds; each batch is settled.
+fn poll_until(
+    harness: &mut SourceHarness,
+    seen: &mut Vec<String>,
+    mut enough: impl FnMut(&SourceHarness, &[String]) -> bool,
+) {
+    let begun = Instant::now();
+    while !enough(harness, seen) {
+        assert!(begun.elapsed() < 2 * TOLD, "{} seen: {:?}", seen.len(), seen.last());
+        match harness.poll() {
+            Ok(entries) => seen.extend(
+                entries.iter().filter_map(record).map(|record| record.value.value.as_str().unwrap().to_owned()),
+            ),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Retriable, "{}", error.chain()),
+        }
+        harness.settle();
+    }
+}
+
+/// Polls until the task fails for good.
+fn failure(harness: &mut SourceHarness) -> ConnectError {
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < TOLD, "no failure within {TOLD:?}");
+        match harness.poll() {
+            Err(error) if error.kind() != ErrorKind::Retriable => return error,
+            _ => harness.settle(),
+        }
+    }
+}
+
+fn connected(harness: &SourceHarness, _: &[String]) -> bool {
+    number(harness, "mqtt_source_connected") == 1
+}
+
+#[test]
+fn a_restart_of_the_broker_loses_nothing() {
+    for (version, qos) in [("5", 1), ("3.1.1", 1), ("5", 2), ("3.1.1", 2)] {
+        let mut broker = Mosquitto::start();
+        let qos_text = qos.to_string();
+        let mut harness =
+            source(source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.qos", &qos_text)]));
+        let mut seen = Vec::new();
+        poll_until(&mut harness, &mut seen, connected);
+        let mut written = Vec::new();
+        for round in 0..4 {
+            let some = texts(&format!("r{round}"), 50);
+            broker.publish("lab/a", qos, &some);
+            written.extend(some);
+            let enough = written.len() - 20;
+            poll_until(&mut harness, &mut seen, |_, seen| seen.len() >= enough);
+            broker.stop();
+            broker.run();
+        }
+        poll_until(&mut harness, &mut seen, |_, seen| written.iter().all(|text| seen.contains(text)));
+        assert_eq!(number(&harness, "mqtt_source_sessions_lost_total"), 0, "{version} {qos}");
+        harness.stop().unwrap();
+    }
+}
+
+#[test]
+fn what_kafka_has_is_not_handed_over_again_after_a_cut() {
+    let broker = Mosquitto::start();
+    let proxy = Proxy::to(broker.port);
+    let mut harness = source(source_config(&broker, &[("mqtt.server.uri", &proxy.uri())]));
+    let mut seen = Vec::new();
+    poll_until(&mut harness, &mut seen, connected);
+    let written = texts("c", 15);
+    broker.publish("lab/a", 1, &written);
+    // Handed over, on their way to Kafka, and the line is cut before anything is acknowledged.
+    assert_eq!(harness.records(written.len()).unwrap().len(), written.len());
+    proxy.cut();
+    let error = harness.poll_until(|_| false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable, "{}", error.chain());
+    let known = |harness: &SourceHarness| number(harness, "mqtt_source_known_total");
+    while known(&harness) < 15 {
+        let entries = harness.poll().unwrap_or_default();
+        assert_eq!(entries.iter().filter_map(record).count(), 0, "nothing twice");
+    }
+    harness.settle();
+    let more = texts("d", 5);
+    broker.publish("lab/a", 1, &more);
+    poll_until(&mut harness, &mut seen, |harness, seen| {
+        seen.len() == 5 && number(harness, "mqtt_source_acknowledged_total") == 20
+    });
+    assert_eq!(number(&harness, "mqtt_source_held_messages"), 0);
+    assert_eq!(number(&harness, "mqtt_source_held_bytes"), 0);
+    harness.stop().unwrap();
+}
+
+#[test]
+fn a_connection_that_went_silent_is_noticed() {
+    let broker = Mosquitto::start();
+    let proxy = Proxy::to(broker.port);
+    let uri = proxy.uri();
+    let silent = [("mqtt.server.uri", uri.as_str()), ("mqtt.keepalive.interval.seconds", "2")];
+    let mut harness = source(source_config(&broker, &silent));
+    let mut seen = Vec::new();
+    poll_until(&mut harness, &mut seen, connected);
+    proxy.jam(true);
+    let begun = Instant::now();
+    let error = harness.poll_until(|_| begun.elapsed() > TOLD).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable);
+    assert!(error.chain().contains("answer"), "{}", error.chain());
+    proxy.jam(false);
+    proxy.cut();
+    broker.publish("lab/a", 1, &texts("s", 3));
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
+    harness.stop().unwrap();
+}
+
+#[test]
+fn another_client_with_the_same_id_is_named() {
+    for version in ["5", "3.1.1"] {
+        let broker = Mosquitto::start();
+        let config = source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.client.id", "reader")]);
+        let mut rival = source(config.clone());
+        let mut harness = source(config);
+        let begun = Instant::now();
+        let error = loop {
+            assert!(begun.elapsed() < TOLD, "no failure within {TOLD:?}");
+            let _ = rival.poll();
+            match harness.poll() {
+                Err(error) if error.kind() != ErrorKind::Retriable => break error,
+                _ => {}
+            }
+        };
+        assert!(error.chain().contains("another client uses the client id reader"), "{}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let _ = (harness.stop(), rival.stop());
+    }
+}
+
+#[test]
+fn bad_credentials_fail_at_once_and_show_no_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords");
+    let made = std::process::Command::new("mosquitto_passwd")
+        .args(["-b", "-c", passwords.to_str().unwrap(), "reader", "right"])
+        .status();
+    assert!(made.unwrap().success());
+    let broker = Mosquitto::with(&format!("allow_anonymous false\npassword_file {}\n", passwords.display()));
+    for version in ["5", "3.1.1"] {
+        let with = |password: &str| {
+            let login = [("mqtt.username", "reader"), ("mqtt.password", password), ("mqtt.protocol.version", version)];
+            source(source_config(&broker, &login))
+        };
+        let mut harness = with("hunter2");
+        let error = failure(&mut harness);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.chain();
+        assert!(text.contains("mqtt.username and mqtt.password") && !text.contains("hunter2"), "{text}");
+        harness.stop().unwrap();
+        let mut harness = with("right");
+        poll_until(&mut harness, &mut Vec::new(), connected);
+        harness.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_message_above_the_limit_is_named_with_the_limit_it_needs() {
+    let broker = Mosquitto::start();
+    broker.session("kit-0", "lab/#");
+    broker.publish_with(&["-t", "lab/image", "-q", "1", "-s"], &vec![7; 300_000]);
+    broker.publish("lab/a", 1, &texts("small", 3));
+    let limited = |version| {
+        source(source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.max.packet.size.bytes", "100000")]))
+    };
+    let mut harness = limited("3.1.1");
+    let text = failure(&mut harness).chain();
+    assert!(text.contains("mqtt.max.packet.size.bytes is 100000: set it to at least 524288"), "{text}");
+    harness.stop().unwrap();
+    // An MQTT 5 broker is told the limit and leaves such messages out.
+    let (mut harness, mut seen) = (limited("5"), Vec::new());
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
+    harness.stop().unwrap();
+}
+
+#[test]
+fn memory_is_bounded_while_kafka_is_slow() {
+    let broker = Mosquitto::start();
+    broker.session("kit-0", "lab/#");
+    let large: Vec<String> = texts("m", 300).iter().map(|text| format!("{text}{}", "x".repeat(10_000))).collect();
+    broker.publish("lab/a", 1, &large);
+    let mut harness = source(source_config(&broker, &[("mqtt.buffer.max.bytes", "200000")]));
+    let mut seen = 0;
+    // Nothing is settled: after a while nothing more comes.
+    let mut quiet = 0;
+    while quiet < 5 {
+        let records = harness.poll().unwrap().iter().filter_map(record).count();
+        quiet = if records == 0 { quiet + 1 } else { 0 };
+        seen += records;
+        let held = number(&harness, "mqtt_source_held_bytes");
+        assert!(held < 600_000, "{held} bytes are held");
+    }
+    assert!((10..60).contains(&seen), "{seen} of 300 messages");
+    let mut rest = Vec::new();
+    harness.settle();
+    poll_until(&mut harness, &mut rest, |_, rest| seen + rest.len() == 300);
+    assert_eq!(number(&harness, "mqtt_source_held_bytes"), 0);
+    harness.stop().unwrap();
+}
+
+#[test]
+fn retained_messages_come_as_the_policy_says() {
+    let broker = Mosquitto::start();
+    broker.publish_with(&["-t", "lab/kept", "-q", "1", "-r", "-m", "kept"], b"");
+    let mark = |text: &str| broker.publish("lab/a", 1, &[text.to_owned()]);
+    for (version, policy, expected) in [
+        ("5", "emit", [1, 1]),
+        ("5", "once", [1, 0]),
+        ("5", "skip", [0, 0]),
+        ("3.1.1", "emit", [1, 1]),
+        ("3.1.1", "skip", [0, 0]),
+    ] {
+        let id = format!("{policy}-{}", version.replace('.', ""));
+        let settings = [("mqtt.protocol.version", version), ("mqtt.retained.policy", policy), ("mqtt.client.id", &id)];
+        let config = source_config(&broker, &settings);
+        for (turn, expected) in expected.into_iter().enumerate() {
+            let (mut harness, mut seen) = (source(config.clone()), Vec::new());
+            poll_until(&mut harness, &mut seen, connected);
+            // The subscription was answered when the first offset is there.
+            harness.settle_until(|entries| !entries.is_empty() || turn > 0).unwrap();
+            let end = format!("{id}-{turn}");
+            mark(&end);
+            poll_until(&mut harness, &mut seen, |_, seen| seen.contains(&end));
+            let kept = seen.iter().filter(|text| *text == "kept").count();
+            assert_eq!(kept, expected, "{version} {policy}, connection {turn}");
+            harness.stop().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_gone_is_unsubscribed() {
+    let broker = Mosquitto::start();
+    let mut harness = source(source_config(&broker, &[("mqtt.topics", "old/#,lab/#")]));
+    let mut seen = Vec::new();
+    poll_until(&mut harness, &mut seen, |harness, _| !harness.offsets.all().is_empty());
+    let offsets = std::sync::Arc::clone(&harness.offsets);
+    harness.stop().unwrap();
+    let mut harness = SourceHarness::new(&SOURCE, source_config(&broker, &[])).unwrap();
+    harness.offsets = offsets;
+    harness.start().unwrap();
+    poll_until(&mut harness, &mut seen, |_, _| broker.log().contains("Received UNSUBSCRIBE from kit-0"));
+    broker.publish("old/a", 1, &texts("old", 3));
+    broker.publish("lab/a", 1, &texts("new", 3));
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() >= 3);
+    assert_eq!(seen, texts("new", 3));
+    harness.stop().unwrap();
+}
+
+#[test]
+fn a_paused_source_leaves_messages_with_the_broker() {
+    let broker = Mosquitto::start();
+    let (mut harness, mut seen) = (source(source_config(&broker, &[])), Vec::new());
+    poll_until(&mut harness, &mut seen, connected);
+    broker.publish("lab/a", 1, &texts("p", 3));
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
+    harness.pause_and_resume().unwrap();
+    assert_eq!(number(&harness, "mqtt_source_connected"), 0);
+    broker.publish("lab/a", 1, &texts("q", 3));
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() >= 6);
+    assert_eq!(seen, [texts("p", 3), texts("q", 3)].concat());
+    harness.stop().unwrap();
+}
+
+#[test]
+fn a_sink_goes_on_where_a_cut_left_it() {
+    for version in ["5", "3.1.1"] {
+        let broker = Mosquitto::start();
+        let proxy = Proxy::to(broker.port);
+        let mut listener = broker.listen("#");
+        let config = config(&proxy.uri(), &[("mqtt.protocol.version", version)], &[]);
+        let mut harness = SinkHarness::new(&SINK, config).unwrap();
+        harness.start().unwrap();
+        let tp = TopicPartition::new("orders", 0);
+        harness.open(std::slice::from_ref(&tp)).unwrap();
+        let written = texts("o", 500);
+        for (turn, some) in written.chunks(100).enumerate() {
+            let values = some.iter().map(|text| build::text(text)).collect();
+            let (batch, mut outcome) = harness.put(&tp, values).unwrap();
+            if turn % 2 == 1 {
+                proxy.cut();
+            }
+            let begun = Instant::now();
+            while let Err(error) = outcome.and_then(|()| harness.flush()) {
+                assert!(error.kind() == ErrorKind::Retriable && begun.elapsed() < TOLD, "{}", error.chain());
+                outcome = harness.put_again(&batch).unwrap();
+            }
+        }
+        assert_eq!(harness.committed.get(&tp), Some(&500));
+        let end = "the end".to_owned();
+        broker.publish("end", 1, std::slice::from_ref(&end));
+        let came = listener.until_payload(end.as_bytes());
+        let missing: Vec<_> =
+            written.iter().filter(|text| !came.iter().any(|(_, payload)| payload == text.as_bytes())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        harness.stop().unwrap();
+    }
+}
+
+#[test]
+fn certificates_that_are_not_there_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let no_pem = folder.path().join("store.jks");
+    fs::write(&no_pem, [0xfe, 0xed, 0xfe, 0xed]).unwrap();
+    for (path, reason) in [("/nowhere/ca.pem", "cannot be read"), (no_pem.to_str().unwrap(), "keytool")] {
+        let config = build::config(&[
+            ("mqtt.server.uri", "mqtts://localhost"),
+            ("mqtt.topics", "a"),
+            ("mqtt.ssl.ca.path", path),
+        ]);
+        let bench = pipette_kit::Bench::new().unwrap();
+        let settings = pipette_api::Settings::new(config, SOURCE.info.config);
+        let wrong = bench.run("the live look", (SOURCE.probe.unwrap())(settings)).unwrap();
+        assert_eq!(wrong.len(), 1);
+        assert!(wrong[0].0 == "mqtt.ssl.ca.path" && wrong[0].1.contains(reason), "{wrong:?}");
+    }
+}

@@ -12,6 +12,7 @@ COPY api/Cargo.toml api/
 COPY broker/Cargo.toml broker/
 COPY connectors/file/Cargo.toml connectors/file/
 COPY connectors/lab-files/Cargo.toml connectors/lab-files/
+COPY connectors/mqtt/Cargo.toml connectors/mqtt/
 COPY libs/java/Cargo.toml libs/java/
 COPY libs/json/Cargo.toml libs/json/
 COPY tests/kit/Cargo.toml tests/kit/

@@ -16,6 +16,8 @@ fn built_in() -> Vec<&'static [Plugin]> {
         connector_file::PLUGINS,
         #[cfg(feature = "connector-lab-files")]
         connector_lab_files::PLUGINS,
+        #[cfg(feature = "connector-mqtt")]
+        connector_mqtt::PLUGINS,
         #[cfg(feature = "transform-standard")]
         transform_standard::PLUGINS,
     ]

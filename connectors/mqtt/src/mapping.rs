@@ -21,7 +21,7 @@ const TOPICS: usize = 50_000;
 /// Makes records.
 pub(crate) struct Mapping {
     connector: Arc<str>,
-    mapping: Vec<(String, Template)>,
+    by_filter: Vec<(String, Template)>,
     topic: Template,
     key: Option<Template>,
     format: Format,
@@ -47,7 +47,7 @@ impl Mapping {
             |name: &str| settings.headers.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name));
         Self {
             connector: Arc::clone(connector),
-            mapping: settings.mapping.clone(),
+            by_filter: settings.mapping.clone(),
             topic: settings.topic.clone(),
             key: settings.key.clone(),
             format: settings.format,
@@ -81,7 +81,8 @@ impl Mapping {
             ConnectError::data(format!("The topic {} is no UTF-8", shown(&message.topic))).because(error)
         })?;
         let parts = TopicParts { topic, connector: &self.connector };
-        let template = self.mapping.iter().find(|(filter, _)| matches(filter, topic)).map_or(&self.topic, |(_, to)| to);
+        let template =
+            self.by_filter.iter().find(|(filter, _)| matches(filter, topic)).map_or(&self.topic, |(_, to)| to);
         let route = Arc::new(Route {
             topic: kafka_topic(&template.fill(&parts).map_err(ConnectError::data)?).into(),
             key: match &self.key {

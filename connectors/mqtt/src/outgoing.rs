@@ -65,7 +65,7 @@ fn properties(settings: &SinkSettings, headers: &Headers) -> Option<Box<Properti
                 "mqtt.content.type" => properties.content_type = scalar(&datum.value).map(Cow::into_owned),
                 "mqtt.response.topic" => properties.response_topic = scalar(&datum.value).map(Cow::into_owned),
                 "mqtt.correlation.data" => {
-                    properties.correlation = payload(NullValue::Empty, &datum.value).ok().flatten()
+                    properties.correlation = payload(NullValue::Empty, &datum.value).ok().flatten();
                 }
                 "mqtt.payload.format" => properties.text = scalar(&datum.value).map(|format| format == "utf-8"),
                 known if HEADER_NAMES.contains(&known) => {}

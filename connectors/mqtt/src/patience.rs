@@ -9,7 +9,7 @@ use std::time::Duration;
 const EARLY: Duration = Duration::from_secs(3);
 /// How many early ends within [`WITHIN`] are no accident.
 const TOO_MANY: usize = 5;
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// Waiting times between attempts: doubled each time up to a limit, and a random part of that, so that a thousand
 /// connectors do not come back to a broker at the same moment.

@@ -76,12 +76,12 @@ impl Session {
                     self.link = Some(link);
                     return Ok(welcome);
                 }
-                Err(fault) if is_final(&fault) => return Err(self.refused(fault)),
+                Err(fault) if is_final(&fault) => return Err(self.refused(&fault)),
                 Err(fault) => last = Some(fault),
             }
         }
         self.flapping.refused();
-        Err(self.refused(last.unwrap_or_else(|| Fault::away("mqtt.server.uri names no broker"))))
+        Err(self.refused(&last.unwrap_or_else(|| Fault::away("mqtt.server.uri names no broker"))))
     }
 
     async fn dial_once(&mut self) -> std::result::Result<Link, Fault> {
@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// The connection ended by itself.
-    pub(crate) fn lost(&mut self, fault: Fault) -> ConnectError {
+    pub(crate) fn lost(&mut self, fault: &Fault) -> ConnectError {
         self.link = None;
         let now = Instant::now();
         let lived = self.accepted.take().map(|accepted| now - accepted);
@@ -136,8 +136,8 @@ impl Session {
         self.refused(fault)
     }
 
-    fn refused(&mut self, fault: Fault) -> ConnectError {
-        let key = blamed(&fault);
+    fn refused(&mut self, fault: &Fault) -> ConnectError {
+        let key = blamed(fault);
         match fault.kind {
             FaultKind::Credentials => ConnectError::config(format!(
                 "{fault}. Correct mqtt.username and mqtt.password, or what the broker allows this user."
@@ -151,7 +151,7 @@ impl Session {
                 self.dial.maximum_packet,
                 size.next_power_of_two()
             )),
-            FaultKind::Away | FaultKind::TakenOver | FaultKind::Tls | FaultKind::TooLarge(_) => self.patient(&fault),
+            FaultKind::Away | FaultKind::TakenOver | FaultKind::Tls | FaultKind::TooLarge(_) => self.patient(fault),
         }
     }
 

@@ -195,9 +195,7 @@ pub(crate) struct SourceSettings {
     pub(crate) group: Option<String>,
     pub(crate) clean: bool,
     pub(crate) expiry_seconds: u32,
-    pub(crate) retained: Retained,
-    pub(crate) no_local: bool,
-    pub(crate) retain_as_published: bool,
+    pub(crate) options: SubscribeOptions,
     pub(crate) buffer: Held,
     pub(crate) drop_newest: bool,
     pub(crate) receive_maximum: u16,
@@ -230,13 +228,15 @@ impl SourceSettings {
                 _ => settings.get(&CLEAN)?,
             },
             expiry_seconds: settings.get(&EXPIRY)?,
-            retained: match settings.get(&RETAINED_POLICY)?.as_str() {
-                "emit" => Retained::Emit,
-                "skip" => Retained::Skip,
-                _ => Retained::Once,
+            options: SubscribeOptions {
+                retained: match settings.get(&RETAINED_POLICY)?.as_str() {
+                    "emit" => Retained::Emit,
+                    "skip" => Retained::Skip,
+                    _ => Retained::Once,
+                },
+                no_local: settings.get(&NO_LOCAL)?,
+                retain_as_published: settings.get(&AS_PUBLISHED)?,
             },
-            no_local: settings.get(&NO_LOCAL)?,
-            retain_as_published: settings.get(&AS_PUBLISHED)?,
             buffer: Held {
                 bytes: settings.get(&BUFFER_BYTES)? as usize,
                 records: settings.get(&BUFFER_RECORDS)? as usize,
@@ -268,13 +268,10 @@ impl SourceSettings {
         self.subscriptions.iter().map(wire).collect()
     }
 
+    /// Brokers send retained messages to shared subscriptions although they must not; only the flag tells them.
     pub(crate) fn options(&self) -> SubscribeOptions {
-        SubscribeOptions {
-            retained: self.retained,
-            no_local: self.no_local,
-            // Brokers send retained messages to shared subscriptions although they must not; only the flag tells them.
-            retain_as_published: self.retain_as_published && !self.is_shared() && self.retained != Retained::Skip,
-        }
+        let told = self.is_shared() || self.options.retained == Retained::Skip;
+        SubscribeOptions { retain_as_published: self.options.retain_as_published && !told, ..self.options }
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -312,7 +309,7 @@ pub(crate) fn source_rule(settings: &Settings) -> Vec<(&'static str, String)> {
     if read.group.is_some() && read.subscriptions.iter().any(Subscription::is_shared) {
         broken.push((GROUP.info.name, "cannot be given beside $share/ in mqtt.topics".into()));
     }
-    if read.no_local && read.is_shared() {
+    if read.options.no_local && read.is_shared() {
         broken.push((NO_LOCAL.info.name, "is not allowed with shared subscriptions".into()));
     }
     broken

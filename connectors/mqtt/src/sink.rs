@@ -185,7 +185,7 @@ impl Run {
             tokio::select! {
                 biased;
                 answer = receipt => self.answered(answer),
-                event = link.next() => if let Err(fault) = event { return Err(self.lost(fault)) },
+                event = link.next() => if let Err(fault) = event { return Err(self.lost(&fault)) },
             }
         }
     }
@@ -240,7 +240,7 @@ impl Run {
                     let Some(link) = &self.session.link else { return Ok(()) };
                     match link.publish(outgoing) {
                         Ok(receipt) => message.receipt = Some(receipt),
-                        Err(fault) => return Err(self.lost(fault)),
+                        Err(fault) => return Err(self.lost(&fault)),
                     }
                     self.sent += 1;
                 }
@@ -272,7 +272,7 @@ impl Run {
     }
 
     /// The connection ended by itself: what was not acknowledged goes again.
-    fn lost(&mut self, fault: Fault) -> ConnectError {
+    fn lost(&mut self, fault: &Fault) -> ConnectError {
         self.sent = 0;
         for message in &mut self.waiting {
             message.receipt = None;

@@ -184,7 +184,7 @@ impl Run {
             Ok(Event::Message(message)) => Ok(self.batch(message)),
             Ok(Event::Subscribed(granted)) => self.subscribed(&granted).map(Some),
             Ok(Event::Unsubscribed) => Ok(None),
-            Err(fault) => Err(self.lost(fault)),
+            Err(fault) => Err(self.lost(&fault)),
         }
     }
 
@@ -324,7 +324,7 @@ impl Run {
 
     /// A message that the broker had kept, and that is not wanted. The flag says so only when it is not as published.
     fn is_skipped(&self, message: &Message) -> bool {
-        let unwanted = match self.settings.retained {
+        let unwanted = match self.settings.options.retained {
             Retained::Emit => false,
             Retained::Once => self.settings.is_shared(),
             Retained::Skip => true,
@@ -362,7 +362,7 @@ impl Run {
     }
 
     /// The connection ended by itself.
-    fn lost(&mut self, fault: Fault) -> ConnectError {
+    fn lost(&mut self, fault: &Fault) -> ConnectError {
         self.gone();
         let error = self.session.lost(fault);
         self.told(error)

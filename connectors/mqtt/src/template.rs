@@ -187,11 +187,8 @@ pub(crate) fn levels(topic: &str, from: i32, to: i32) -> String {
 /// A legal name of a Kafka topic that looks like the text: `/` becomes `.`, and what Kafka does not allow `_`.
 pub(crate) fn kafka_topic(text: &str) -> String {
     let trimmed = text.trim_matches('/');
-    let mut name: String = trimmed.chars().take(LONGEST).map(legal).collect();
-    if matches!(name.as_str(), "" | "." | "..") {
-        name = "_".to_owned();
-    }
-    name
+    let name: String = trimmed.chars().take(LONGEST).map(legal).collect();
+    if matches!(name.as_str(), "" | "." | "..") { "_".to_owned() } else { name }
 }
 
 fn legal(char: char) -> char {

@@ -136,13 +136,12 @@ impl World {
         let arrival = self.window.arrived(message(id, Qos::AtLeastOnce, dup, content));
         self.free(arrival.freed);
         self.line.push_back(id);
-        match arrival.number {
-            Some(number) => assert!(self.flying.insert(number, content).is_none()),
-            None => {
-                assert!(self.stored.contains(&content) || self.flying.values().any(|flying| *flying == content));
-                let ready = self.window.ready();
-                self.acknowledge(ready);
-            }
+        if let Some(number) = arrival.number {
+            assert!(self.flying.insert(number, content).is_none());
+        } else {
+            assert!(self.stored.contains(&content) || self.flying.values().any(|flying| *flying == content));
+            let ready = self.window.ready();
+            self.acknowledge(ready);
         }
     }
 

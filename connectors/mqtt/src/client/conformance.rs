@@ -12,7 +12,7 @@ const OPTIONS: SubscribeOptions =
     SubscribeOptions { retained: Retained::Once, no_local: false, retain_as_published: true };
 
 /// Runs a test once for each client.
-fn each(test: impl AsyncFn(&mut Mosquitto, Dial)) {
+fn each(test: &impl AsyncFn(&mut Mosquitto, Dial)) {
     for version in [Version::V3, Version::V5] {
         let mut broker = Mosquitto::start();
         let dial = Dial {
@@ -93,7 +93,7 @@ async fn left(broker: &Mosquitto, dial: &Dial) -> usize {
 
 #[test]
 fn what_is_not_acknowledged_comes_again_and_what_is_does_not() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
             let dial = Dial { client_id: format!("client-{}", qos.level()), ..dial.clone() };
             let mut link = subscribed(&dial, qos).await;
@@ -127,7 +127,7 @@ fn what_is_not_acknowledged_comes_again_and_what_is_does_not() {
 
 #[test]
 fn a_session_of_an_earlier_process_can_be_subscribed_again() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         drop(subscribed(&dial, Qos::AtLeastOnce).await);
         broker.publish("lab/a", 1, &texts(3));
         let link = dialled(&dial).await;
@@ -145,7 +145,7 @@ fn a_session_of_an_earlier_process_can_be_subscribed_again() {
 
 #[test]
 fn a_handshake_that_was_cut_is_no_trap() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         let mut link = subscribed(&dial, Qos::ExactlyOnce).await;
         broker.publish("lab/a", 2, &texts(20));
         // PUBREC goes out, and the line is cut somewhere before PUBCOMP, again and again.
@@ -166,7 +166,7 @@ fn a_handshake_that_was_cut_is_no_trap() {
 
 #[test]
 fn what_is_published_is_told_when_the_broker_has_it() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         let mut listener = broker.listen("#");
         let link = dialled(&Dial { clean: true, ..dial }).await;
         let mut receipts = Vec::new();
@@ -187,7 +187,7 @@ fn what_is_published_is_told_when_the_broker_has_it() {
 
 #[test]
 fn the_end_of_a_connection_is_told() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         let mut link = subscribed(&dial, Qos::AtLeastOnce).await;
         broker.kill();
         let fault = loop {
@@ -204,7 +204,7 @@ fn the_end_of_a_connection_is_told() {
 
 #[test]
 fn no_more_is_read_than_there_is_room_for() {
-    each(async |broker, dial| {
+    each(&async |broker, dial| {
         drop(subscribed(&dial, Qos::AtLeastOnce).await);
         broker.publish("lab/a", 1, &vec!["x".repeat(10_000); 200]);
         let small = Arc::new(Budget::new(Held { bytes: 50_000, records: 1000 }));
@@ -227,7 +227,7 @@ fn no_more_is_read_than_there_is_room_for() {
 
 #[test]
 fn a_rival_with_the_same_id_ends_the_connection() {
-    each(async |_, dial| {
+    each(&async |_, dial| {
         let mut link = subscribed(&dial, Qos::AtLeastOnce).await;
         let rival = dialled(&dial).await;
         let fault = link.next().await.err().unwrap();

@@ -26,7 +26,8 @@ use crate::uri::Server;
 
 pub(crate) use pump::Link;
 
-/// How sure a delivery is.
+/// How sure a delivery is, in the protocol's words.
+#[allow(clippy::enum_variant_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Qos {
     AtMostOnce,

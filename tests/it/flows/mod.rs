@@ -7,7 +7,8 @@
 //! `told.rs` (what status and log say of a failure).
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
 //! `targets.rs` those in which it is not the records,
-//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is.
+//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is, `mqtt.rs` those with
+//! a real MQTT broker.
 
 mod bad_input;
 mod dead_inputs;
@@ -18,6 +19,7 @@ mod kept_in;
 mod kept_out;
 mod silence;
 mod made_topics;
+mod mqtt;
 mod positions;
 mod sinks;
 mod sources;

@@ -12,6 +12,7 @@ mod frame;
 mod kills;
 mod latency;
 mod machine;
+mod mqtt;
 mod network;
 mod poison;
 mod replay;

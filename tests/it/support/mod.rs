@@ -10,6 +10,9 @@ pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
+#[path = "../../../connectors/mqtt/tests/support/mosquitto.rs"]
+pub(crate) mod mosquitto;
+pub(crate) mod publisher;
 pub(crate) mod rest;
 pub(crate) mod resume;
 pub(crate) mod small_disk;

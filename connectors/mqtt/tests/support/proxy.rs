@@ -66,7 +66,7 @@ impl Proxy {
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     let _ = from.set_read_timeout(Some(Duration::from_millis(100)));
     loop {
         match from.read(&mut buffer) {

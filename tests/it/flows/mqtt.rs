@@ -1,0 +1,110 @@
+//! MQTT in and out: a real Mosquitto at one end, the embedded broker at the other.
+
+use std::time::Duration;
+
+use pipette::task::TaskNews;
+use pipette_api::{Plugin, SinkPlugin, SourcePlugin};
+
+use super::stage::{PATIENCE, Stage};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::{topic, wait};
+
+fn source() -> &'static SourcePlugin {
+    let [Plugin::Source(source), _] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
+    source
+}
+
+fn sink() -> &'static SinkPlugin {
+    let [_, Plugin::Sink(sink)] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
+    sink
+}
+
+fn texts(name: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{name}-{number:04}")).collect()
+}
+
+fn write(stage: &Stage, values: &[String]) {
+    for value in values {
+        topic::write(&stage.bootstrap(), "orders", 0, "", value);
+    }
+}
+
+fn await_values(stage: &Stage, name: &str, expected: &[String]) {
+    let bootstrap = stage.bootstrap();
+    wait::until("every message in the topic", PATIENCE, || match topic::values(&bootstrap, name) {
+        values if values == expected => Ok(()),
+        values => Err(format!("{} values, the last {:?}", values.len(), values.last())),
+    });
+}
+
+#[test]
+fn messages_arrive_and_are_acknowledged_only_when_kafka_has_them() {
+    let mosquitto = Mosquitto::start();
+    let mut stage = Stage::new();
+    let uri = mosquitto.uri();
+    let config = [("mqtt.server.uri", uri.as_str()), ("mqtt.topics", "lab/#"), ("kafka.topic", "lab")];
+    let task = stage.source("plant", source(), &config);
+    wait::until("the session's offset", PATIENCE, || match stage.stored("plant") {
+        1 => Ok(()),
+        count => Err(format!("{count} offsets")),
+    });
+    let mut expected = texts("a", 300);
+    mosquitto.publish("lab/reader", 1, &expected);
+    await_values(&stage, "lab", &expected);
+    stage.stop("plant", &task);
+    // What comes while the task is away waits at the broker.
+    let more = texts("b", 50);
+    mosquitto.publish("lab/reader", 1, &more);
+    expected.extend(more);
+    let task = stage.source("plant", source(), &config);
+    await_values(&stage, "lab", &expected);
+    stage.stop("plant", &task);
+    let keys = topic::records(&stage.bootstrap(), "lab");
+    assert!(keys.iter().all(|record| record.key.as_deref() == Some("lab/reader")), "{:?}", keys.first());
+}
+
+#[test]
+fn a_broker_that_is_away_is_named_and_waited_for() {
+    let mut mosquitto = Mosquitto::start();
+    mosquitto.stop();
+    let mut stage = Stage::new();
+    let uri = mosquitto.uri();
+    let config = [("mqtt.server.uri", uri.as_str()), ("mqtt.topics", "lab/#"), ("kafka.topic", "lab")];
+    let task = stage.source("plant", source(), &config);
+    let trace = stage.hear("plant", |news| matches!(news, TaskNews::Waiting { .. }));
+    assert!(trace.contains(&format!("{uri} cannot be reached: Connection refused")), "{trace}");
+    mosquitto.run();
+    stage.hear("plant", |news| matches!(news, TaskNews::Running));
+    stage.stop("plant", &task);
+}
+
+#[test]
+fn records_are_published_and_committed_behind_the_acknowledgement() {
+    let mut mosquitto = Mosquitto::start();
+    let mut stage = Stage::new();
+    stage.flush_interval = Duration::from_millis(100);
+    let uri = mosquitto.uri();
+    let expected = texts("o", 60);
+    write(&stage, &expected);
+    let mut listener = mosquitto.listen("out/#");
+    let config = [("mqtt.server.uri", uri.as_str()), ("topics", "orders"), ("mqtt.topic", "out/${topic}")];
+    let task = stage.sink("orders", sink(), &config);
+    let came = listener.messages(expected.len());
+    let payloads: Vec<_> = came.iter().map(|(_, payload)| String::from_utf8_lossy(payload).into_owned()).collect();
+    assert_eq!(payloads, expected);
+    let committed = |stage: &Stage| stage.committed("orders").into_values().sum::<i64>();
+    wait::until("a commit", PATIENCE, || match committed(&stage) {
+        60 => Ok(()),
+        offset => Err(offset.to_string()),
+    });
+    mosquitto.kill();
+    write(&stage, &texts("p", 10));
+    stage.hear("orders", |news| matches!(news, TaskNews::Waiting { .. }));
+    assert_eq!(committed(&stage), 60, "nothing is committed that the broker does not have");
+    mosquitto.run();
+    wait::until("the rest", PATIENCE, || match committed(&stage) {
+        70 => Ok(()),
+        offset => Err(offset.to_string()),
+    });
+    stage.stop("orders", &task);
+}

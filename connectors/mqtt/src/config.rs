@@ -114,6 +114,15 @@ pub(crate) static EXPIRY: Key<u32> = Key::new(
 .default("604800")
 .group("Session")
 .check(in_range::<1, 4_294_967_295>);
+pub(crate) static DRAIN_IDLE: Key<Duration> = Key::new(
+    "mqtt.scale.down.drain.idle.ms",
+    "The session of a task that is gone, because `tasks.max` or the filters changed, is emptied by another task until \
+     nothing has come for this long; then the broker may forget it. 0 leaves such sessions alone.",
+)
+.default("5000")
+.group("Session");
+/// Set by the plan: client ids of tasks that are gone.
+pub(crate) const DRAINED: &str = "mqtt.drain.client.ids";
 pub(crate) static TOPICS: Key<Vec<String>> = Key::new(
     "mqtt.topics",
     "Topic filters to subscribe to, separated by commas. `FILTER@2` asks for another quality of service than `mqtt.qos`.",

@@ -2,7 +2,7 @@
 //! acknowledgements.
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
-//! `window.rs` (what may be acknowledged), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
+//! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
 //! their ends), `mapping.rs`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
@@ -10,6 +10,7 @@ mod board;
 mod budget;
 mod client;
 mod config;
+mod drain;
 mod filter;
 mod mapping;
 mod outgoing;
@@ -47,6 +48,7 @@ pub static SOURCE_CONFIG: ConfigDef = ConfigDef::new(&[
     &config::CLEAN.info,
     &config::CLEAN_SESSION.info,
     &config::EXPIRY.info,
+    &config::DRAIN_IDLE.info,
     &config::TOPICS.info,
     &config::QOS.info,
     &config::OVERLAP.info,

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use pipette_api::config::ConfigMap;
 use pipette_api::plugin::BoxFuture;
-use pipette_api::{ConnectError, Connector, ConnectorContext, OffsetMap, Partition, Result, Settings, async_trait};
+use pipette_api::{
+    ConnectError, Connector, ConnectorContext, OffsetMap, OffsetReader, Partition, Result, Settings, async_trait,
+};
 
 use crate::budget::{Budget, Held};
 use crate::client::{self, Dial, Fault, FaultKind, Version};
-use crate::config::{CLIENT_ID, PASSWORD, SERVER, TOPICS, VALIDATE_CONNECT, VERSION};
+use crate::config::{CLIENT_ID, DRAINED, PASSWORD, SERVER, TOPICS, VALIDATE_CONNECT, VERSION};
 use crate::filter::Subscription;
 use crate::settings::{BrokerSettings, SinkSettings, SourceSettings};
 
@@ -22,11 +24,47 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) struct SourceConnector {
     settings: SourceSettings,
     name: Arc<str>,
+    offsets: Option<Arc<dyn OffsetReader>>,
 }
 
 impl SourceConnector {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        Ok(Self { settings: SourceSettings::read(settings)?, name: Arc::from("") })
+        Ok(Self { settings: SourceSettings::read(settings)?, name: Arc::from(""), offsets: None })
+    }
+
+    /// Client ids under which sessions were opened at this broker, and which no task of the plan has.
+    async fn left_behind(&self, planned: &[ConfigMap]) -> Result<Vec<String>> {
+        let Some(offsets) = self.offsets.as_ref().filter(|_| !self.settings.drain_idle.is_zero()) else {
+            return Ok(Vec::new());
+        };
+        let broker = self.settings.broker.servers.first().map(ToString::to_string).unwrap_or_default();
+        let has_task = |id: &str| planned.iter().any(|task| task.get(CLIENT_ID.info.name).is_some_and(|own| own == id));
+        let text = |partition: &Partition, name: &str| {
+            partition.0.get(name).and_then(|part| part.as_text().map(str::to_owned))
+        };
+        let known = offsets.scan().await?.into_iter();
+        let here = known.filter(|(partition, _)| text(partition, "broker").as_deref() == Some(broker.as_str()));
+        Ok(here.filter_map(|(partition, _)| text(&partition, "client_id")).filter(|id| !has_task(id)).collect())
+    }
+
+    fn planned(&self, max: usize) -> Vec<ConfigMap> {
+        let task = |number: usize, subscriptions: &[&Subscription]| {
+            let filters: Vec<String> = subscriptions.iter().map(|subscription| subscription.text()).collect();
+            ConfigMap::from([
+                (CLIENT_ID.info.name.to_owned(), format!("{}-{number}", self.client_id())),
+                (TOPICS.info.name.to_owned(), filters.join(",")),
+            ])
+        };
+        let all: Vec<&Subscription> = self.settings.subscriptions.iter().collect();
+        let numbers = 0..max.max(1);
+        if self.settings.is_shared() {
+            return numbers.map(|number| task(number, &all)).collect();
+        }
+        let shares = numbers.map(|number| {
+            let own = all.iter().copied().filter(|subscription| owner(&subscription.filter, max) == number);
+            (number, own.collect::<Vec<_>>())
+        });
+        shares.filter(|(_, own)| !own.is_empty()).map(|(number, own)| task(number, &own)).collect()
     }
 
     fn client_id(&self) -> &str {
@@ -38,27 +76,19 @@ impl SourceConnector {
 impl Connector for SourceConnector {
     async fn start(&mut self, context: ConnectorContext) -> Result<()> {
         self.name = context.common.connector;
+        self.offsets = Some(context.offsets);
         Ok(())
     }
 
     async fn task_configs(&mut self, max: usize) -> Result<Vec<ConfigMap>> {
-        let task = |number: usize, subscriptions: &[&Subscription]| {
-            let filters: Vec<String> = subscriptions.iter().map(|subscription| subscription.text()).collect();
-            ConfigMap::from([
-                (CLIENT_ID.info.name.to_owned(), format!("{}-{number}", self.client_id())),
-                (TOPICS.info.name.to_owned(), filters.join(",")),
-            ])
-        };
-        let all: Vec<&Subscription> = self.settings.subscriptions.iter().collect();
-        if self.settings.is_shared() {
-            return Ok((0..max.max(1)).map(|number| task(number, &all)).collect());
+        let mut tasks = self.planned(max);
+        let left_behind = self.left_behind(&tasks).await?;
+        if let Some(first) = tasks.first_mut()
+            && !left_behind.is_empty()
+        {
+            first.insert(DRAINED.to_owned(), left_behind.join(","));
         }
-        let numbers = 0..max.max(1);
-        let shares = numbers.map(|number| {
-            let own = all.iter().copied().filter(|subscription| owner(&subscription.filter, max) == number);
-            (number, own.collect::<Vec<_>>())
-        });
-        Ok(shares.filter(|(_, own)| !own.is_empty()).map(|(number, own)| task(number, &own)).collect())
+        Ok(tasks)
     }
 
     async fn alter_offsets(&mut self, offsets: &[(Partition, Option<OffsetMap>)]) -> Result<()> {

@@ -169,6 +169,15 @@ impl Session {
         ConnectError::retriable(format!("{fault}{hint}")).retry_after(self.backoff.next())
     }
 
+    /// Has the broker forget the session.
+    pub(crate) async fn give_up(&mut self) -> Result<()> {
+        self.close().await;
+        (self.dial.clean, self.dial.expiry_seconds) = (true, 0);
+        self.connect().await?;
+        self.close().await;
+        Ok(())
+    }
+
     /// Writes what was asked for, and leaves in peace.
     pub(crate) async fn close(&mut self) {
         self.accepted = None;

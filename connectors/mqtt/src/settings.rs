@@ -195,6 +195,10 @@ pub(crate) struct SourceSettings {
     pub(crate) group: Option<String>,
     pub(crate) clean: bool,
     pub(crate) expiry_seconds: u32,
+    /// How long the session of a task that is gone must be silent; zero leaves it alone.
+    pub(crate) drain_idle: Duration,
+    /// Client ids of tasks that are gone, whose sessions this task empties first.
+    pub(crate) drained: Vec<String>,
     pub(crate) options: SubscribeOptions,
     pub(crate) buffer: Held,
     pub(crate) drop_newest: bool,
@@ -228,6 +232,14 @@ impl SourceSettings {
                 _ => settings.get(&CLEAN)?,
             },
             expiry_seconds: settings.get(&EXPIRY)?,
+            drain_idle: settings.get(&DRAIN_IDLE)?,
+            drained: settings
+                .raw(DRAINED)
+                .unwrap_or_default()
+                .split(',')
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned)
+                .collect(),
             options: SubscribeOptions {
                 retained: match settings.get(&RETAINED_POLICY)?.as_str() {
                     "emit" => Retained::Emit,
@@ -254,6 +266,13 @@ impl SourceSettings {
             },
             headers: if headers.iter().any(|name| name == "*") { None } else { Some(headers) },
         })
+    }
+
+    /// The settings of a task that empties the session of another, which is gone.
+    pub(crate) fn of_drained(&self, client_id: &str) -> Self {
+        let mut settings = Self { subscriptions: Vec::new(), ..self.clone() };
+        settings.broker.client_id = Some(client_id.to_owned());
+        settings
     }
 
     /// The filters as they are subscribed to.

@@ -40,8 +40,12 @@ impl MqttSink {
 #[async_trait]
 impl SinkTask for MqttSink {
     async fn start(&mut self, context: SinkContext) -> Result<()> {
-        self.run = Some(Run::begin(Arc::clone(&self.settings), context)?);
-        Ok(())
+        let run = match &mut self.run {
+            Some(run) => run,
+            None => self.run.insert(Run::begin(Arc::clone(&self.settings), context)?),
+        };
+        // A broker that is away shows in the status of a task that starts.
+        run.connect().await
     }
 
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {

@@ -4,6 +4,7 @@
 //! acknowledgement is written by the connection its message came by, in the order of receipt, or not at all. What the
 //! broker sends again is then known by `window.rs`. Read next: `window.rs`, `session.rs`, `mapping.rs`.
 
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::board::{Board, SourceNumbers};
 use crate::budget::{Budget, Held};
 use crate::client::{Event, Fault, Message, Qos, Retained, Welcome};
+use crate::drain::Drain;
 use crate::filter::Subscription;
 use crate::mapping::Mapping;
 use crate::plan::hash;
@@ -35,42 +37,56 @@ const MARKS: [Option<&str>; 2] = [Some("connections"), Some("received")];
 
 pub(crate) struct MqttSource {
     settings: Arc<SourceSettings>,
-    /// From `start` on.
-    run: Option<Run>,
+    /// From `start` on: sessions of tasks that are gone, which are emptied one by one, and the task's own.
+    runs: VecDeque<Run>,
 }
 
 impl MqttSource {
     pub(crate) fn new(settings: SourceSettings) -> Self {
-        Self { settings: Arc::new(settings), run: None }
-    }
-
-    fn running(&mut self) -> Result<&mut Run> {
-        self.run.as_mut().ok_or_else(|| ConnectError::fatal("the task was polled before it was started"))
+        Self { settings: Arc::new(settings), runs: VecDeque::new() }
     }
 }
 
 #[async_trait]
 impl SourceTask for MqttSource {
     async fn start(&mut self, context: SourceContext) -> Result<()> {
-        self.run = Some(Run::begin(Arc::clone(&self.settings), context).await?);
-        Ok(())
+        if self.runs.is_empty() {
+            for client_id in &self.settings.drained {
+                let settings = Arc::new(self.settings.of_drained(client_id));
+                let drain = Some(Drain::new(settings.drain_idle));
+                self.runs.push_back(Run::begin(settings, context.clone(), drain).await?);
+            }
+            self.runs.push_back(Run::begin(Arc::clone(&self.settings), context, None).await?);
+        }
+        // A broker that is away shows in the status of a task that starts.
+        match self.runs.front_mut() {
+            Some(run) => run.connect().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn poll(&mut self) -> Result<SourceBatch> {
-        self.running()?.poll().await
+        let run = self.runs.front_mut();
+        let run = run.ok_or_else(|| ConnectError::fatal("the task was polled before it was started"))?;
+        let batch = run.poll().await?;
+        if run.is_over {
+            self.runs.pop_front();
+        }
+        Ok(batch)
     }
 
     /// The broker keeps what comes in the meantime.
     async fn pause(&mut self) {
-        if let Some(run) = &mut self.run {
+        if let Some(run) = self.runs.front_mut() {
             run.leave().await;
         }
     }
 
     async fn stop(&mut self) -> Result<()> {
-        if let Some(mut run) = self.run.take() {
+        if let Some(mut run) = self.runs.pop_front() {
             run.leave().await;
         }
+        self.runs.clear();
         Ok(())
     }
 }
@@ -95,10 +111,13 @@ struct Run {
     outdated: Vec<String>,
     /// What happened behind messages that were handed over first.
     next: Option<std::result::Result<Event, Fault>>,
+    /// Of a session whose task is gone.
+    drain: Option<Drain>,
+    is_over: bool,
 }
 
 impl Run {
-    async fn begin(settings: Arc<SourceSettings>, context: SourceContext) -> Result<Self> {
+    async fn begin(settings: Arc<SourceSettings>, context: SourceContext, drain: Option<Drain>) -> Result<Self> {
         let connector = Arc::clone(&context.common.connector);
         // The plan gives each task its id; a task that is run without a plan is the first.
         let client_id = settings.broker.client_id.clone().unwrap_or_else(|| format!("{connector}-{}", context.id.task));
@@ -138,6 +157,8 @@ impl Run {
             expected: committed.is_some() && !settings.clean,
             outdated,
             next: None,
+            drain,
+            is_over: false,
             budget,
             settings,
             context,
@@ -159,24 +180,51 @@ impl Run {
             if signal.wish() != Wish::Run {
                 return Ok(SourceBatch::empty());
             }
+            if self.drain.as_ref().is_some_and(Drain::is_empty) && self.window.len() == 0 {
+                return self.give_up().await;
+            }
             let Some(link) = &mut self.session.link else {
-                let welcome = tokio::select! {
-                    welcome = self.session.connect() => welcome,
-                    () = signal.recalled() => return Ok(SourceBatch::empty()),
-                };
-                match welcome {
-                    Ok(welcome) => self.welcomed(welcome),
-                    Err(error) => return Err(self.told(error)),
+                if self.connect().await? {
+                    continue;
                 }
-                continue;
+                return Ok(SourceBatch::empty());
             };
             tokio::select! {
                 biased;
                 Some(numbers) = self.stored.1.recv() => self.settle(numbers),
                 event = link.next() => if let Some(batch) = self.happened(event)? { return Ok(batch) },
                 () = signal.recalled() => return Ok(SourceBatch::empty()),
+                () = silence(&mut self.drain) => {}
             }
         }
+    }
+
+    /// False when the task is wanted back before.
+    async fn connect(&mut self) -> Result<bool> {
+        let signal = self.context.common.signal.clone();
+        let welcome = tokio::select! {
+            welcome = self.session.connect() => welcome,
+            () = signal.recalled() => return Ok(false),
+        };
+        let welcome = welcome.map_err(|error| self.told(error))?;
+        self.welcomed(welcome);
+        Ok(true)
+    }
+
+    /// Nothing waits in this session any more, and nobody else will ask for it.
+    async fn give_up(&mut self) -> Result<SourceBatch> {
+        let signal = self.context.common.signal.clone();
+        tokio::select! {
+            given_up = self.session.give_up() => given_up?,
+            () = signal.recalled() => return Ok(SourceBatch::empty()),
+        }
+        self.is_over = true;
+        self.board.forget(self.session.client_id());
+        tracing::info!(
+            client_id = self.session.client_id(),
+            "The session of a task that is gone is empty and given up"
+        );
+        Ok(SourceBatch::of(vec![SourceEntry::Forget(Arc::clone(&self.partition))]))
     }
 
     fn happened(&mut self, event: std::result::Result<Event, Fault>) -> Result<Option<SourceBatch>> {
@@ -211,10 +259,16 @@ impl Run {
             (seen.connected, seen.resumed) = (true, welcome.session_present);
         });
         self.numbers.connected.set(1);
+        if let Some(drain) = &mut self.drain {
+            drain.connected(welcome.session_present);
+        }
         let Some(link) = &self.session.link else { return };
         let outdated = if welcome.session_present { self.outdated.as_slice() } else { &[] };
         let mut asked = if outdated.is_empty() { Ok(()) } else { link.unsubscribe(outdated) };
-        asked = asked.and_then(|()| link.subscribe(&self.settings.subscribed(), self.settings.options()));
+        let filters = self.settings.subscribed();
+        if !filters.is_empty() {
+            asked = asked.and_then(|()| link.subscribe(&filters, self.settings.options()));
+        }
         self.next = asked.err().map(Err);
     }
 
@@ -280,6 +334,9 @@ impl Run {
             }
         }
         self.numbers.received.add(received);
+        if let Some(drain) = &mut self.drain {
+            drain.heard();
+        }
         let ready = self.window.ready();
         self.acknowledge(ready);
         self.show();
@@ -390,6 +447,14 @@ impl Run {
         }
         self.session.close().await;
         self.gone();
+    }
+}
+
+/// Resolves when a session whose task is gone has been silent for long enough; never for any other.
+async fn silence(drain: &mut Option<Drain>) {
+    match drain {
+        Some(drain) if !drain.is_empty() => drain.silence().await,
+        _ => std::future::pending().await,
     }
 }
 

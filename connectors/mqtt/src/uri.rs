@@ -51,6 +51,12 @@ impl Scheme {
 }
 
 impl Server {
+    /// The same place, named without encryption.
+    pub(crate) fn plain(&self) -> Self {
+        let scheme = if self.scheme.is_web_socket() { Scheme::WebSocket } else { Scheme::Tcp };
+        Self { scheme, ..self.clone() }
+    }
+
     /// `mqtt://host:port`; the scheme may be `tcp`, `mqtt`, `ssl`, `tls`, `mqtts`, `ws` or `wss`, the port left out.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {

@@ -47,20 +47,25 @@ fn poll_until(
     }
 }
 
-/// Polls until the task fails for good.
-fn failure(harness: &mut SourceHarness) -> ConnectError {
+/// Starts and polls until the task fails for good.
+fn failure(config: ConfigMap) -> ConnectError {
+    let mut harness = SourceHarness::new(&SOURCE, config).unwrap();
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < TOLD, "no failure within {TOLD:?}");
-        match harness.poll() {
-            Err(error) if error.kind() != ErrorKind::Retriable => return error,
+        match harness.start_unless_running().and_then(|()| harness.poll()) {
+            Err(error) if error.kind() != ErrorKind::Retriable => {
+                harness.stop().unwrap();
+                return error;
+            }
             _ => harness.settle(),
         }
     }
 }
 
-fn connected(harness: &SourceHarness, _: &[String]) -> bool {
-    number(harness, "mqtt_source_connected") == 1
+/// The first offset comes when the broker has answered the subscription.
+fn subscribed(harness: &SourceHarness, _: &[String]) -> bool {
+    !harness.offsets.all().is_empty()
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn a_restart_of_the_broker_loses_nothing() {
         let mut harness =
             source(source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.qos", &qos_text)]));
         let mut seen = Vec::new();
-        poll_until(&mut harness, &mut seen, connected);
+        poll_until(&mut harness, &mut seen, subscribed);
         let mut written = Vec::new();
         for round in 0..4 {
             let some = texts(&format!("r{round}"), 50);
@@ -94,7 +99,7 @@ fn what_kafka_has_is_not_handed_over_again_after_a_cut() {
     let proxy = Proxy::to(broker.port);
     let mut harness = source(source_config(&broker, &[("mqtt.server.uri", &proxy.uri())]));
     let mut seen = Vec::new();
-    poll_until(&mut harness, &mut seen, connected);
+    poll_until(&mut harness, &mut seen, subscribed);
     let written = texts("c", 15);
     broker.publish("lab/a", 1, &written);
     // Handed over, on their way to Kafka, and the line is cut before anything is acknowledged.
@@ -126,7 +131,7 @@ fn a_connection_that_went_silent_is_noticed() {
     let silent = [("mqtt.server.uri", uri.as_str()), ("mqtt.keepalive.interval.seconds", "2")];
     let mut harness = source(source_config(&broker, &silent));
     let mut seen = Vec::new();
-    poll_until(&mut harness, &mut seen, connected);
+    poll_until(&mut harness, &mut seen, subscribed);
     proxy.jam(true);
     let begun = Instant::now();
     let error = harness.poll_until(|_| begun.elapsed() > TOLD).unwrap_err();
@@ -173,16 +178,14 @@ fn bad_credentials_fail_at_once_and_show_no_password() {
     for version in ["5", "3.1.1"] {
         let with = |password: &str| {
             let login = [("mqtt.username", "reader"), ("mqtt.password", password), ("mqtt.protocol.version", version)];
-            source(source_config(&broker, &login))
+            source_config(&broker, &login)
         };
-        let mut harness = with("hunter2");
-        let error = failure(&mut harness);
+        let error = failure(with("hunter2"));
         assert_eq!(error.kind(), ErrorKind::Config);
         let text = error.chain();
         assert!(text.contains("mqtt.username and mqtt.password") && !text.contains("hunter2"), "{text}");
-        harness.stop().unwrap();
-        let mut harness = with("right");
-        poll_until(&mut harness, &mut Vec::new(), connected);
+        let mut harness = source(with("right"));
+        poll_until(&mut harness, &mut Vec::new(), subscribed);
         harness.stop().unwrap();
     }
 }
@@ -194,14 +197,12 @@ fn a_message_above_the_limit_is_named_with_the_limit_it_needs() {
     broker.publish_with(&["-t", "lab/image", "-q", "1", "-s"], &vec![7; 300_000]);
     broker.publish("lab/a", 1, &texts("small", 3));
     let limited = |version| {
-        source(source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.max.packet.size.bytes", "100000")]))
+        source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.max.packet.size.bytes", "100000")])
     };
-    let mut harness = limited("3.1.1");
-    let text = failure(&mut harness).chain();
+    let text = failure(limited("3.1.1")).chain();
     assert!(text.contains("mqtt.max.packet.size.bytes is 100000: set it to at least 524288"), "{text}");
-    harness.stop().unwrap();
     // An MQTT 5 broker is told the limit and leaves such messages out.
-    let (mut harness, mut seen) = (limited("5"), Vec::new());
+    let (mut harness, mut seen) = (source(limited("5")), Vec::new());
     poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
     harness.stop().unwrap();
 }
@@ -250,7 +251,7 @@ fn retained_messages_come_as_the_policy_says() {
         for (turn, expected) in expected.into_iter().enumerate() {
             let (mut harness, mut seen) = (source(config.clone()), Vec::new());
             // The subscription was answered when the first offset is there.
-            poll_until(&mut harness, &mut seen, |harness, _| !harness.offsets.all().is_empty());
+            poll_until(&mut harness, &mut seen, subscribed);
             let end = format!("{id}-{turn}");
             mark(&end);
             poll_until(&mut harness, &mut seen, |_, seen| seen.contains(&end));
@@ -266,7 +267,7 @@ fn a_filter_that_is_gone_is_unsubscribed() {
     let broker = Mosquitto::with("allow_anonymous true\nlog_type all\n");
     let mut harness = source(source_config(&broker, &[("mqtt.topics", "old/#,lab/#")]));
     let mut seen = Vec::new();
-    poll_until(&mut harness, &mut seen, |harness, _| !harness.offsets.all().is_empty());
+    poll_until(&mut harness, &mut seen, subscribed);
     let offsets = std::sync::Arc::clone(&harness.offsets);
     harness.stop().unwrap();
     let mut harness = SourceHarness::new(&SOURCE, source_config(&broker, &[])).unwrap();
@@ -281,10 +282,59 @@ fn a_filter_that_is_gone_is_unsubscribed() {
 }
 
 #[test]
+fn nothing_is_stranded_when_tasks_go_and_come() {
+    let broker = Mosquitto::start();
+    let filters: Vec<String> = (0..8).map(|number| format!("site/{number}/#")).collect();
+    let config = source_config(
+        &broker,
+        &[("mqtt.topics", &filters.join(",")), ("mqtt.client.id", "plant"), ("mqtt.scale.down.drain.idle.ms", "300")],
+    );
+    let offsets = std::sync::Arc::new(pipette_kit::MapOffsets::default());
+    let (mut seen, mut written) = (Vec::new(), Vec::new());
+    for (turn, tasks) in [4, 1, 3].into_iter().enumerate() {
+        let bench = pipette_kit::Bench::new().unwrap();
+        let mut connector = (SOURCE.connector)(pipette_api::Settings::new(config.clone(), SOURCE.info.config)).unwrap();
+        let planned = bench.run("a plan", async {
+            connector.start(bench.connector(std::sync::Arc::clone(&offsets) as _)).await.unwrap();
+            connector.task_configs(tasks).await.unwrap()
+        });
+        let mut running: Vec<SourceHarness> = Vec::new();
+        for task in planned.unwrap() {
+            let own = config.clone().into_iter().chain(task).collect();
+            let mut harness = SourceHarness::new(&SOURCE, own).unwrap();
+            harness.offsets = std::sync::Arc::clone(&offsets);
+            harness.start().unwrap();
+            running.push(harness);
+        }
+        let begun = Instant::now();
+        // Each task has emptied what it was to empty, and has its own subscription, when its own offset is there.
+        while offsets.all().len() != running.len() || written.iter().any(|text| !seen.contains(text)) {
+            assert!(begun.elapsed() < 2 * TOLD, "{tasks} tasks: {:?}", offsets.all());
+            for harness in &mut running {
+                let entries = harness.poll().unwrap();
+                seen.extend(
+                    entries.iter().filter_map(record).map(|record| record.value.value.as_str().unwrap().to_owned()),
+                );
+                harness.settle();
+            }
+        }
+        for harness in &mut running {
+            harness.stop().unwrap();
+        }
+        // What comes now waits in the session of every task.
+        for (number, text) in texts(&format!("t{turn}"), 8).into_iter().enumerate() {
+            broker.publish(&format!("site/{number}/a"), 1, std::slice::from_ref(&text));
+            written.push(text);
+        }
+    }
+    assert_eq!(seen.len(), 16, "each once: {seen:?}");
+}
+
+#[test]
 fn a_paused_source_leaves_messages_with_the_broker() {
     let broker = Mosquitto::start();
     let (mut harness, mut seen) = (source(source_config(&broker, &[])), Vec::new());
-    poll_until(&mut harness, &mut seen, connected);
+    poll_until(&mut harness, &mut seen, subscribed);
     broker.publish("lab/a", 1, &texts("p", 3));
     poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
     harness.pause_and_resume().unwrap();

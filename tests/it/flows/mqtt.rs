@@ -41,6 +41,7 @@ fn await_values(stage: &Stage, name: &str, expected: &[String]) {
 fn messages_arrive_and_are_acknowledged_only_when_kafka_has_them() {
     let mosquitto = Mosquitto::start();
     let mut stage = Stage::new();
+    stage.flush_interval = Duration::from_millis(100);
     let uri = mosquitto.uri();
     let config = [("mqtt.server.uri", uri.as_str()), ("mqtt.topics", "lab/#"), ("kafka.topic", "lab")];
     let task = stage.source("plant", source(), &config);
@@ -99,7 +100,9 @@ fn records_are_published_and_committed_behind_the_acknowledgement() {
     });
     mosquitto.kill();
     write(&stage, &texts("p", 10));
-    stage.hear("orders", |news| matches!(news, TaskNews::Waiting { .. }));
+    wait::until("a lost connection", PATIENCE, || {
+        if stage.metrics().contains(r#"mqtt_sink_connected{connector="orders",task="0"} 0"#) { Ok(()) } else { Err(stage.metrics()) }
+    });
     assert_eq!(committed(&stage), 60, "nothing is committed that the broker does not have");
     mosquitto.run();
     wait::until("the rest", PATIENCE, || match committed(&stage) {

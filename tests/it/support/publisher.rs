@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,6 @@ pub(crate) struct Publisher {
 struct Shared {
     ends: AtomicBool,
     rewinds: AtomicBool,
-    acknowledged: AtomicU64,
 }
 
 /// What was published in the end: the numbers from 0.
@@ -53,11 +52,6 @@ impl Publisher {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
         Self { shared, thread: std::thread::spawn(move || Device::new(load, own).run()) }
-    }
-
-    /// Numbers that the broker has taken so far.
-    pub(crate) fn acknowledged(&self) -> u64 {
-        self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
     /// The broker has died: what it had not saved is published again with the next connection.
@@ -200,7 +194,6 @@ impl Device {
                 self.output.extend_from_slice(&[0x62, 2, packet[2], packet[3]]);
             } else if let Some(place) = self.unacknowledged.iter().position(|(own, ..)| *own == id) {
                 self.unacknowledged.remove(place);
-                self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
         }
         self.input.drain(..whole);

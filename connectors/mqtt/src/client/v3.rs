@@ -66,7 +66,8 @@ fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
 
 fn broker(server: &Server) -> Result<lib::Broker, Fault> {
     if server.scheme.is_web_socket() {
-        return lib::Broker::websocket(server.to_string())
+        // The library takes the encryption from the transport.
+        return lib::Broker::websocket(server.plain().to_string())
             .map_err(|error| Fault::away(format!("{server} is no address for a WebSocket: {error}")));
     }
     Ok(lib::Broker::tcp(&server.host, server.port))

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
-use crate::herder::{self, Deadlines, Parts, SinkOffsets};
+use crate::herder::{self, Deadlines, Parts, SinkOffsets, version};
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::{self, admin, properties};
 use crate::metrics::{WorkerMetrics, table};
@@ -159,8 +159,18 @@ fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
         (Family::Converter, "value.converter", &config.value_converter),
         (Family::HeaderConverter, "header.converter", &config.header_converter),
     ];
-    let refused = named.into_iter().find_map(|(family, key, class)| plugins.refusal(family, key, class));
-    refused.map_or(Ok(()), |error| Err(ConnectError::config(error)))
+    for (family, key, class) in named {
+        if let Some(error) = plugins.refusal(family, key, class) {
+            return Err(ConnectError::config(error));
+        }
+        let key = format!("{key}.plugin.version");
+        let wanted = plugins.find(family, class).zip(config.values.get(&key));
+        let misfit = wanted.map_or(Ok(None), |(plugin, wanted)| version::misfit(plugin.info(), wanted));
+        if let Ok(Some(error)) | Err(error) = misfit {
+            return Err(ConnectError::config(format!("{key}: {error}")));
+        }
+    }
+    Ok(())
 }
 
 /// The admin client's properties. What the worker says of producers and consumers is looked at as well: a key that

@@ -376,7 +376,8 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
     let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
     // It was resolved for the validation before.
     let Ok(config) = parts.worker.providers.resolve(&config) else { return };
-    for (key, reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
+    let settings = pipette_api::Settings::new(config, info.config).within(parts.worker.reach.clone());
+    for (key, reason) in runtime.block_on(probe(settings)) {
         validation.error_count += 1;
         if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
             entry.errors.push(format!("{key}: {reason}"));

@@ -5,6 +5,7 @@
 //! `healing.rs` restarts what has failed.
 
 pub mod aside;
+mod client_keys;
 pub mod form;
 pub mod handle;
 mod healing;
@@ -25,7 +26,7 @@ mod simulation;
 mod state_tests;
 pub mod status;
 pub mod validate;
-mod version;
+pub mod version;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

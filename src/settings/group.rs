@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 
 use pipette_api::config::checks::{not_empty, one_of_any_case};
+use pipette_api::config::key::Importance;
 use pipette_api::{ConnectError, Key, Result, Settings};
+
+use super::java_keys::positive_or_default;
 
 pub(super) static GROUP: Key<String> = Key::new(
     "group.id",
@@ -13,34 +16,39 @@ pub(super) static GROUP: Key<String> = Key::new(
      transactional ids of exactly-once sources.",
 )
 .optional()
-.check(not_empty);
+.check(not_empty)
+.importance(Importance::High);
 pub(super) static TOPIC: Key<String> = Key::new(
     "offset.storage.topic",
     "The compacted topic for source offsets, in Apache's format; made if it is missing. Takes effect with `group.id`; \
      without both, offsets are kept in files. Any other `offset.storage.…` key is a setting of a topic that is made.",
 )
 .optional()
-.check(not_empty);
+.check(not_empty)
+.importance(Importance::High);
 pub(super) static PARTITIONS: Key<i32> = Key::new(
     "offset.storage.partitions",
     "The partitions of the offsets topic when it is made; -1 is the broker's default.",
 )
 .default("25")
-.check(positive_or_default);
+.check(positive_or_default)
+.importance(Importance::Low);
 pub(super) static REPLICATION: Key<i16> = Key::new(
     "offset.storage.replication.factor",
     "The replication factor of the offsets topic when it is made; -1 is the broker's default. Left out, it is 3, or as \
      many as there are brokers.",
 )
 .optional()
-.check(positive_or_default);
+.check(positive_or_default)
+.importance(Importance::Low);
 pub(super) static EXACTLY_ONCE: Key<String> = Key::new(
     "exactly.once.source.support",
     "`enabled`: every source writes its records and their offsets in transactions. Needs `group.id` and \
      `offset.storage.topic`. `preparing` is accepted for Apache's rolling upgrades and does what `disabled` does.",
 )
 .default("disabled")
-.check(|text| one_of_any_case(text, &["disabled", "preparing", "enabled"]));
+.check(|text| one_of_any_case(text, &["disabled", "preparing", "enabled"]))
+.importance(Importance::High);
 
 /// What topic settings begin with.
 const PREFIX: &str = "offset.storage.";
@@ -84,13 +92,6 @@ impl OffsetsTopic {
         let mut config: BTreeMap<_, _> = settings.values().iter().filter_map(other).collect();
         config.insert("cleanup.policy".into(), "compact".into());
         Ok(Some(Self { group, name, partitions, replication_factor, config, exactly_once }))
-    }
-}
-
-fn positive_or_default(text: Option<&str>) -> std::result::Result<(), String> {
-    match text.map(str::parse::<i64>) {
-        Some(Ok(number)) if number < 1 && number != -1 => Err("Number must be positive, or -1".into()),
-        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Read by `worker.rs`; `src/rest/` acts on them.
 
+use pipette_api::config::key::Importance;
 use pipette_api::{ConnectError, Key, Result, Settings};
 use regex::Regex;
 
@@ -13,28 +14,36 @@ pub(super) static ORIGINS: Key<String> = Key::new(
      Empty: none.",
 )
 .default("")
-.check(origins_compile);
+.check(origins_compile)
+.importance(Importance::Low);
 pub(super) static METHODS: Key<String> = Key::new(
     "access.control.allow.methods",
     "The methods such pages are told they may use, separated by commas. Empty: GET, POST and HEAD.",
 )
-.default("");
+.default("")
+.importance(Importance::Low);
 pub(super) static HEADERS: Key<String> = Key::new(
     "response.http.headers.config",
     "Headers of every answer, separated by commas: `set`, `add`, `setDate` or `addDate`, then `Name:value`. The dates \
      take milliseconds from now. A rule that contains a comma stands in double quotes.",
 )
 .default("")
-.check(|text| rules(text.unwrap_or_default()).map(drop));
-pub(super) static ADMIN: Key<String> = Key::new(
+.check(|text| rules(text.unwrap_or_default()).map(drop))
+.importance(Importance::Low);
+pub(super) static ADMIN: Key<Vec<String>> = Key::new(
     "admin.listeners",
     "Where `/admin/loggers` is served, `http://host:port`. Left out: where everything else is; empty: nowhere.",
 )
-.optional();
+.optional()
+.importance(Importance::Low);
 pub(super) static TRACKING: Key<bool> =
-    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.").default("true");
+    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.")
+        .default("true")
+        .importance(Importance::Low);
 pub(super) static RESET: Key<bool> =
-    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.").default("true");
+    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.")
+        .default("true")
+        .importance(Importance::Low);
 
 /// What the file says about REST.
 #[derive(Debug, Clone)]
@@ -96,11 +105,9 @@ pub enum HeaderText {
 impl RestConfig {
     pub(super) fn read(settings: &Settings) -> Result<Self> {
         let admin = match settings.find(&ADMIN)? {
-            // An empty value reads as none at all.
-            None if settings.values().contains_key(ADMIN.info.name) => Admin::Off,
             None => Admin::Main,
-            Some(text) if text.trim().is_empty() => Admin::Off,
-            Some(text) => match text.split(',').map(str::trim).collect::<Vec<_>>().as_slice() {
+            Some(addresses) => match addresses.as_slice() {
+                [] => Admin::Off,
                 [one] => Admin::At(Listener::read(one)?),
                 _ => return Err(ConnectError::config("admin.listeners: one address is possible, not several")),
             },

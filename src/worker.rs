@@ -24,6 +24,7 @@ use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets, version};
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::{self, admin, properties};
+use crate::metrics::dialect::Dialect;
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
 use crate::rest::tls::Tls;
@@ -83,6 +84,13 @@ impl Worker {
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
+        let noted = Arc::clone(&metrics);
+        front.spawn(async move {
+            loop {
+                noted.note();
+                tokio::time::sleep(noted.note_every()).await;
+            }
+        });
         let (closing, closed) = oneshot::channel();
         let levels = telemetry::levels();
         let rest =
@@ -191,7 +199,7 @@ fn parts(
     offsets: Arc<OffsetStores>,
     io: Handle,
 ) -> Parts {
-    let metrics = WorkerMetrics::new();
+    let metrics = metrics(&config, address);
     metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
     let used = Arc::new(UsedTopics::default());
     let environment = TaskEnvironment {
@@ -215,6 +223,22 @@ fn parts(
         io,
         deadlines: Deadlines::default(),
     }
+}
+
+/// The registry, with what it shows of the worker from the start on.
+fn metrics(config: &WorkerConfig, address: SocketAddr) -> Arc<WorkerMetrics> {
+    let dialects = config.metric_names.iter().filter_map(|name| Dialect::named(name)).collect();
+    let metrics = WorkerMetrics::with(config.sampling, dialects);
+    let id = config.worker_id(address);
+    metrics.show_start(&id);
+    metrics.show_text(&table::APP_VERSION, &[("clientid", &id)], rest::KAFKA_VERSION);
+    if config.values.contains_key("group.id") {
+        let scheme = if config.listeners.first().is_some_and(|listener| listener.https) { "https" } else { "http" };
+        metrics.show_text(&table::LEADER, &[], &format!("{scheme}://{id}/"));
+        metrics.of_worker(&table::REBALANCING, &[]);
+        metrics.of_worker(&table::REBALANCES, &[]);
+    }
+    metrics
 }
 
 /// Asks the broker, which may block, on a thread made for it.

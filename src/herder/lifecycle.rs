@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::instance::{self, Ask, Start};
+use super::meters::describe;
 use super::state::{Effect, Event, InstanceNews, State};
 use super::{Parts, TaskDoor, spec};
 use crate::task::report::{Failure, Trace};
@@ -193,6 +194,7 @@ impl Lifecycle {
         match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone(), gone) {
             Ok(spec) => {
                 tracing::info!(connector = %id.connector, task = id.task, "Task starts");
+                describe(&self.parts.metrics, &spec, plugin);
                 let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());
                 self.tasks.insert(id.clone(), (start, door));
             }

@@ -137,7 +137,7 @@ pub fn start(parts: Parts) -> HerderHandle {
     let (inbox, news) = mpsc::unbounded_channel();
     let (reports, reported) = mpsc::unbounded_channel();
     let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
-    let meters = Meters::new(&parts.metrics);
+    let meters = Meters::new(&parts.metrics, &parts.worker_id);
     let healing = Healing::new(parts.worker.strict);
     let (parts_of_actor, state) = (Arc::clone(&parts), State::default());
     let actor = Actor { meters, parts: parts_of_actor, state, lifecycle, healing, view, closers: Vec::new() };

@@ -11,6 +11,7 @@ pub mod dead_letters;
 pub mod file;
 pub mod group;
 pub mod java_keys;
+pub mod metrics;
 pub mod nearest;
 pub mod overrides;
 pub mod properties;

@@ -12,6 +12,7 @@ use pipette_api::config::key::{ClassName, Importance};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Reach, Result, Settings};
 
 use super::group::{self, OffsetsTopic};
+use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
@@ -106,17 +107,6 @@ static CONNECTOR_MEMORY: Key<u64> = Key::new(
 )
 .optional()
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
-static WINDOW: Key<Duration> = Key::new(
-    "metrics.sample.window.ms",
-    "The length of one sample of a metric, in milliseconds. Rates, averages and maxima cover `metrics.num.samples` of them.",
-)
-.default("30000")
-.importance(Importance::Low)
-.check(at_least::<0>);
-static SAMPLES: Key<i32> = Key::new("metrics.num.samples", "How many samples rates, averages and maxima cover.")
-    .default("2")
-    .importance(Importance::Low)
-    .check(at_least::<1>);
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
     "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
@@ -182,8 +172,9 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &overrides::POLICY.info,
     &overrides::ALLOWLIST.info,
     &PROVIDERS.info,
-    &WINDOW.info,
-    &SAMPLES.info,
+    &metrics::WINDOW.info,
+    &metrics::SAMPLES.info,
+    &metrics::NAMES.info,
     &STRICT.info,
     &EXTENSIONS.info,
 ]);
@@ -233,19 +224,12 @@ pub struct WorkerConfig {
     pub providers: Providers,
     /// `file.allowed.paths` and `url.allowed.hosts`: what connectors may touch.
     pub reach: Reach,
+    /// `metrics.prometheus.dialects`.
+    pub metric_names: Vec<String>,
     /// What averages and the like cover.
     pub sampling: Sampling,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
-}
-
-/// What the averages, maxima and rates of metrics cover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sampling {
-    /// `metrics.sample.window.ms`.
-    pub window: Duration,
-    /// `metrics.num.samples`.
-    pub samples: usize,
 }
 
 /// One entry of `listeners`.
@@ -303,10 +287,8 @@ impl WorkerConfig {
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             providers,
             reach,
-            sampling: Sampling {
-                window: settings.get(&WINDOW)?,
-                samples: usize::try_from(settings.get(&SAMPLES)?).unwrap_or(1),
-            },
+            metric_names: settings.get(&metrics::NAMES)?,
+            sampling: Sampling::read(&settings)?,
             warnings,
             values: settings.values().clone(),
         })

@@ -23,6 +23,7 @@ pub mod repeats;
 pub mod replay;
 pub mod report;
 pub mod sink;
+mod sink_commits;
 pub mod source;
 pub mod spec;
 pub mod thread;

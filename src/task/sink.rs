@@ -10,7 +10,7 @@ use pipette_api::{
     ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
     Wish,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::chain::Chain;
 use super::codec::Codec;
@@ -157,6 +157,7 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
+                self.progress.show(&mut self.meters);
                 let seeks = self
                     .pulse
                     .during(Call::Open, task.open(&assigned))
@@ -169,11 +170,13 @@ impl SinkLoop {
                 let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
                 let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.tell(ConsumerCommand::Closed(safe));
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
@@ -357,6 +360,7 @@ impl SinkLoop {
         chosen: impl Fn(&TopicPartition) -> bool,
     ) -> (Offsets, Result<(), Failure>) {
         let upto = self.progress.put_so_far(chosen);
+        self.progress.show(&mut self.meters);
         if self.signal.is_given_up() {
             return (Offsets::new(), Ok(()));
         }
@@ -373,36 +377,8 @@ impl SinkLoop {
         (safe, judged)
     }
 
-    /// Commits; a refusal is told and tried again with the next flush.
-    async fn commit(&mut self, offsets: Offsets) {
-        if offsets.is_empty() {
-            return;
-        }
-        let (reply, answer) = oneshot::channel();
-        let began = Instant::now();
-        self.meters.commit_sequence.add(1);
-        self.tell(ConsumerCommand::Commit(offsets.clone(), None, reply));
-        match tokio::time::timeout(self.flush_timeout, answer).await {
-            Ok(Ok(Ok(()))) => {
-                self.meters.commits.add(1);
-                self.meters.commit_ms.record_time(began, Instant::now());
-                self.progress.committed(&offsets);
-                self.refused_commits.end();
-            }
-            Ok(Ok(Err(error))) => self.uncommitted(&error.chain()),
-            Ok(Err(_)) => self.uncommitted("the consumer thread has ended"),
-            Err(_) => self.uncommitted("Kafka does not answer"),
-        }
-    }
-
-    fn uncommitted(&mut self, cause: &str) {
-        if let Some(times) = self.refused_commits.hear(cause, Instant::now()) {
-            tracing::warn!(error = cause, times, "Offsets are not committed; trying again");
-        }
-    }
-
     /// A consumer thread that has ended says so through its events; what is told to it then is lost on nobody.
-    fn tell(&self, command: ConsumerCommand) {
+    pub(super) fn tell(&self, command: ConsumerCommand) {
         let _ = self.consumer.commands.send(command);
     }
 

@@ -248,9 +248,13 @@ impl Parts {
         let (chain, codec, guard) = self.pipeline(meters)?;
         let named = offsets_topic.as_deref();
         let offsets = self.environment.offsets.of(named).map_err(at_start)?;
-        let connector = Arc::clone(&self.spec.id.connector);
+        let (connector, sampling) = (Arc::clone(&self.spec.id.connector), self.environment.metrics.sampling());
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&offsets) };
-        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task, sampling);
+        let meters = match &transactions {
+            Some(_) => meters.with_transactions(&self.common.metrics, self.spec.id.task, sampling),
+            None => meters,
+        };
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
         let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
         let transaction = transactions
@@ -299,7 +303,7 @@ impl Parts {
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
         let used = self.environment.used.notes(Arc::clone(&self.spec.id.connector));
-        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task, self.environment.metrics.sampling());
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {
             chain,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pipette::metrics::derived::{DERIVED, Derived, MISSING};
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
 use pipette::settings::{clients, connector, dead_letters, file, java_keys, protection, restarts, worker};
@@ -324,6 +325,22 @@ fn metrics(plugins: &Plugins) -> String {
         let (kind, labels) = (kind(&row.info), labels.join(", "));
         let _ = writeln!(page, "| `{prefix}{name}` | {kind} | {labels} | {java} | {help} |");
     }
+    for Derived { info, java, .. } in DERIVED {
+        let labels = info.labels.iter().filter(|label| **label != "connector").copied().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(page, "| `{}` | gauge | {labels} | `{java}` | {} |", info.name, info.help);
+    }
+    page.push_str(
+        "\nRates, averages and maxima cover the last minute: `metrics.num.samples` times `metrics.sample.window.ms`.\n",
+    );
+    page.push_str(DIALECTS);
+    page.push_str(
+        "\n## What Apache's worker shows and this one does not\n\n| in Apache's worker | because |\n|---|---|\n",
+    );
+    for (java, why) in MISSING {
+        let group = java.strip_suffix(":*").map(|group| format!("the others of `{group}`"));
+        let _ = writeln!(page, "| {} | {why} |", group.unwrap_or_else(|| format!("`{java}`")));
+    }
+    page.push_str("\nThose of tasks' Kafka clients (`kafka.consumer`, `kafka.producer`) are not there either.\n");
     for plugin in connectors(plugins) {
         let of_plugin = match plugin {
             Plugin::Source(source) => source.metrics,
@@ -342,6 +359,21 @@ fn metrics(plugins: &Plugins) -> String {
     let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
     page
 }
+
+const DIALECTS: &str = "
+## Other names for the same
+
+Dashboards and alerts know the numbers of Apache's worker under the names that an exporter's rules give them. Which, says
+`metrics.prometheus.dialects` in the worker file, or `?dialect=` in the request; several are separated by commas.
+
+| dialect | whose | `connect-worker-metrics:task-count` | `connector-metrics:status` |
+|---|---|---|---|
+| `strimzi` (default) | Strimzi's examples for the JMX exporter, most Helm charts | `kafka_connect_worker_task_count` | `kafka_connect_connector_status{connector=\"a\",status=\"running\"}` |
+| `confluent` | Confluent's jmx-monitoring-stacks | `kafka_connect_connect_worker_metrics_task_count{connector=\"aggregate\"}` | `kafka_connect_connector_metrics{connector=\"a\",status=\"running\"}` |
+| `reporter` | Strimzi's Metrics Reporter | `kafka_connect_connect_worker_metrics_task_count` | `kafka_connect_connector_metrics_status_info{connector=\"a\",status=\"running\"}` |
+
+What begins with `pipette_` and `process_` has one name. `clientid` is `client_id` in the last two.
+";
 
 fn kind(info: &MetricInfo) -> &'static str {
     match info.kind {

@@ -27,6 +27,7 @@ pub mod pattern;
 mod security;
 pub mod stretch;
 mod sys;
+mod traffic;
 pub mod transactions;
 
 pub use sys::give_large_blocks_back;

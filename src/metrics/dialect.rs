@@ -30,7 +30,9 @@ impl Dialect {
         if shown.java.is_empty() || self == Self::Strimzi {
             return Some((shown.name.clone(), shown.kind, shown.labels.clone()));
         }
-        let (group, attribute) = shown.java.split_once(':')?;
+        let (domain, java) = shown.java.split_once('/').unwrap_or(("kafka.connect", shown.java));
+        let (group, attribute) = java.split_once(':')?;
+        let prefix = domain.replace('.', "_");
         let word = |text: &str| text.replace('-', "_");
         let mut labels = shown.labels.clone();
         for (name, _) in &mut labels {
@@ -43,11 +45,14 @@ impl Dialect {
             (Self::Confluent, true) if group == "connector-metrics" => "kafka_connect_connector_metrics".to_owned(),
             // Text is no number, and these rules have none for it.
             (Self::Confluent, true) => return None,
-            (_, true) => format!("kafka_connect_{}_{}_info", word(group), word(attribute)),
-            (_, false) => format!("kafka_connect_{}_{}", word(group), word(attribute)),
+            (_, true) => format!("{prefix}_{}_{}_info", word(group), word(attribute)),
+            (_, false) => format!("{prefix}_{}_{}", word(group), word(attribute)),
         };
         if self == Self::Reporter {
             return Some((name.into(), shown.kind, labels));
+        }
+        if let Some(client) = domain.strip_prefix("kafka.").filter(|client| *client != "connect") {
+            labels.push(("client_type", client.to_owned()));
         }
         if group == "connect-worker-metrics" && labels.is_empty() {
             labels.push(("connector", "aggregate".to_owned()));

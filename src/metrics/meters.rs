@@ -16,6 +16,7 @@ pub struct SourceMeters {
     pub written: Metric,
     pub active: Level,
     pub transactions: Option<Sampled>,
+    pub traffic: Option<TrafficMeters>,
     pub commits: Metric,
     pub commit_failures: Metric,
     pub poll_ms: Sampled,
@@ -36,6 +37,7 @@ impl SourceMeters {
                 late: sampled(&table::SOURCE_ACTIVE_MAX, &table::SOURCE_ACTIVE_AVG),
             },
             transactions: None,
+            traffic: None,
             commits: of(&table::COMMITS),
             commit_failures: of(&table::COMMIT_FAILURES),
             poll_ms: sampled(&table::POLL_MAX, &table::POLL_AVG),
@@ -110,6 +112,36 @@ impl SinkMeters {
             batch_size: sampled(&table::BATCH_MAX, &table::BATCH_AVG),
             commit_ms: sampled(&table::COMMIT_MAX, &table::COMMIT_AVG),
         }
+    }
+}
+
+/// Of a task's Kafka client.
+#[derive(Debug)]
+pub struct TrafficMeters([Option<Metric>; 4]);
+
+impl TrafficMeters {
+    /// Of a sink's consumer.
+    pub fn consumer(metrics: &Metrics, task: usize, client: &str) -> Self {
+        let of = |row: &'static Row| Some(metrics.register(&row.info, &[&task.to_string(), client]));
+        let rows = [&table::CONSUMER_IN, &table::CONSUMER_OUT, &table::CONSUMER_CONNECTIONS, &table::CONSUMER_LAG];
+        Self(rows.map(of))
+    }
+
+    /// Of a source's producer.
+    pub fn producer(metrics: &Metrics, task: usize, client: &str) -> Self {
+        let of = |row: &'static Row| Some(metrics.register(&row.info, &[&task.to_string(), client]));
+        Self([of(&table::PRODUCER_IN), of(&table::PRODUCER_OUT), of(&table::PRODUCER_CONNECTIONS), None])
+    }
+
+    /// Shows what the client tells of itself from time to time.
+    pub fn listener(self) -> Box<dyn Fn([i64; 4]) + Send + Sync> {
+        Box::new(move |numbers| {
+            for (metric, number) in self.0.iter().zip(numbers) {
+                if let Some(metric) = metric {
+                    metric.set(number);
+                }
+            }
+        })
     }
 }
 

@@ -158,6 +158,23 @@ table! {
     LAST_ERROR = Gauge "kafka_connect_task_error_last_error_timestamp" ["task"]
         "task-error-metrics:last-error-timestamp" "When a record last failed, in milliseconds since 1970; 0 for never.";
 
+    // The Kafka clients of tasks.
+    CONSUMER_IN = Counter "kafka_consumer_incoming_byte_total" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:incoming-byte-total" "Bytes that a sink's consumer has received.";
+    CONSUMER_OUT = Counter "kafka_consumer_outgoing_byte_total" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:outgoing-byte-total" "Bytes that a sink's consumer has sent.";
+    CONSUMER_CONNECTIONS = Gauge "kafka_consumer_connection_count" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:connection-count" "Brokers that a sink's consumer is connected to.";
+    CONSUMER_LAG = Gauge "kafka_consumer_fetch_manager_records_lag_max" ["task", "clientid"]
+        "kafka.consumer/consumer-fetch-manager-metrics:records-lag-max"
+        "How many records a sink is behind, by what is committed, on the partition where that is most; -1 when nobody knows.";
+    PRODUCER_IN = Counter "kafka_producer_incoming_byte_total" ["task", "clientid"]
+        "kafka.producer/producer-metrics:incoming-byte-total" "Bytes that a source's producer has received.";
+    PRODUCER_OUT = Counter "kafka_producer_outgoing_byte_total" ["task", "clientid"]
+        "kafka.producer/producer-metrics:outgoing-byte-total" "Bytes that a source's producer has sent.";
+    PRODUCER_CONNECTIONS = Gauge "kafka_producer_connection_count" ["task", "clientid"]
+        "kafka.producer/producer-metrics:connection-count" "Brokers that a source's producer is connected to.";
+
     // The worker; the herder keeps these.
     CONNECTOR_STATUS = Gauge "kafka_connect_connector_status" ["connector", "status"]
         "connector-metrics:status" "1 for the state the connector is in.";
@@ -234,7 +251,7 @@ mod tests {
                 continue;
             }
             let (group, attribute) = row.java.split_once(':').unwrap();
-            if group == "app-info" {
+            if group == "app-info" || group.contains('/') {
                 continue;
             }
             let group = group.trim_end_matches("-metrics").trim_start_matches("connect-");

@@ -56,10 +56,10 @@ impl Providers {
     }
 
     /// Those without paths of their own keep to these.
-    pub(super) fn keep_to(&mut self, folders: Option<Vec<PathBuf>>) {
+    pub(super) fn keep_to(&mut self, folders: Option<&[PathBuf]>) {
         for provider in self.0.values_mut() {
             if let Provider::File(own @ None) | Provider::Directory(own @ None) = provider {
-                own.clone_from(&folders);
+                *own = folders.map(<[PathBuf]>::to_vec);
             }
         }
     }

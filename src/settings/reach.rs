@@ -195,7 +195,7 @@ fn matches(entry: &str, host: &str, port: Option<&str>) -> bool {
 /// What a key of a connector's Kafka clients leads to.
 pub fn place_of_client(key: &str) -> Option<Place> {
     let (client, name) = key.split_once(".override.")?;
-    let is_file = name.ends_with(".location") || name.ends_with(".file");
+    let is_file = matches!(name.rsplit('.').next(), Some("location" | "file"));
     match name {
         _ if !KINDS.contains(&client) => None,
         "bootstrap.servers" | "sasl.oauthbearer.token.endpoint.url" | "sasl.oauthbearer.jwks.endpoint.url" => {

@@ -265,7 +265,7 @@ impl WorkerConfig {
         if listeners.iter().any(|listener| !listener.is_loopback()) {
             warnings.extend(providers.unbounded(folders.is_some()));
         }
-        providers.keep_to(folders);
+        providers.keep_to(folders.as_deref());
         Ok(Self {
             listeners,
             rest: RestConfig::read(&settings)?,

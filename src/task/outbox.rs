@@ -21,7 +21,7 @@ use super::report::{Failure, Place};
 use super::transaction::{Transaction, Verdict};
 use crate::kafka::producer::{Delivered, Outgoing, Refused, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
-use crate::metrics::meters::SourceMeters;
+use crate::metrics::meters::{SourceMeters, TrafficMeters};
 
 /// How soon records that were not reached by a nudge get the next one: longer than most requests take, so that a queue
 /// that is never empty costs few of them.
@@ -141,9 +141,9 @@ impl Outbox {
 
     fn make_producer(&mut self) -> Result<()> {
         if self.producer.is_none() {
-            let producer = TaskProducer::start(&self.properties)?;
+            let producer = self.producer.insert(TaskProducer::start(&self.properties)?);
             self.pulse.attach(&producer.contact);
-            self.producer = Some(producer);
+            producer.contact.tell(self.meters.traffic.take().map(TrafficMeters::listener));
         }
         Ok(())
     }

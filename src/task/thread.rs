@@ -32,7 +32,7 @@ use crate::budget::shares::Wants;
 use crate::budget::{Meters, Share};
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::sizes;
-use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
+use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters, TrafficMeters};
 use crate::store::OwnOffsets;
 use crate::telemetry;
 
@@ -255,6 +255,9 @@ impl Parts {
             Some(_) => meters.with_transactions(&self.common.metrics, self.spec.id.task, sampling),
             None => meters,
         };
+        let (metrics, client) = (&self.common.metrics, producer.get("client.id").map_or("", String::as_str));
+        let traffic = TrafficMeters::producer(metrics, self.spec.id.task, client);
+        let meters = SourceMeters { traffic: Some(traffic), ..meters };
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
         let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
         let transaction = transactions
@@ -296,8 +299,11 @@ impl Parts {
         let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
+        let client = consumer.get("client.id").cloned().unwrap_or_default();
         let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
+        let traffic = TrafficMeters::consumer(&self.common.metrics, self.spec.id.task, &client);
+        consumer.contact.tell(Some(traffic.listener()));
         // Without tolerance the first refusal ends the task anyway.
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();

@@ -46,7 +46,7 @@ pub(crate) struct Departing<'a> {
 pub(crate) fn open_regular(path: &Path, follow: bool, reach: &Reach) -> io::Result<File> {
     let flags = if follow { OFlags::NONBLOCK } else { OFlags::NONBLOCK | OFlags::NOFOLLOW };
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    reach.opened(&file).map_err(refused)?;
+    reach.opened(&file).map_err(|error| refused(&error))?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
@@ -54,7 +54,7 @@ pub(crate) fn open_regular(path: &Path, follow: bool, reach: &Reach) -> io::Resu
 }
 
 /// What connectors may not touch, as an error of the file.
-pub(crate) fn refused(error: ConnectError) -> io::Error {
+pub(crate) fn refused(error: &ConnectError) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, error.to_string())
 }
 

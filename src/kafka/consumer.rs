@@ -57,6 +57,8 @@ pub struct Batch {
     pub records: Vec<RawRecord>,
     /// Dropped when they are.
     pub lease: Lease,
+    /// How often partitions had been sent back when it was handed over: what is older of one that was is stale.
+    pub generation: u64,
 }
 
 /// From the sink loop to the consumer thread.
@@ -68,6 +70,8 @@ pub enum ConsumerCommand {
     Closed(Offsets),
     /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
+    /// Read these partitions again from here on; what is handed over from then on is of this generation.
+    Rewind(Offsets, u64),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,
     /// Hand records over again.
@@ -260,7 +264,7 @@ impl Loop {
     }
 
     /// Rebalances, errors of the client, and the group's clock. A rebalance may take partitions away, and what was read
-    /// of them before goes too: somebody else reads it, and the sink has closed them.
+    /// of them before goes too: somebody else reads it, and the sink has closed them. The same when they were sent back.
     fn serve_client(&mut self) -> Result<()> {
         self.context().stay(&self.consumer);
         let polled = self.poll_client();
@@ -309,7 +313,7 @@ impl Loop {
                 return Ok(());
             }
         };
-        let mut batch = Batch { records: self.read(POLL)?, lease };
+        let mut batch = Batch { records: self.read(POLL)?, lease, generation: 0 };
         if !batch.records.is_empty() {
             batch.lease.settle(COPIES * bytes(&batch.records));
             self.hand_over(batch, Instant::now());
@@ -345,7 +349,8 @@ impl Loop {
     }
 
     /// Gives the batch to the sink loop, or holds it until there is room.
-    fn hand_over(&mut self, batch: Batch, since: Instant) {
+    fn hand_over(&mut self, mut batch: Batch, since: Instant) {
+        batch.generation = self.context().generation();
         self.held = match self.context().offer(ConsumerEvent::Records(batch)) {
             Some(ConsumerEvent::Records(batch)) => Some((batch, since)),
             _ => None,

@@ -32,6 +32,8 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const LOOK_UP_AGAIN: Duration = Duration::from_millis(500);
 /// How long one wait for a command lasts: bounds how late room in the channel, or being given up, is seen.
 const LISTEN: Duration = Duration::from_millis(5);
+/// How long librdkafka may take to note where it is to read: it asks nobody for that.
+const SEEK: Duration = Duration::from_secs(10);
 /// How often the membership is looked after while an offset commit waits for its answer.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -45,8 +47,11 @@ pub(super) struct Conversation {
     /// What librdkafka has said so far, records aside.
     said: AtomicU64,
     pauses: Mutex<Pauses>,
-    /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
+    /// Partitions taken away or sent back since the thread asked last: what it holds of them must not reach the sink any
+    /// more.
     gone: Mutex<Vec<TopicPartition>>,
+    /// How often partitions were sent back.
+    generation: AtomicU64,
     /// What the sink has written beside offsets.
     intents: Mutex<Intents>,
     /// Where records gather, while the thread reads.
@@ -93,6 +98,7 @@ impl Conversation {
             said: AtomicU64::new(0),
             pauses: Mutex::default(),
             gone: Mutex::default(),
+            generation: AtomicU64::new(0),
             intents: Mutex::default(),
             queue: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -130,7 +136,12 @@ impl Conversation {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Partitions taken away since the last call.
+    /// How often partitions were sent back.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Partitions taken away or sent back since the last call.
     pub(super) fn take_gone(&self) -> Vec<TopicPartition> {
         std::mem::take(&mut *lock(&self.gone))
     }
@@ -224,6 +235,7 @@ impl Conversation {
                 let committed = self.contact.asking(|| self.commit(consumer, &offsets, metadata.as_ref()));
                 let _ = reply.send(committed);
             }
+            ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, &offsets, generation),
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
                 pause_all(consumer);
@@ -243,6 +255,26 @@ impl Conversation {
             // Answers to a question that is no longer asked, after a rebalance was given up.
             ConsumerCommand::Opened(_) | ConsumerCommand::Closed(_) | ConsumerCommand::Stop => {}
         }
+    }
+
+    /// Reads on from these offsets, in those of the partitions that are still here. A partition that is paused stays so.
+    fn rewind(&self, consumer: &BaseConsumer<Self>, offsets: &Offsets, generation: u64) {
+        let owned = consumer.assignment().map(|assignment| partitions(&assignment)).unwrap_or_default();
+        let back: Vec<_> = offsets.iter().filter(|(tp, _)| owned.contains(tp)).collect();
+        let mut list = TopicPartitionList::with_capacity(back.len());
+        for (tp, offset) in &back {
+            let _ = list.add_partition(&tp.topic, tp.partition).set_offset(Offset::Offset(**offset));
+        }
+        let sought = if back.is_empty() { Ok(list) } else { consumer.seek_partitions(list, SEEK) };
+        let sought = sought.and_then(|sought| sought.elements().iter().try_for_each(TopicPartitionListElem::error));
+        if let Err(error) = sought {
+            // Anything else would leave a gap behind the sink's back.
+            let text = format!("Cannot go back to the committed offsets after a flush that failed: {error}");
+            self.tell(consumer, ConsumerEvent::Failed(ConnectError::fatal(text)));
+            self.end();
+        }
+        lock(&self.gone).extend(back.into_iter().map(|(tp, _)| tp.clone()));
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// Commits, with the open intents beside.

@@ -142,6 +142,9 @@ impl<'a> Statuses<'a> {
                 let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
                 format!("no {what} from Kafka for {} s{cause}", seconds(*since))
             }
+            Trouble::Flush { since, cause } => {
+                format!("the sink cannot flush for {} s, and its records come again: {cause}", seconds(*since))
+            }
         }
     }
 

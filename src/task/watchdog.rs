@@ -35,6 +35,13 @@ pub enum Trouble {
         /// Why, once that is known.
         cause: Option<Arc<str>>,
     },
+    /// Its sink cannot flush.
+    Flush {
+        /// When the first of these flushes failed.
+        since: SystemTime,
+        /// Why the last one did.
+        cause: Arc<str>,
+    },
 }
 
 impl Trouble {
@@ -131,7 +138,14 @@ impl Watched {
             let since = known.filter(|since| is_near(*since, before(stuck.time))).unwrap_or_else(|| before(stuck.time));
             return Some(Trouble::Hung { inside: stuck.inside, since });
         }
-        let silence = pulse.silence()?;
+        let Some(silence) = pulse.silence() else {
+            let (time, cause) = pulse.failing_flush()?;
+            let known = match &self.trouble {
+                Some(Trouble::Flush { since, .. }) if is_near(*since, before(time)) => *since,
+                _ => before(time),
+            };
+            return Some(Trouble::Flush { since: known, cause: cause.into() });
+        };
         let known = match &self.trouble {
             Some(Trouble::Silence { since, cause, .. }) if is_near(*since, before(silence.time)) => {
                 Some((*since, cause))

@@ -131,8 +131,9 @@ impl TaskConsumer {
         let (commands, orders) = std_mpsc::channel();
         config.set("statistics.interval.ms", NOTE.as_millis().to_string());
         let complaints = Arc::new(ClientEvents::new(properties));
-        let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
-        let membership = Membership::new(properties);
+        let membership = Arc::new(Membership::new(properties));
+        let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));
+        let contact = Arc::new(contact.of_member(Arc::clone(&membership)));
         let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), membership, signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
@@ -268,9 +269,9 @@ impl Loop {
     fn serve_client(&mut self) -> Result<()> {
         self.context().stay(&self.consumer);
         let polled = self.poll_client();
-        let gone = self.consumer.context().take_gone();
+        let stale = self.context().positions.take_stale();
         if let Some((held, _)) = &mut self.held {
-            held.records.retain(|record| !gone.contains(&record.tp));
+            held.records.retain(|record| !stale.contains(&record.tp));
         }
         polled
     }
@@ -350,7 +351,7 @@ impl Loop {
 
     /// Gives the batch to the sink loop, or holds it until there is room.
     fn hand_over(&mut self, mut batch: Batch, since: Instant) {
-        batch.generation = self.context().generation();
+        batch.generation = self.context().positions.generation();
         self.held = match self.context().offer(ConsumerEvent::Records(batch)) {
             Some(ConsumerEvent::Records(batch)) => Some((batch, since)),
             _ => None,
@@ -396,6 +397,7 @@ pub(crate) fn size(record: &RawRecord) -> usize {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
 
     use pipette_api::{ConfigMap, Wish};
     use pipette_broker::{Broker, BrokerConfig};
@@ -405,10 +407,9 @@ mod tests {
     use super::super::properties;
     use super::*;
 
-    #[tokio::test]
-    async fn without_a_committed_offset_and_with_no_reset_the_task_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
+    /// A consumer of the topic `t`, which has one record.
+    fn consume(folder: &Path, reset: &str) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
+        let mut config = BrokerConfig::new(folder.join("broker"));
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let broker = Broker::start(config).unwrap();
         let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
@@ -417,24 +418,62 @@ mod tests {
         let producer: BaseProducer = client.create().unwrap();
         producer.send(BaseRecord::<str, str>::to("t").payload("v")).unwrap();
         producer.flush(Duration::from_secs(10)).unwrap();
-        let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), "none".to_owned())]);
+        let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), reset.to_owned())]);
         let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
-        let (_wish, wished) = watch::channel(Wish::Run);
+        let (wish, wished) = watch::channel(Wish::Run);
         let topics = Subscription::Topics(vec!["t".into()]);
-        let mut consumer =
+        let consumer =
             TaskConsumer::start(&properties, &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
-        let failed = async {
+        (broker, wish, properties, consumer)
+    }
+
+    /// Opens what it is given until this event comes.
+    async fn until<T>(consumer: &mut TaskConsumer, wanted: impl Fn(ConsumerEvent) -> Option<T>) -> T {
+        let events = async {
             loop {
                 match consumer.events.recv().await {
-                    Some(ConsumerEvent::Failed(error)) => return error,
                     Some(ConsumerEvent::Assigned(_)) => {
                         consumer.commands.send(ConsumerCommand::Opened(Seeks::new())).unwrap();
                     }
-                    other => panic!("{other:?}"),
+                    Some(event) => {
+                        if let Some(found) = wanted(event) {
+                            return found;
+                        }
+                    }
+                    None => panic!("the thread has ended"),
                 }
             }
         };
-        let error = tokio::time::timeout(Duration::from_secs(20), failed).await.expect("an end").to_string();
+        tokio::time::timeout(Duration::from_secs(20), events).await.expect("the event")
+    }
+
+    #[tokio::test]
+    async fn without_a_committed_offset_and_with_no_reset_the_task_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_broker, _wish, _, mut consumer) = consume(folder.path(), "none");
+        let failed = until(&mut consumer, |event| match event {
+            ConsumerEvent::Failed(error) => Some(error.to_string()),
+            other => panic!("{other:?}"),
+        });
+        let error = failed.await;
         assert!(error.contains("auto.offset.reset"), "{error}");
+    }
+
+    /// Kafka itself would take it from any member.
+    #[tokio::test]
+    async fn nothing_is_committed_for_partitions_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_broker, _wish, properties, mut consumer) = consume(folder.path(), "earliest");
+        until(&mut consumer, |event| matches!(event, ConsumerEvent::Records(_)).then_some(())).await;
+        let (own, other) = (TopicPartition::new("t", 0), TopicPartition::new("elsewhere", 3));
+        let commit = async |offsets: Offsets| {
+            let (reply, answer) = oneshot::channel();
+            consumer.commands.send(ConsumerCommand::Commit(offsets, None, reply)).unwrap();
+            answer.await.unwrap()
+        };
+        commit(Offsets::from([(own.clone(), 1), (other.clone(), 7)])).await.unwrap();
+        let error = commit(Offsets::from([(other, 8)])).await.unwrap_err().to_string();
+        assert!(error.contains("elsewhere-3 is no longer a partition of this task"), "{error}");
+        assert_eq!(super::super::admin::committed(&properties).unwrap(), Offsets::from([(own, 1)]));
     }
 }

@@ -1,5 +1,5 @@
-//! librdkafka's side of a consumer's conversation with its sink loop: rebalances, commits, and who wants which
-//! partitions paused.
+//! librdkafka's side of a consumer's conversation with its sink loop: rebalances, and who wants which partitions paused.
+//! Offsets are in `positions.rs`.
 //!
 //! Everything here runs on the consumer's thread (`consumer.rs`), rebalances inside of its `poll`.
 
@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use super::consumer::{ConsumerCommand, ConsumerEvent};
 use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
-use super::intents::Intents;
 use super::membership::Membership;
 use super::oauth;
-use super::sys::{self, FetchQueue, Fetched};
+use super::positions::Positions;
+use super::sys::{FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -32,10 +32,6 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const LOOK_UP_AGAIN: Duration = Duration::from_millis(500);
 /// How long one wait for a command lasts: bounds how late room in the channel, or being given up, is seen.
 const LISTEN: Duration = Duration::from_millis(5);
-/// How long librdkafka may take to note where it is to read: it asks nobody for that.
-const SEEK: Duration = Duration::from_secs(10);
-/// How often the membership is looked after while an offset commit waits for its answer.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the consumer's thread and librdkafka's callbacks share.
 pub(super) struct Conversation {
@@ -43,17 +39,11 @@ pub(super) struct Conversation {
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
     complaints: Arc<ClientEvents>,
     contact: Arc<Contact>,
-    membership: Membership,
+    membership: Arc<Membership>,
     /// What librdkafka has said so far, records aside.
     said: AtomicU64,
     pauses: Mutex<Pauses>,
-    /// Partitions taken away or sent back since the thread asked last: what it holds of them must not reach the sink any
-    /// more.
-    gone: Mutex<Vec<TopicPartition>>,
-    /// How often partitions were sent back.
-    generation: AtomicU64,
-    /// What the sink has written beside offsets.
-    intents: Mutex<Intents>,
+    pub(super) positions: Positions,
     /// Where records gather, while the thread reads.
     queue: Mutex<Option<FetchQueue>>,
     stopping: AtomicBool,
@@ -76,7 +66,7 @@ enum Heard {
     Stop,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,7 +76,7 @@ impl Conversation {
         orders: std_mpsc::Receiver<ConsumerCommand>,
         complaints: Arc<ClientEvents>,
         contact: Arc<Contact>,
-        membership: Membership,
+        membership: Arc<Membership>,
         signal: Signal,
     ) -> Self {
         Self {
@@ -97,9 +87,7 @@ impl Conversation {
             membership,
             said: AtomicU64::new(0),
             pauses: Mutex::default(),
-            gone: Mutex::default(),
-            generation: AtomicU64::new(0),
-            intents: Mutex::default(),
+            positions: Positions::default(),
             queue: Mutex::default(),
             stopping: AtomicBool::new(false),
             signal,
@@ -134,16 +122,6 @@ impl Conversation {
     /// From here on rebalances ask nobody.
     pub(super) fn end(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// How often partitions were sent back.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// Partitions taken away or sent back since the last call.
-    pub(super) fn take_gone(&self) -> Vec<TopicPartition> {
-        std::mem::take(&mut *lock(&self.gone))
     }
 
     /// Keeps the place in the group while Kafka is away (`membership.rs`).
@@ -232,10 +210,9 @@ impl Conversation {
     fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
         match command {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let committed = self.contact.asking(|| self.commit(consumer, &offsets, metadata.as_ref()));
-                let _ = reply.send(committed);
+                let _ = reply.send(self.commit(consumer, offsets, metadata.as_ref()));
             }
-            ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, &offsets, generation),
+            ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, offsets, generation),
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
                 pause_all(consumer);
@@ -257,52 +234,16 @@ impl Conversation {
         }
     }
 
-    /// Reads on from these offsets, in those of the partitions that are still here. A partition that is paused stays so.
-    fn rewind(&self, consumer: &BaseConsumer<Self>, offsets: &Offsets, generation: u64) {
-        let owned = consumer.assignment().map(|assignment| partitions(&assignment)).unwrap_or_default();
-        let back: Vec<_> = offsets.iter().filter(|(tp, _)| owned.contains(tp)).collect();
-        let mut list = TopicPartitionList::with_capacity(back.len());
-        for (tp, offset) in &back {
-            let _ = list.add_partition(&tp.topic, tp.partition).set_offset(Offset::Offset(**offset));
-        }
-        let sought = if back.is_empty() { Ok(list) } else { consumer.seek_partitions(list, SEEK) };
-        let sought = sought.and_then(|sought| sought.elements().iter().try_for_each(TopicPartitionListElem::error));
-        if let Err(error) = sought {
-            // Anything else would leave a gap behind the sink's back.
-            let text = format!("Cannot go back to the committed offsets after a flush that failed: {error}");
-            self.tell(consumer, ConsumerEvent::Failed(ConnectError::fatal(text)));
+    /// Reads again from these offsets; a consumer that cannot is of no use any more.
+    fn rewind(&self, consumer: &BaseConsumer<Self>, offsets: Offsets, generation: u64) {
+        if let Err(error) = self.positions.rewind(consumer, offsets, generation) {
+            self.tell(consumer, ConsumerEvent::Failed(error));
             self.end();
         }
-        lock(&self.gone).extend(back.into_iter().map(|(tp, _)| tp.clone()));
-        self.generation.store(generation, Ordering::Relaxed);
     }
 
-    /// Commits, with the open intents beside.
-    fn commit(&self, consumer: &BaseConsumer<Self>, offsets: &Offsets, new: Option<&Arc<str>>) -> Result<()> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let mut intents = lock(&self.intents);
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (tp, offset) in offsets {
-            let mut element = list.add_partition(&tp.topic, tp.partition);
-            let _ = element.set_offset(Offset::Offset(*offset));
-            if let Some(metadata) = intents.beside(tp, *offset, new) {
-                element.set_metadata(metadata);
-            }
-        }
-        match sys::commit(consumer.client().native_ptr(), &list, LOOK, || self.stay(consumer)) {
-            // Nothing new to commit.
-            Ok(()) | Err(RDKafkaErrorCode::NoOffset) => {}
-            Err(code) => {
-                let error = KafkaError::ConsumerCommit(code);
-                return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}")));
-            }
-        }
-        for (tp, offset) in offsets {
-            intents.committed(tp, *offset, new);
-        }
-        Ok(())
+    fn commit(&self, consumer: &BaseConsumer<Self>, offsets: Offsets, new: Option<&Arc<str>>) -> Result<()> {
+        self.contact.asking(|| self.positions.commit(consumer, offsets, new, || self.stay(consumer)))
     }
 
     /// Resumes what nobody else wants paused.
@@ -351,7 +292,7 @@ impl Conversation {
     fn agree(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         let mut start = self.look_up(consumer, given)?;
         let given = assignments(&start);
-        lock(&self.intents).assigned(&given);
+        self.positions.assigned(&given);
         if !self.tell(consumer, ConsumerEvent::Assigned(given)) {
             return None;
         }
@@ -394,21 +335,23 @@ impl Conversation {
         let leaving = partitions(taken);
         if !leaving.is_empty() && !self.is_over() {
             lock(&self.pauses).some.retain(|tp| !leaving.contains(tp));
-            lock(&self.gone).extend(leaving.iter().cloned());
+            self.positions.leaving(&leaving);
             if consumer.assignment_lost() {
-                self.tell(consumer, ConsumerEvent::Lost(leaving));
-            } else if self.tell(consumer, ConsumerEvent::Revoked(leaving)) {
+                self.positions.gone(&leaving);
+                self.tell(consumer, ConsumerEvent::Lost(leaving.clone()));
+            } else if self.tell(consumer, ConsumerEvent::Revoked(leaving.clone())) {
                 let closed = self.answer(consumer, |command| match command {
                     ConsumerCommand::Closed(offsets) => Some(std::mem::take(offsets)),
                     _ => None,
                 });
                 if let Some(offsets) = closed
-                    && let Err(error) = self.contact.asking(|| self.commit(consumer, &offsets, None))
+                    && let Err(error) = self.commit(consumer, offsets, None)
                 {
                     tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
                 }
             }
         }
+        self.positions.gone(&leaving);
         let given_up = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(taken),
             _ => consumer.unassign(),

@@ -132,6 +132,12 @@ impl Pulse {
         (time > limit).then(|| Stuck { inside: call.map_or(BETWEEN, |call| call.name()), time })
     }
 
+    /// For how long its consumer group keeps it waiting, and how long it may.
+    pub fn joins(&self) -> Option<(Duration, Duration)> {
+        let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        contacts.iter().find_map(|contact| contact.joins())
+    }
+
     /// What Kafka does not answer.
     pub fn silence(&self) -> Option<Silence> {
         let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);

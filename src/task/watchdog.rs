@@ -1,4 +1,5 @@
-//! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it?
+//! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it,
+//! does its group keep it waiting, can its sink not flush?
 //!
 //! `thread.rs` shows it each task; what it finds goes to the herder as news, to the log and into a metric. It asks nobody
 //! and waits for nobody.
@@ -34,6 +35,13 @@ pub enum Trouble {
         since: SystemTime,
         /// Why, once that is known.
         cause: Option<Arc<str>>,
+    },
+    /// Its consumer group keeps it waiting.
+    Joins {
+        /// Since when.
+        since: SystemTime,
+        /// How long that may be.
+        longest: Duration,
     },
     /// Its sink cannot flush.
     Flush {
@@ -73,7 +81,8 @@ struct Watched {
 }
 
 impl Watchdog {
-    /// Starts the thread. A plugin that keeps a task's thread longer than `limit` is reported as hung.
+    /// Starts the thread. A plugin that keeps a task's thread longer than `limit` is reported as hung; never with a limit
+    /// of zero.
     pub fn start(limit: Duration) -> Self {
         let tasks = Arc::new(Tasks { limit, watched: Mutex::default() });
         let seen = Arc::downgrade(&tasks);
@@ -130,31 +139,34 @@ impl Watched {
     /// What is wrong. The beginning of what was wrong before does not waver by the time it takes to look.
     fn found(&self, pulse: &Pulse, limit: Duration) -> Option<Trouble> {
         let before = |time: Duration| SystemTime::now().checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH);
-        if let Some(stuck) = pulse.stuck(limit) {
+        let steady = |time: Duration, known: Option<SystemTime>| {
+            known.filter(|since| is_near(*since, before(time))).unwrap_or_else(|| before(time))
+        };
+        if let Some(stuck) = pulse.stuck(limit).filter(|_| !limit.is_zero()) {
             let known = match &self.trouble {
                 Some(Trouble::Hung { inside, since }) if *inside == stuck.inside => Some(*since),
                 _ => None,
             };
-            let since = known.filter(|since| is_near(*since, before(stuck.time))).unwrap_or_else(|| before(stuck.time));
-            return Some(Trouble::Hung { inside: stuck.inside, since });
+            return Some(Trouble::Hung { inside: stuck.inside, since: steady(stuck.time, known) });
         }
-        let Some(silence) = pulse.silence() else {
-            let (time, cause) = pulse.failing_flush()?;
+        if let Some((time, longest)) = pulse.joins() {
+            let known = if let Some(Trouble::Joins { since, .. }) = &self.trouble { Some(*since) } else { None };
+            return Some(Trouble::Joins { since: steady(time, known), longest });
+        }
+        if let Some(silence) = pulse.silence() {
             let known = match &self.trouble {
-                Some(Trouble::Flush { since, .. }) if is_near(*since, before(time)) => *since,
-                _ => before(time),
+                Some(Trouble::Silence { since, cause, .. }) if is_near(*since, before(silence.time)) => {
+                    Some((*since, cause))
+                }
+                _ => None,
             };
-            return Some(Trouble::Flush { since: known, cause: cause.into() });
-        };
-        let known = match &self.trouble {
-            Some(Trouble::Silence { since, cause, .. }) if is_near(*since, before(silence.time)) => {
-                Some((*since, cause))
-            }
-            _ => None,
-        };
-        let cause = silence.cause.map(Arc::from).or_else(|| known.and_then(|(_, cause)| cause.clone()));
-        let since = known.map_or_else(|| before(silence.time), |(since, _)| since);
-        Some(Trouble::Silence { what: silence.what, since, cause })
+            let cause = silence.cause.map(Arc::from).or_else(|| known.and_then(|(_, cause)| cause.clone()));
+            let since = known.map_or_else(|| before(silence.time), |(since, _)| since);
+            return Some(Trouble::Silence { what: silence.what, since, cause });
+        }
+        let (time, cause) = pulse.failing_flush()?;
+        let known = if let Some(Trouble::Flush { since, .. }) = &self.trouble { Some(*since) } else { None };
+        Some(Trouble::Flush { since: steady(time, known), cause: cause.into() })
     }
 
     fn log(&self, now: Option<&Trouble>) {
@@ -169,6 +181,12 @@ impl Watched {
                 tracing::info!(%connector, task, stage = %inside, "Task no longer hangs");
             }
             _ => {}
+        }
+        if let (Some(Trouble::Joins { longest, .. }), false) =
+            (now, matches!(self.trouble, Some(Trouble::Joins { .. })))
+        {
+            let seconds = longest.as_secs();
+            tracing::info!(%connector, task, seconds, "Waiting for the consumer group: a member that is gone still counts");
         }
         let told = |trouble: Option<&Trouble>| match trouble {
             Some(Trouble::Silence { cause, .. }) => Some(cause.is_some()),

@@ -27,6 +27,10 @@ pub(super) struct Pool {
     pub(super) at_once: bool,
     /// A flush that fails leaves nothing of what was put before it, as that of a sink does which has handed its buffer on.
     pub(super) forgets: bool,
+    /// In a hundred flushes.
+    pub(super) fails_to_flush: u64,
+    /// Until the next attempt after one that found it away.
+    pub(super) stays_away: Duration,
     pub(super) durable: BTreeSet<(i32, i64)>,
     /// Put at least once, durable or not.
     pub(super) put: BTreeSet<(i32, i64)>,
@@ -34,6 +38,14 @@ pub(super) struct Pool {
     pub(super) fails: Option<End>,
     pub(super) away: u64,
     pub(super) dice: Dice,
+}
+
+/// What becomes of a flush.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Fails,
+    Partial,
+    Succeeds,
 }
 
 #[derive(Clone)]
@@ -128,7 +140,7 @@ impl SinkTask for Bucket {
         }
         if pool.away > 0 {
             pool.away -= 1;
-            return Err(ConnectError::retriable("the sink is away").retry_after(Duration::from_millis(30)));
+            return Err(ConnectError::retriable("the sink is away").retry_after(pool.stays_away));
         }
         let all = batch.records.iter().map(|record| (record.origin.tp.partition, record.origin.offset));
         if all.clone().any(|(partition, offset)| pool.is_bad(partition, offset)) {
@@ -158,14 +170,21 @@ impl SinkTask for Bucket {
         let (time, fate) = {
             let mut pool = self.shore.lock();
             let fate = if pool.calm { 99 } else { pool.dice.below(100) };
+            let fate = if fate < pool.fails_to_flush {
+                Fate::Fails
+            } else if fate < pool.fails_to_flush + 15 {
+                Fate::Partial
+            } else {
+                Fate::Succeeds
+            };
             (Duration::from_millis(pool.dice.below(20)), fate)
         };
         tokio::time::sleep(time).await;
-        if fate < 10 {
+        if fate == Fate::Fails {
             return Err(self.fail());
         }
         let mut pool = self.shore.lock();
-        if fate >= 25 {
+        if fate == Fate::Succeeds {
             pool.durable.extend(self.buffer.drain(..));
             return Ok(upto.clone());
         }

@@ -57,12 +57,15 @@ impl World {
         habits.tolerate = dice.percent(60);
         habits.letters = habits.tolerate && dice.percent(60);
         habits.flush_interval = Duration::from_millis([20, 300][dice.index(2)]);
+        let chance = dice.bits();
         let pool = Pool {
-            chance: dice.bits(),
+            chance,
             spoils: habits.tolerate,
             letters: habits.letters,
             at_once: dice.percent(30),
-            forgets: dice.percent(50),
+            forgets: chance & 1 > 0,
+            fails_to_flush: if chance & 2 > 0 { 10 } else { 40 },
+            stays_away: Duration::from_millis(if chance & 4 > 0 { 30 } else { 400 }),
             durable: BTreeSet::new(),
             put: BTreeSet::new(),
             calm: false,
@@ -352,5 +355,13 @@ fn a_sink_task_commits_only_what_is_durable() {
 /// It was held while the sink was away, paused meanwhile and resumed before it had noticed: it was held for ever.
 #[test]
 fn a_sink_task_that_is_paused_and_resumed_while_its_sink_is_away_reads_on() {
-    SINK.replay(375, live);
+    SINK.replay(2_963, live);
+}
+
+/// A flush before one partition is given up takes what the sink holds of the others with it, what is about to be put
+/// included.
+#[test]
+fn a_sink_task_that_cannot_flush_a_partition_that_goes_reads_the_others_again() {
+    SINK.replay(204, live);
+    SINK.replay(1_342, live);
 }

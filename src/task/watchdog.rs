@@ -213,3 +213,33 @@ fn is_near(one: SystemTime, other: SystemTime) -> bool {
     let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
     apart.is_ok_and(|apart| apart < LOOK * 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::TaskId;
+    use tokio::sync::mpsc;
+
+    use super::super::TaskNews;
+    use super::super::pulse::Call;
+    use super::*;
+    use crate::metrics::WorkerMetrics;
+
+    #[tokio::test]
+    async fn a_limit_of_zero_calls_nothing_hung() {
+        for (limit, told) in [(0, false), (1, true)] {
+            let tasks = Arc::new(Tasks { limit: Duration::from_millis(limit), watched: Mutex::default() });
+            let (reports, mut heard) = mpsc::unbounded_channel();
+            let reporter = Reporter::new(TaskId { connector: "c".into(), task: 0 }, 1, reports);
+            let pulse = Arc::new(Pulse::default());
+            Watchdog(Arc::clone(&tasks)).watch(&pulse, reporter, &WorkerMetrics::new().connector("c"));
+            let put = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                tasks.look();
+            };
+            pulse.during(Call::Put, put).await;
+            let news = heard.try_recv().map(|report| report.news);
+            let is_hung = matches!(news, Ok(TaskNews::Trouble(Some(Trouble::Hung { inside: "put", .. }))));
+            assert_eq!((is_hung, heard.is_empty()), (told, true), "{limit}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Sinks whose `flush` fails: what was put comes again, at once or at the next start, and nothing is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use pipette_api::{
 
 use super::sinks::{fill, plugin};
 use super::stage::{PATIENCE, Stage};
+use crate::support::kafka::ApacheKafka;
 use crate::support::{topic, wait};
 
 /// The target of one test.
@@ -25,6 +26,8 @@ struct Target {
     /// So many of the next flushes fail.
     fails: usize,
     opened: usize,
+    /// Records that came although one before them had neither come nor become durable.
+    gaps: usize,
 }
 
 type Shore = Mutex<Target>;
@@ -39,11 +42,16 @@ struct Forgetful {
     hasty: bool,
     context: Option<SinkContext>,
     buffer: Vec<(i32, i64)>,
+    /// The next record of each partition: the first that was forgotten, after a flush that failed.
+    next: BTreeMap<i32, i64>,
+    /// How long a batch takes.
+    slowness: Duration,
 }
 
 fn forgetful(shore: &'static Shore) -> Forgetful {
     let error = || ConnectError::retriable("the disk is full");
-    Forgetful { shore, error, begin: None, hasty: false, context: None, buffer: Vec::new() }
+    let (buffer, next, slowness) = (Vec::new(), BTreeMap::new(), Duration::ZERO);
+    Forgetful { shore, error, begin: None, hasty: false, context: None, buffer, next, slowness }
 }
 
 #[async_trait]
@@ -61,7 +69,14 @@ impl SinkTask for Forgetful {
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
         let records = batch.records.iter().map(|record| (record.origin.tp.partition, record.origin.offset));
         look(self.shore, |target| target.put.extend(records.clone()));
-        self.buffer.extend(records);
+        for (partition, offset) in records {
+            let next = self.next.insert(partition, offset + 1);
+            look(self.shore, |target| target.gaps += usize::from(next.is_some_and(|next| offset > next)));
+            self.buffer.push((partition, offset));
+        }
+        if !self.slowness.is_zero() {
+            wait::moment(self.slowness);
+        }
         if self.hasty {
             self.context.as_ref().unwrap().runtime.request_flush();
         }
@@ -74,6 +89,9 @@ impl SinkTask for Forgetful {
             target.flushes += 1;
             if target.fails > 0 {
                 target.fails -= 1;
+                for (partition, offset) in &buffer {
+                    self.next.entry(*partition).and_modify(|next| *next = (*next).min(*offset));
+                }
                 return Err((self.error)());
             }
             target.durable.extend(buffer);
@@ -138,7 +156,7 @@ fn what_a_sink_could_not_flush_comes_again_from_the_offset_that_is_committed() {
     assert_eq!(look(&SHORE, |target| target.opened), 0, "without a rebalance");
 }
 
-const EMPTY: Target = Target { durable: Vec::new(), put: Vec::new(), flushes: 0, fails: 0, opened: 0 };
+const EMPTY: Target = Target { durable: Vec::new(), put: Vec::new(), flushes: 0, fails: 0, opened: 0, gaps: 0 };
 
 #[test]
 fn a_flush_that_fails_at_a_stop_commits_nothing_and_the_next_start_reads_again() {
@@ -253,6 +271,41 @@ fn a_paused_sink_is_given_nothing_again_before_it_is_resumed() {
     stage.stop("paused-out", &task);
     assert_eq!(durable(&SHORE), (0..3_000).collect());
     assert_eq!(stage.committed("paused-out"), at("paused", 3_000));
+}
+
+/// Batches wait for a slow sink in the loop, in the channel and in the thread when it fails to flush the first of them.
+fn records_on_their_way(stage: &mut Stage, topic: &str, shore: &'static Shore, plugin: &'static SinkPlugin) {
+    const COUNT: i64 = 20_000;
+    stage.flush_interval = Duration::from_millis(40);
+    fill(stage, topic, &lines(COUNT));
+    failing(shore, 12);
+    let task = stage.sink(&format!("{topic}-out"), plugin, &[("topics", topic)]);
+    until("everything", shore, |target| target.durable.len() >= usize::try_from(COUNT).unwrap());
+    stage.stop(&format!("{topic}-out"), &task);
+    assert_eq!(look(shore, |target| target.gaps), 0, "nothing read before it was sent back is put behind it");
+    assert_eq!(durable(shore), (0..COUNT).collect());
+    assert_eq!(stage.committed(&format!("{topic}-out")), at(topic, COUNT));
+}
+
+fn slow(shore: &'static Shore) -> Forgetful {
+    let error = || ConnectError::retriable("the disk is full").retry_after(Duration::from_millis(1));
+    Forgetful { error, slowness: Duration::from_millis(15), ..forgetful(shore) }
+}
+
+#[test]
+fn what_is_on_its_way_when_a_flush_fails_comes_once_more_in_its_order() {
+    static SHORE: Shore = Mutex::new(EMPTY);
+    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(slow(&SHORE))));
+    records_on_their_way(&mut Stage::new(), "ahead", &SHORE, &PLUGIN);
+}
+
+#[test]
+fn on_apache_kafka_what_is_on_its_way_when_a_flush_fails_comes_once_more_in_its_order() {
+    static SHORE: Shore = Mutex::new(EMPTY);
+    static PLUGIN: SinkPlugin = plugin(|_| Ok(Box::new(slow(&SHORE))));
+    let mut stage = Stage::new();
+    stage.elsewhere = Some(ApacheKafka::shared().bootstrap());
+    records_on_their_way(&mut stage, "flushes-ahead", &SHORE, &PLUGIN);
 }
 
 /// With cooperative rebalances a member keeps most of its partitions while it gives one up.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::told::BrokerProcess;
-use crate::support::{topic, wait};
 use crate::support::worker::Worker;
+use crate::support::{topic, wait};
 
 /// What the design allows before silence is told, and what a busy machine may add.
 const TOLD: Duration = Duration::from_secs(5 + 3);

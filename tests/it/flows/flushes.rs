@@ -276,9 +276,9 @@ fn a_paused_sink_is_given_nothing_again_before_it_is_resumed() {
 /// Batches wait for a slow sink in the loop, in the channel and in the thread when it fails to flush the first of them.
 fn records_on_their_way(stage: &mut Stage, topic: &str, shore: &'static Shore, plugin: &'static SinkPlugin) {
     const COUNT: i64 = 20_000;
-    stage.flush_interval = Duration::from_millis(40);
+    stage.flush_interval = Duration::from_millis(100);
     fill(stage, topic, &lines(COUNT));
-    failing(shore, 12);
+    failing(shore, 8);
     let task = stage.sink(&format!("{topic}-out"), plugin, &[("topics", topic)]);
     until("everything", shore, |target| target.durable.len() >= usize::try_from(COUNT).unwrap());
     stage.stop(&format!("{topic}-out"), &task);
@@ -289,7 +289,7 @@ fn records_on_their_way(stage: &mut Stage, topic: &str, shore: &'static Shore, p
 
 fn slow(shore: &'static Shore) -> Forgetful {
     let error = || ConnectError::retriable("the disk is full").retry_after(Duration::from_millis(1));
-    Forgetful { error, slowness: Duration::from_millis(15), ..forgetful(shore) }
+    Forgetful { error, slowness: Duration::from_millis(20), ..forgetful(shore) }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use pipette_api::{
     async_trait,
 };
 
+use super::kept_out::lines;
 use super::sinks::{fill, plugin};
 use super::stage::{PATIENCE, Stage};
 use crate::support::kafka::ApacheKafka;
@@ -116,10 +117,6 @@ fn until(what: &str, shore: &Shore, is_right: impl Fn(&Target) -> bool) {
             if is_right(target) { Ok(()) } else { Err(state) }
         })
     });
-}
-
-fn lines(count: i64) -> String {
-    (0..count).map(|line| format!("{line}\n")).collect()
 }
 
 fn at(topic: &str, offset: i64) -> Offsets {
@@ -277,7 +274,7 @@ fn a_paused_sink_is_given_nothing_again_before_it_is_resumed() {
 fn records_on_their_way(stage: &mut Stage, topic: &str, shore: &'static Shore, plugin: &'static SinkPlugin) {
     const COUNT: i64 = 20_000;
     stage.flush_interval = Duration::from_millis(100);
-    fill(stage, topic, &lines(COUNT));
+    fill(stage, topic, &lines(usize::try_from(COUNT).unwrap()));
     failing(shore, 8);
     let task = stage.sink(&format!("{topic}-out"), plugin, &[("topics", topic)]);
     until("everything", shore, |target| target.durable.len() >= usize::try_from(COUNT).unwrap());

@@ -56,6 +56,7 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
         Route::Root
         | Route::Health
         | Route::Metrics
+        | Route::OpenApi
         | Route::Plugins
         | Route::PluginConfig(_)
         | Route::Validate(_)

@@ -1,6 +1,7 @@
 //! The REST API, the only place that names axum.
 //!
-//! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
+//! `worker.rs` calls [`serve`]. A request is matched by `route.rs` in the list of `table.rs`, from which `openapi.rs`
+//! describes the API; it is read by `request.rs`, answered by `connectors.rs`,
 //! `offsets.rs`, `plugins.rs`, `loggers.rs`, `replay.rs` or `preview.rs`, and written in the shapes of `model.rs` and
 //! `status.rs` with the headers of `headers.rs`; `error.rs` is the one form of failure, `tls.rs` HTTPS.
 
@@ -10,12 +11,14 @@ mod headers;
 mod loggers;
 mod model;
 mod offsets;
+pub mod openapi;
 mod plugins;
 mod replay;
 mod preview;
 mod request;
 pub(crate) mod route;
 mod status;
+mod table;
 pub mod tls;
 
 use std::future::Future;
@@ -31,6 +34,7 @@ use axum::response::{IntoResponse, Response};
 use self::error::ApiError;
 use self::request::Parts;
 use self::route::Route;
+use self::table::Resource;
 use crate::herder::handle::{HerderHandle, Stage};
 use crate::metrics::WorkerMetrics;
 use crate::settings::rest::Admin;
@@ -67,13 +71,13 @@ pub enum Door {
 }
 
 impl Rest {
-    fn serves(&self, route: &Route) -> bool {
+    fn serves(&self, resource: &Resource, route: &Route) -> bool {
         let worker = &self.herder.parts().worker;
         match (route, self.door) {
             (Route::Loggers | Route::Logger(_), Door::Main) => worker.rest.admin == Admin::Main,
             (Route::Loggers | Route::Logger(_), Door::Admin) => true,
             (_, Door::Admin) => false,
-            (route, Door::Main) => !(worker.strict && route.is_addition()),
+            (_, Door::Main) => !(worker.strict && resource.is_addition),
         }
     }
 }
@@ -115,14 +119,14 @@ async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
 }
 
 async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
-    let route = Route::of(request.uri().path())?;
-    if !rest.serves(&route) {
+    let (resource, route) = route::find(request.uri().path())?;
+    if !rest.serves(resource, &route) {
         return Err(ApiError::plain(StatusCode::NOT_FOUND));
     }
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
-    let allowed = route.methods();
+    let allowed = resource.methods();
     if method == Method::OPTIONS {
-        return Ok(request::options(request.headers(), allowed));
+        return Ok(request::options(request.headers(), &allowed));
     }
     if !allowed.contains(&method.as_str()) {
         return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
@@ -143,6 +147,7 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             Ok((kind, rest.metrics.render()).into_response())
         }
+        Route::OpenApi => Ok(request::json(StatusCode::OK, &openapi::document(rest.herder.plugins()))),
         Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             plugins::answer(&rest.herder, route, &parts).await
         }

@@ -96,7 +96,7 @@ async fn create(herder: &HerderHandle, request: &Parts) -> Answer {
 
 fn created(name: &str, connector: &Connector, request: &Parts) -> Response {
     let response = json(StatusCode::CREATED, &model::info(name, connector));
-    let location = format!("http://{}/connectors/{}", request.host, encode(name));
+    let location = format!("{}://{}/connectors/{}", request.scheme, request.host, encode(name));
     ([(header::LOCATION, location)], response).into_response()
 }
 

@@ -3,6 +3,7 @@
 //! `table.rs` has the rows and `shapes.json` the bodies they name. `docs/openapi.json` is the same for the built-in
 //! plugins; the tests let a client made from it loose on a worker.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
@@ -50,6 +51,7 @@ pub fn document(plugins: &[&'static Plugin]) -> Value {
         "security": [{}, {"basic": []}],
         "components": {
             "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+            "responses": refusals(),
             "schemas": &*SHAPES,
         },
     })
@@ -106,15 +108,29 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
         let content = if shape.is_empty() { Value::Null } else { content(shape, is_text) };
         responses.insert(status.to_string(), response(*status, content));
     }
+    // A worker that is not well says so in its own shape.
+    let is_health = operation.answers.contains(&(200, "Health"));
     for status in operation.refusals.iter().chain(&ANYWHERE) {
-        // A worker that is not well says so in its own shape.
-        let shape = if operation.answers.contains(&(200, "Health")) && *status >= 500 { "Health" } else { "Error" };
-        let content = if *status == 401 { json!({"text/plain": {}}) } else { content(shape, false) };
-        responses.insert(status.to_string(), response(*status, content));
+        let refusal = match is_health && *status >= 500 {
+            true => response(*status, content("Health", false)),
+            false => json!({"$ref": format!("#/components/responses/{status}")}),
+        };
+        responses.insert(status.to_string(), refusal);
     }
     responses.sort_keys();
     described["responses"] = responses.into();
     described
+}
+
+/// The failures of all resources.
+fn refusals() -> Value {
+    let rows = TABLE.iter().flat_map(|resource| resource.operations).flat_map(|operation| operation.refusals);
+    let statuses: BTreeSet<u16> = rows.chain(&ANYWHERE).copied().collect();
+    let refusal = |status: u16| {
+        let content = if status == 401 { json!({"application/json": {}}) } else { content("Error", false) };
+        (status.to_string(), response(status, content))
+    };
+    statuses.into_iter().map(refusal).collect::<Map<_, _>>().into()
 }
 
 fn parameter(name: &str, about: &str) -> Value {
@@ -151,14 +167,14 @@ fn name_operations(path: &str, item: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn references(json: &Value, found: &mut BTreeSet<String>) {
         match json {
             Value::Object(members) => {
-                if let Some(Value::String(reference)) = members.get("$ref") {
+                if let Some(Value::String(reference)) = members.get("$ref")
+                    && reference.contains("/schemas/")
+                {
                     found.insert(reference.rsplit('/').next().unwrap_or_default().to_owned());
                 }
                 members.values().for_each(|value| references(value, found));

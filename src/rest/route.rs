@@ -1,6 +1,6 @@
 //! Paths and what they mean. `table.rs` lists them.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 
 use super::error::ApiError;
 use super::table::{Resource, TABLE};
@@ -38,6 +38,17 @@ pub(super) enum Route {
     Fence(String),
     Loggers,
     Logger(String),
+}
+
+impl Route {
+    /// What workers ask each other. It has signatures of its own in the place of log-ins.
+    pub(super) fn is_between_workers(&self, method: &Method) -> bool {
+        match self {
+            Self::Tasks(_) => method == Method::POST,
+            Self::Fence(_) => method == Method::PUT,
+            _ => false,
+        }
+    }
 }
 
 /// The resource of a path as it stands in the request line, and what it means there. One trailing slash makes no difference.

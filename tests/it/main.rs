@@ -18,6 +18,7 @@ mod docs;
 mod examples;
 mod flows;
 mod fuzzed;
+mod hanging;
 mod hostile;
 mod java_compare;
 mod offsets;

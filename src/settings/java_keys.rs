@@ -66,8 +66,6 @@ pub static WITHOUT_EFFECT: &[KeyInfo] = keys! {
         "every metric is always recorded";
     "metric.reporters" Vec<String>, default("org.apache.kafka.common.metrics.JmxReporter") Low if distinct,
         "reporters are Java code; GET /metrics shows everything in Prometheus' format";
-    "rest.advertised.listener" String, optional() Low,
-        "nobody is told this worker's address but by `worker_id`, which has no scheme";
     "client.id" String, default("") Low, "the worker's own clients are named after `group.id` alone";
     "request.timeout.ms" i32, default("40000") Medium if at_least::<0>,
         "the worker's own clients wait a minute for an answer";

@@ -2,10 +2,13 @@
 //!
 //! Read by `worker.rs`; `src/rest/` acts on them.
 
+use std::env;
+
 use pipette_api::config::key::Importance;
 use pipette_api::{ConnectError, Key, Result, Settings};
 use regex::Regex;
 
+use super::logins::{self, Logins};
 use super::worker::Listener;
 
 pub(super) static ORIGINS: Key<String> = Key::new(
@@ -32,7 +35,8 @@ pub(super) static HEADERS: Key<String> = Key::new(
 .importance(Importance::Low);
 pub(super) static ADMIN: Key<Vec<String>> = Key::new(
     "admin.listeners",
-    "Where `/admin/loggers` is served, `http://host:port`. Left out: where everything else is; empty: nowhere.",
+    "Where `/admin/loggers` is served, `http://host:port`, separated by commas. Left out: where everything else is; \
+     empty: nowhere.",
 )
 .optional()
 .importance(Importance::Low);
@@ -45,6 +49,27 @@ pub(super) static RESET: Key<bool> =
         .default("true")
         .importance(Importance::Low);
 
+pub(super) static ADVERTISED: Key<String> = Key::new(
+    "rest.advertised.listener",
+    "By which of `listeners` others reach this worker, `http` or `https`; its host and port are part of `worker_id`. Left \
+     out: by http if there is one.",
+)
+.optional()
+.importance(Importance::Low);
+pub(super) static EXTENSIONS: Key<Vec<String>> = Key::new(
+    "rest.extension.classes",
+    "`org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension`, or nothing: any other class \
+     stops the worker. Who may log in stands in a file that `KAFKA_OPTS` names with \
+     `-Djava.security.auth.login.config=FILE`, as for Apache's worker.",
+)
+.default("")
+.importance(Importance::Low);
+pub(super) static LOGINS: Key<String> = Key::new(
+    "java.security.auth.login.config",
+    "The file of log-ins of the extension, in the place of the one that `KAFKA_OPTS` names.",
+)
+.optional();
+
 /// What the file says about REST.
 #[derive(Debug, Clone)]
 pub struct RestConfig {
@@ -56,6 +81,10 @@ pub struct RestConfig {
     pub headers: Vec<HeaderRule>,
     /// Where loggers are served.
     pub admin: Admin,
+    /// Who may use it; `None`: whoever reaches it.
+    pub logins: Option<Logins>,
+    /// Whether others reach it by https, if that is said.
+    pub advertises_https: Option<bool>,
     /// `topic.tracking.enable`.
     pub tracks_topics: bool,
     /// `topic.tracking.allow.reset`.
@@ -79,7 +108,7 @@ pub enum Admin {
     /// Nowhere.
     Off,
     /// Only there.
-    At(Listener),
+    At(Vec<Listener>),
 }
 
 /// A rule of `response.http.headers.config`.
@@ -106,17 +135,16 @@ impl RestConfig {
     pub(super) fn read(settings: &Settings) -> Result<Self> {
         let admin = match settings.find(&ADMIN)? {
             None => Admin::Main,
-            Some(addresses) => match addresses.as_slice() {
-                [] => Admin::Off,
-                [one] => Admin::At(Listener::read(one)?),
-                _ => return Err(ConnectError::config("admin.listeners: one address is possible, not several")),
-            },
+            Some(addresses) if addresses.is_empty() => Admin::Off,
+            Some(addresses) => Admin::At(addresses.iter().map(|one| Listener::read(one)).collect::<Result<_>>()?),
         };
         Ok(Self {
             origins: origins(&settings.get(&ORIGINS)?).map_err(ConnectError::config)?,
             methods: settings.get(&METHODS)?.trim().to_owned(),
             headers: rules(&settings.get(&HEADERS)?).map_err(ConnectError::config)?,
             admin,
+            logins: logins(settings)?,
+            advertises_https: settings.find(&ADVERTISED)?.map(|scheme| scheme.eq_ignore_ascii_case("https")),
             tracks_topics: settings.get(&TRACKING)?,
             resets_topics: settings.get(&RESET)?,
         })
@@ -129,6 +157,17 @@ impl RestConfig {
             Origin::Matching(pattern) => pattern.is_match(origin),
         })
     }
+}
+
+fn logins(settings: &Settings) -> Result<Option<Logins>> {
+    let options = env::var(logins::OPTIONS).unwrap_or_default();
+    Logins::read(&settings.get(&EXTENSIONS)?, settings.values(), &options)
+}
+
+/// What the user should know.
+pub(super) fn warning(config: &RestConfig) -> Option<String> {
+    let open = config.logins.as_ref().is_some_and(Logins::admits_everybody);
+    open.then(|| format!("{} lets everybody in: its file of users is empty", EXTENSIONS.info.name))
 }
 
 fn origins_compile(text: Option<&str>) -> std::result::Result<(), String> {
@@ -217,6 +256,8 @@ mod tests {
             methods: String::new(),
             headers: Vec::new(),
             admin: Admin::Main,
+            logins: None,
+            advertises_https: None,
             tracks_topics: true,
             resets_topics: true,
         };

@@ -23,7 +23,7 @@ static BOOTSTRAP: Key<Vec<String>> =
         .importance(Importance::High);
 static LISTENERS: Key<Vec<String>> = Key::new(
     "listeners",
-    "Where REST listens, `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
+    "Where REST listens, separated by commas: `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
      Loopback unless said otherwise; an empty host means every interface, port 0 any free port.",
 )
 .default("http://127.0.0.1:8083")
@@ -74,9 +74,10 @@ static GRACE: Key<Duration> = Key::new(
 static HUNG_AFTER: Key<Duration> = Key::new(
     "task.hung.after.ms",
     "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
-     milliseconds.",
+     milliseconds; 0 for never.",
 )
-.default("60000");
+.default("60000")
+.check(at_least::<0>);
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -113,27 +114,12 @@ static STRICT: Key<bool> = Key::new(
      are ignored, statuses have no further members.",
 )
 .default("false");
-static EXTENSIONS: Key<Vec<String>> =
-    Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
-        .default("")
-        .check(no_extensions)
-        .importance(Importance::Low);
-
 static PROVIDERS: Key<Vec<String>> = Key::new(
     "config.providers",
     "Names of config providers, whose settings follow as `config.providers.NAME.class` and `config.providers.NAME.param.…`: \
      FileConfigProvider and DirectoryConfigProvider with `allowed.paths`, EnvVarConfigProvider with `allowlist.pattern`.",
 )
 .default("").importance(Importance::Low);
-
-fn no_extensions(text: Option<&str>) -> std::result::Result<(), String> {
-    match text {
-        None | Some("") => Ok(()),
-        Some(_) => Err("REST extensions are not supported; an extension that checks log-ins would be missing \
-                        unnoticed. Put a proxy in front, or leave the key out"
-            .into()),
-    }
-}
 
 /// The keys, in the order of the page.
 pub static CONFIG: ConfigDef = ConfigDef::new(&[
@@ -147,6 +133,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &LISTENERS.info,
     &ADVERTISED_HOST.info,
     &ADVERTISED_PORT.info,
+    &rest::ADVERTISED.info,
     &rest::ADMIN.info,
     &rest::ORIGINS.info,
     &rest::METHODS.info,
@@ -176,7 +163,8 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &metrics::SAMPLES.info,
     &metrics::NAMES.info,
     &STRICT.info,
-    &EXTENSIONS.info,
+    &rest::EXTENSIONS.info,
+    &rest::LOGINS.info,
 ]);
 
 /// The worker's configuration, read.
@@ -257,18 +245,18 @@ impl WorkerConfig {
         if listeners.is_empty() {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
-        settings.get(&EXTENSIONS)?;
         check_the_rest(settings.values())?;
         let strict = settings.get(&STRICT)?;
         let (reach, folders) = reach::read(&settings, &listeners, settings.get(&BOOTSTRAP)?, strict)?;
+        let rest = RestConfig::read(&settings)?;
         let mut warnings = warnings(settings.values());
+        warnings.extend(rest::warning(&rest));
         if listeners.iter().any(|listener| !listener.is_loopback()) {
             warnings.extend(providers.unbounded(folders.is_some()));
         }
         providers.keep_to(folders.as_deref());
         Ok(Self {
             listeners,
-            rest: RestConfig::read(&settings)?,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
             key_converter: settings.get(&KEY_CONVERTER)?.0,
             value_converter: settings.get(&VALUE_CONVERTER)?.0,
@@ -290,6 +278,7 @@ impl WorkerConfig {
             metric_names: settings.get(&metrics::NAMES)?,
             sampling: Sampling::read(&settings)?,
             warnings,
+            rest,
             values: settings.values().clone(),
         })
     }
@@ -299,9 +288,15 @@ impl WorkerConfig {
         self.offsets_topic.as_ref().filter(|topic| topic.exactly_once).map(|topic| topic.group.as_str())
     }
 
-    /// `host:port` as statuses show it, given the address REST was bound to.
+    /// Which of `listeners` others reach this worker by.
+    pub fn advertised_listener(&self) -> usize {
+        let https = self.rest.advertises_https.unwrap_or(self.listeners.iter().all(|listener| listener.https));
+        self.listeners.iter().position(|listener| listener.https == https).unwrap_or(0)
+    }
+
+    /// `host:port` as statuses show it, given the address that the advertised listener was bound to.
     pub fn worker_id(&self, bound: std::net::SocketAddr) -> String {
-        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.first() {
+        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.get(self.advertised_listener()) {
             Some(listener) if listener.host != "0.0.0.0" => listener.host.clone(),
             _ => bound.ip().to_string(),
         });
@@ -405,6 +400,11 @@ pub(super) mod tests {
         assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80, https: false });
         assert!(check("https://:1").unwrap().https);
         assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0, https: false });
+        let two = read(&[("listeners", "https://a:1,http://b:2")]).unwrap();
+        let bound = "127.0.0.1:2".parse().unwrap();
+        assert_eq!((two.advertised_listener(), two.worker_id(bound).as_str()), (1, "b:2"));
+        let secure = read(&[("listeners", "http://b:2,https://a:1"), ("rest.advertised.listener", "HTTPS")]).unwrap();
+        assert_eq!(secure.advertised_listener(), 1);
         for (text, part) in [("x", "not `http"), ("ftp://:1", "neither"), ("http://a", "port"), ("http://a:b", "port")]
         {
             assert!(check(text).unwrap_err().to_string().contains(part), "{text}");
@@ -414,7 +414,7 @@ pub(super) mod tests {
     #[test]
     fn what_protects_and_cannot_be_honoured_stops_the_worker() {
         for (key, value, part) in [
-            ("rest.extension.classes", "org.x.Auth", "log-ins"),
+            ("rest.extension.classes", "org.x.Auth", "org.x.Auth"),
             ("listeners.https.ssl.truststore.locaton", "/x", "Did you mean listeners.https.ssl.truststore.location?"),
             ("admin.listeners.https.basic.auth", "x", "nothing is started"),
         ] {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use pipette::metrics::derived::{DERIVED, Derived, MISSING};
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
+use pipette::rest::openapi;
 use pipette::settings::{clients, connector, dead_letters, file, java_keys, protection, restarts, worker};
 use pipette_api::config::page::{table, table_of};
 use pipette_api::{MetricInfo, MetricKind, Plugin};
@@ -23,6 +24,7 @@ pub(crate) fn all() -> BTreeMap<String, String> {
         ("docs/converters.md".to_owned(), converters(&plugins)),
         ("docs/worker.md".to_owned(), worker_keys()),
         ("docs/metrics.md".to_owned(), metrics(&plugins)),
+        ("docs/openapi.json".to_owned(), format!("{:#}\n", openapi::document(plugins.all()))),
     ]);
     for (name, readme) in readmes() {
         let of_page: Vec<_> = connectors(&plugins).filter(|plugin| plugin.info().readme == readme).collect();

@@ -29,4 +29,3 @@ pub mod stretch;
 mod sys;
 pub mod transactions;
 
-pub use sys::give_large_blocks_back;

@@ -266,7 +266,7 @@ fn large_records_keep_to_the_default_budget() {
 
 #[test]
 fn large_records_keep_to_a_small_budget() {
-    large_records(80, 2);
+    large_records(64, 2);
 }
 
 #[test]

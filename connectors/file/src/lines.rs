@@ -75,6 +75,9 @@ impl Lines {
 
     /// The buffer to append to, once there are no complete lines left. Follow with [`Lines::appended`].
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.tail.capacity() == 0 {
+            self.tail = self.buffers.take();
+        }
         &mut self.tail
     }
 
@@ -82,6 +85,7 @@ impl Lines {
     pub(crate) fn idle(&mut self) {
         self.ready = Blob::from(&b""[..]);
         self.at = 0;
+        self.tail.shrink_to_fit();
         self.buffers.release();
     }
 

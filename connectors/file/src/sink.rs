@@ -23,6 +23,9 @@ pub(crate) static FILE: Key<String> =
         .optional()
         .importance(Importance::High);
 
+/// What the buffer of lines keeps between batches; more is the batch's, and goes with it.
+const KEPT: usize = 1 << 20;
+
 /// Appends lines.
 pub(crate) struct FileStreamSink {
     /// `None` is standard output.
@@ -51,6 +54,9 @@ impl FileStreamSink {
             (written, outcome) = self.write_pending();
         }
         self.pending.drain(..written);
+        if self.pending.is_empty() && self.pending.capacity() > KEPT {
+            self.pending = Vec::new();
+        }
         outcome.map_err(|error| {
             // Opened again next time: the handle of a share that went away does not come back.
             self.handle = None;

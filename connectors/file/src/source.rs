@@ -37,6 +37,8 @@ pub(crate) const POSITION: &str = "position";
 
 /// Bytes per read: about as many lines as one batch takes, and small enough to stay in the processor's cache.
 const CHUNK: usize = 1 << 20;
+/// Bytes of a read that tell whether there is more to read.
+const FIRST: usize = 512;
 /// How soon a file is looked at again when there is nothing new.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a file that was replaced must be quiet before its successor is read: who writes it may not have noticed yet.
@@ -229,9 +231,15 @@ impl Followed {
             self.handle = open(&self.path, lines.read_position())?;
         }
         let Some(handle) = &mut self.handle else { return Ok(Look::Nothing) };
-        let buffer = lines.buffer();
-        buffer.reserve(CHUNK);
-        match handle.by_ref().take(CHUNK as u64).read_to_end(buffer) {
+        // Nearly every look finds nothing, and takes no buffer for that.
+        let mut first = [0; FIRST];
+        let read = handle.read(&mut first).and_then(|count| {
+            let buffer = if count == 0 { return Ok(0) } else { lines.buffer() };
+            buffer.reserve(CHUNK);
+            buffer.extend_from_slice(&first[..count]);
+            handle.by_ref().take((CHUNK - FIRST) as u64).read_to_end(buffer).map(|_| count)
+        });
+        match read {
             Ok(0) => self.at_the_end(lines.read_position()),
             Ok(_) => {
                 self.quiet_since = None;

@@ -2,7 +2,10 @@
 //!
 //! `main.rs` makes it the program's; `worker.rs` has the C library do the same for librdkafka's blocks. Why:
 //! docs/decisions/mimalloc.md.
-#![allow(unsafe_code, reason = "an allocator is unsafe by its interface; each block passes on what its caller promised")]
+#![allow(
+    unsafe_code,
+    reason = "an allocator is unsafe by its interface; each block passes on what its caller promised"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;

@@ -4,6 +4,7 @@
 //! back (`tests/it/tidy.rs` checks it).
 
 pub mod allocator;
+pub mod descriptors;
 pub mod cli;
 pub mod preview;
 pub mod quickstart;

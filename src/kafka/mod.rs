@@ -28,4 +28,3 @@ mod security;
 pub mod stretch;
 mod sys;
 pub mod transactions;
-

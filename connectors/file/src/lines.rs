@@ -248,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_nobody_writes_has_no_buffer() {
+        let (mut lines, mut out) = (Lines::from(0), Vec::new());
+        feed(&mut lines, &[&[b'x'; 3_000_000][..], b"\nopen"].concat(), &mut out);
+        assert_eq!(out.len(), 1);
+        lines.idle();
+        assert!(lines.tail.capacity() < 100, "{} bytes for an open line", lines.tail.capacity());
+        feed(&mut lines, b" end\n", &mut out);
+        assert_eq!(out[1].0, "open end");
+    }
+
+    #[test]
     fn lines_share_the_buffer_they_were_read_into() {
         let mut lines = Lines::from(0);
         lines.buffer().extend_from_slice(b"one\ntwo\n");

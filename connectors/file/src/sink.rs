@@ -172,3 +172,19 @@ fn write(destination: &mut impl Write, bytes: &[u8]) -> (usize, std::io::Result<
     }
     (written, Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_long_lines_goes_with_their_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = FileStreamSink::new(Some(folder.path().join("out")));
+        for (length, kept) in [(1_000, 1_000..KEPT), (2_000_000, 0..1)] {
+            sink.pending.resize(length, b'x');
+            sink.write_out().unwrap();
+            assert!(kept.contains(&sink.pending.capacity()), "{} bytes of {length}", sink.pending.capacity());
+        }
+    }
+}

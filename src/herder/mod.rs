@@ -17,7 +17,6 @@ mod replays;
 pub mod restarts;
 pub mod preview;
 mod spec;
-mod lent;
 pub mod state;
 #[cfg(test)]
 #[path = "../tests/sim/herder.rs"]

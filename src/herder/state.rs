@@ -11,7 +11,6 @@ use std::time::SystemTime;
 
 use pipette_api::{ConfigMap, Shared, TaskId, Wish};
 
-use super::lent::Lent;
 use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
@@ -21,9 +20,9 @@ use crate::task::{TaskNews, TaskReport};
 /// Everything the herder knows. Cheap to clone: readers get a copy after each event.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    connectors: Lent<Arc<str>, Arc<Connector>>,
-    instances: Lent<Arc<str>, Instance>,
-    runs: Lent<TaskId, Run>,
+    connectors: BTreeMap<Arc<str>, Arc<Connector>>,
+    instances: BTreeMap<Arc<str>, Instance>,
+    runs: BTreeMap<TaskId, Run>,
     last_number: u64,
     closing: bool,
 }
@@ -417,7 +416,7 @@ impl State {
 
     fn settle_instance(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
         let wanted = self.wanted_instance(name);
-        match self.instances.get(name).cloned() {
+        match self.instances.get_mut(name) {
             None => {
                 if let Some(number) = wanted {
                     self.instances.insert(Arc::clone(name), Instance { number, stopping: false });
@@ -425,8 +424,8 @@ impl State {
                 }
             }
             Some(instance) if Some(instance.number) != wanted && !instance.stopping => {
+                instance.stopping = true;
                 effects.push(Effect::StopConnector(Arc::clone(name), instance.number));
-                self.instances.insert(Arc::clone(name), Instance { stopping: true, ..instance });
             }
             Some(_) => {}
         }

@@ -25,7 +25,6 @@ use super::refusals::{Refusals, Refused};
 use super::repeats::Repeats;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
-use crate::descriptors;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
@@ -270,7 +269,7 @@ impl SinkLoop {
         error: &ConnectError,
         attempt: u32,
     ) -> Result<(), Failure> {
-        tracing::warn!(error = %descriptors::explained(error.chain()), attempt, "The sink is away; putting the same records again");
+        tracing::warn!(error = %error.chain(), attempt, "The sink is away; putting the same records again");
         let wait = patience::delay(error, attempt);
         let until = tokio::time::Instant::now() + wait;
         loop {

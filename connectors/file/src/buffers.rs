@@ -78,7 +78,8 @@ mod tests {
         let (at, shared) = (buffer.as_ptr(), buffers.share(buffer));
         let reader = shared.clone();
         drop(shared);
-        assert_ne!(buffers.take().as_ptr(), at, "somebody still reads it");
+        let other = buffers.take();
+        assert_ne!(other.as_ptr(), at, "somebody still reads it");
         assert_eq!(&reader[..], b"line");
         drop(reader);
         let again = buffers.take();

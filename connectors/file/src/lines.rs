@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_file_that_nobody_writes_has_no_buffer() {
         let (mut lines, mut out) = (Lines::from(0), Vec::new());
-        feed(&mut lines, &[&[b'x'; 3_000_000][..], b"\nopen"].concat(), &mut out);
+        feed(&mut lines, ("x".repeat(3_000_000) + "\nopen").as_bytes(), &mut out);
         assert_eq!(out.len(), 1);
         lines.idle();
         assert!(lines.tail.capacity() < 100, "{} bytes for an open line", lines.tail.capacity());

@@ -35,6 +35,7 @@ const RANKS: &[(&str, u8)] = &[
     ("metrics", 0),
     ("telemetry", 0),
     ("budget", 0),
+    ("descriptors", 0),
     ("convert", 1),
     ("kafka", 1),
     ("store", 2),

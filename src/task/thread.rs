@@ -13,13 +13,13 @@ use super::codec::Codec;
 use super::commits::Commits;
 use super::dead_letters::DeadLetters;
 use super::door::Door;
+use super::flush::Flushing;
 use super::guard::Guard;
 use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
 use super::refusals::Refusals;
-use super::repeats::Repeats;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -321,7 +321,7 @@ impl Parts {
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,
-            refused_commits: Repeats::default(),
+            flushing: Flushing::default(),
         };
         sink.run(task, context).await
     }

@@ -75,6 +75,19 @@ fn the_next_restart_is_shown_and_whoever_decides_otherwise_calls_it_off() {
 }
 
 #[test]
+fn the_same_configuration_again_leaves_a_restart_to_come_as_it_was_decided() {
+    let bed = failed(&LATE, ConnectError::fatal("the database went away"));
+    let waiting = wait_until(|| task(&bed), |task| task["state"] == "FAILED" && task["next_restart"].is_string());
+    let config = bed.get("/connectors/a/config").body;
+    assert_eq!(bed.put("/connectors/a/config", &config).status, 200);
+    // Of its tasks nothing has changed, so they are left alone, as by Apache's worker.
+    bed.wait_for_states("a", &["RUNNING", "FAILED"]);
+    assert_eq!(task(&bed), waiting);
+    assert_eq!(bed.post("/connectors/a/restart?includeTasks=true&onlyFailed=true", "").status, 202);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+}
+
+#[test]
 fn what_would_fail_again_is_not_restarted() {
     for error in [ConnectError::config("file is missing"), ConnectError::data("row 7 has no key")] {
         let bed = failed(&SOON, error);

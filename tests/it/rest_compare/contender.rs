@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::answer::{Chosen, normalised};
+use super::clients;
 use super::table::{Stage, Step};
 use super::wire;
 use crate::support::java::JavaProcess;
@@ -16,6 +17,8 @@ use crate::support::{free_ports, lines_of, tail, wait};
 
 /// What sources read: 14 bytes.
 const LINES: &str = "one\ntwo\nthree\n";
+
+const MODULE: &str = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
 
 /// Keys that make a worker distributed. `*` is the group.
 const DISTRIBUTED: [(&str, &str); 9] = [
@@ -52,7 +55,7 @@ impl Contender {
         let keys: Vec<(String, String)> = settings(&group, stage);
         let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         keys.push(("compat.strict", "true"));
-        let mut worker = Worker::prepare(&folder, bootstrap, &keys);
+        let mut worker = Worker::prepare(&folder, bootstrap, &keys).in_environment(&[("KAFKA_OPTS", logins(&folder))]);
         worker.start();
         Self {
             address: worker.rest().address().to_owned(),
@@ -82,13 +85,15 @@ plugin.discovery=service_load
         fs::write(&file, text + &lines_of(&keys)).expect("the settings of Apache's worker");
         let log = folder.join("worker.log");
         let class = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let process = JavaProcess::start(&folder, &log, &["-Xms128m", "-Xmx1g"], &class_path(), class, &file);
+        let options = ["-Xms128m", "-Xmx1g", &logins(&folder)];
+        let process = JavaProcess::start(&folder, &log, &options, &class_path(), class, &file);
         let java = Self { address: format!("127.0.0.1:{port}"), folder, letter: 'j', process: Process::Java(process) };
         let health = Step::parse("GET /health");
         wait::until("Apache's worker", Duration::from_mins(2), || {
             java.assert_lives();
             match wire::send(&java.address, &health) {
-                Ok(reply) if reply.status == 200 => Ok(()),
+                // It does not open to everybody.
+                Ok(reply) if [200, 401].contains(&reply.status) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         });
@@ -103,6 +108,9 @@ plugin.discovery=service_load
             address: self.address.clone(),
         };
         let filled = step.with(|text| chosen.fill(text));
+        if clients::is_command(step) {
+            return normalised(step, &clients::give(&self.address, &filled), &chosen);
+        }
         match wire::send(&self.address, &filled) {
             Ok(reply) => normalised(step, &reply, &chosen),
             Err(error) => {
@@ -131,10 +139,19 @@ plugin.discovery=service_load
     }
 }
 
+/// What tells a worker where its log-ins are.
+fn logins(folder: &Path) -> String {
+    format!("-Djava.security.auth.login.config={}/jaas.conf", folder.display())
+}
+
 fn prepared(folder: &Path, name: &str) -> PathBuf {
     let folder = folder.join(name);
     fs::create_dir_all(&folder).expect("a folder for the worker");
     fs::write(folder.join("in.txt"), LINES).expect("something to read");
+    fs::write(folder.join("users.properties"), "ann=s3cret\nbob=\n").expect("users");
+    let users = folder.join("users.properties");
+    let entry = format!("KafkaConnect {{ {MODULE} required file=\"{}\"; }};", users.display());
+    fs::write(folder.join("jaas.conf"), entry).expect("a login configuration");
     folder
 }
 

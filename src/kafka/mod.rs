@@ -29,5 +29,3 @@ mod security;
 pub mod stretch;
 mod sys;
 pub mod transactions;
-
-pub use sys::give_large_blocks_back;

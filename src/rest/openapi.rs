@@ -100,7 +100,7 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
         Body::None => {}
         Body::Needed(shape) => described["requestBody"] = json!({"required": true, "content": content(shape, false)}),
         Body::Optional(shape) => {
-            described["requestBody"] = json!({"required": false, "content": content(shape, false)})
+            described["requestBody"] = json!({"required": false, "content": content(shape, false)});
         }
     }
     let mut responses = Map::new();
@@ -111,9 +111,10 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
     // A worker that is not well says so in its own shape.
     let is_health = operation.answers.contains(&(200, "Health"));
     for status in operation.refusals.iter().chain(&ANYWHERE) {
-        let refusal = match is_health && *status >= 500 {
-            true => response(*status, content("Health", false)),
-            false => json!({"$ref": format!("#/components/responses/{status}")}),
+        let refusal = if is_health && *status >= 500 {
+            response(*status, content("Health", false))
+        } else {
+            json!({"$ref": format!("#/components/responses/{status}")})
         };
         responses.insert(status.to_string(), refusal);
     }

@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -53,10 +54,7 @@ impl Parts {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(_)) => {
-                let text = format!("The body could not be read, or is longer than {BODY_LIMIT} bytes");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-            }
+            Ok(Err(error)) => return Err(unread(&*error.into_inner())),
             Err(_) => return Err(ApiError::plain(StatusCode::REQUEST_TIMEOUT)),
         };
         if !(body.is_empty() && method == Method::GET) {
@@ -162,6 +160,15 @@ fn draft(raw: BTreeMap<String, Box<RawValue>>) -> Result<Draft, ApiError> {
         Ok((key, value))
     };
     raw.into_iter().map(text).collect()
+}
+
+/// Why there is no body.
+fn unread(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        let text = format!("The body is longer than {BODY_LIMIT} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text);
+    }
+    ApiError::bad("The body ends early, or is not as its headers say")
 }
 
 /// A body must say that it is JSON. Some clients put the type of forms on requests without body; that is let through.

@@ -204,13 +204,18 @@ pub(super) fn json_as_asked(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The answer to OPTIONS: the methods, in text if the client takes that.
 pub(super) fn options(headers: &HeaderMap, allowed: &[&str]) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let first = accepted.split([',', ';']).next().unwrap_or_default().trim();
-    let (kind, body) = match first {
-        "*/*" | "text/*" | "text/plain" => ("text/plain", allowed.join(", ")),
-        other => (other, String::new()),
-    };
+    let kind = kind_of_options(headers);
+    let body = if kind == "text/plain" { allowed.join(", ") } else { String::new() };
     ([(header::ALLOW, allowed.join(",")), (header::CONTENT_TYPE, kind.to_owned())], body).into_response()
+}
+
+/// The first that the client takes.
+fn kind_of_options(headers: &HeaderMap) -> &str {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    match accepted.split([',', ';']).next().unwrap_or_default().trim() {
+        "*/*" | "text/*" => "text/plain",
+        other => other,
+    }
 }
 
 /// The answer to a method that the resource does not have. HTTP asks for the list, which Java leaves out.
@@ -228,9 +233,10 @@ pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// The answer to whoever may not use REST: Java's, text under the type of the resource.
-pub(super) fn not_admitted(method: &Method) -> Response {
-    let kind = if method == Method::OPTIONS { "text/plain" } else { "application/json" };
-    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind)], "User cannot access the resource.").into_response()
+pub(super) fn not_admitted(method: &Method, headers: &HeaderMap) -> Response {
+    let kind = if method == Method::OPTIONS { kind_of_options(headers) } else { "application/json" };
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind.to_owned())], "User cannot access the resource.")
+        .into_response()
 }
 
 /// An answer in JSON.

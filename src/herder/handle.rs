@@ -10,11 +10,11 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
-use super::form::{self, Definition};
+use super::form::{self, Definition, Validation};
 use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
-use super::validate::{Draft, Validation, validate};
+use super::validate::{Draft, validate};
 use super::{Parts, version};
 use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
@@ -377,8 +377,9 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
     let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
     // It was resolved for the validation before.
     let Ok(config) = parts.worker.providers.resolve(&config) else { return };
-    for (key, reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
+    for (key, mut reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
         validation.error_count += 1;
+        validation.secrets.hide_in(&mut reason);
         if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
             entry.errors.push(format!("{key}: {reason}"));
         }

@@ -96,12 +96,13 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
     if !query.is_empty() {
         described["parameters"] = query.into();
     }
-    match operation.body {
-        Body::None => {}
-        Body::Needed(shape) => described["requestBody"] = json!({"required": true, "content": content(shape, false)}),
-        Body::Optional(shape) => {
-            described["requestBody"] = json!({"required": false, "content": content(shape, false)});
-        }
+    let body = match operation.body {
+        Body::None => None,
+        Body::Needed(shape) => Some((shape, true)),
+        Body::Optional(shape) => Some((shape, false)),
+    };
+    if let Some((shape, required)) = body {
+        described["requestBody"] = json!({"required": required, "content": content(shape, false)});
     }
     let mut responses = Map::new();
     for (status, shape) in operation.answers {

@@ -10,6 +10,7 @@ use pipette_api::{ConfigDef, ConfigMap, Place, Plugin, Reach};
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::settings::clients::{self, ClientKey};
 use crate::settings::connector;
+use crate::settings::providers::Secrets;
 use crate::settings::reach::place_of_client;
 
 /// A key as a form shows it.
@@ -194,9 +195,47 @@ pub fn definitions(plugin: &'static Plugin) -> Vec<Definition> {
     rows.iter().map(Definition::of).collect()
 }
 
-/// Shows the placeholders again instead of what they stand for.
-pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
+/// What validation says.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// `connector.class` as given.
+    pub class: String,
+    /// How many errors there are, counted as Java counts.
+    pub error_count: usize,
+    /// The keys in order.
+    pub entries: Vec<Entry>,
+    /// What is not to be shown.
+    pub(super) secrets: Secrets,
+}
+
+impl Validation {
+    /// The headings in the order they first appear.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = Vec::new();
+        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// Every error text, in order.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| entry.errors.iter().map(String::as_str))
+    }
+}
+
+/// Shows the placeholders again instead of what they stand for. A name may be made of one, and so may errors of other keys.
+pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap, secrets: &Secrets) {
     for entry in entries {
+        secrets.hide_in(&mut entry.name);
+        entry.errors.iter_mut().for_each(|error| secrets.hide_in(error));
+        if let Some(definition) = &mut entry.definition {
+            secrets.hide_in(&mut definition.name);
+            secrets.hide_in(&mut definition.display);
+            definition.group.iter_mut().for_each(|group| secrets.hide_in(group));
+        }
         let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
         if written != resolved {
             entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());

@@ -10,12 +10,13 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
-use super::form::{self, Definition};
+use super::form::{self, Definition, Validation};
 use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
-use super::validate::{Draft, Validation, validate};
+use super::validate::{Draft, validate};
 use super::{Parts, version};
+use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::store::TargetState;
 
@@ -42,7 +43,7 @@ pub enum HerderError {
 /// A store or a client failed.
 impl From<ConnectError> for HerderError {
     fn from(error: ConnectError) -> Self {
-        Self::Internal(error.chain())
+        Self::Internal(descriptors::explained(error.chain()))
     }
 }
 
@@ -245,7 +246,7 @@ impl HerderHandle {
         let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
         self.aside.call("preview", "The preview", code).await?.map_err(|error| match error.kind() {
             ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
-            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(descriptors::explained(error.chain())),
         })
     }
 
@@ -377,8 +378,9 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
     // It was resolved for the validation before.
     let Ok(config) = parts.worker.providers.resolve(&config) else { return };
     let settings = pipette_api::Settings::new(config, info.config).within(parts.worker.reach.clone());
-    for (key, reason) in runtime.block_on(probe(settings)) {
+    for (key, mut reason) in runtime.block_on(probe(settings)) {
         validation.error_count += 1;
+        validation.secrets.hide_in(&mut reason);
         if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
             entry.errors.push(format!("{key}: {reason}"));
         }

@@ -14,8 +14,8 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
-use crate::settings::dead_letters;
+use crate::settings::connector::{self, ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::dead_letters as letters;
 use crate::settings::providers::Providers;
 use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
@@ -35,11 +35,7 @@ pub(super) fn task(
 ) -> Result<TaskSpec> {
     let config = &Arc::new(parts.worker.providers.resolve(config)?);
     client_keys::check(plugin, &parts.worker, config)?;
-    let own = if parts.worker.strict {
-        ConnectorConfig { refusals_max: 0, ..ConnectorConfig::read(&without_additions(config, plugin))? }
-    } else {
-        ConnectorConfig::read(config)?
-    };
+    let own = if parts.worker.strict { without_additions(config, plugin)? } else { ConnectorConfig::read(config)? };
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config).within(parts.worker.reach.clone()),
@@ -63,14 +59,14 @@ pub(super) fn task(
     })
 }
 
-/// Without the keys that Apache's worker ignores: whatever is written there, it fails nothing.
-fn without_additions(config: &ConfigMap, plugin: ConnectorPlugin) -> ConfigMap {
-    let is_source = matches!(plugin, ConnectorPlugin::Source(_));
-    let is_ours = |key: &str| {
-        let is_letter = is_source && key.starts_with(dead_letters::PREFIX);
-        is_letter || dead_letters::SINK_ADDED.key(key).is_some()
-    };
-    config.iter().filter(|(key, _)| !is_ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+/// What Apache's worker reads of it: keys that it ignores are not even looked at, whatever they say.
+fn without_additions(config: &ConfigMap, plugin: ConnectorPlugin) -> Result<ConnectorConfig> {
+    let of_source = [&letters::NAME.info, &letters::COPIES.info, &letters::CONTEXT.info];
+    let of_source = of_source.iter().filter(|_| matches!(plugin, ConnectorPlugin::Source(_)));
+    let additions = letters::SINK_ADDED.keys().iter().chain(connector::ADDED.keys()).chain(of_source);
+    let mut config = config.clone();
+    additions.for_each(|key| drop(config.remove(key.name)));
+    Ok(ConnectorConfig { refusals_max: 0, ..ConnectorConfig::read(&config)? })
 }
 
 /// The consumer properties of a sink's task, from its configuration as it is written.

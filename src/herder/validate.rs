@@ -9,50 +9,37 @@ use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
 use super::client_keys;
-use super::form::{Entry, framework_rows, hide, own_rows};
+use super::form::{Entry, Validation, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
 use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
+use crate::settings::providers::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::settings::{connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
 
-/// What validation says.
-#[derive(Debug, Clone)]
-pub struct Validation {
-    /// `connector.class` as given.
-    pub class: String,
-    /// How many errors there are, counted as Java counts.
-    pub error_count: usize,
-    /// The keys in order.
-    pub entries: Vec<Entry>,
-}
-
-impl Validation {
-    /// The headings in the order they first appear.
-    pub fn groups(&self) -> Vec<String> {
-        let mut groups: Vec<String> = Vec::new();
-        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-        groups
-    }
-
-    /// Every error text, in order.
-    pub fn errors(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().flat_map(|entry| entry.errors.iter().map(String::as_str))
-    }
-}
-
 /// Validates a configuration. The error is a failure that leaves nothing to answer: no class, or an unknown one.
 pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Result<Validation, String> {
     let written: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
-    let config = worker.providers.resolve(&written).map_err(|error| error.chain())?;
+    let (config, secrets) = worker.providers.resolve_and_tell(&written).map_err(|error| error.chain())?;
+    let found = filled_in(plugins, worker, draft, &written, config, &secrets);
+    found.map(|validation| Validation { secrets: secrets.clone(), ..validation }).map_err(|mut error| {
+        secrets.hide_in(&mut error);
+        error
+    })
+}
+
+fn filled_in(
+    plugins: &Plugins,
+    worker: &WorkerConfig,
+    draft: &Draft,
+    written: &ConfigMap,
+    config: ConfigMap,
+    secrets: &Secrets,
+) -> Result<Validation, String> {
     let class = config.get(connector::CLASS.info.name).cloned().unwrap_or_default();
     if class.trim().is_empty() {
         return Err("The connector config contains no connector type: set connector.class".into());
@@ -74,8 +61,8 @@ pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Resu
     // Keys without definition come first.
     sheet.entries.sort_by_key(|entry| entry.definition.is_some());
     sheet.entries.append(&mut sheet.clients);
-    hide(&mut sheet.entries, &written, &sheet.config);
-    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
+    hide(&mut sheet.entries, written, &sheet.config, secrets);
+    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries, secrets: Secrets::default() })
 }
 
 /// The answer while it is written.

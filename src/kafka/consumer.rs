@@ -385,13 +385,13 @@ fn bytes(records: &[RawRecord]) -> u64 {
     records.iter().map(size).sum::<usize>() as u64
 }
 
-/// Bytes of key and value.
+/// Memory of key, value and headers.
 pub(crate) fn size(record: &RawRecord) -> usize {
     let value = match &record.value {
         Some(Body::Bytes(bytes)) => bytes.len(),
         _ => 0,
     };
-    record.key.as_ref().map_or(0, Blob::len) + value
+    record.key.as_ref().map_or(0, Blob::len) + value + sizes::of_headers(&record.headers)
 }
 
 #[cfg(test)]

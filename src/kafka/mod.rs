@@ -30,5 +30,3 @@ pub mod stretch;
 mod sys;
 mod traffic;
 pub mod transactions;
-
-pub use sys::give_large_blocks_back;

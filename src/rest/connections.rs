@@ -46,3 +46,40 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, stop: im
     drop(listener);
     graceful.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What comes back until the server ends the connection, and when that is.
+    async fn answer(sent: &[u8]) -> (String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Router::new(), std::future::pending()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let begun = Instant::now();
+        client.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        drop(client.read_to_end(&mut answer).await);
+        server.abort();
+        (String::from_utf8_lossy(&answer).into_owned(), begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_ends_the_connection() {
+        for sent in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let (_, after) = answer(sent.as_bytes()).await;
+            assert!((HEAD_TIME..HEAD_TIME * 2).contains(&after), "{sent:?}: {after:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_long_is_refused() {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(HEAD_LIMIT));
+        assert!(answer(head.as_bytes()).await.0.starts_with("HTTP/1.1 431 "));
+    }
+}

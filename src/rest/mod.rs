@@ -137,7 +137,7 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
     }
     let logins = worker.rest.logins.as_ref().filter(|_| !route.is_between_workers(&method));
     if logins.is_some_and(|logins| !logins.admits(request::authorization(request.headers()))) {
-        return Ok(request::not_admitted(&method));
+        return Ok(request::not_admitted(&method, request.headers()));
     }
     if method == Method::OPTIONS {
         return Ok(request::options(request.headers(), &allowed));

@@ -7,10 +7,9 @@ use pipette_api::{ConfigMap, OffsetMap, Plugin, Primitive};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::herder::form::{Definition, Entry};
+use crate::herder::form::{Definition, Entry, Validation};
 use crate::herder::offsets::ConnectorOffsets;
 use crate::herder::state::Connector;
-use crate::herder::validate::Validation;
 
 #[derive(Serialize)]
 pub(super) struct Root<'a> {

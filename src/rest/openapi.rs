@@ -96,12 +96,13 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
     if !query.is_empty() {
         described["parameters"] = query.into();
     }
-    match operation.body {
-        Body::None => {}
-        Body::Needed(shape) => described["requestBody"] = json!({"required": true, "content": content(shape, false)}),
-        Body::Optional(shape) => {
-            described["requestBody"] = json!({"required": false, "content": content(shape, false)})
-        }
+    let body = match operation.body {
+        Body::None => None,
+        Body::Needed(shape) => Some((shape, true)),
+        Body::Optional(shape) => Some((shape, false)),
+    };
+    if let Some((shape, required)) = body {
+        described["requestBody"] = json!({"required": required, "content": content(shape, false)});
     }
     let mut responses = Map::new();
     for (status, shape) in operation.answers {
@@ -111,9 +112,10 @@ fn described(operation: &Operation, about: &str, is_text: bool) -> Value {
     // A worker that is not well says so in its own shape.
     let is_health = operation.answers.contains(&(200, "Health"));
     for status in operation.refusals.iter().chain(&ANYWHERE) {
-        let refusal = match is_health && *status >= 500 {
-            true => response(*status, content("Health", false)),
-            false => json!({"$ref": format!("#/components/responses/{status}")}),
+        let refusal = if is_health && *status >= 500 {
+            response(*status, content("Health", false))
+        } else {
+            json!({"$ref": format!("#/components/responses/{status}")})
         };
         responses.insert(status.to_string(), refusal);
     }

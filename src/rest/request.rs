@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -53,10 +54,7 @@ impl Parts {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(_)) => {
-                let text = format!("The body could not be read, or is longer than {BODY_LIMIT} bytes");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-            }
+            Ok(Err(error)) => return Err(unread(&*error.into_inner())),
             Err(_) => return Err(ApiError::plain(StatusCode::REQUEST_TIMEOUT)),
         };
         if !(body.is_empty() && method == Method::GET) {
@@ -164,6 +162,15 @@ fn draft(raw: BTreeMap<String, Box<RawValue>>) -> Result<Draft, ApiError> {
     raw.into_iter().map(text).collect()
 }
 
+/// Why there is no body.
+fn unread(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        let text = format!("The body is longer than {BODY_LIMIT} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text);
+    }
+    ApiError::bad("The body ends early, or is not as its headers say")
+}
+
 /// A body must say that it is JSON. Some clients put the type of forms on requests without body; that is let through.
 fn check_content_type(headers: &HeaderMap, body: &Bytes) -> Result<(), ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
@@ -197,13 +204,18 @@ pub(super) fn json_as_asked(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The answer to OPTIONS: the methods, in text if the client takes that.
 pub(super) fn options(headers: &HeaderMap, allowed: &[&str]) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let first = accepted.split([',', ';']).next().unwrap_or_default().trim();
-    let (kind, body) = match first {
-        "*/*" | "text/*" | "text/plain" => ("text/plain", allowed.join(", ")),
-        other => (other, String::new()),
-    };
+    let kind = kind_of_options(headers);
+    let body = if kind == "text/plain" { allowed.join(", ") } else { String::new() };
     ([(header::ALLOW, allowed.join(",")), (header::CONTENT_TYPE, kind.to_owned())], body).into_response()
+}
+
+/// The first that the client takes.
+fn kind_of_options(headers: &HeaderMap) -> &str {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    match accepted.split([',', ';']).next().unwrap_or_default().trim() {
+        "*/*" | "text/*" => "text/plain",
+        other => other,
+    }
 }
 
 /// The answer to a method that the resource does not have. HTTP asks for the list, which Java leaves out.
@@ -221,9 +233,10 @@ pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// The answer to whoever may not use REST: Java's, text under the type of the resource.
-pub(super) fn not_admitted(method: &Method) -> Response {
-    let kind = if method == Method::OPTIONS { "text/plain" } else { "application/json" };
-    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind)], "User cannot access the resource.").into_response()
+pub(super) fn not_admitted(method: &Method, headers: &HeaderMap) -> Response {
+    let kind = if method == Method::OPTIONS { kind_of_options(headers) } else { "application/json" };
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind.to_owned())], "User cannot access the resource.")
+        .into_response()
 }
 
 /// An answer in JSON.

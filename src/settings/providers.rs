@@ -4,6 +4,7 @@
 //! stored and shown keeps the placeholders: the herder resolves at the last moment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -37,6 +38,31 @@ enum Provider {
     Environment(String),
 }
 
+/// What placeholders stand for, so that it can be kept out of what is shown.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<(String, String)>);
+
+/// How many there are.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Secrets({})", self.0.len())
+    }
+}
+
+impl Secrets {
+    /// Shorter ones are words of every text: `1`, `all`.
+    const LEAST: usize = 4;
+
+    /// The text with the placeholders again.
+    pub fn hide_in(&self, text: &mut String) {
+        for (placeholder, secret) in self.0.iter().filter(|(_, secret)| secret.len() >= Self::LEAST) {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), placeholder);
+            }
+        }
+    }
+}
+
 impl Providers {
     /// The providers that a worker file names. The error names the key to mend.
     pub fn read(worker: &ConfigMap) -> Result<Self> {
@@ -47,7 +73,16 @@ impl Providers {
 
     /// A configuration with everything in place of its placeholders. Those that nobody knows stay as they are.
     pub fn resolve(&self, config: &ConfigMap) -> Result<ConfigMap> {
-        config.iter().map(|(key, value)| Ok((key.clone(), self.resolve_value(key, value)?))).collect()
+        self.resolve_and_tell(config).map(|(config, _)| config)
+    }
+
+    /// The same, and what the placeholders stood for.
+    pub fn resolve_and_tell(&self, config: &ConfigMap) -> Result<(ConfigMap, Secrets)> {
+        let mut secrets = Secrets::default();
+        let resolve =
+            |(key, value): (&String, &String)| Ok((key.clone(), self.resolve_value(key, value, &mut secrets)?));
+        let config = config.iter().map(resolve).collect::<Result<_>>()?;
+        Ok((config, secrets))
     }
 
     /// Whether there is a placeholder of these providers in a value.
@@ -81,14 +116,17 @@ impl Providers {
         self.0.iter().filter_map(of).collect()
     }
 
-    fn resolve_value(&self, key: &str, value: &str) -> Result<String> {
+    fn resolve_value(&self, key: &str, value: &str, secrets: &mut Secrets) -> Result<String> {
         let (mut text, mut end) = (String::new(), 0);
         for found in PLACEHOLDER.captures_iter(value) {
             let Some(whole) = found.get(0) else { continue };
             text.push_str(&value[end..whole.start()]);
             end = whole.end();
             match self.look_up(&found).map_err(|error| error.within(format!("{key}: {}", whole.as_str())))? {
-                Some(found) => text.push_str(&found),
+                Some(found) => {
+                    text.push_str(&found);
+                    secrets.0.push((whole.as_str().to_owned(), found));
+                }
                 None => text.push_str(whole.as_str()),
             }
         }
@@ -238,7 +276,7 @@ mod tests {
             (format!("${{file:{at}/secrets.properties:pass:word}}"), "a\nb"),
             (format!("${{dir:{at}:token}}"), "t\n"),
         ] {
-            assert_eq!(providers.resolve_value("k", &value).unwrap(), expected, "{value}");
+            assert_eq!(providers.resolve_value("k", &value, &mut Secrets::default()).unwrap(), expected, "{value}");
             assert!(providers.stands_in(&value));
         }
         for stays in [
@@ -251,13 +289,17 @@ mod tests {
             "${env:HOME} ${vault:x:y} ${file} $ {".to_owned(),
             "${file::user}".to_owned(),
         ] {
-            assert_eq!(providers.resolve_value("k", &stays).unwrap(), stays);
+            assert_eq!(providers.resolve_value("k", &stays, &mut Secrets::default()).unwrap(), stays);
         }
         assert!(!providers.stands_in("${vault:x:y}"));
         let error = providers.resolve(&map(&[("k", &format!("${{file:{at}/none:x}}"))])).unwrap_err().to_string();
         assert!(error.contains("k: ${file:") && error.contains("Could not read properties from file"), "{error}");
         assert!(
-            providers.resolve_value("k", "${env:/x:HOME}").unwrap_err().to_string().contains("Path is not supported")
+            providers
+                .resolve_value("k", "${env:/x:HOME}", &mut Secrets::default())
+                .unwrap_err()
+                .to_string()
+                .contains("Path is not supported")
         );
     }
 
@@ -279,5 +321,14 @@ mod tests {
         let env = [(KEY, "e"), ("config.providers.e.class", "EnvVarConfigProvider")];
         let pairs = [&env[..], &[("config.providers.e.param.allowlist.pattern", "(")]].concat();
         assert!(error(&pairs).contains("allowlist.pattern"));
+    }
+
+    #[test]
+    fn what_a_placeholder_stands_for_is_hidden_in_texts() {
+        let secrets = Secrets(vec![("${a}".into(), "hunter2".into()), ("${b}".into(), "all".into())]);
+        let mut text = String::from("hunter2 is not all of xhunter2x");
+        secrets.hide_in(&mut text);
+        assert_eq!(text, "${a} is not all of x${a}x");
+        assert_eq!(format!("{secrets:?}"), "Secrets(2)");
     }
 }

@@ -25,6 +25,7 @@ use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
 use super::thread::Reporter;
+use crate::descriptors;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
@@ -245,7 +246,8 @@ impl SinkLoop {
                     if attempt == 1 {
                         self.tell(ConsumerCommand::Hold);
                     }
-                    tracing::warn!(error = %error.chain(), attempt, "The sink is away; putting the same records again");
+                    let text = descriptors::explained(error.chain());
+                    tracing::warn!(error = %text, attempt, "The sink is away; putting the same records again");
                     self.rest_in_group(task, &mut pieces, patience::delay(&error, attempt)).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {

@@ -30,6 +30,7 @@ use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::budget::shares::Wants;
 use crate::budget::{Meters, Share};
+use crate::descriptors;
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::sizes;
 use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters, TrafficMeters};
@@ -110,7 +111,8 @@ impl Reporter {
 
     /// The plugin cannot start yet and is asked again.
     pub fn waiting(&self, error: &ConnectError) {
-        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {}", error.chain()) });
+        let error = descriptors::explained(error.chain());
+        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {error}") });
     }
 
     fn failed(&self, failure: &Failure) {

@@ -37,13 +37,13 @@ const QUESTIONS: [(&str, &str, &str); 14] = [
 fn assert_prompt(bed: &Bed) {
     let mut slowest = Duration::ZERO;
     for _ in 0..TRIES {
-        let timed = |(method, path, body): &(&str, &str, &str)| {
+        let ask = |(method, path, body): &(&str, &str, &str)| {
             let begun = Instant::now();
             let answer = bed.send(method, path, &[], body);
             assert!(answer.status < 300, "{method} {path}: {answer:?}");
             begun.elapsed()
         };
-        let mut times: Vec<Duration> = QUESTIONS.iter().cycle().take(ASKED).map(timed).collect();
+        let mut times: Vec<Duration> = QUESTIONS.iter().cycle().take(ASKED).map(ask).collect();
         times.sort_unstable();
         slowest = times[ASKED - 1 - ASKED / 100];
         if slowest < PROMPT {

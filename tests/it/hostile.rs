@@ -49,12 +49,14 @@ fn play(count: u64, proof: &str) {
     println!("PIPETTE_HOSTILE_SEED={seed} repeats this");
     let folder = tempfile::tempdir().expect("a folder");
     let mut worker = guarded(folder.path());
+    let secrets = folder.path().join("secrets.properties").display().to_string();
+    assert_hidden(&worker, &secrets);
     let mut dice = Dice(seed);
     let mut statuses = BTreeMap::<u16, u64>::new();
     let (mut slowest, mut before) = (Duration::ZERO, None);
     let begun = Instant::now();
     for number in 0..count {
-        let request = made::request(&mut dice);
+        let request = made::request(&mut dice, &secrets);
         let sent = Instant::now();
         let answer = send(worker.rest().address(), &request);
         slowest = slowest.max(sent.elapsed());
@@ -123,13 +125,27 @@ fn guarded(folder: &Path) -> Worker {
     worker
 }
 
+/// Whatever key stands for the secret, no answer shows what it stands for.
+fn assert_hidden(worker: &Worker, secrets: &str) {
+    let rest = worker.rest();
+    for key in made::KEYS {
+        let mut config = json!({"connector.class": "FileStreamSource", "topic": "t", "file": "/none", "name": "leaks"});
+        config[key] = format!("${{file:{secrets}:password}}").into();
+        let checked = rest.put("/connector-plugins/FileStreamSource/config/validate", &config).expect("an answer");
+        let made = rest.put("/connectors/leaks/config", &config).expect("an answer");
+        let shown = ["", "/status", "/tasks", "/config"].map(|part| rest.get(&format!("/connectors/leaks{part}")));
+        let all = format!("{checked:?} {made:?} {shown:?}");
+        assert!(!all.contains(SECRET), "{key}: {all}");
+    }
+}
+
 /// Takes away what requests have made.
 fn clear(worker: &Worker) {
     let rest = worker.rest();
     let list = rest.get("/connectors").expect("an answer").body;
     let names = list.as_array().cloned().unwrap_or_default();
     for name in names.iter().filter_map(Value::as_str).filter(|name| *name != "guarded") {
-        let path: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = name.bytes().fold(String::new(), |path, byte| path + &format!("%{byte:02X}"));
         let gone = rest.send("DELETE", &format!("/connectors/{path}"), None).expect("an answer").status;
         assert!([204, 404].contains(&gone), "{name}: {gone}");
     }
@@ -173,6 +189,9 @@ fn judge(number: u64, request: &Request, answer: &Answer) {
     };
     // Only what was never sent in full may go without an answer, and only what is not HTTP without words.
     assert!(status < 500, "{}", tell());
+    if request.made == Made::Smuggled {
+        assert!(status == 400 && answer.text.matches("HTTP/1.1 ").count() == 1, "{}", tell());
+    }
     if request.made == Made::Wrong {
         assert!((400..500).contains(&status), "not refused: {}", tell());
     }

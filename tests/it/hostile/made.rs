@@ -13,6 +13,8 @@ pub(super) enum Made {
     Wrong,
     /// Not HTTP, or not all of it.
     Broken,
+    /// Two requests or one, as one reads it: refused, and nothing behind it is answered.
+    Smuggled,
 }
 
 pub(super) struct Request {
@@ -112,10 +114,11 @@ const NAMES: [&str; 30] = [
 ];
 const NUMBERS: [&str; 8] = ["-1", "2147483648", "99999999999999999999", "1e3", "0x0", "%30", "NaN", "00"];
 
-pub(super) fn request(dice: &mut Dice) -> Request {
+/// `secrets` is a file that a config provider reads.
+pub(super) fn request(dice: &mut Dice, secrets: &str) -> Request {
     match dice.below(100) {
         0..25 => ordinary(dice),
-        25..45 => with_json(dice),
+        25..45 => with_json(dice, secrets),
         45..55 => broken_line(dice),
         55..65 => headers(dice),
         65..75 => smuggling(dice),
@@ -134,7 +137,7 @@ fn pick<'a>(dice: &mut Dice, from: &[&'a str]) -> &'a str {
 fn target(dice: &mut Dice) -> String {
     let name = match dice.below(12) {
         0 => "n".repeat(dice.index(3_000) + 1),
-        1 => noise(dice, 12).iter().map(|byte| format!("%{byte:02x}")).collect(),
+        1 => noise(dice, 12).iter().fold(String::new(), |path, byte| path + &format!("%{byte:02x}")),
         _ => pick(dice, &NAMES).to_owned(),
     };
     let mut path = pick(dice, &PATHS).replace('N', &name);
@@ -169,12 +172,13 @@ fn ordinary(dice: &mut Dice) -> Request {
 }
 
 /// Bodies for the paths that read one.
-fn with_json(dice: &mut Dice) -> Request {
+fn with_json(dice: &mut Dice, secrets: &str) -> Request {
     let body = match dice.below(10) {
         0 => noise(dice, 200),
         1 => pick(dice, &WRONG_BODIES).as_bytes().to_vec(),
         2 => mangled(dice),
-        _ => value(dice, 4).into_bytes(),
+        3 => configuration(dice, secrets).into_bytes(),
+        _ => value(dice, 4).replace("SECRETS", secrets).into_bytes(),
     };
     let (method, path) = [
         ("POST", "/connectors"),
@@ -233,11 +237,50 @@ const WORDS: [&str; 26] = [
     "level",
     "TRACE",
     "guarded",
-    "${file:secrets.properties:password}",
+    "${file:SECRETS:password}",
     "${file:/etc/passwd:root}",
     "producer.override.ssl.key.password",
     "producer.override.linger.ms",
     "config.providers.file.class",
+];
+
+/// A source's configuration, in which one key is a secret or nonsense.
+fn configuration(dice: &mut Dice, secrets: &str) -> String {
+    let value =
+        pick(dice, &["${file:SECRETS:password}", "x${file:SECRETS:password}y", "${file:SECRETS:none}", "-1", ""]);
+    let value = value.replace("SECRETS", secrets);
+    let key = pick(dice, &KEYS);
+    format!(r#"{{"connector.class":"FileStreamSource","tasks.max":"1","topic":"t","file":"/none","{key}":"{value}"}}"#)
+}
+
+/// Keys of every type and origin.
+pub(super) const KEYS: [&str; 26] = [
+    "name",
+    "connector.class",
+    "connector.plugin.version",
+    "tasks.max",
+    "tasks.max.enforce",
+    "file",
+    "batch.size",
+    "errors.tolerance",
+    "errors.retry.timeout",
+    "errors.log.enable",
+    "config.action.reload",
+    "transforms",
+    "predicates",
+    "key.converter",
+    "header.converter",
+    "header.converter.converter.type",
+    "exactly.once.support",
+    "transaction.boundary",
+    "topic.creation.groups",
+    "topic.creation.default.partitions",
+    "offsets.storage.topic",
+    "producer.override.linger.ms",
+    "producer.override.acks",
+    "producer.override.compression.type",
+    "producer.override.ssl.key.password",
+    "producer.override.sasl.jaas.config",
 ];
 
 fn value(dice: &mut Dice, depth: u32) -> String {
@@ -313,7 +356,8 @@ fn smuggling(dice: &mut Dice) -> Request {
         6 => ("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
         _ => ("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"),
     };
-    Request::broken(format!("PUT /connectors/a/config HTTP/1.1\r\nHost: worker\r\n{JSON}{lengths}\r\n{body}{hidden}"))
+    let text = format!("PUT /connectors/a/config HTTP/1.1\r\nHost: worker\r\n{JSON}{lengths}\r\n{body}{hidden}");
+    Request { made: Made::Smuggled, ..Request::broken(text) }
 }
 
 fn chunked(dice: &mut Dice) -> Request {

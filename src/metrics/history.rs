@@ -84,7 +84,7 @@ impl History {
 
 /// What rates and shares cover.
 fn span(sampling: Sampling) -> Duration {
-    sampling.window * u32::try_from(sampling.samples).unwrap_or(u32::MAX)
+    sampling.window.saturating_mul(u32::try_from(sampling.samples).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

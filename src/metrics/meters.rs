@@ -232,7 +232,7 @@ impl Sampled {
     pub fn record(&mut self, value: i64, now: Instant) {
         let Sampling { window, samples } = self.sampling;
         if self.windows.front().is_none_or(|newest| now.duration_since(newest.since) >= window) {
-            let span = window * u32::try_from(samples).unwrap_or(u32::MAX);
+            let span = window.saturating_mul(u32::try_from(samples).unwrap_or(u32::MAX));
             self.windows.retain(|old| now.duration_since(old.since) < span);
             self.windows.truncate(samples.saturating_sub(1));
             self.windows.push_front(Window { since: now, min: value, max: value, sum: 0, count: 0 });

@@ -124,7 +124,12 @@ impl WorkerMetrics {
     pub fn forget_text(&self, row: &'static Row, owner: &[(&'static str, &str)]) {
         let owner = owned(owner);
         if let Some(family) = self.families().get_mut(row.info.name) {
-            family.series.retain(|labels, _| !labels.starts_with(&owner));
+            // Of thousands of connectors, those of one stand together.
+            let of_owner = family.series.range(owner.clone()..).map(|(labels, _)| labels);
+            let stale: Vec<Labels> = of_owner.take_while(|labels| labels.starts_with(&owner)).cloned().collect();
+            for labels in stale {
+                family.series.remove(&labels);
+            }
         }
     }
 

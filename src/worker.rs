@@ -15,12 +15,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::allocator;
 use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;
-use crate::kafka::{self, admin, properties};
+use crate::kafka::{admin, properties};
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
 use crate::rest::doors::{Doors, Served};
@@ -59,7 +60,7 @@ pub struct Worker {
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
     pub fn start(config: WorkerConfig, plugins: Plugins) -> std::result::Result<Self, Failure> {
-        kafka::give_large_blocks_back();
+        allocator::give_large_blocks_back();
         check_converters(&config, &plugins).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;

@@ -16,6 +16,7 @@ use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, validate};
 use super::{Parts, version};
+use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::store::TargetState;
 
@@ -42,7 +43,7 @@ pub enum HerderError {
 /// A store or a client failed.
 impl From<ConnectError> for HerderError {
     fn from(error: ConnectError) -> Self {
-        Self::Internal(error.chain())
+        Self::Internal(descriptors::explained(error.chain()))
     }
 }
 
@@ -245,7 +246,7 @@ impl HerderHandle {
         let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
         self.aside.call("preview", "The preview", code).await?.map_err(|error| match error.kind() {
             ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
-            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(descriptors::explained(error.chain())),
         })
     }
 

@@ -40,7 +40,7 @@ pub(super) struct NewConnector {
 
 /// The body of `POST /transforms/preview`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object, such as {\"config\": {…}, \"records\": […]}")]
 struct NewPreview {
     config: BTreeMap<String, Box<RawValue>>,
     #[serde(default)]

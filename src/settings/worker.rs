@@ -46,9 +46,10 @@ static GRACE: Key<Duration> = Key::new(
 static HUNG_AFTER: Key<Duration> = Key::new(
     "task.hung.after.ms",
     "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
-     milliseconds.",
+     milliseconds; 0 for never.",
 )
-.default("60000");
+.default("60000")
+.check(at_least::<0>);
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",

@@ -42,9 +42,15 @@ pub(super) struct Start {
 /// Says what happens to a connector.
 pub(super) type Say = Box<dyn Fn(InstanceNews) + Send>;
 
-/// Starts the thread. `Gone` or `Failed` is the last thing it says.
-pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> Result<()> {
-    let config = Arc::new(parts.worker.providers.resolve(&start.config)?);
+/// Starts the thread with a configuration without placeholders. `Gone` or `Failed` is the last thing it says.
+pub(super) fn spawn(
+    parts: &Parts,
+    start: Start,
+    config: ConfigMap,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    say: Say,
+) -> Result<()> {
+    let config = Arc::new(config);
     let worker = Arc::clone(&parts.worker);
     let is_source = matches!(start.plugin, ConnectorPlugin::Source(_));
     for warning in unused::of_connector(&start.config, start.plugin.info().config, is_source, worker.strict) {

@@ -15,6 +15,7 @@ use super::instance::{self, Ask, Start};
 use super::meters::describe;
 use super::state::{Effect, Event, InstanceNews, State};
 use super::{Parts, TaskDoor, spec};
+use crate::settings::providers::Secrets;
 use crate::task::report::{Failure, Trace};
 use crate::task::watchdog::Trouble;
 use crate::task::{TaskNews, TaskReport};
@@ -38,6 +39,8 @@ pub(super) struct Lifecycle {
     reports: mpsc::UnboundedSender<TaskReport>,
     connectors: HashMap<Arc<str>, Instance>,
     tasks: HashMap<TaskId, (u64, TaskDoor)>,
+    /// What the placeholders of each connector stand for: it is in no status and in no log.
+    secrets: HashMap<Arc<str>, Secrets>,
     /// How many tasks a connector has had at most: those it has no more may be at work all the same, left to themselves.
     most: HashMap<Arc<str>, usize>,
 }
@@ -57,7 +60,15 @@ impl Lifecycle {
         inbox: mpsc::UnboundedSender<Inbox>,
         reports: mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
-        Self { parts, inbox, reports, connectors: HashMap::new(), tasks: HashMap::new(), most: HashMap::new() }
+        Self {
+            parts,
+            inbox,
+            reports,
+            connectors: HashMap::new(),
+            tasks: HashMap::new(),
+            secrets: HashMap::new(),
+            most: HashMap::new(),
+        }
     }
 
     pub(super) fn carry_out(&mut self, state: &State, effect: Effect) {
@@ -86,6 +97,11 @@ impl Lifecycle {
     pub(super) fn receive(&mut self, inbox: Inbox) -> Option<Event> {
         match inbox {
             Inbox::Said { name, number, news } => {
+                let news = match news {
+                    InstanceNews::Failed(trace) => InstanceNews::Failed(self.hidden(&name, trace)),
+                    InstanceNews::Troubled(trace) => InstanceNews::Troubled(self.hidden(&name, trace)),
+                    other => other,
+                };
                 self.said(&name, number, &news);
                 Some(Event::Instance { name, number, news })
             }
@@ -122,12 +138,25 @@ impl Lifecycle {
         }
     }
 
-    /// Forgets a task that has ended.
-    pub(super) fn note_report(&mut self, report: &TaskReport) {
+    fn hidden(&self, name: &str, trace: Trace) -> Trace {
+        match self.secrets.get(name) {
+            Some(secrets) => trace.without(secrets),
+            None => trace,
+        }
+    }
+
+    /// Forgets a task that has ended, and gives its report without secrets.
+    pub(super) fn note_report(&mut self, mut report: TaskReport) -> TaskReport {
+        match (&mut report.news, self.secrets.get(&report.id.connector)) {
+            (TaskNews::Failed { trace }, Some(secrets)) => *trace = trace.without(secrets),
+            (TaskNews::Waiting { trace }, Some(secrets)) => secrets.hide_in(trace),
+            _ => {}
+        }
         let ended = matches!(report.news, TaskNews::Failed { .. } | TaskNews::Stopped);
         if ended && self.tasks.get(&report.id).is_some_and(|task| task.0 == report.start) {
             self.tasks.remove(&report.id);
         }
+        report
     }
 
     fn start_connector(&mut self, state: &State, name: &Arc<str>, number: u64) {
@@ -145,7 +174,13 @@ impl Lifecycle {
         let (inbox, of) = (self.inbox.clone(), Arc::clone(name));
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
         tracing::info!(connector = %name, "Connector starts");
-        if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
+        self.secrets.retain(|name, _| state.get(name).is_some());
+        let resolved = self.parts.worker.providers.resolve_and_tell(&connector.config);
+        let spawned = resolved.and_then(|(config, secrets)| {
+            self.secrets.insert(Arc::clone(name), secrets);
+            instance::spawn(&self.parts, start, config, asked, Box::new(say))
+        });
+        if let Err(error) = spawned {
             let news = InstanceNews::Failed(Trace::of_connector(name, "start", &error));
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
         }
@@ -207,7 +242,7 @@ impl Lifecycle {
                 self.tasks.insert(id.clone(), (start, door));
             }
             Err(error) => {
-                let trace = Failure::new("start", error).trace(id);
+                let trace = self.hidden(&id.connector, Failure::new("start", error).trace(id));
                 tracing::error!(connector = %id.connector, task = id.task, error = %trace.first_line(), "Task failed");
                 let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace } };
                 // The actor holds the other end as long as this runs.

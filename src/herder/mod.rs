@@ -195,7 +195,7 @@ impl Actor {
                     }
                 }
                 Some(report) = reports.recv() => {
-                    self.lifecycle.note_report(&report);
+                    let report = self.lifecycle.note_report(report);
                     self.apply(Event::Task(report));
                 }
                 () = until(self.healing.next()) => self.heal(),

@@ -10,6 +10,7 @@ use pipette_api::{ConnectError, ErrorKind, Partition, Primitive, TaskId, TopicPa
 use super::guard::Stage;
 use super::spec::ErrorPolicy;
 use crate::descriptors;
+use crate::settings::providers::Secrets;
 
 /// Why a task ends: where it was, and the error.
 #[derive(Debug)]
@@ -153,6 +154,14 @@ impl Facts {
 }
 
 impl Trace {
+    /// The same with placeholders in the place of what they stand for.
+    pub fn without(&self, secrets: &Secrets) -> Self {
+        let (mut text, mut facts) = (self.text.to_string(), Facts::clone(&self.facts));
+        secrets.hide_in(&mut text);
+        secrets.hide_in(&mut facts.cause);
+        Self { text: text.into(), facts: Arc::new(facts) }
+    }
+
     /// Of a connector that does not come back from a call; the sentence says so.
     pub fn of_hung(stage: &'static str, sentence: &str) -> Self {
         let action = "Restart or delete the connector";

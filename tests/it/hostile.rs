@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use self::made::{Made, Request};
 use crate::support::worker::Worker;
-use crate::support::{figures, free_ports};
+use crate::support::{figures, free_ports, wait};
 
 /// Of `./test`.
 const SHORT: u64 = 4_000;
@@ -133,6 +133,11 @@ fn assert_hidden(worker: &Worker, secrets: &str) {
         config[key] = format!("${{file:{secrets}:password}}").into();
         let checked = rest.put("/connector-plugins/FileStreamSource/config/validate", &config).expect("an answer");
         let made = rest.put("/connectors/leaks/config", &config).expect("an answer");
+        // It comes to rest, and says why it failed if it does.
+        wait::up_to(Duration::from_millis(300), || {
+            let status = rest.get("/connectors/leaks/status").expect("an answer");
+            status.status != 200 || status.body.to_string().contains("FAILED")
+        });
         let shown = ["", "/status", "/tasks", "/config"].map(|part| rest.get(&format!("/connectors/leaks{part}")));
         let all = format!("{checked:?} {made:?} {shown:?}");
         assert!(!all.contains(SECRET), "{key}: {all}");

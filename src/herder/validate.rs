@@ -376,7 +376,8 @@ impl Sheet<'_> {
     fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {
         let dead = self.config.get(dead_letters::NAME.info.name).map(|name| name.trim());
         let Some(dead) = dead.filter(|dead| !dead.is_empty()) else { return };
-        let workers = self.worker.offsets_topic.as_ref().map(|topic| ("offset.storage.topic", topic.name.as_str()));
+        let workers =
+            self.worker.offsets_topic.as_ref().map(|offsets| ("offset.storage.topic", offsets.topic.name.as_str()));
         let own = connector::offsets_topic(&self.config).filter(|_| workers.is_some());
         let own = own.map(|topic| (connector::OFFSETS_TOPIC.info.name, topic));
         let offsets: Vec<_> = workers.into_iter().chain(own).collect();

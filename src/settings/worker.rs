@@ -10,7 +10,7 @@ use pipette_api::config::checks::{at_least, not_empty, one_of_any_case};
 use pipette_api::config::key::ClassName;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
-use super::group::{self, OffsetsTopic};
+use super::group::{self, OffsetsTopic, StateTopics};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
 
@@ -143,9 +143,16 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &STATE_DIR.info,
     &OFFSETS_FILE.info,
     &group::GROUP.info,
-    &group::TOPIC.info,
-    &group::PARTITIONS.info,
-    &group::REPLICATION.info,
+    &group::CONFIGS.name.info,
+    &group::CONFIGS.replication.info,
+    &group::OFFSETS.name.info,
+    &group::OFFSET_PARTITIONS.info,
+    &group::OFFSETS.replication.info,
+    &group::STATUSES.name.info,
+    &group::STATUS_PARTITIONS.info,
+    &group::STATUSES.replication.info,
+    &group::SESSION.info,
+    &group::HEARTBEAT.info,
     &group::EXACTLY_ONCE.info,
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
@@ -172,7 +179,9 @@ const PREFIXES: &[&str] = &[
     "value.converter.",
     "header.converter.",
     "listeners.https.",
+    "config.storage.",
     "offset.storage.",
+    "status.storage.",
     "ssl.",
     "sasl.",
     "security.",
@@ -209,6 +218,8 @@ pub struct WorkerConfig {
     pub offsets_file: Option<PathBuf>,
     /// Where source offsets are kept if not in files.
     pub offsets_topic: Option<OffsetsTopic>,
+    /// Where connectors and statuses are kept if not in files.
+    pub state_topics: Option<StateTopics>,
     /// `topic.creation.enable`.
     pub topic_creation: bool,
     /// Which client settings connectors may override.
@@ -274,6 +285,7 @@ impl WorkerConfig {
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,
+            state_topics: StateTopics::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
             strict: settings.get(&STRICT)?,
@@ -350,15 +362,23 @@ impl Listener {
 
 fn warnings(values: &ConfigMap) -> Vec<String> {
     let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
+    let mut warnings: Vec<String> =
+        values.keys().filter(unknown).map(|key| format!("{key} is unknown to this worker and has no effect")).collect();
     if values.contains_key(PLUGIN_PATH.info.name) {
         warnings.push("plugin.path has no effect: plugins are built into the binary".into());
     }
     warnings.extend(unsecured(values));
-    for (key, needed) in [(&group::GROUP, &group::TOPIC), (&group::TOPIC, &group::GROUP)] {
+    let (configs, statuses) = (&group::CONFIGS.name, &group::STATUSES.name);
+    let pairs = [
+        (&group::GROUP, &group::OFFSETS.name, "offsets are"),
+        (&group::OFFSETS.name, &group::GROUP, "offsets are"),
+        (configs, &group::GROUP, "connectors are"),
+        (statuses, configs, "nothing is read from it, and connectors are"),
+    ];
+    for (key, needed, kept) in pairs {
         let (key, needed) = (key.info.name, needed.info.name);
         if values.contains_key(key) && !values.contains_key(needed) {
-            warnings.push(format!("{key} has no effect without {needed}: offsets are kept in files under state.dir"));
+            warnings.push(format!("{key} has no effect without {needed}: {kept} kept in files under state.dir"));
         }
     }
     warnings
@@ -377,15 +397,6 @@ fn unsecured(values: &ConfigMap) -> Option<String> {
             missing.join(" and ")
         )
     })
-}
-
-fn without_effect(key: &str) -> String {
-    match key {
-        "config.storage.topic" | "status.storage.topic" => {
-            format!("{key} has no effect yet: connectors are kept in files under state.dir, not in Kafka topics")
-        }
-        _ => format!("{key} is unknown to this worker and has no effect"),
-    }
 }
 
 #[cfg(test)]
@@ -440,8 +451,8 @@ mod tests {
         ]);
         let warnings = worker.unwrap().warnings;
         assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(warnings[0].starts_with("config.storage.topic has no effect yet: connectors"));
-        assert!(warnings[1].starts_with("no.such.key is unknown"));
+        assert!(warnings[0].starts_with("no.such.key is unknown"));
+        assert!(warnings[2].starts_with("config.storage.topic has no effect without group.id: connectors"));
         assert!(read(&[("rest.extension.classes", "org.x.Auth")]).unwrap_err().to_string().contains("log-ins"));
     }
 

@@ -72,8 +72,8 @@ impl Worker {
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
-        let kafka_state = front.block_on(open_state(&config, &store)).map_err(Failure::setup)?;
-        let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
+        let (kafka_state, is_ready) = front.block_on(open_state(&config, &store)).map_err(Failure::setup)?;
+        let offsets = front.block_on(open_offsets(&config, &store, is_ready)).map_err(Failure::setup)?;
         let (listener, tls) = listen(&config).map_err(Failure::setup)?;
         let admin_listener = match &config.rest.admin {
             Admin::At(at) => Some(bind("admin.listeners", at, &config).map_err(Failure::setup)?),
@@ -310,38 +310,49 @@ async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
 }
 
 /// Connectors and statuses in topics, if the worker file names them. A Kafka that does not answer is waited for with REST
-/// up; what would lose connectors, or another worker of the group, is a reason not to start.
-async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<Option<KafkaState>> {
-    let Some(topics) = &config.state_topics else { return Ok(None) };
+/// up; what would lose connectors, or another worker of the group, is a reason not to start. False as long as another one
+/// may be at work.
+async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<(Option<KafkaState>, bool)> {
+    let Some(topics) = &config.state_topics else { return Ok((None, true)) };
     let connectors = Arc::new(TopicConnectors::new(&config.values, topics, &files.identity()?)?);
     let statuses = Arc::new(TopicStatuses::new(&config.values, topics)?);
     let open = async {
         statuses.open().await?;
         connectors.open().await
     };
-    match timeout(TOPIC_WAIT + topics.session, open).await {
-        Ok(Err(error)) if error.kind() != ErrorKind::Retriable => return Err(error),
-        Ok(Err(error)) => tracing::warn!(error = error.chain(), "Connectors wait for their topics"),
+    let opened = timeout(TOPIC_WAIT + topics.session, open).await;
+    match &opened {
+        Ok(Err(error)) if error.kind() == ErrorKind::Retriable => {
+            tracing::warn!(error = error.chain(), "Connectors wait for their topics");
+        }
         Err(_) => tracing::warn!(topic = topics.configs.name, "Connectors wait for their topics"),
-        Ok(Ok(())) => {}
+        Ok(_) => {}
+    }
+    let is_ready = matches!(opened, Ok(Ok(())));
+    if let Ok(Err(error)) = opened
+        && error.kind() != ErrorKind::Retriable
+    {
+        return Err(error);
     }
     if !files.connectors.is_empty() {
         tracing::warn!("Connectors in state.dir are left alone: those of config.storage.topic count");
     }
-    Ok(Some(KafkaState { connectors, statuses }))
+    Ok((Some(KafkaState { connectors, statuses }), is_ready))
 }
 
 /// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to
-/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is.
-async fn open_offsets(config: &WorkerConfig, files: &FileStore) -> Result<Arc<OffsetStores>> {
+/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is. `now` it is read, or later by
+/// the first source, if another worker may still write to it.
+async fn open_offsets(config: &WorkerConfig, files: &FileStore, now: bool) -> Result<Arc<OffsetStores>> {
     let Some(wanted) = &config.offsets_topic else { return Ok(Arc::new(OffsetStores::one(files.offset_store()))) };
     let (stores, topic) = OffsetStores::topics(config.values.clone(), wanted.clone())?;
     let named = |error: ConnectError| error.within("offset.storage.topic");
-    match timeout(TOPIC_WAIT, topic.open()).await {
+    let opened = async { if now { topic.open().await } else { Ok(()) } };
+    match timeout(TOPIC_WAIT, opened).await {
         Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(named(error)),
         Ok(Err(error)) => tracing::warn!(error = named(error).chain(), "Sources wait for the offsets topic"),
         Err(_) => {
-            tracing::warn!(topic = wanted.topic.name, "Sources wait for the offsets topic: Kafka has not answered")
+            tracing::warn!(topic = wanted.topic.name, "Sources wait for the offsets topic: Kafka has not answered");
         }
         Ok(Ok(())) => {}
     }

@@ -41,6 +41,13 @@ impl ConfigLog {
         }
     }
 
+    /// Takes in records that were written.
+    pub fn read_all(&mut self, rows: &[Row]) {
+        for (key, value) in rows {
+            self.read(key, value.as_deref());
+        }
+    }
+
     fn take(&mut self, key: &str, value: Option<&[u8]>) -> Result<()> {
         let object = || value.map(object).transpose();
         if let Some(name) = key.strip_prefix("connector-") {

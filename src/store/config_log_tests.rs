@@ -1,5 +1,6 @@
 //! The recorded topic of Apache's worker 4.3.1, and what is missing from it.
 
+use super::TargetState::{Paused, Started, Stopped};
 use super::*;
 
 /// The recorded records, in order.
@@ -14,7 +15,9 @@ fn recorded() -> Vec<(String, Option<String>)> {
 
 fn after(records: &[(&str, Option<&str>)]) -> ConfigLog {
     let mut log = ConfigLog::default();
-    records.iter().for_each(|(key, value)| log.read(key.as_bytes(), value.map(str::as_bytes)));
+    for (key, value) in records {
+        log.read(key.as_bytes(), value.map(str::as_bytes));
+    }
     log
 }
 
@@ -24,10 +27,6 @@ fn config(pairs: &[(&str, &str)]) -> ConfigMap {
 
 fn stored(name: &str, pairs: &[(&str, &str)], target: TargetState) -> StoredConnector {
     StoredConnector { name: name.into(), config: config(pairs), target }
-}
-
-fn apply(log: &mut ConfigLog, rows: &[Row]) {
-    rows.iter().for_each(|(key, value)| log.read(key, value.as_deref()));
 }
 
 /// Values by their meaning: the order of a configuration's keys is that of a hash map in Java.
@@ -50,7 +49,6 @@ fn a_recorded_topic_is_read() {
         src.push(found.map(|found| (found.target, log.plan("src").tasks.len())));
     }
     src.dedup();
-    use TargetState::{Paused, Started, Stopped};
     let wanted =
         [None, Some((Started, 0)), Some((Started, 1)), Some((Paused, 1)), Some((Started, 1)), Some((Started, 0))];
     assert_eq!(src, [&wanted[..], &[Some((Stopped, 0))]].concat());
@@ -66,26 +64,26 @@ fn a_recorded_topic_is_read() {
 fn the_records_are_those_of_apaches_worker() {
     let recorded: Vec<_> = recorded().iter().map(meaning).collect();
     let mut log = ConfigLog::default();
-    let mut check = |rows: Vec<Row>, at: usize, log: &mut ConfigLog| {
+    let check = |rows: Vec<Row>, at: usize, log: &mut ConfigLog| {
         let count = rows.len();
-        apply(log, &rows);
+        log.read_all(&rows);
         assert_eq!(meant(rows), recorded[at..at + count]);
         count
     };
     let file = ("file", "/data/in.txt");
     let of_src = [("connector.class", "FileStreamSource"), ("tasks.max", "1"), file, ("topic", "t1"), ("name", "src")];
     let src = |target| stored("src", &of_src, target);
-    check(log.put(&src(TargetState::Started)), 1, &mut log);
+    check(log.put(&src(Started)), 1, &mut log);
     let class = "org.apache.kafka.connect.file.FileStreamSourceTask";
     assert_eq!(check(log.put_plan("src", &[config(&of_src)], class, false), 2, &mut log), 2);
-    assert_eq!(check(log.put(&src(TargetState::Paused)), 8, &mut log), 1);
-    check(log.put(&src(TargetState::Started)), 9, &mut log);
-    assert_eq!(check(log.put(&src(TargetState::Stopped)), 12, &mut log), 2, "no tasks first");
+    assert_eq!(check(log.put(&src(Paused)), 8, &mut log), 1);
+    check(log.put(&src(Started)), 9, &mut log);
+    assert_eq!(check(log.put(&src(Stopped)), 12, &mut log), 2, "no tasks first");
     assert_eq!(check(log.delete("snk"), 14, &mut log), 2);
     let of_stopped =
         [("connector.class", "FileStreamSource"), ("tasks.max", "1"), ("topic", "t1"), ("name", "stopped")];
-    assert_eq!(check(log.put(&stored("stopped", &of_stopped, TargetState::Stopped)), 16, &mut log), 2);
-    assert_eq!(log.put(&stored("stopped", &of_stopped, TargetState::Stopped)), [], "nothing new");
+    assert_eq!(check(log.put(&stored("stopped", &of_stopped, Stopped)), 16, &mut log), 2);
+    assert_eq!(log.put(&stored("stopped", &of_stopped, Stopped)), [], "nothing new");
     let fencing = log.put_plan("src", &[config(&of_src)], class, true).pop();
     assert_eq!(meant(fencing.into_iter().collect()), recorded[recorded.len() - 1..]);
 }
@@ -138,10 +136,10 @@ fn what_nobody_can_use_is_left_out_and_the_rest_counts() {
         ("anything", None),
         ("", None),
     ]);
-    assert_eq!(log.connectors(), [stored("c", &[("a", "1")], TargetState::Started)]);
+    assert_eq!(log.connectors(), [stored("c", &[("a", "1")], Started)]);
     let older =
         after(&[("connector-c", Some(r#"{"properties":{}}"#)), ("target-state-c", Some(r#"{"state":"PAUSED"}"#))]);
-    assert_eq!(older.connectors()[0].target, TargetState::Paused, "a worker that knows no stopped connectors wrote it");
+    assert_eq!(older.connectors()[0].target, Paused, "a worker that knows no stopped connectors wrote it");
 }
 
 #[test]
@@ -149,11 +147,11 @@ fn what_was_stopped_or_changed_meanwhile_takes_no_plan() {
     let pairs = [("name", "c")];
     let mut log = ConfigLog::default();
     assert!(!log.may_run("c", &config(&pairs)));
-    let rows = log.put(&stored("c", &pairs, TargetState::Started));
-    apply(&mut log, &rows);
+    let rows = log.put(&stored("c", &pairs, Started));
+    log.read_all(&rows);
     assert!(log.may_run("c", &config(&pairs)) && !log.may_run("c", &config(&[])));
-    let rows = log.put(&stored("c", &pairs, TargetState::Stopped));
-    apply(&mut log, &rows);
+    let rows = log.put(&stored("c", &pairs, Stopped));
+    log.read_all(&rows);
     assert!(!log.may_run("c", &config(&pairs)));
 }
 
@@ -162,7 +160,7 @@ fn what_has_to_be_fenced_never_becomes_less_here() {
     let mut log = after(&[("tasks-fencing-c", Some(r#"{"task-count":5}"#))]);
     let rows = log.put_plan("c", &[ConfigMap::new()], "T", true);
     assert_eq!(rows.last().unwrap().1.as_deref(), Some(&br#"{"task-count":5}"#[..]));
-    apply(&mut log, &rows);
+    log.read_all(&rows);
     let rows = log.put_plan("c", &vec![ConfigMap::new(); 7], "T", true);
     assert_eq!(rows.last().unwrap().1.as_deref(), Some(&br#"{"task-count":7}"#[..]));
 }

@@ -123,9 +123,9 @@ impl TopicConnectors {
     fn sit_down(&self) -> Result<()> {
         let mut seat = self.seat();
         if seat.is_none() {
-            let lost = self.lost.clone();
-            let lose = move |why: String| lose(&lost, &why);
-            *seat = Some(Seat::take(&self.sitter, self.topic.name(), lose)?);
+            let told = self.lost.clone();
+            let on_loss = move |why: String| lose(&told, &why);
+            *seat = Some(Seat::take(&self.sitter, self.topic.name(), on_loss)?);
         }
         Ok(())
     }
@@ -160,8 +160,7 @@ impl TopicConnectors {
         match self.topic.write(rows.iter()).await {
             Ok(_) => {
                 *failed = false;
-                let mut log = self.log();
-                rows.iter().for_each(|(key, value)| log.read(key, value.as_deref()));
+                self.log().read_all(&rows);
                 Ok(())
             }
             Err(error) => {
@@ -218,9 +217,8 @@ impl ConnectorStore for TopicConnectors {
         let NewPlan { name, of, tasks, class, is_source } = plan;
         let exactly_once = self.how.exactly_once && *is_source;
         // One that was changed or deleted meanwhile has another plan to come, or none.
-        let rows = |log: &ConfigLog| match log.may_run(name, of) {
-            true => log.put_plan(name, tasks, class, exactly_once),
-            false => Vec::new(),
+        let rows = |log: &ConfigLog| {
+            if log.may_run(name, of) { log.put_plan(name, tasks, class, exactly_once) } else { Vec::new() }
         };
         self.change(rows).await
     }

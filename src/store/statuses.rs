@@ -79,7 +79,9 @@ impl TopicStatuses {
     pub async fn write(&self, rows: &[Row]) -> Result<()> {
         self.topic.write(rows.iter()).await?;
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.iter().for_each(|(key, value)| note(&mut table, key, value.as_deref()));
+        for (key, value) in rows {
+            note(&mut table, key, value.as_deref());
+        }
         Ok(())
     }
 }
@@ -222,9 +224,9 @@ mod tests {
     #[test]
     fn what_a_recorded_topic_says_is_known_and_taken_away_by_connector() {
         let mut table = Table::new();
-        recorded()
-            .iter()
-            .for_each(|(key, value)| note(&mut table, key.as_bytes(), value.as_deref().map(str::as_bytes)));
+        for (key, value) in recorded() {
+            note(&mut table, key.as_bytes(), value.as_deref().map(str::as_bytes));
+        }
         let names: BTreeSet<&str> = table.keys().map(|name| &**name).collect();
         assert_eq!(names, BTreeSet::from(["bad", "src", "stopped"]), "snk was deleted");
         let src: Vec<&str> = table["src"].keys().map(String::as_str).collect();

@@ -46,7 +46,7 @@ impl Lines {
         let add = move || {
             let mut count = 0;
             while !told.load(Ordering::Relaxed) {
-                let ten: String = (count..count + 10).map(|line| format!("line {line}\n")).collect();
+                let ten = (count..count + 10).map(|line| format!("line {line}\n")).collect::<Vec<_>>().concat();
                 file.write_all(ten.as_bytes()).expect("lines");
                 count += 10;
                 wait::moment(Duration::from_millis(20));
@@ -136,7 +136,8 @@ fn lines_out(path: &Path) -> usize {
 fn create(place: &Place, rest: &Rest) {
     let (input, output, lines) = (place.file("in.txt"), place.file("out.txt"), place.topic("lines"));
     fs::write(place.file("idle.txt"), "one\n").expect("a file");
-    let source = |file: &Path, topic: &str| json!({"connector.class": "FileStreamSource", "file": file, "topic": topic});
+    let source =
+        |file: &Path, topic: &str| json!({"connector.class": "FileStreamSource", "file": file, "topic": topic});
     let sink = json!({"connector.class": "FileStreamSink", "file": output, "topics": lines, "tasks.max": "1",
         "consumer.override.session.timeout.ms": "3000", "consumer.override.heartbeat.interval.ms": "500"});
     put(rest, "/connectors/source/config", &source(&input, &lines));
@@ -226,8 +227,12 @@ fn exactly_once_goes_from_apaches_worker_to_this_one_and_back() {
 fn neither_worker_starts_beside_the_other() {
     let mut place = Place::new("beside", &[]);
     let java = place.apaches();
-    put(java.rest(), "/connectors/one/config", &json!({"connector.class": "FileStreamSource",
-        "file": place.file("one.txt"), "topic": place.topic("one")}));
+    put(
+        java.rest(),
+        "/connectors/one/config",
+        &json!({"connector.class": "FileStreamSource",
+        "file": place.file("one.txt"), "topic": place.topic("one")}),
+    );
     let mut ours = place.ours();
     ours.spawn();
     assert_eq!(ours.wait().code(), Some(2));

@@ -4,8 +4,7 @@
 //! transactional id each write is a transaction, and nobody who had the id before can write any more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipette_api::{ConnectError, ErrorKind, Result};
@@ -32,6 +31,8 @@ const READ: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long one call about a transaction may block.
 const STEP: Duration = Duration::from_secs(1);
+/// How often a transaction begins anew that suffers from the one before.
+const AGAIN: u32 = 3;
 
 /// A compacted topic.
 pub struct CompactedTopic {
@@ -45,8 +46,14 @@ pub struct CompactedTopic {
 
 struct Transactions {
     id: String,
-    /// Kafka has not said what became of the last one.
-    unresolved: AtomicBool,
+    /// How the last one is to end, as long as Kafka has not said that it has.
+    ending: Mutex<Option<Ending>>,
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Commit,
+    Abort,
 }
 
 /// Where a row stands in the topic.
@@ -103,7 +110,7 @@ impl CompactedTopic {
         let refused =
             |error| ConnectError::config(format!("Kafka refuses the settings of the client of topic {name}: {error}"));
         let producer = config.create_with_context(Events(ClientEvents::new(properties))).map_err(refused)?;
-        let transactions = id.map(|id| Transactions { id, unresolved: AtomicBool::new(false) });
+        let transactions = id.map(|id| Transactions { id, ending: Mutex::default() });
         let reader = Reader { consumer: None, next: BTreeMap::new() };
         let reader = Arc::new(Mutex::new(reader));
         let (name, properties, producer) = (name.into(), properties.clone(), Arc::new(producer));
@@ -159,15 +166,28 @@ impl CompactedTopic {
 
     /// Writes the rows; answers where each stands. All are acknowledged by every replica in sync when it returns. After an
     /// error any of them may stand there all the same; with transactions all or none of them.
-    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Send) -> Result<Vec<Place>> {
-        let Some(transactions) = &self.transactions else { return self.send(rows).await };
-        if transactions.unresolved.load(Ordering::Acquire) {
-            self.end(transactions).await?;
+    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Clone + Send) -> Result<Vec<Place>> {
+        let Some(transactions) = &self.transactions else {
+            return self.send(rows).await.map_err(|error| self.unwritten(&error));
+        };
+        let ending = *transactions.ending();
+        if let Some(ending) = ending {
+            self.end(transactions, ending).await?;
         }
-        self.producer.begin_transaction().map_err(|error| self.unfinished(transactions, &error))?;
-        match self.send(rows).await {
-            Ok(places) => self.end(transactions).await.map(|()| places),
-            Err(error) => Err(self.abort(transactions).await.err().unwrap_or(error)),
+        let mut left = AGAIN;
+        loop {
+            self.producer.begin_transaction().map_err(|error| self.unfinished(transactions, &error))?;
+            let error = match self.send(rows.clone()).await {
+                Ok(places) => return self.end(transactions, Ending::Commit).await.map(|()| places),
+                Err(error) => error,
+            };
+            self.end(transactions, Ending::Abort).await?;
+            // librdkafka empties its queues when a transaction fails, some of them only when the next one has begun.
+            let is_late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PurgeQueue);
+            if !is_late || left == 0 {
+                return Err(self.unwritten(&error));
+            }
+            left -= 1;
         }
     }
 
@@ -178,20 +198,24 @@ impl CompactedTopic {
         self.call(transactions, |producer| producer.init_transactions(STEP)).await
     }
 
-    async fn end(&self, transactions: &Transactions) -> Result<()> {
-        transactions.unresolved.store(true, Ordering::Release);
-        let ended = self.call(transactions, |producer| producer.commit_transaction(STEP)).await;
-        let ended = match ended {
-            Err(error) if error.kind() == ErrorKind::Data => Err(self.abort(transactions).await.err().unwrap_or(error)),
-            ended => ended,
+    /// Ends a transaction, so or so: one that cannot be committed is aborted.
+    async fn end(&self, transactions: &Transactions, ending: Ending) -> Result<()> {
+        *transactions.ending() = Some(ending);
+        let ended = match ending {
+            Ending::Commit => self.call(transactions, |producer| producer.commit_transaction(STEP)).await,
+            Ending::Abort => self.call(transactions, |producer| producer.abort_transaction(STEP)).await,
         };
-        let known = !matches!(&ended, Err(error) if error.kind() == ErrorKind::Retriable);
-        transactions.unresolved.store(!known, Ordering::Release);
-        ended
-    }
-
-    async fn abort(&self, transactions: &Transactions) -> Result<()> {
-        self.call(transactions, |producer| producer.abort_transaction(STEP)).await
+        match (ended, ending) {
+            (Err(error), Ending::Commit) if error.kind() == ErrorKind::Data => {
+                Box::pin(self.end(transactions, Ending::Abort)).await?;
+                Err(ConnectError::retriable(error.to_string()))
+            }
+            (Err(error), _) if error.kind() == ErrorKind::Retriable => Err(error),
+            (ended, _) => {
+                *transactions.ending() = None;
+                ended
+            }
+        }
     }
 
     /// Calls until that is of use no more, or for as long as a write may take.
@@ -227,7 +251,7 @@ impl CompactedTopic {
         }
     }
 
-    async fn send(&self, rows: impl Iterator<Item = &Row> + Send) -> Result<Vec<Place>> {
+    async fn send(&self, rows: impl Iterator<Item = &Row> + Send) -> KafkaResult<Vec<Place>> {
         let mut places = Vec::new();
         let mut under_way = VecDeque::new();
         for (key, value) in rows {
@@ -240,28 +264,16 @@ impl CompactedTopic {
                         break;
                     }
                     Err((error, _)) => match under_way.pop_front() {
-                        Some(first) if is_full(&error) => places.push(self.place(first.await)?),
-                        _ => return Err(self.unwritten(&error)),
+                        Some(first) if is_full(&error) => places.push(place(first.await)?),
+                        _ => return Err(error),
                     },
                 }
             }
         }
         for delivery in under_way {
-            places.push(self.place(delivery.await)?);
+            places.push(place(delivery.await)?);
         }
         Ok(places)
-    }
-
-    fn place<E>(&self, answer: std::result::Result<OwnedDeliveryResult, E>) -> Result<Place> {
-        match answer {
-            Ok(Ok(delivery)) => Ok(Place {
-                partition: delivery.partition,
-                offset: delivery.offset,
-                timestamp: delivery.timestamp.to_millis().unwrap_or_default(),
-            }),
-            Ok(Err((error, _))) => Err(self.unwritten(&error)),
-            Err(_) => Err(self.unwritten(&KafkaError::Canceled)),
-        }
     }
 
     fn unwritten(&self, error: &KafkaError) -> ConnectError {
@@ -273,6 +285,24 @@ impl CompactedTopic {
             ));
         }
         ConnectError::retriable(format!("Kafka did not take a row of topic {topic}: {error}"))
+    }
+}
+
+impl Transactions {
+    fn ending(&self) -> MutexGuard<'_, Option<Ending>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place<E>(answer: std::result::Result<OwnedDeliveryResult, E>) -> KafkaResult<Place> {
+    match answer {
+        Ok(Ok(delivery)) => Ok(Place {
+            partition: delivery.partition,
+            offset: delivery.offset,
+            timestamp: delivery.timestamp.to_millis().unwrap_or_default(),
+        }),
+        Ok(Err((error, _))) => Err(error),
+        Err(_) => Err(KafkaError::Canceled),
     }
 }
 

@@ -18,6 +18,7 @@ use pipette_broker::{Broker, BrokerConfig};
 
 use crate::bench;
 use crate::console::{Failure, say};
+use crate::descriptors;
 use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::validate::{Draft, validate};
 use crate::kafka::{properties, sizes};
@@ -38,6 +39,7 @@ type Outcome = std::result::Result<(), Failure>;
 
 /// Runs a command line; the program's `main`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    descriptors::raise_limit();
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {

@@ -4,8 +4,7 @@
 //! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -14,23 +13,21 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, TopicPart
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::allocator;
 use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
 use crate::herder::{self, Deadlines, KafkaState, Parts, SinkOffsets};
 use crate::kafka::properties::ClientProperties;
-use crate::kafka::{self, admin, properties};
+use crate::kafka::{admin, properties};
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
-use crate::rest::tls::Tls;
-use crate::rest::{self, Door, Rest};
+use crate::rest::doors::{Doors, Served};
+use crate::rest::{Door, Rest};
 use crate::settings::file::ConnectorFile;
-use crate::settings::rest::Admin;
-use crate::settings::worker::{Listener, WorkerConfig};
+use crate::settings::worker::WorkerConfig;
 use crate::store::TargetState;
 use crate::store::configs::TopicConnectors;
 use crate::store::files::FileStore;
@@ -56,9 +53,7 @@ const INTERRUPTED: i32 = 130;
 pub struct Worker {
     address: SocketAddr,
     herder: HerderHandle,
-    /// Ends REST.
-    closing: oneshot::Sender<()>,
-    rest: JoinHandle<io::Result<()>>,
+    rest: Served,
     front: Runtime,
     io: Runtime,
     store: FileStore,
@@ -67,38 +62,33 @@ pub struct Worker {
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
     pub fn start(config: WorkerConfig, plugins: Plugins) -> std::result::Result<Self, Failure> {
-        kafka::give_large_blocks_back();
+        allocator::give_large_blocks_back();
         check_converters(&config, &plugins).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
         let (kafka_state, is_ready) = front.block_on(open_state(&config, &store)).map_err(Failure::setup)?;
         let offsets = front.block_on(open_offsets(&config, &store, is_ready)).map_err(Failure::setup)?;
-        let (listener, tls) = listen(&config).map_err(Failure::setup)?;
-        let admin_listener = match &config.rest.admin {
-            Admin::At(at) => Some(bind("admin.listeners", at, &config).map_err(Failure::setup)?),
-            Admin::Main | Admin::Off => None,
-        };
-        let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
+        let doors = Doors::open(&config).map_err(Failure::setup)?;
+        let (address, advertised) = (doors.address(0), doors.address(config.advertised_listener()));
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
         let stores = Stores { files: &store, kafka: kafka_state, offsets };
-        let parts = parts(config, plugins, address, stores, io.handle().clone());
+        let parts = parts(config, plugins, advertised, stores, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
-        let (closing, closed) = oneshot::channel();
-        let levels = telemetry::levels();
-        let rest =
-            Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin), levels, door: Door::Main };
-        if let Some((listener, tls)) = admin_listener {
-            // It ends with the runtime: nothing that it answers takes time.
-            front.spawn(rest::serve(listener, tls, Rest { door: Door::Admin, ..rest.clone() }, std::future::pending()));
-        }
-        let rest = front.spawn(rest::serve(listener, tls, rest, async { drop(closed.await) }));
+        let rest = doors.serve(&Rest {
+            herder: herder.clone(),
+            metrics,
+            cluster_id: ask_cluster_id(admin),
+            levels: telemetry::levels(),
+            door: Door::Main,
+            is_https: false,
+        });
         drop(entered);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
-        Ok(Self { address, herder, closing, rest, front, io, store })
+        Ok(Self { address, herder, rest, front, io, store })
     }
 
     /// Creates the connectors of the command line, or updates those that exist.
@@ -149,7 +139,7 @@ impl Worker {
 
     /// REST takes no more requests; tasks stop and commit, or are abandoned by the herder; then the store closes.
     pub fn stop(self) {
-        let _ = self.closing.send(());
+        self.rest.close();
         self.front.block_on(async {
             if let Err(error) = self.herder.close().await {
                 tracing::warn!(%error, "Not every connector has stopped");
@@ -159,7 +149,7 @@ impl Worker {
                 let _ = tokio::task::spawn_blocking(move || kafka.connectors.leave()).await;
             }
             // Requests under way are answered by now; a client that keeps its connection open is not waited for.
-            let _ = timeout(LAST_ANSWERS, self.rest).await;
+            self.rest.closed(LAST_ANSWERS).await;
         });
         self.io.shutdown_background();
         self.front.shutdown_background();
@@ -266,35 +256,6 @@ fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
         }
     });
     known
-}
-
-/// Binds the first listener; the others of an old file are said to be without effect.
-fn listen(config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
-    let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
-    if !others.is_empty() {
-        tracing::warn!("Only the first of `listeners` is used");
-    }
-    bind("listeners", listener, config)
-}
-
-fn bind(key: &str, listener: &Listener, config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
-    let tls = if listener.https { Some(Tls::read(&config.values, key)?) } else { None };
-    let bound = rest::bind(listener).map_err(|error| {
-        let Listener { host, port, .. } = listener;
-        let message = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
-                 port with `{key}`"
-            ),
-            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `{key}`"),
-        };
-        ConnectError::config(message).because(error)
-    })?;
-    Ok((bound, tls))
-}
-
-fn unbound(error: &io::Error) -> ConnectError {
-    ConnectError::fatal(format!("The REST socket has no address: {error}"))
 }
 
 /// Opens `state.dir` and takes over what Apache's worker left, once.

@@ -16,6 +16,7 @@ use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, Validation, validate};
 use super::{Parts, version};
+use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::store::TargetState;
 
@@ -45,7 +46,7 @@ pub enum HerderError {
 /// A store or a client failed.
 impl From<ConnectError> for HerderError {
     fn from(error: ConnectError) -> Self {
-        Self::Internal(error.chain())
+        Self::Internal(descriptors::explained(error.chain()))
     }
 }
 
@@ -270,9 +271,9 @@ impl HerderHandle {
         let parts = Arc::clone(&self.parts);
         let config: ConfigMap = draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
-        self.aside.call("The preview", code).await?.map_err(|error| match error.kind() {
+        self.aside.call("preview", "The preview", code).await?.map_err(|error| match error.kind() {
             ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
-            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(descriptors::explained(error.chain())),
         })
     }
 
@@ -314,7 +315,7 @@ impl HerderHandle {
         let (shared, answer) = (connector.shared.clone(), question.answer);
         let what = format!("The answer of {name} to {path}");
         let span = tracing::error_span!("question", connector = %name);
-        let answer = self.aside.call(&what, move || span.in_scope(|| answer(&shared, &query))).await?;
+        let answer = self.aside.call(name, &what, move || span.in_scope(|| answer(&shared, &query))).await?;
         answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
     }
 
@@ -331,7 +332,7 @@ impl HerderHandle {
             }
             Ok(validation)
         };
-        self.aside.call(&what, code).await?.map_err(HerderError::Bad)
+        self.aside.call(&class, &what, code).await?.map_err(HerderError::Bad)
     }
 
     /// A configuration that is valid and names its connector.

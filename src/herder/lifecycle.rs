@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pipette_api::{ConfigMap, ConnectError, ErrorKind, TaskId, Wish};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use super::{Parts, TaskDoor, spec};
 use crate::plugins::ConnectorPlugin;
 use crate::store::{ConnectorStore, NewPlan};
 use crate::task::report::{Failure, Trace};
+use crate::task::watchdog::Trouble;
 use crate::task::{TaskNews, TaskReport};
 
 /// What comes back to the actor.
@@ -29,8 +30,8 @@ pub(super) enum Inbox {
     Kept { name: Arc<str>, keeping: u64, number: u64, kept: Result<Vec<ConfigMap>, Trace> },
     /// A call into a connector takes too long.
     Overdue { name: Arc<str>, number: u64, call: &'static str },
-    /// A connector did not stop in time.
-    ConnectorLate { name: Arc<str>, number: u64 },
+    /// A connector did not stop in time; since when it was to.
+    ConnectorLate { name: Arc<str>, number: u64, since: SystemTime },
     /// A task did not stop in time.
     TaskLate { id: TaskId, start: u64 },
 }
@@ -95,6 +96,13 @@ impl Lifecycle {
         }
     }
 
+    /// The connector that an entry of the inbox is about, if it has not come back from `stop`.
+    pub(super) fn hung_in_stop(&self, inbox: &Inbox) -> Option<(Arc<str>, Trouble)> {
+        let Inbox::ConnectorLate { name, number, since } = inbox else { return None };
+        let instance = self.connectors.get(name).filter(|instance| instance.number == *number && !instance.hung)?;
+        (!instance.asks.is_closed()).then(|| (Arc::clone(name), Trouble::Hung { inside: "stop", since: *since }))
+    }
+
     /// What an entry of the inbox means for the core; `None` when it has been overtaken.
     pub(super) fn receive(&mut self, inbox: Inbox, state: &State) -> Option<Event> {
         match inbox {
@@ -125,7 +133,7 @@ impl Lifecycle {
                 let trace = Trace::of_hung(call, &text);
                 Some(Event::Instance { name, number, news: InstanceNews::Troubled(trace) })
             }
-            Inbox::ConnectorLate { name, number } => {
+            Inbox::ConnectorLate { name, number, .. } => {
                 if self.connectors.get(&name).is_some_and(|instance| instance.number == number) {
                     tracing::warn!(connector = %name, "Connector did not stop in time and is left to itself");
                     self.connectors.remove(&name);
@@ -194,7 +202,7 @@ impl Lifecycle {
         let _ = instance.asks.send(Ask::Stop);
         instance.clock.take().inspect(AbortHandle::abort);
         let grace = if instance.hung { Duration::ZERO } else { self.parts.worker.grace };
-        self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number });
+        self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number, since: SystemTime::now() });
     }
 
     /// A plan that changes something counts when it is stored.

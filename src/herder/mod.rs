@@ -44,6 +44,7 @@ use self::healing::Healing;
 use self::lifecycle::{Inbox, Lifecycle};
 use self::meters::Meters;
 use self::state::State;
+use self::status::Condition;
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
@@ -54,6 +55,7 @@ use crate::store::stores::OffsetStores;
 use crate::store::{ConnectorStore, Plan, StoredConnector, TargetState};
 use crate::task::spec::TaskSpec;
 use crate::task::used::UsedTopics;
+use crate::task::watchdog::Trouble;
 use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.
@@ -131,7 +133,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { aside: Duration::from_secs(10), call: Duration::from_mins(1) }
+        Self { aside: Duration::from_secs(10), call: Duration::from_secs(20) }
     }
 }
 
@@ -244,8 +246,12 @@ impl Actor {
                     None => break,
                 },
                 Some(inbox) = news.recv() => {
+                    let left = self.lifecycle.hung_in_stop(&inbox);
                     if let Some(event) = self.lifecycle.receive(inbox, &self.state) {
                         self.apply(event);
+                    }
+                    if let Some((name, trouble)) = left {
+                        self.show_hung(&name, trouble);
                     }
                 }
                 Some(report) = reports.recv() => {
@@ -273,6 +279,16 @@ impl Actor {
             self.meters.healed(&part.0, part.1);
             self.apply(healing::restart(part));
         }
+    }
+
+    /// Paused or stopped is what it was to be, and a plugin that did not return from it is told of beside that.
+    fn show_hung(&mut self, name: &str, trouble: Trouble) {
+        self.state.show(name, None, |status| {
+            if matches!(status.condition, Condition::Paused | Condition::Stopped) {
+                status.trouble = Some(trouble);
+            }
+        });
+        self.view.send_modify(|view| view.state = self.state.clone());
     }
 
     /// Another worker runs the connectors: this one must not.

@@ -14,7 +14,8 @@ use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::connector::{self, ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::dead_letters as letters;
 use crate::settings::providers::Providers;
 use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
@@ -33,10 +34,7 @@ pub(super) fn task(
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let config = &Arc::new(parts.worker.providers.resolve(config)?);
-    let mut own = ConnectorConfig::read(config)?;
-    if parts.worker.strict {
-        forget_additions(&mut own, plugin);
-    }
+    let own = if parts.worker.strict { without_additions(config, plugin)? } else { ConnectorConfig::read(config)? };
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config),
@@ -60,12 +58,14 @@ pub(super) fn task(
     })
 }
 
-/// Apache's worker ignores these keys.
-fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
-    own.refusals_max = 0;
-    if matches!(plugin, ConnectorPlugin::Source(_)) {
-        own.dead_letters = None;
-    }
+/// What Apache's worker reads of it: keys that it ignores are not even looked at, whatever they say.
+fn without_additions(config: &ConfigMap, plugin: ConnectorPlugin) -> Result<ConnectorConfig> {
+    let of_source = [&letters::NAME.info, &letters::COPIES.info, &letters::CONTEXT.info];
+    let of_source = of_source.iter().filter(|_| matches!(plugin, ConnectorPlugin::Source(_)));
+    let additions = letters::SINK_ADDED.keys().iter().chain(connector::ADDED.keys()).chain(of_source);
+    let mut config = config.clone();
+    additions.for_each(|key| drop(config.remove(key.name)));
+    Ok(ConnectorConfig { refusals_max: 0, ..ConnectorConfig::read(&config)? })
 }
 
 /// The consumer properties of a sink's task, from its configuration as it is written.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use pipette_api::{ConfigMap, Shared, TaskId, Wish};
 
@@ -129,15 +128,15 @@ impl State {
         }
     }
 
-    /// Shows when a connector (`None`) or one of its tasks is restarted by itself.
-    pub fn show_restart(&mut self, name: &str, task: Option<usize>, at: Option<SystemTime>) {
+    /// Shows more of a connector (`None`) or one of its tasks than events tell.
+    pub fn show(&mut self, name: &str, task: Option<usize>, edit: impl FnOnce(&mut Status)) {
         let Some(connector) = self.edit(name) else { return };
         let status = match task {
             None => Some(&mut connector.status),
             Some(task) => connector.tasks.get_mut(task).map(|task| &mut task.status),
         };
         if let Some(status) = status {
-            status.next_restart = at;
+            edit(status);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::events::ClientEvents;
+use super::membership::Membership;
 
 /// How often the client's thread notes.
 pub(super) const NOTE: Duration = Duration::from_millis(250);
@@ -28,6 +29,8 @@ pub struct Contact {
     noted: AtomicU64,
     /// Since when the client's thread waits for the answer to one question; 0 while it does not.
     asked: AtomicU64,
+    /// Of a consumer.
+    membership: Option<Arc<Membership>>,
 }
 
 /// Kafka does not answer, though it should.
@@ -46,7 +49,18 @@ impl Contact {
     pub(super) fn new(what: &'static str, patience: Duration, events: Arc<ClientEvents>) -> Self {
         let zero = || AtomicU64::new(0);
         let [mark, quiet_since, noted, asked] = [zero(), zero(), zero(), zero()];
-        Self { what, patience, events, born: Instant::now(), mark, quiet_since, noted, asked }
+        let membership = None;
+        Self { what, patience, events, born: Instant::now(), mark, quiet_since, noted, asked, membership }
+    }
+
+    /// Of a consumer.
+    pub(super) fn of_member(self, membership: Arc<Membership>) -> Self {
+        Self { membership: Some(membership), ..self }
+    }
+
+    /// For how long its group keeps it waiting, when that is long, and how long it may.
+    pub fn joins(&self) -> Option<(Duration, Duration)> {
+        self.membership.as_ref()?.join_under_way().filter(|(time, _)| *time >= self.patience)
     }
 
     /// The client waits for something, or not; `mark` differs whenever something has come.

@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::certificates::{ALERT, Doubt, is_about_the_certificate, is_alert};
 use super::properties::ClientProperties;
+use crate::descriptors;
 
 /// The last errors of one client, so that a task can say why nothing moves.
 #[derive(Debug)]
@@ -97,6 +98,7 @@ impl ClientEvents {
         let reason = format!("{}{hint}", found.as_deref().unwrap_or(reason));
         let text =
             code.and_then(in_words).map_or_else(|| format!("{error}: {reason}"), |text| format!("{text}: {reason}"));
+        let text = descriptors::explained(text);
         let kind = kind(code);
         last.told.retain(|(_, at)| at.elapsed() < QUIET);
         // While it is being looked at, what can be told is not yet the reason.

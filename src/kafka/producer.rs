@@ -23,6 +23,7 @@ use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
 use super::oauth;
 use super::properties::ClientProperties;
+use super::sizes;
 use super::sys::flush;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
@@ -94,10 +95,10 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// Bytes of key and value.
+    /// Memory of key, value and headers.
     pub fn size(&self) -> u64 {
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
-        len(self.key) + len(self.value)
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        (len(self.key) + len(self.value) + sizes::of_headers(self.headers)) as u64
     }
 }
 

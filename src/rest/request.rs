@@ -24,6 +24,8 @@ pub(super) struct Parts {
     pub(super) method: Method,
     /// `host:port` as the client knows this worker.
     pub(super) host: String,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
     query: Vec<(String, String)>,
     body: Bytes,
 }
@@ -37,7 +39,7 @@ pub(super) struct NewConnector {
 
 /// The body of `POST /transforms/preview`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object, such as {\"config\": {…}, \"records\": […]}")]
 struct NewPreview {
     config: BTreeMap<String, Box<RawValue>>,
     #[serde(default)]
@@ -47,7 +49,7 @@ struct NewPreview {
 }
 
 impl Parts {
-    pub(super) async fn read(request: Request<Body>, method: Method) -> Result<Self, ApiError> {
+    pub(super) async fn read(request: Request<Body>, method: Method, is_https: bool) -> Result<Self, ApiError> {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
@@ -62,7 +64,8 @@ impl Parts {
         }
         let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let query = Query::try_from_uri(&head.uri).map(|Query(query)| query).unwrap_or_default();
-        Ok(Self { method, host, query, body })
+        let scheme = if is_https { "https" } else { "http" };
+        Ok(Self { method, host, scheme, query, body })
     }
 
     /// The values of a query parameter.
@@ -201,6 +204,26 @@ pub(super) fn options(headers: &HeaderMap, allowed: &[&str]) -> Response {
         other => (other, String::new()),
     };
     ([(header::ALLOW, allowed.join(",")), (header::CONTENT_TYPE, kind.to_owned())], body).into_response()
+}
+
+/// The answer to a method that the resource does not have. HTTP asks for the list, which Java leaves out.
+pub(super) fn not_allowed(allowed: &[&str], strict: bool) -> Response {
+    let mut refusal = ApiError::plain(StatusCode::METHOD_NOT_ALLOWED).into_response();
+    if let (false, Ok(list)) = (strict, HeaderValue::from_str(&allowed.join(","))) {
+        refusal.headers_mut().insert(header::ALLOW, list);
+    }
+    refusal
+}
+
+/// What a client says of itself.
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)
+}
+
+/// The answer to whoever may not use REST: Java's, text under the type of the resource.
+pub(super) fn not_admitted(method: &Method) -> Response {
+    let kind = if method == Method::OPTIONS { "text/plain" } else { "application/json" };
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind)], "User cannot access the resource.").into_response()
 }
 
 /// An answer in JSON.

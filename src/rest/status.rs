@@ -139,6 +139,14 @@ impl<'a> Statuses<'a> {
                 let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
                 format!("no {what} from Kafka for {} s{cause}", seconds(*since))
             }
+            Trouble::Joins { since, longest } => format!(
+                "waits to join its consumer group for {} s: members that are gone or busy still count, for {} s at most",
+                seconds(*since),
+                longest.as_secs()
+            ),
+            Trouble::Flush { since, cause } => {
+                format!("the sink cannot flush for {} s, and its records come again: {cause}", seconds(*since))
+            }
         }
     }
 

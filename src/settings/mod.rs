@@ -2,13 +2,16 @@
 //!
 //! `worker.rs`, `group.rs` and `rest.rs` are read once at start, `connector.rs` with `dead_letters.rs` and `restarts.rs` for each connector
 //! and task, `clients.rs` knows the keys of Java's clients, `properties.rs` is Java's
-//! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for.
+//! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for,
+//! `logins.rs` who may use REST, `jaas.rs` Java's form of saying so.
 
 pub mod clients;
 pub mod connector;
 pub mod dead_letters;
 pub mod file;
 pub mod group;
+pub(crate) mod jaas;
+pub mod logins;
 pub mod properties;
 pub mod providers;
 pub mod rest;

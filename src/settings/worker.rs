@@ -18,7 +18,7 @@ static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
 static LISTENERS: Key<Vec<String>> = Key::new(
     "listeners",
-    "Where REST listens, `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
+    "Where REST listens, separated by commas: `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
      Loopback unless said otherwise; an empty host means every interface, port 0 any free port.",
 )
 .default("http://127.0.0.1:8083");
@@ -46,9 +46,10 @@ static GRACE: Key<Duration> = Key::new(
 static HUNG_AFTER: Key<Duration> = Key::new(
     "task.hung.after.ms",
     "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
-     milliseconds.",
+     milliseconds; 0 for never.",
 )
-.default("60000");
+.default("60000")
+.check(at_least::<0>);
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -96,11 +97,6 @@ static STRICT: Key<bool> = Key::new(
      are ignored, statuses have no further members.",
 )
 .default("false");
-static EXTENSIONS: Key<Vec<String>> =
-    Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
-        .default("")
-        .check(no_extensions);
-
 static PROVIDERS: Key<Vec<String>> = Key::new(
     "config.providers",
     "Names of config providers, whose settings follow as `config.providers.NAME.class` and `config.providers.NAME.param.…`: \
@@ -116,15 +112,6 @@ fn policy(text: Option<&str>) -> std::result::Result<(), String> {
     one_of_any_case(name, &["All", "None", "Principal", "Allowlist"])
 }
 
-fn no_extensions(text: Option<&str>) -> std::result::Result<(), String> {
-    match text {
-        None | Some("") => Ok(()),
-        Some(_) => Err("REST extensions are not supported; an extension that checks log-ins would be missing \
-                        unnoticed. Put a proxy in front, or leave the key out"
-            .into()),
-    }
-}
-
 /// The keys, in the order of the page.
 pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &BOOTSTRAP.info,
@@ -134,6 +121,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &LISTENERS.info,
     &ADVERTISED_HOST.info,
     &ADVERTISED_PORT.info,
+    &rest::ADVERTISED.info,
     &rest::ADMIN.info,
     &rest::ORIGINS.info,
     &rest::METHODS.info,
@@ -165,7 +153,8 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &ALLOWED_OVERRIDES.info,
     &PROVIDERS.info,
     &STRICT.info,
-    &EXTENSIONS.info,
+    &rest::EXTENSIONS.info,
+    &rest::LOGINS.info,
     &PLUGIN_PATH.info,
 ]);
 
@@ -270,10 +259,9 @@ impl WorkerConfig {
         if listeners.is_empty() {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
-        settings.get(&EXTENSIONS)?;
+        let rest = RestConfig::read(&settings)?;
         Ok(Self {
             listeners,
-            rest: RestConfig::read(&settings)?,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
             key_converter: settings.get(&KEY_CONVERTER)?.0,
             value_converter: settings.get(&VALUE_CONVERTER)?.0,
@@ -292,7 +280,8 @@ impl WorkerConfig {
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             providers,
-            warnings: warnings(settings.values()),
+            warnings: warnings(settings.values()).into_iter().chain(rest::warning(&rest)).collect(),
+            rest,
             values: settings.values().clone(),
         })
     }
@@ -302,9 +291,15 @@ impl WorkerConfig {
         self.offsets_topic.as_ref().filter(|topic| topic.exactly_once).map(|topic| topic.group.as_str())
     }
 
-    /// `host:port` as statuses show it, given the address REST was bound to.
+    /// Which of `listeners` others reach this worker by.
+    pub fn advertised_listener(&self) -> usize {
+        let https = self.rest.advertises_https.unwrap_or(self.listeners.iter().all(|listener| listener.https));
+        self.listeners.iter().position(|listener| listener.https == https).unwrap_or(0)
+    }
+
+    /// `host:port` as statuses show it, given the address that the advertised listener was bound to.
     pub fn worker_id(&self, bound: std::net::SocketAddr) -> String {
-        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.first() {
+        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.get(self.advertised_listener()) {
             Some(listener) if listener.host != "0.0.0.0" => listener.host.clone(),
             _ => bound.ip().to_string(),
         });
@@ -434,6 +429,11 @@ mod tests {
         assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80, https: false });
         assert!(check("https://:1").unwrap().https);
         assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0, https: false });
+        let two = read(&[("listeners", "https://a:1,http://b:2")]).unwrap();
+        let bound = "127.0.0.1:2".parse().unwrap();
+        assert_eq!((two.advertised_listener(), two.worker_id(bound).as_str()), (1, "b:2"));
+        let secure = read(&[("listeners", "http://b:2,https://a:1"), ("rest.advertised.listener", "HTTPS")]).unwrap();
+        assert_eq!(secure.advertised_listener(), 1);
         for (text, part) in [("x", "not `http"), ("ftp://:1", "neither"), ("http://a", "port"), ("http://a:b", "port")]
         {
             assert!(check(text).unwrap_err().to_string().contains(part), "{text}");

@@ -9,6 +9,7 @@ use pipette_api::{ConnectError, ErrorKind, Partition, Primitive, TaskId, TopicPa
 
 use super::guard::Stage;
 use super::spec::ErrorPolicy;
+use crate::descriptors;
 
 /// Why a task ends: where it was, and the error.
 #[derive(Debug)]
@@ -178,7 +179,7 @@ impl Trace {
         error: &ConnectError,
         (wrapped, action): (Option<&str>, &'static str),
     ) -> Self {
-        let cause = error.chain();
+        let cause = descriptors::explained(error.chain());
         // The first line is the sentence, whatever the plugin's error looks like.
         let said = cause.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let mut text = format!("{what}: {said}");

@@ -13,13 +13,13 @@ use super::codec::Codec;
 use super::commits::Commits;
 use super::dead_letters::DeadLetters;
 use super::door::Door;
+use super::flush::Flushing;
 use super::guard::Guard;
 use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
 use super::refusals::Refusals;
-use super::repeats::Repeats;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -30,6 +30,7 @@ use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::budget::shares::Wants;
 use crate::budget::{Meters, Share};
+use crate::descriptors;
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::sizes;
 use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
@@ -110,7 +111,8 @@ impl Reporter {
 
     /// The plugin cannot start yet and is asked again.
     pub fn waiting(&self, error: &ConnectError) {
-        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {}", error.chain()) });
+        let error = descriptors::explained(error.chain());
+        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {error}") });
     }
 
     fn failed(&self, failure: &Failure) {
@@ -319,7 +321,7 @@ impl Parts {
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,
-            refused_commits: Repeats::default(),
+            flushing: Flushing::default(),
         };
         sink.run(task, context).await
     }

@@ -72,38 +72,6 @@ fn connectors_survive_a_restart_as_they_were_wanted() {
 }
 
 #[test]
-fn a_connector_that_hangs_in_start_holds_nobody_up() {
-    let bed = Bed::new();
-    bed.create("hangs", "HangsInStart", &[]);
-    bed.assert_prompt();
-    bed.create("runs", "ToySource", &[]);
-    bed.wait_for_states("runs", &["RUNNING", "RUNNING"]);
-    bed.wait_for_states("hangs", &["FAILED"]);
-    let trace = bed.get("/connectors/hangs/status").json()["connector"]["trace"].clone();
-    assert!(trace.as_str().unwrap().contains("has not returned from start within 700ms"), "{trace}");
-    bed.assert_prompt();
-    assert_eq!(bed.delete("/connectors/hangs").status, 204);
-    bed.create("hangs", "ToySource", &[]);
-    bed.wait_for_states("hangs", &["RUNNING", "RUNNING"]);
-}
-
-#[test]
-fn a_rule_that_hangs_fails_its_request_alone() {
-    let bed = Bed::new();
-    let body = r#"{"name":"a","config":{"connector.class":"HangingRule","topic":"t"}}"#;
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| bed.post("/connectors", body));
-        bed.assert_prompt();
-        bed.create("runs", "ToySource", &[]);
-        let answer = slow.join().unwrap();
-        assert_eq!(answer.status, 500);
-        let message = answer.message();
-        assert_eq!(message, "The validation of a HangingRule configuration did not finish within 700ms");
-    });
-    assert_eq!(bed.get("/connectors").body, r#"["runs"]"#);
-}
-
-#[test]
 fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
     let bed = Bed::new();
     bed.create("fails", "FailsInStart", &[]);
@@ -114,9 +82,10 @@ fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
         ("panics", "Connector panics failed in start: the connector panicked: on purpose. Remove"),
         ("many", "Connector many failed in task_configs: Connector many planned 3 tasks, more than tasks.max=1 allows"),
     ] {
+        // On a busy machine it may be told as late first.
+        let trace = || bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
+        wait_until(trace, |trace| trace.as_str().is_some_and(|trace| trace.starts_with(why)));
         bed.wait_for_states(name, &["FAILED"]);
-        let trace = bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
-        assert!(trace.as_str().unwrap().starts_with(why), "{trace}");
     }
     bed.assert_prompt();
 }

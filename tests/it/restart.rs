@@ -101,3 +101,36 @@ fn two_polls_that_block_for_ever_leave_rest_prompt_and_other_tasks_running() {
     assert_eq!(bed.delete("/connectors/blocks-1").status, 204, "a blocked connector can be deleted");
     bed.assert_prompt();
 }
+
+#[test]
+fn the_worker_takes_as_many_descriptors_as_it_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut worker = Worker::prepare(folder.path(), "127.0.0.1:9", &[]).limited("-Sn 256");
+    worker.start();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", worker.pid())).expect("its limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "the hard limit is the limit");
+    assert_ne!(numbers[0], "256");
+}
+
+#[test]
+fn what_to_do_is_said_when_descriptors_are_used_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut worker = Worker::prepare(folder.path(), "127.0.0.1:9", &[]).limited("-n 60");
+    worker.start();
+    let advised = |worker: &Worker| worker.log().contains("ulimit -n is 60");
+    let mut names = (0..20).map(|number| format!("c{number}"));
+    wait::until("the advice", PATIENCE, || {
+        if advised(&worker) {
+            return Ok(());
+        }
+        if let Some(name) = names.next() {
+            let config =
+                json!({ "connector.class": "FileStreamSource", "file": folder.path().join(&name), "topic": "t" });
+            let _ = worker.rest().put(&format!("/connectors/{name}/config"), &config);
+        }
+        Err(worker.log())
+    });
+    worker.assert_lives();
+}

@@ -206,7 +206,7 @@ impl Parts {
             return;
         }
         let all = self.values_mut(None);
-        all.reserve(more);
+        all.reserve_exact(more);
         for (index, value) in values {
             match all.get_mut(index) {
                 Some(place) => *place = value,

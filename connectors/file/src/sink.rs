@@ -23,6 +23,9 @@ pub(crate) static FILE: Key<String> =
         .optional()
         .importance(Importance::High);
 
+/// What the buffer of lines keeps between batches; more is the batch's, and goes with it.
+const KEPT: usize = 1 << 20;
+
 /// Appends lines.
 pub(crate) struct FileStreamSink {
     /// `None` is standard output.
@@ -51,6 +54,9 @@ impl FileStreamSink {
             (written, outcome) = self.write_pending();
         }
         self.pending.drain(..written);
+        if self.pending.is_empty() && self.pending.capacity() > KEPT {
+            self.pending = Vec::new();
+        }
         outcome.map_err(|error| {
             // Opened again next time: the handle of a share that went away does not come back.
             self.handle = None;
@@ -165,4 +171,20 @@ fn write(destination: &mut impl Write, bytes: &[u8]) -> (usize, std::io::Result<
         }
     }
     (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_long_lines_goes_with_their_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = FileStreamSink::new(Some(folder.path().join("out")));
+        for (length, kept) in [(1_000, 1_000..KEPT), (2_000_000, 0..1)] {
+            sink.pending.resize(length, b'x');
+            sink.write_out().unwrap();
+            assert!(kept.contains(&sink.pending.capacity()), "{} bytes of {length}", sink.pending.capacity());
+        }
+    }
 }

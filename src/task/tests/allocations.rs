@@ -156,7 +156,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         flush_timeout: Duration::from_secs(1),
         reporter: rig.reporter,
         pulse: std::sync::Arc::default(),
-        refused_commits: crate::task::repeats::Repeats::default(),
+        flushing: crate::task::flush::Flushing::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
         refusals: Refusals::new(0),

@@ -126,7 +126,7 @@ impl Habits {
             backlog: VecDeque::new(),
             meters,
             pulse: Arc::default(),
-            refused_commits: crate::task::repeats::Repeats::default(),
+            flushing: crate::task::flush::Flushing::default(),
         };
         let context = SinkContext { common, id, runtime: Arc::new(door) };
         let loops: Living = Box::pin(sink.run(task(signal), context));

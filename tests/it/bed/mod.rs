@@ -135,6 +135,7 @@ impl Bed {
             cluster_id: Arc::new(OnceLock::new()),
             levels: pipette::telemetry::levels(),
             door: Door::Main,
+            is_https: false,
         };
         runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }

@@ -39,7 +39,7 @@ struct Extent {
 }
 
 const QUICK: Extent = Extent { records: 100_000, rounds: 2, warm_up: [1_000_000, 200_000], only: String::new() };
-const FULL: Extent = Extent { records: 300_000, rounds: 5, warm_up: [1_500_000, 600_000], only: String::new() };
+const FULL: Extent = Extent { records: 1_000_000, rounds: 3, warm_up: [2_000_000, 1_000_000], only: String::new() };
 
 /// Java counts as warm when a pass is not a tenth cheaper than the best before, or after so many.
 const PASSES: u32 = 20;

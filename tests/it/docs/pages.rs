@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
+use pipette::rest::openapi;
 use pipette::settings::{connector, dead_letters, file, restarts, worker};
 use pipette_api::config::page::table;
 use pipette_api::{MetricInfo, MetricKind, Plugin};
@@ -22,6 +23,7 @@ pub(crate) fn all() -> BTreeMap<String, String> {
         ("docs/converters.md".to_owned(), converters(&plugins)),
         ("docs/worker.md".to_owned(), worker_keys()),
         ("docs/metrics.md".to_owned(), metrics(&plugins)),
+        ("docs/openapi.json".to_owned(), format!("{:#}\n", openapi::document(plugins.all()))),
     ]);
     for (name, readme) in readmes() {
         let of_page: Vec<_> = connectors(&plugins).filter(|plugin| plugin.info().readme == readme).collect();

@@ -12,6 +12,7 @@
 mod bad_input;
 mod dead_inputs;
 mod dead_letters;
+mod flushes;
 mod healing;
 mod hung;
 mod kept_in;

@@ -39,6 +39,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Stage {
     pub(super) folder: TempDir,
     broker: Broker,
+    /// Another Kafka, which is used instead.
+    pub(super) elsewhere: Option<String>,
     environment: TaskEnvironment,
     _store: FileStore,
     _io: tokio::runtime::Runtime,
@@ -98,6 +100,7 @@ impl Stage {
         Self {
             folder,
             broker,
+            elsewhere: None,
             environment,
             _store: store,
             _io: io,
@@ -142,7 +145,7 @@ impl Stage {
     }
 
     pub(super) fn bootstrap(&self) -> String {
-        self.broker.address().to_string()
+        self.elsewhere.clone().unwrap_or_else(|| self.broker.address().to_string())
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

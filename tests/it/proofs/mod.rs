@@ -18,4 +18,5 @@ mod replay;
 mod site;
 mod soak;
 mod tally;
+mod thousand;
 mod torn;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::answer::{Chosen, normalised};
+use super::clients;
 use super::table::{Stage, Step};
 use super::wire;
 use crate::support::connect::ApacheConnect;
@@ -13,6 +14,8 @@ use crate::support::worker::Worker;
 
 /// What sources read: 14 bytes.
 const LINES: &str = "one\ntwo\nthree\n";
+
+const MODULE: &str = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
 
 /// Keys that make a worker distributed. `*` is the group.
 const DISTRIBUTED: [(&str, &str); 9] = [
@@ -49,7 +52,7 @@ impl Contender {
         let keys: Vec<(String, String)> = settings(&group, stage);
         let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         keys.push(("compat.strict", "true"));
-        let mut worker = Worker::prepare(&folder, bootstrap, &keys);
+        let mut worker = Worker::prepare(&folder, bootstrap, &keys).in_environment(&[("KAFKA_OPTS", logins(&folder))]);
         worker.start();
         Self {
             address: worker.rest().address().to_owned(),
@@ -64,7 +67,7 @@ impl Contender {
         let folder = prepared(folder, "java");
         let keys = settings(&format!("{}-java", stage.name()), stage);
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let java = ApacheConnect::start(&folder, bootstrap, &keys);
+        let java = ApacheConnect::with(&folder, bootstrap, &keys, &[&logins(&folder)]);
         Self { address: java.rest().address().to_owned(), folder, letter: 'j', process: Process::Java(java) }
     }
 
@@ -76,6 +79,9 @@ impl Contender {
             address: self.address.clone(),
         };
         let filled = step.with(|text| chosen.fill(text));
+        if clients::is_command(step) {
+            return normalised(step, &clients::give(&self.address, &filled), &chosen);
+        }
         match wire::send(&self.address, &filled) {
             Ok(reply) => normalised(step, &reply, &chosen),
             Err(error) => {
@@ -104,10 +110,19 @@ impl Contender {
     }
 }
 
+/// What tells a worker where its log-ins are.
+fn logins(folder: &Path) -> String {
+    format!("-Djava.security.auth.login.config={}/jaas.conf", folder.display())
+}
+
 fn prepared(folder: &Path, name: &str) -> PathBuf {
     let folder = folder.join(name);
     fs::create_dir_all(&folder).expect("a folder for the worker");
     fs::write(folder.join("in.txt"), LINES).expect("something to read");
+    fs::write(folder.join("users.properties"), "ann=s3cret\nbob=\n").expect("users");
+    let users = folder.join("users.properties");
+    let entry = format!("KafkaConnect {{ {MODULE} required file=\"{}\"; }};", users.display());
+    fs::write(folder.join("jaas.conf"), entry).expect("a login configuration");
     folder
 }
 

@@ -20,11 +20,17 @@ pub(crate) struct ApacheConnect {
 impl ApacheConnect {
     /// Starts it in `folder`, which goes with it, and waits until REST answers; `extra` wins over what is set here.
     pub(crate) fn start(folder: &Path, bootstrap: &str, extra: &[(&str, &str)]) -> Self {
-        let worker = Self::spawn(folder, bootstrap, extra);
+        Self::with(folder, bootstrap, extra, &[])
+    }
+
+    /// The same with options of its JVM.
+    pub(crate) fn with(folder: &Path, bootstrap: &str, extra: &[(&str, &str)], options: &[&str]) -> Self {
+        let worker = Self::launch(folder, bootstrap, extra, options);
         wait::until("Apache's worker", Duration::from_mins(2), || {
             worker.assert_lives();
             match worker.rest.get("/health") {
-                Ok(answer) if answer.status == 200 => Ok(()),
+                // It does not open to everybody.
+                Ok(answer) if [200, 401].contains(&answer.status) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         });
@@ -33,6 +39,10 @@ impl ApacheConnect {
 
     /// Starts it and does not wait.
     pub(crate) fn spawn(folder: &Path, bootstrap: &str, extra: &[(&str, &str)]) -> Self {
+        Self::launch(folder, bootstrap, extra, &[])
+    }
+
+    fn launch(folder: &Path, bootstrap: &str, extra: &[(&str, &str)], options: &[&str]) -> Self {
         fs::create_dir_all(folder).expect("a folder for Apache's worker");
         let [port] = free_ports();
         let text = format!(
@@ -48,7 +58,8 @@ plugin.discovery=service_load
         fs::write(&file, text + &lines_of(extra)).expect("the settings of Apache's worker");
         let log = folder.join("worker.log");
         let class = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let process = JavaProcess::start(folder, &log, &["-Xms128m", "-Xmx1g"], &class_path(), class, &file);
+        let options = [&["-Xms128m", "-Xmx1g"], options].concat();
+        let process = JavaProcess::start(folder, &log, &options, &class_path(), class, &file);
         Self { process, log, rest: Rest::new(port) }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
+pub(crate) mod python;
 pub(crate) mod rest;
 pub(crate) mod resume;
 pub(crate) mod small_disk;

@@ -1,5 +1,6 @@
 //! Coalesce: puts the first of several fields that is not null into a field.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use pipette_api::config::{Importance, checks};
@@ -45,7 +46,13 @@ struct Coalesce {
     target: Arc<str>,
     key: Text,
     schemas: SchemaCache<Plan>,
-    keys: KeysCache<Members>,
+    keys: KeysCache<MapPlan>,
+}
+
+/// What is known of the keys of a map: where the fields stand that are there, and the members behind it.
+struct MapPlan {
+    places: Box<[usize]>,
+    members: Members,
 }
 
 /// What is known of an input schema.
@@ -78,19 +85,25 @@ impl Coalesce {
         let found = found.cloned().unwrap_or(Value::Null);
         value.reshape(Arc::clone(&plan.schema), |values| match values.get_mut(plan.target) {
             Some(place) => *place = found,
-            None => values.push(found),
+            None => {
+                // Not twice the room: records are many, and few are given more fields.
+                values.reserve_exact(1);
+                values.push(found);
+            }
         });
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
 
     fn in_map(&mut self, map: &mut Map) {
-        let found = self.names.iter().find_map(|name| map.get(name).filter(|value| !value.is_null()));
+        let (names, key) = (&self.names, &self.key);
+        let Ok(plan) = self.keys.get_or_try(map.keys(), |keys| {
+            let places = names.iter().filter_map(|name| keys.position(name)).collect();
+            Ok::<_, Infallible>(MapPlan { places, members: Members::new(keys, [key]) })
+        });
+        let found = plan.places.iter().map(|place| &map.values()[*place]).find(|value| !value.is_null());
         let found = found.cloned().unwrap_or(Value::Null);
-        let key = &self.key;
-        let Ok(members) =
-            self.keys.get_or_try(map.keys(), |keys| Ok::<_, std::convert::Infallible>(Members::new(keys, [key])));
-        members.put(map, std::iter::once(found));
+        plan.members.put(map, std::iter::once(found));
     }
 }
 

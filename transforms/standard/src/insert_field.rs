@@ -84,6 +84,7 @@ pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>
     }
     Ok(Box::new(InsertField {
         side,
+        names_topic: insertions.iter().any(|insertion| matches!(insertion.source, Source::Topic)),
         insertions,
         replace_null: settings.get(&REPLACE_NULL)?,
         schemas: SchemaCache::new(fields::SCHEMAS),
@@ -94,6 +95,7 @@ pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>
 
 struct InsertField {
     side: Side,
+    names_topic: bool,
     insertions: Vec<Insertion>,
     replace_null: bool,
     schemas: SchemaCache<Plan>,
@@ -127,7 +129,8 @@ struct Plan {
 
 /// What a record knows of itself, held while its key or value is changed.
 struct Facts {
-    topic: Text,
+    /// Only when a field is to hold it.
+    topic: Option<Text>,
     partition: Option<i32>,
     offset: Option<i64>,
     timestamp: Option<i64>,
@@ -139,7 +142,7 @@ impl Transform for InsertField {
             return Ok(Verdict::Keep);
         }
         let facts = Facts {
-            topic: self.topics.get(&record.topic, |topic| Text::from(topic)).clone(),
+            topic: self.names_topic.then(|| self.topics.get(&record.topic, |topic| Text::from(topic)).clone()),
             partition: record.partition,
             offset: record.offset,
             timestamp: record.timestamp,
@@ -188,8 +191,8 @@ impl InsertField {
 
 /// Looked at before anything is changed, so that an error leaves the record as it was.
 fn refuse_missing_offset(insertions: &[Insertion], facts: &Facts) -> Result<()> {
-    let wanted = insertions.iter().any(|insertion| matches!(insertion.source, Source::Offset));
-    if wanted && facts.offset.is_none() {
+    let wants = |insertion: &Insertion| matches!(insertion.source, Source::Offset);
+    if facts.offset.is_none() && insertions.iter().any(wants) {
         return Err(ConnectError::data(format!(
             "Only SinkRecord supported for [{PURPOSE}], found: org.apache.kafka.connect.source.SourceRecord \
              (offset.field: a record has an offset only behind a sink's topic; remove the key)"
@@ -244,7 +247,7 @@ impl Source {
 
     fn value(&self, facts: &Facts) -> Value {
         match self {
-            Self::Topic => Value::String(facts.topic.clone()),
+            Self::Topic => facts.topic.clone().map_or(Value::Null, Value::String),
             Self::Partition => facts.partition.map_or(Value::Null, Value::I32),
             Self::Offset => facts.offset.map_or(Value::Null, Value::I64),
             Self::Timestamp => facts.timestamp.map_or(Value::Null, Value::I64),

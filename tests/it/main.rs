@@ -34,6 +34,7 @@ mod replay;
 mod rest;
 mod rest_compare;
 mod restart;
+mod state_topics;
 mod stores;
 mod support;
 mod tidy;

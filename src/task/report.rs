@@ -155,6 +155,7 @@ impl Facts {
 
 impl Trace {
     /// The same with placeholders in the place of what they stand for.
+    #[must_use]
     pub fn without(&self, secrets: &Secrets) -> Self {
         let (mut text, mut facts) = (self.text.to_string(), Facts::clone(&self.facts));
         secrets.hide_in(&mut text);

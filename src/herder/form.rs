@@ -2,13 +2,16 @@
 //!
 //! `validate.rs` fills them in, `rest/model.rs` writes them as JSON.
 
+use std::borrow::Cow;
+
 use pipette_api::config::{Importance, KeyType, Row, Width};
-use pipette_api::{ConfigDef, ConfigMap, Plugin};
+use pipette_api::{ConfigDef, ConfigMap, Place, Plugin, Reach};
 
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::clients::ClientKey;
+use crate::settings::clients::{self, ClientKey};
 use crate::settings::connector;
 use crate::settings::providers::Secrets;
+use crate::settings::reach::place_of_client;
 
 /// A key as a form shows it.
 #[derive(Debug, Clone)]
@@ -24,7 +27,7 @@ pub struct Definition {
     /// How much a user should care.
     pub importance: Importance,
     /// For people.
-    pub doc: &'static str,
+    pub doc: Cow<'static, str>,
     /// The heading.
     pub group: Option<String>,
     /// The place under the heading; -1 without heading.
@@ -33,6 +36,8 @@ pub struct Definition {
     pub width: Width,
     /// Its name in forms.
     pub display: String,
+    /// What its value leads to.
+    pub place: Option<Place>,
     /// The keys that make sense only with this one.
     pub dependents: &'static [&'static str],
 }
@@ -63,11 +68,12 @@ impl Definition {
             required: row.required,
             default: row.default.clone(),
             importance: row.info.importance,
-            doc: row.info.doc,
+            doc: row.info.doc.into(),
             group: row.group.clone(),
             order: row.order,
             width: row.info.width,
             display: row.info.display.unwrap_or(row.info.name).to_owned(),
+            place: row.info.place,
             dependents: row.info.dependents,
         }
     }
@@ -99,16 +105,29 @@ impl Entry {
             required: key.required,
             default: key.default.map(str::to_owned),
             importance: key.importance,
-            doc: "A setting of Kafka's client.",
+            doc: match clients::without_effect(key.name) {
+                Some(why) => format!("No effect here: {why}.").into(),
+                None => "A setting of Kafka's client.".into(),
+            },
             group: None,
             order: -1,
             width: Width::None,
             display: key.name.to_owned(),
+            place: place_of_client(name),
             dependents: &[],
         });
         let error = |why| format!("Invalid value {value} for configuration {name}: {why}");
         entry.errors.extend(key.misfit(value).map(error));
         entry
+    }
+
+    /// Refuses a value that leads where connectors may not go.
+    pub fn keep_within(&mut self, reach: &Reach) {
+        let Some((place, value)) = self.definition.as_ref().and_then(|it| it.place).zip(self.value.as_deref()) else {
+            return;
+        };
+        let refused = reach.refusal(place, value);
+        self.errors.extend(refused.map(|why| format!("Invalid value {value} for configuration {}: {why}", self.name)));
     }
 
     /// A key nobody defined.

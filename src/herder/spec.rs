@@ -9,7 +9,7 @@ use pipette_api::{
     TaskId, TransformPlugin,
 };
 
-use super::Parts;
+use super::{Parts, client_keys};
 use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
@@ -34,10 +34,11 @@ pub(super) fn task(
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let config = &Arc::new(parts.worker.providers.resolve(config)?);
+    client_keys::check(plugin, &parts.worker, config)?;
     let own = if parts.worker.strict { without_additions(config, plugin)? } else { ConnectorConfig::read(config)? };
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
-        settings: Settings::new(Arc::clone(config), plugin.info().config),
+        settings: Settings::new(Arc::clone(config), plugin.info().config).within(parts.worker.reach.clone()),
         converters: converters(&parts.plugins, &parts.worker, &own)?,
         transforms: chain(&parts.plugins, &own)?,
         errors: ErrorPolicy {
@@ -48,7 +49,7 @@ pub(super) fn task(
             log: own.log,
             log_messages: own.log_messages,
         },
-        dead_letters: dead_letters(parts, id, config, &own)?,
+        dead_letters: letters(parts, id, config, &own)?,
         flush_interval: parts.worker.flush_interval,
         // A task that is told to stop is to be through with it before it is abandoned.
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
@@ -110,12 +111,7 @@ fn role(
     })
 }
 
-fn dead_letters(
-    parts: &Parts,
-    id: &TaskId,
-    config: &ConfigMap,
-    own: &ConnectorConfig,
-) -> Result<Option<DeadLetterSpec>> {
+fn letters(parts: &Parts, id: &TaskId, config: &ConfigMap, own: &ConnectorConfig) -> Result<Option<DeadLetterSpec>> {
     let Some(topic) = own.dead_letters.clone() else { return Ok(None) };
     let client_id = format!("connector-dlq-producer-{id}");
     let producer = properties::dead_letters(&parts.worker.values, config, &client_id)?;

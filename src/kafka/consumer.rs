@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::budget::{Asked, Lease, Share};
 
 use super::batch::copy_out;
-use super::contact::{Contact, NOTE};
+use super::contact::{Contact, STATISTICS};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::membership::Membership;
@@ -129,7 +129,7 @@ impl TaskConsumer {
         config.set_log_level(RDKafkaLogLevel::Info);
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        config.set("statistics.interval.ms", NOTE.as_millis().to_string());
+        config.set("statistics.interval.ms", STATISTICS.as_millis().to_string());
         let complaints = Arc::new(ClientEvents::new(properties));
         let membership = Arc::new(Membership::new(properties));
         let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));

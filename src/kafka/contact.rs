@@ -1,7 +1,7 @@
 //! Whether Kafka answers one client: looked at from outside by the task's watchdog, without asking anybody.
 //!
-//! The client's own thread notes twice a second what it waits for (`producer.rs`, `conversation.rs`); nothing is done per
-//! record.
+//! The client's own thread notes every second or more often what it waits for (`producer.rs`, `conversation.rs`); nothing
+//! is done per record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::events::ClientEvents;
 use super::membership::Membership;
+use super::traffic::Listener;
 
-/// How often the client's thread notes.
+/// How often a producer's thread notes.
 pub(super) const NOTE: Duration = Duration::from_millis(250);
+/// How often librdkafka tells a consumer's thread. Four times as often, fifty sinks that have nothing to do took 9.8 % of a
+/// core instead of 8.1 %; 7.6 % without.
+pub(super) const STATISTICS: Duration = Duration::from_secs(1);
 /// A thread that has noted nothing for so long is busy elsewhere: it cannot know whether Kafka answers.
-const STALE: Duration = Duration::from_secs(2);
+const STALE: Duration = Duration::from_secs(3);
 
 /// One client's contact with Kafka.
 #[derive(Debug)]
@@ -61,6 +65,13 @@ impl Contact {
     /// For how long its group keeps it waiting, when that is long, and how long it may.
     pub fn joins(&self) -> Option<(Duration, Duration)> {
         self.membership.as_ref()?.join_under_way().filter(|(time, _)| *time >= self.patience)
+    }
+
+    /// Tells somebody what the client sends and receives.
+    pub fn tell(&self, listener: Option<Listener>) {
+        if let Some(listener) = listener {
+            self.events.traffic.tell(listener);
+        }
     }
 
     /// The client waits for something, or not; `mark` differs whenever something has come.
@@ -114,7 +125,7 @@ pub(super) fn read_statistics(json: &str) -> Option<(bool, u64)> {
     Some((requests > 0 || !is_connected, answers))
 }
 
-fn numbers<'a>(text: &'a str, member: &'a str) -> impl Iterator<Item = u64> + 'a {
+pub(super) fn numbers<'a>(text: &'a str, member: &'a str) -> impl Iterator<Item = u64> + 'a {
     text.match_indices(member).filter_map(move |(at, _)| {
         let digits = text[at + member.len()..].trim_start();
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

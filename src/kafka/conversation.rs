@@ -374,6 +374,7 @@ impl ClientContext for Conversation {
         self.hear();
         let Ok(json) = std::str::from_utf8(statistics) else { return };
         self.membership.note(json);
+        self.complaints.traffic.note(json);
         if let Some((waits, answers)) = read_statistics(json) {
             self.contact.note(waits, answers);
         }

@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::certificates::{ALERT, Doubt, is_about_the_certificate, is_alert};
 use super::properties::ClientProperties;
+use super::traffic::Traffic;
 use crate::descriptors;
 
 /// The last errors of one client, so that a task can say why nothing moves.
@@ -22,6 +23,8 @@ pub(super) struct ClientEvents {
     span: Span,
     doubt: Doubt,
     last: Arc<Mutex<Last>>,
+    /// Who hears what it sends and receives.
+    pub(super) traffic: Traffic,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +46,14 @@ impl ClientEvents {
     /// The client is named in its complaints by its `client.id`, and they belong where this is called.
     pub(super) fn new(properties: &ClientProperties) -> Self {
         let client = properties.get("client.id").cloned().unwrap_or_default();
-        Self { client, silent: false, span: Span::current(), doubt: Doubt::of(properties), last: Arc::default() }
+        Self {
+            client,
+            silent: false,
+            span: Span::current(),
+            doubt: Doubt::of(properties),
+            last: Arc::default(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// Of a client that asks one thing: its errors are answers, and not told a second time.

@@ -147,6 +147,9 @@ pub struct Undelivered {
     pub timestamp: Option<i64>,
 }
 
+/// How often librdkafka says what it has sent and received: for metrics only.
+const TRAFFIC: Duration = Duration::from_secs(5);
+
 /// Rows of the offsets topic are sent with numbers from here on: where they come to stand is told.
 pub const ROWS: u64 = 1 << 63;
 
@@ -218,6 +221,7 @@ impl Librdkafka {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         config.set_log_level(RDKafkaLogLevel::Info);
+        config.set("statistics.interval.ms", TRAFFIC.as_millis().to_string());
         if linger < LONG {
             config.set("linger.ms", LONG.as_millis().to_string());
         }
@@ -372,6 +376,12 @@ impl ClientContext for Deliveries {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.events.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Ok(json) = std::str::from_utf8(statistics) {
+            self.events.traffic.note(json);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -39,11 +39,14 @@ use self::route::Route;
 use self::table::Resource;
 use crate::herder::handle::{HerderHandle, Stage};
 use crate::metrics::WorkerMetrics;
+use crate::metrics::dialect::Dialect;
+use crate::settings::metrics::DIALECTS;
 use crate::settings::rest::Admin;
 use crate::telemetry::Levels;
 
 /// The Kafka release whose API this is; clients parse it.
-const KAFKA_VERSION: &str = "4.3.1";
+/// The release whose answers these are.
+pub const KAFKA_VERSION: &str = "4.3.1";
 /// How long the herder may take to prove that it is well, as in Apache's worker.
 const HEALTH: Duration = Duration::from_secs(10);
 
@@ -148,10 +151,7 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
         Route::Loggers => Ok(loggers::list(&rest.levels)),
         Route::Logger(name) => loggers::one(&rest.levels, &name, &parts),
         Route::Health => Ok(health(&rest.herder).await),
-        Route::Metrics => {
-            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            Ok((kind, rest.metrics.render()).into_response())
-        }
+        Route::Metrics => metrics(&rest.metrics, &parts),
         Route::OpenApi => Ok(request::json(StatusCode::OK, &openapi::document(rest.herder.plugins()))),
         Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             plugins::answer(&rest.herder, route, &parts).await
@@ -159,6 +159,18 @@ async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiEr
         Route::Preview => preview::answer(&rest.herder, &parts).await,
         _ => connectors::answer(&rest.herder, route, &parts).await,
     }
+}
+
+/// Under the names that are asked for with `dialect`, or those of the worker file.
+fn metrics(metrics: &WorkerMetrics, parts: &Parts) -> Result<Response, ApiError> {
+    let names = parts.values("dialect").flat_map(|value| value.split(',')).map(str::trim);
+    let known = names.map(|name| {
+        let unknown = || ApiError::bad(format!("dialect={name} is none of {}", DIALECTS.join(", ")));
+        Dialect::named(name).ok_or_else(unknown)
+    });
+    let dialects = known.collect::<Result<Vec<_>, _>>()?;
+    let text = if dialects.is_empty() { metrics.render() } else { metrics.render_as(&dialects) };
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 async fn health(herder: &HerderHandle) -> Response {

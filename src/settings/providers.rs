@@ -12,8 +12,11 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 use regex::{Captures, Regex};
 
 use super::properties;
+use super::reach::{is_below, resolve};
 
 const KEY: &str = "config.providers";
+/// The variables that a provider gives when nobody says which.
+const EVERY: &str = "^(?:.*)$";
 
 /// Java's: the first colon ends the provider's name, the next one the path, and there may be no path.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| match Regex::new(r"\$\{([^}]*?):(?:([^}]*?):)?([^}]*?)\}") {
@@ -87,6 +90,32 @@ impl Providers {
         PLACEHOLDER.captures_iter(value).any(|found| self.0.contains_key(&found[1]))
     }
 
+    /// Those without paths of their own keep to these.
+    pub(super) fn keep_to(&mut self, folders: Option<&[PathBuf]>) {
+        for provider in self.0.values_mut() {
+            if let Provider::File(own @ None) | Provider::Directory(own @ None) = provider {
+                *own = folders.map(<[PathBuf]>::to_vec);
+            }
+        }
+    }
+
+    /// What to say when other machines reach REST and a provider shows all it can; `kept` when `file.allowed.paths` bounds
+    /// those of files.
+    pub(super) fn unbounded(&self, kept: bool) -> Vec<String> {
+        let of = |(name, provider): (&String, &Provider)| {
+            let (param, what) = match provider {
+                Provider::File(None) | Provider::Directory(None) if !kept => ("allowed.paths", "files"),
+                Provider::Environment(pattern) if pattern == EVERY => ("allowlist.pattern", "variables"),
+                _ => return None,
+            };
+            Some(format!(
+                "{KEY}.{name}: whoever reaches REST can have any {what} of this machine put into a connector; set \
+                 {KEY}.{name}.param.{param}"
+            ))
+        };
+        self.0.iter().filter_map(of).collect()
+    }
+
     fn resolve_value(&self, key: &str, value: &str, secrets: &mut Secrets) -> Result<String> {
         let (mut text, mut end) = (String::new(), 0);
         for found in PLACEHOLDER.captures_iter(value) {
@@ -121,7 +150,7 @@ impl Provider {
             "FileConfigProvider" => Ok(Self::File(paths(name, param("allowed.paths"))?)),
             "DirectoryConfigProvider" => Ok(Self::Directory(paths(name, param("allowed.paths"))?)),
             "EnvVarConfigProvider" => {
-                let pattern = format!("^(?:{})$", param("allowlist.pattern").unwrap_or(".*"));
+                let pattern = param("allowlist.pattern").map_or(EVERY.to_owned(), |own| format!("^(?:{own})$"));
                 let key = format!("{KEY}.{name}.param.allowlist.pattern");
                 let bad = |error| ConnectError::config(format!("Invalid value for configuration {key}")).because(error);
                 Regex::new(&pattern).map_err(bad)?;
@@ -163,7 +192,8 @@ impl Provider {
                 let file = folder.join(key);
                 // A name, and not a way to somewhere else.
                 let is_name = Path::new(key).components().eq([Component::Normal(key.as_ref())]);
-                if !is_name || !file.is_file() {
+                let stays = || within(allowed.as_deref(), &file.to_string_lossy()).is_some();
+                if !is_name || !file.is_file() || !stays() {
                     return Ok(None);
                 }
                 let unread =
@@ -185,7 +215,7 @@ fn paths(name: &str, text: Option<&str>) -> Result<Option<Vec<PathBuf>>> {
         match Path::new(path) {
             relative if !relative.is_absolute() => complaint("the path is not absolute"),
             missing if !missing.exists() => complaint("the path does not exist"),
-            found => Ok(normal(found)),
+            found => Ok(found.to_owned()),
         }
     };
     text.split(',').map(one).collect::<Result<_>>().map(Some)
@@ -196,25 +226,16 @@ fn within(allowed: Option<&[PathBuf]>, path: &str) -> Option<PathBuf> {
     if path.is_empty() {
         return None;
     }
-    let found = normal(Path::new(path));
-    if allowed.is_none_or(|allowed| allowed.iter().any(|allowed| found.starts_with(allowed))) {
+    let Some(allowed) = allowed else { return Some(PathBuf::from(path)) };
+    let found = resolve(Path::new(path)).ok()?;
+    if is_below(&found, allowed) {
         return Some(found);
     }
-    tracing::warn!(path = %found.display(), "A config provider may not read this: it is not below its allowed.paths");
+    tracing::warn!(
+        path = %found.display(),
+        "A config provider may not read this: it is not below its allowed.paths, nor below file.allowed.paths if it has none"
+    );
     None
-}
-
-/// Without `.` and `..`, as far as the text goes.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]
@@ -247,6 +268,7 @@ mod tests {
         std::fs::write(inner.join("secrets.properties"), "user=me\npass\\:word=a\\nb").unwrap();
         std::fs::write(inner.join("token"), "t\n").unwrap();
         std::fs::write(folder.path().join("outside"), "user=you").unwrap();
+        std::os::unix::fs::symlink("../outside", inner.join("link")).unwrap();
         let providers = worker(inner.to_str().unwrap());
         let at = inner.display();
         for (value, expected) in [
@@ -261,6 +283,8 @@ mod tests {
             format!("${{file:{at}/secrets.properties:none}}"),
             format!("${{file:{at}/../outside:user}}"),
             format!("${{dir:{at}:../outside}}"),
+            format!("${{file:{at}/link:user}}"),
+            format!("${{dir:{at}:link}}"),
             format!("${{dir:{at}/token:token}}"),
             "${env:HOME} ${vault:x:y} ${file} $ {".to_owned(),
             "${file::user}".to_owned(),

@@ -4,6 +4,7 @@
 
 use std::env;
 
+use pipette_api::config::key::Importance;
 use pipette_api::{ConnectError, Key, Result, Settings};
 use regex::Regex;
 
@@ -16,43 +17,53 @@ pub(super) static ORIGINS: Key<String> = Key::new(
      Empty: none.",
 )
 .default("")
-.check(origins_compile);
+.check(origins_compile)
+.importance(Importance::Low);
 pub(super) static METHODS: Key<String> = Key::new(
     "access.control.allow.methods",
     "The methods such pages are told they may use, separated by commas. Empty: GET, POST and HEAD.",
 )
-.default("");
+.default("")
+.importance(Importance::Low);
 pub(super) static HEADERS: Key<String> = Key::new(
     "response.http.headers.config",
     "Headers of every answer, separated by commas: `set`, `add`, `setDate` or `addDate`, then `Name:value`. The dates \
      take milliseconds from now. A rule that contains a comma stands in double quotes.",
 )
 .default("")
-.check(|text| rules(text.unwrap_or_default()).map(drop));
-pub(super) static ADMIN: Key<String> = Key::new(
+.check(|text| rules(text.unwrap_or_default()).map(drop))
+.importance(Importance::Low);
+pub(super) static ADMIN: Key<Vec<String>> = Key::new(
     "admin.listeners",
     "Where `/admin/loggers` is served, `http://host:port`, separated by commas. Left out: where everything else is; \
      empty: nowhere.",
 )
-.optional();
+.optional()
+.importance(Importance::Low);
 pub(super) static TRACKING: Key<bool> =
-    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.").default("true");
+    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.")
+        .default("true")
+        .importance(Importance::Low);
 pub(super) static RESET: Key<bool> =
-    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.").default("true");
+    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.")
+        .default("true")
+        .importance(Importance::Low);
 
 pub(super) static ADVERTISED: Key<String> = Key::new(
     "rest.advertised.listener",
     "By which of `listeners` others reach this worker, `http` or `https`; its host and port are part of `worker_id`. Left \
      out: by http if there is one.",
 )
-.optional();
+.optional()
+.importance(Importance::Low);
 pub(super) static EXTENSIONS: Key<Vec<String>> = Key::new(
     "rest.extension.classes",
     "`org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension`, or nothing: any other class \
      stops the worker. Who may log in stands in a file that `KAFKA_OPTS` names with \
      `-Djava.security.auth.login.config=FILE`, as for Apache's worker.",
 )
-.default("");
+.default("")
+.importance(Importance::Low);
 pub(super) static LOGINS: Key<String> = Key::new(
     "java.security.auth.login.config",
     "The file of log-ins of the extension, in the place of the one that `KAFKA_OPTS` names.",
@@ -123,11 +134,9 @@ pub enum HeaderText {
 impl RestConfig {
     pub(super) fn read(settings: &Settings) -> Result<Self> {
         let admin = match settings.find(&ADMIN)? {
-            // An empty value reads as none at all.
-            None if settings.values().contains_key(ADMIN.info.name) => Admin::Off,
             None => Admin::Main,
-            Some(text) if text.trim().is_empty() => Admin::Off,
-            Some(text) => Admin::At(text.split(',').map(|one| Listener::read(one.trim())).collect::<Result<_>>()?),
+            Some(addresses) if addresses.is_empty() => Admin::Off,
+            Some(addresses) => Admin::At(addresses.iter().map(|one| Listener::read(one)).collect::<Result<_>>()?),
         };
         Ok(Self {
             origins: origins(&settings.get(&ORIGINS)?).map_err(ConnectError::config)?,

@@ -102,6 +102,7 @@ impl SinkLoop {
     /// Makes durable what was put for the chosen partitions. A task that was given up has nothing to commit (Law 3).
     async fn flush(&mut self, task: &mut dyn SinkTask, chosen: impl Fn(&TopicPartition) -> bool) -> Flushed {
         let upto = self.progress.put_so_far(chosen);
+        self.progress.show(&mut self.meters);
         if self.signal.is_given_up() {
             return Flushed { safe: Offsets::new(), judged: Ok(()), failed: None };
         }
@@ -145,17 +146,23 @@ impl SinkLoop {
         match tokio::time::timeout(self.flush_timeout, answer).await {
             Ok(Ok(Ok(()))) => {
                 self.meters.commits.add(1);
+                self.meters.all_commits.add(1);
                 self.meters.commit_ms.record_time(began, Instant::now());
                 self.progress.committed(&offsets);
                 self.flushing.refused_commits.end();
             }
             Ok(Ok(Err(error))) => self.uncommitted(&error.chain()),
             Ok(Err(_)) => self.uncommitted("the consumer thread has ended"),
-            Err(_) => self.uncommitted("Kafka does not answer"),
+            Err(_) => {
+                self.meters.commits_skipped.add(1);
+                self.uncommitted("Kafka does not answer");
+            }
         }
+        self.progress.show(&mut self.meters);
     }
 
     fn uncommitted(&mut self, cause: &str) {
+        self.meters.commit_failures.add(1);
         if let Some(times) = self.flushing.refused_commits.hear(cause, Instant::now()) {
             tracing::warn!(error = cause, times, "Offsets are not committed; trying again");
         }

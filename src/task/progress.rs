@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pipette_api::{Assigned, Offsets, RawRecord, TopicPartition};
 
 use super::used::Notes;
+use crate::metrics::meters::SinkMeters;
 
 /// Partitions owned, with the next offset to read and the one committed last.
 #[derive(Debug, Default)]
@@ -140,6 +141,14 @@ impl Progress {
             (reach.committed != Some(offset)).then_some((tp, offset))
         };
         safe.into_iter().filter_map(worth).collect()
+    }
+
+    /// Shows how many partitions there are, and how many records were put and not committed yet, as far as it is known:
+    /// offsets may have gaps.
+    pub fn show(&self, meters: &mut SinkMeters) {
+        let uncommitted = |reach: &Reach| usize::try_from(reach.next? - reach.begin.or(reach.committed)?).ok();
+        meters.active.set(self.owned.values().filter_map(uncommitted).sum());
+        meters.partitions.set(i64::try_from(self.owned.len()).unwrap_or(i64::MAX));
     }
 
     /// The group has these offsets now.

@@ -153,6 +153,7 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
+                self.progress.show(&mut self.meters);
                 let seeks = self
                     .pulse
                     .during(Call::Open, task.open(&assigned))
@@ -166,6 +167,7 @@ impl SinkLoop {
                 let (safe, judged) = self.flush_at_close(task, |tp| gone.contains(tp)).await;
                 let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.tell(ConsumerCommand::Closed(safe));
                 // What the sink held of the others went with it.
                 if self.flushing.failures() > failed {
@@ -175,6 +177,7 @@ impl SinkLoop {
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),

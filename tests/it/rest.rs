@@ -114,6 +114,64 @@ fn only_what_failed_is_restarted() {
 }
 
 #[test]
+fn numbers_have_the_names_that_are_asked_for() {
+    let bed = Bed::shipped();
+    let body = r#"{"connector.class":"FileStreamSource","file":"/tmp/none","topic":"t","transforms":"f","predicates":"p",
+        "transforms.f.type":"Filter","transforms.f.predicate":"p","predicates.p.type":"RecordIsTombstone"}"#;
+    assert_eq!(bed.put("/connectors/a/config", body).status, 201);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    let has = |query: &str, lines: &[&str]| {
+        let page = bed.get(&format!("/metrics{query}")).body;
+        for line in lines {
+            assert!(page.lines().any(|found| found == *line), "{line} in\n{page}");
+        }
+        page
+    };
+    let source = "org.apache.kafka.connect.file.FileStreamSourceConnector";
+    let own = has(
+        "",
+        &[
+            r#"kafka_connect_connector_status{connector="a",status="running"} 1"#,
+            &format!(r#"kafka_connect_connector_connector_class{{connector="a",connector_class="{source}"}} 1"#),
+            r#"kafka_connect_connector_task_status{connector="a",task="0",status="running"} 1"#,
+            "kafka_connect_worker_task_count 1",
+            "kafka_connect_worker_connector_startup_success_percentage 1",
+            r#"kafka_connect_worker_connector_destroyed_task_count{connector="a"} 0"#,
+            r#"kafka_connect_coordinator_assigned_tasks{clientid="connect-127.0.0.1:8083"} 1"#,
+            "# TYPE kafka_connect_worker_connector_startup_attempts_total counter",
+        ],
+    );
+    assert!(
+        own.contains("kafka_connect_connector_task_running_ratio{connector=\"a\",task=\"0\"} ")
+            && !own.contains("_metrics_")
+    );
+    let predicate = "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone";
+    has(
+        "?dialect=reporter,strimzi",
+        &[
+            r#"kafka_connect_connector_metrics_status_info{connector="a",status="running"} 1"#,
+            &format!(
+                r#"kafka_connect_connector_predicate_metrics_predicate_class_info{{connector="a",task="0",predicate="p",predicate_class="{predicate}"}} 1"#
+            ),
+            "kafka_connect_connect_worker_metrics_task_count 1",
+            "kafka_connect_worker_task_count 1",
+        ],
+    );
+    let confluent = has(
+        "?dialect=confluent",
+        &[
+            r#"kafka_connect_connector_metrics{connector="a",status="running"} 1"#,
+            r#"kafka_connect_connect_worker_metrics_task_count{connector="aggregate"} 1"#,
+            r#"kafka_connect_connect_worker_metrics_connector_running_task_count{connector="a"} 1"#,
+            r#"kafka_connect_connect_coordinator_metrics_assigned_tasks{client_id="connect-127.0.0.1:8083"} 1"#,
+            "# TYPE kafka_connect_connector_metrics untyped",
+        ],
+    );
+    assert!(!confluent.contains("kafka_connect_worker_task_count"));
+    assert_eq!(bed.get("/metrics?dialect=prometheus").status, 400);
+}
+
+#[test]
 fn metrics_show_the_states() {
     let bed = Bed::new();
     bed.create("a", "ToySource", &[("tasks.max", "2")]);

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use pipette_api::config::Importance;
 use pipette_api::{
-    ConnectError, Key, Offsets, Result, SinkBatch, SinkContext, SinkRuntime, SinkTask, TopicPartition, async_trait,
+    ConnectError, Key, Offsets, Reach, Result, SinkBatch, SinkContext, SinkRuntime, SinkTask, TopicPartition,
+    async_trait,
 };
 
 use crate::io::failed;
@@ -21,6 +22,7 @@ use crate::text;
 pub(crate) static FILE: Key<String> =
     Key::new("file", "The file to append lines to. Without it, or with an empty value, standard output is written.")
         .optional()
+        .path()
         .importance(Importance::High);
 
 /// What the buffer of lines keeps between batches; more is the batch's, and goes with it.
@@ -30,6 +32,7 @@ const KEPT: usize = 1 << 20;
 pub(crate) struct FileStreamSink {
     /// `None` is standard output.
     path: Option<PathBuf>,
+    reach: Reach,
     handle: Option<File>,
     /// Lines not written yet.
     pending: Vec<u8>,
@@ -39,8 +42,8 @@ pub(crate) struct FileStreamSink {
 }
 
 impl FileStreamSink {
-    pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, handle: None, pending: Vec::new(), taken: None, runtime: None }
+    pub(crate) fn new(path: Option<PathBuf>, reach: Reach) -> Self {
+        Self { path, reach, handle: None, pending: Vec::new(), taken: None, runtime: None }
     }
 
     /// Writes what has gathered. What a failed write did write is not written again, unless the file was deleted: nobody
@@ -79,8 +82,11 @@ impl FileStreamSink {
     /// Opens the file, if there is one to open.
     fn open(&mut self) -> Result<()> {
         if let (Some(path), None) = (&self.path, &self.handle) {
+            self.reach.path(path)?;
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            self.handle = Some(opened.map_err(|error| failed("open", path, error))?);
+            let file = opened.map_err(|error| failed("open", path, error))?;
+            self.reach.opened(&file)?;
+            self.handle = Some(file);
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pipette_api::config::Importance;
 use pipette_api::config::checks::not_empty;
 use pipette_api::{
-    Blob, ConnectError, Datum, Key, Kind, OffsetShape, Partition, Position, Record, Result, Schema, Settings, Signal,
-    SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Text, Value, async_trait,
+    Blob, ConnectError, Datum, Key, Kind, OffsetShape, Partition, Position, Reach, Record, Result, Schema, Settings,
+    Signal, SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Text, Value, async_trait,
 };
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +25,7 @@ use crate::stdin::Feed;
 pub(crate) static FILE: Key<String> =
     Key::new("file", "The file to read lines from. Without it, or with an empty value, standard input is read.")
         .optional()
+        .path()
         .importance(Importance::High);
 pub(crate) static TOPIC: Key<String> =
     Key::new("topic", "The topic the records go to.").importance(Importance::High).check(not_empty);
@@ -53,6 +54,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What a task is made with.
 pub(crate) struct SourceSettings {
     file: Option<PathBuf>,
+    reach: Reach,
     topic: Arc<str>,
     batch_size: usize,
 }
@@ -61,6 +63,7 @@ impl SourceSettings {
     pub(crate) fn read(settings: &Settings) -> Result<Self> {
         Ok(Self {
             file: plan::file(settings, &FILE)?,
+            reach: settings.reach().clone(),
             topic: settings.get(&TOPIC)?.into(),
             // Java looks at the size after it has added a record, so nothing below one makes a difference.
             batch_size: usize::try_from(settings.get(&BATCH_SIZE)?).unwrap_or(1).max(1),
@@ -87,6 +90,7 @@ enum Input {
 /// A file that is read to its end and then watched.
 struct Followed {
     path: PathBuf,
+    reach: Reach,
     handle: Option<File>,
     partition: Arc<Partition>,
     shape: Arc<OffsetShape>,
@@ -108,7 +112,7 @@ enum Look {
 impl FileStreamSource {
     pub(crate) fn new(settings: SourceSettings) -> Self {
         let input = match settings.file {
-            Some(path) => Input::Followed(Followed::new(path)),
+            Some(path) => Input::Followed(Followed::new(path, settings.reach)),
             None => Input::Stream(Feed::stdin()),
         };
         let SourceSettings { topic, batch_size, .. } = settings;
@@ -229,16 +233,16 @@ impl SourceTask for FileStreamSource {
 }
 
 impl Followed {
-    fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf, reach: Reach) -> Self {
         let partition = Arc::new(Partition::of(FILENAME, path.to_string_lossy().into_owned()));
         let shape = Arc::new(OffsetShape { marks: [Some(POSITION), None], ..OffsetShape::default() });
-        Self { path, handle: None, partition, shape, quiet_since: None }
+        Self { path, reach, handle: None, partition, shape, quiet_since: None }
     }
 
     /// Appends what is new to the lines' buffer. A missing file is no error: it is waited for, as Java does.
     fn look(&mut self, lines: &mut Lines) -> Result<Look> {
         if self.handle.is_none() {
-            self.handle = open(&self.path, lines.read_position())?;
+            self.handle = self.open(lines.read_position())?;
         }
         let Some(handle) = &mut self.handle else { return Ok(Look::Nothing) };
         // Nearly every look finds nothing, and takes no buffer for that.
@@ -261,6 +265,14 @@ impl Followed {
                 Err(failed("read", &self.path, error))
             }
         }
+    }
+
+    /// Opens the file at a position; `None` while there is none.
+    fn open(&self, position: u64) -> Result<Option<File>> {
+        self.reach.path(&self.path)?;
+        let opened = open(&self.path, position)?;
+        opened.as_ref().map_or(Ok(()), |file| self.reach.opened(file))?;
+        Ok(opened)
     }
 
     /// Nothing new: is it still the same file?

@@ -164,17 +164,17 @@ impl Lifecycle {
         }
     }
 
-    fn hidden(&self, name: &str, trace: Trace) -> Trace {
-        match self.secrets.get(name) {
-            Some(secrets) => trace.without(secrets),
-            None => trace,
+    fn hidden(&self, name: &str, mut trace: Trace) -> Trace {
+        if let Some(secrets) = self.secrets.get(name) {
+            trace.hide(secrets);
         }
+        trace
     }
 
     /// Forgets a task that has ended, and gives its report without secrets.
     pub(super) fn note_report(&mut self, mut report: TaskReport) -> TaskReport {
         match (&mut report.news, self.secrets.get(&report.id.connector)) {
-            (TaskNews::Failed { trace }, Some(secrets)) => *trace = trace.without(secrets),
+            (TaskNews::Failed { trace }, Some(secrets)) => trace.hide(secrets),
             (TaskNews::Waiting { trace }, Some(secrets)) => secrets.hide_in(trace),
             _ => {}
         }

@@ -21,6 +21,7 @@ mod fuzzed;
 mod hanging;
 mod hostile;
 mod java_compare;
+mod listeners;
 mod offsets;
 mod memory;
 mod offsets_topic;

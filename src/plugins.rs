@@ -95,6 +95,12 @@ impl ConnectorPlugin {
             Self::Sink(_) => "sink",
         }
     }
+
+    /// What Apache's worker calls the class of its tasks: its connectors call it so.
+    pub fn task_class(self) -> String {
+        let class = self.info().class;
+        format!("{}Task", class.strip_suffix("Connector").unwrap_or(class))
+    }
 }
 
 /// The plugins of a worker, in the order of `GET /connector-plugins`.

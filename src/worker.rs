@@ -19,7 +19,7 @@ use crate::allocator;
 use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
-use crate::herder::{self, Deadlines, Parts, SinkOffsets, version};
+use crate::herder::{self, Deadlines, KafkaState, Parts, SinkOffsets, version};
 use crate::kafka::properties::ClientProperties;
 use crate::kafka::{admin, properties};
 use crate::metrics::dialect::Dialect;
@@ -30,7 +30,9 @@ use crate::rest::{Door, Rest};
 use crate::settings::file::ConnectorFile;
 use crate::settings::worker::WorkerConfig;
 use crate::store::TargetState;
+use crate::store::configs::TopicConnectors;
 use crate::store::files::FileStore;
+use crate::store::statuses::TopicStatuses;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
 use crate::task::used::UsedTopics;
@@ -66,12 +68,14 @@ impl Worker {
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
-        let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
+        let (kafka_state, is_ready) = front.block_on(open_state(&config, &store)).map_err(Failure::setup)?;
+        let offsets = front.block_on(open_offsets(&config, &store, is_ready)).map_err(Failure::setup)?;
         let doors = Doors::open(&config).map_err(Failure::setup)?;
         let (address, advertised) = (doors.address(0), doors.address(config.advertised_listener()));
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
-        let parts = parts(config, plugins, advertised, &store, offsets, io.handle().clone());
+        let stores = Stores { files: &store, kafka: kafka_state, offsets };
+        let parts = parts(config, plugins, advertised, stores, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
@@ -118,15 +122,23 @@ impl Worker {
         self.address
     }
 
-    /// One message for the first SIGINT or SIGTERM; a second one ends the process at once.
-    pub fn signals(&self) -> Result<mpsc::Receiver<()>> {
+    /// One message for the first SIGINT or SIGTERM, or an error when the worker is of no use any more. A second signal
+    /// ends the process at once.
+    pub fn signals(&self) -> Result<mpsc::Receiver<Result<()>>> {
         let _entered = self.front.enter();
         let (mut interrupt, mut terminate) = signals()?;
         let (sender, receiver) = mpsc::channel();
+        let herder = self.herder.clone();
         self.front.spawn(async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            tracing::info!("Stopping; a second signal stops at once");
-            let _ = sender.send(());
+            let end = tokio::select! {
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+                why = herder.broken() => Err(ConnectError::fatal(&*why)),
+            };
+            if end.is_ok() {
+                tracing::info!("Stopping; a second signal stops at once");
+            }
+            let _ = sender.send(end);
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
             process::exit(INTERRUPTED);
         });
@@ -139,6 +151,10 @@ impl Worker {
         self.front.block_on(async {
             if let Err(error) = self.herder.close().await {
                 tracing::warn!(%error, "Not every connector has stopped");
+            }
+            if let Some(kafka) = self.herder.parts().kafka.clone() {
+                // The next worker need not wait until this one is taken for dead.
+                let _ = tokio::task::spawn_blocking(move || kafka.connectors.leave()).await;
             }
             // Requests under way are answered by now; a client that keeps its connection open is not waited for.
             self.rest.closed(LAST_ANSWERS).await;
@@ -180,15 +196,16 @@ fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
     properties::admin(&config.values)
 }
 
-/// What the herder is made of.
-fn parts(
-    config: WorkerConfig,
-    plugins: Plugins,
-    address: SocketAddr,
-    store: &FileStore,
+/// Where things are kept.
+struct Stores<'a> {
+    files: &'a FileStore,
+    kafka: Option<KafkaState>,
     offsets: Arc<OffsetStores>,
-    io: Handle,
-) -> Parts {
+}
+
+/// What the herder is made of.
+fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, stores: Stores<'_>, io: Handle) -> Parts {
+    let Stores { files, kafka, offsets } = stores;
     let metrics = metrics(&config, address);
     metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
     let used = Arc::new(UsedTopics::default());
@@ -204,7 +221,11 @@ fn parts(
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),
         plugins,
-        connectors: store.connector_store(),
+        connectors: match &kafka {
+            Some(kafka) => Arc::<TopicConnectors>::clone(&kafka.connectors),
+            None => files.connector_store(),
+        },
+        kafka,
         offsets,
         sink_offsets: Arc::new(GroupOffsets),
         used,
@@ -287,16 +308,51 @@ async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
     Ok(store)
 }
 
+/// Connectors and statuses in topics, if the worker file names them. A Kafka that does not answer is waited for with REST
+/// up; what would lose connectors, or another worker of the group, is a reason not to start. False as long as another one
+/// may be at work.
+async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<(Option<KafkaState>, bool)> {
+    let Some(topics) = &config.state_topics else { return Ok((None, true)) };
+    let connectors = Arc::new(TopicConnectors::new(&config.values, topics, &files.identity()?)?);
+    let statuses = Arc::new(TopicStatuses::new(&config.values, topics)?);
+    let open = async {
+        statuses.open().await?;
+        connectors.open().await
+    };
+    let opened = timeout(TOPIC_WAIT + topics.session, open).await;
+    match &opened {
+        Ok(Err(error)) if error.kind() == ErrorKind::Retriable => {
+            tracing::warn!(error = error.chain(), "Connectors wait for their topics");
+        }
+        Err(_) => tracing::warn!(topic = topics.configs.name, "Connectors wait for their topics"),
+        Ok(_) => {}
+    }
+    let is_ready = matches!(opened, Ok(Ok(())));
+    if let Ok(Err(error)) = opened
+        && error.kind() != ErrorKind::Retriable
+    {
+        return Err(error);
+    }
+    if !files.connectors.is_empty() {
+        tracing::warn!("Connectors in state.dir are left alone: those of config.storage.topic count");
+    }
+    Ok((Some(KafkaState { connectors, statuses }), is_ready))
+}
+
 /// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to
-/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is.
-async fn open_offsets(config: &WorkerConfig, files: &FileStore) -> Result<Arc<OffsetStores>> {
+/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is. `now` it is read, or later by
+/// the first source, if another worker may still write to it.
+async fn open_offsets(config: &WorkerConfig, files: &FileStore, now: bool) -> Result<Arc<OffsetStores>> {
     let Some(wanted) = &config.offsets_topic else { return Ok(Arc::new(OffsetStores::one(files.offset_store()))) };
     let (stores, topic) = OffsetStores::topics(config.values.clone(), wanted.clone())?;
     let named = |error: ConnectError| error.within("offset.storage.topic");
-    match timeout(TOPIC_WAIT, topic.open()).await {
+    let opened = async { if now { topic.open().await } else { Ok(()) } };
+    match timeout(TOPIC_WAIT, opened).await {
         Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(named(error)),
         Ok(Err(error)) => tracing::warn!(error = named(error).chain(), "Sources wait for the offsets topic"),
-        Err(_) => tracing::warn!(topic = wanted.name, "Sources wait for the offsets topic: Kafka has not answered"),
+        Err(_) => {
+            tracing::warn!(topic = wanted.topic.name, "Sources wait for the offsets topic: Kafka has not answered");
+        }
         Ok(Ok(())) => {}
     }
     if !files.offsets.is_empty() {

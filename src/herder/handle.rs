@@ -23,6 +23,9 @@ use crate::store::TargetState;
 /// How long a request may wait for the herder, as in Apache's worker.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long a close waits for the last statuses to be written.
+const LAST_STATUS: Duration = Duration::from_secs(3);
+
 /// Why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HerderError {
@@ -114,12 +117,19 @@ pub struct HerderHandle {
     aside: Aside,
     replays: Arc<Replays>,
     turns: Arc<Turns>,
+    /// Whether the last status is written, where statuses are.
+    recorded: Option<watch::Receiver<bool>>,
 }
 
 impl HerderHandle {
-    pub(super) fn new(parts: Arc<Parts>, commands: mpsc::Sender<Command>, view: watch::Receiver<View>) -> Self {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        commands: mpsc::Sender<Command>,
+        view: watch::Receiver<View>,
+        recorded: Option<watch::Receiver<bool>>,
+    ) -> Self {
         let aside = Aside::new(parts.deadlines.aside);
-        Self { parts, commands, view, aside, replays: Arc::default(), turns: Arc::default() }
+        Self { parts, commands, view, aside, replays: Arc::default(), turns: Arc::default(), recorded }
     }
 
     /// Dead letters on their way back.
@@ -228,10 +238,27 @@ impl HerderHandle {
         self.ask(Act::Ping).await.map(drop)
     }
 
-    /// Stops every connector and task; returns when all have ended or were left to themselves.
+    /// Stops every connector and task; returns when all have ended or were left to themselves, and others can read so.
     pub async fn close(&self) -> Result<(), HerderError> {
         self.replays.stop();
-        self.ask(Act::Close).await.map(drop)
+        self.ask(Act::Close).await?;
+        if let Some(mut recorded) = self.recorded.clone()
+            && tokio::time::timeout(LAST_STATUS, recorded.wait_for(|done| *done)).await.is_err()
+        {
+            tracing::warn!("The last statuses are not written: Kafka does not answer");
+        }
+        Ok(())
+    }
+
+    /// Resolves when the worker is of no use any more, and why.
+    pub async fn broken(&self) -> Arc<str> {
+        let mut view = self.view.clone();
+        if let Ok(view) = view.wait_for(|view| matches!(view.stage, Stage::Broken(_))).await
+            && let Stage::Broken(why) = &view.stage
+        {
+            return Arc::clone(why);
+        }
+        std::future::pending().await
     }
 
     /// Validates a configuration; the plugin's live check runs when everything else is fine.

@@ -10,8 +10,9 @@ use std::time::SystemTime;
 use pipette_api::TaskId;
 use tokio::time::Instant;
 
+use super::event::Event;
 use super::restarts::{Decision, Phase, Reason, Restarts};
-use super::state::{Connector, Event, State};
+use super::state::{Connector, State};
 use super::status::Condition;
 use crate::settings::restarts::RestartPolicy;
 use crate::store::TargetState;

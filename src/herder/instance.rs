@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::Parts;
 use super::aside::panic_text;
+use super::event::InstanceNews;
 use super::spec::lay_over;
-use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
 use crate::settings::unused;

@@ -7,15 +7,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pipette_api::{TaskId, Wish};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, TaskId, Wish};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::event::{Effect, Event, InstanceNews};
 use super::instance::{self, Ask, Start};
 use super::meters::describe;
-use super::state::{Effect, Event, InstanceNews, State};
+use super::state::State;
 use super::{Parts, TaskDoor, spec};
+use crate::plugins::ConnectorPlugin;
 use crate::settings::providers::Secrets;
+use crate::store::{ConnectorStore, NewPlan};
 use crate::task::report::{Failure, Trace};
 use crate::task::watchdog::Trouble;
 use crate::task::{TaskNews, TaskReport};
@@ -25,6 +28,8 @@ use crate::task::{TaskNews, TaskReport};
 pub(super) enum Inbox {
     /// A connector's thread says something.
     Said { name: Arc<str>, number: u64, news: InstanceNews },
+    /// What a connector has planned is stored, or cannot be.
+    Kept { name: Arc<str>, keeping: u64, number: u64, kept: Result<Vec<ConfigMap>, Trace> },
     /// A call into a connector takes too long.
     Overdue { name: Arc<str>, number: u64, call: &'static str },
     /// A connector did not stop in time; since when it was to.
@@ -43,6 +48,9 @@ pub(super) struct Lifecycle {
     secrets: HashMap<Arc<str>, Secrets>,
     /// How many tasks a connector has had at most: those it has no more may be at work all the same, left to themselves.
     most: HashMap<Arc<str>, usize>,
+    /// The last plan of a connector on its way to the store; a newer one takes its place.
+    keeping: HashMap<Arc<str>, (u64, watch::Sender<()>)>,
+    last_keeping: u64,
 }
 
 /// A connector's thread as seen from here. Dropping it leaves the thread to itself.
@@ -68,7 +76,14 @@ impl Lifecycle {
             tasks: HashMap::new(),
             secrets: HashMap::new(),
             most: HashMap::new(),
+            keeping: HashMap::new(),
+            last_keeping: 0,
         }
+    }
+
+    /// How many tasks of a connector an earlier worker has left behind.
+    pub(super) fn remember(&mut self, name: &Arc<str>, tasks: usize) {
+        self.most.insert(Arc::clone(name), tasks);
     }
 
     pub(super) fn carry_out(&mut self, state: &State, effect: Effect) {
@@ -94,7 +109,7 @@ impl Lifecycle {
     }
 
     /// What an entry of the inbox means for the core; `None` when it has been overtaken.
-    pub(super) fn receive(&mut self, inbox: Inbox) -> Option<Event> {
+    pub(super) fn receive(&mut self, inbox: Inbox, state: &State) -> Option<Event> {
         match inbox {
             Inbox::Said { name, number, news } => {
                 let news = match news {
@@ -103,6 +118,17 @@ impl Lifecycle {
                     other => other,
                 };
                 self.said(&name, number, &news);
+                match news {
+                    InstanceNews::Planned(tasks) if self.parts.connectors.keeps_plans() => {
+                        self.planned(state, name, number, tasks)
+                    }
+                    news => Some(Event::Instance { name, number, news }),
+                }
+            }
+            Inbox::Kept { name, keeping, number, kept } => {
+                self.keeping.get(&name).filter(|(last, _)| *last == keeping)?;
+                self.keeping.remove(&name);
+                let news = kept.map_or_else(InstanceNews::Troubled, InstanceNews::Planned);
                 Some(Event::Instance { name, number, news })
             }
             Inbox::Overdue { name, number, call } => {
@@ -138,17 +164,17 @@ impl Lifecycle {
         }
     }
 
-    fn hidden(&self, name: &str, trace: Trace) -> Trace {
-        match self.secrets.get(name) {
-            Some(secrets) => trace.without(secrets),
-            None => trace,
+    fn hidden(&self, name: &str, mut trace: Trace) -> Trace {
+        if let Some(secrets) = self.secrets.get(name) {
+            trace.hide(secrets);
         }
+        trace
     }
 
     /// Forgets a task that has ended, and gives its report without secrets.
     pub(super) fn note_report(&mut self, mut report: TaskReport) -> TaskReport {
         match (&mut report.news, self.secrets.get(&report.id.connector)) {
-            (TaskNews::Failed { trace }, Some(secrets)) => *trace = trace.without(secrets),
+            (TaskNews::Failed { trace }, Some(secrets)) => trace.hide(secrets),
             (TaskNews::Waiting { trace }, Some(secrets)) => secrets.hide_in(trace),
             _ => {}
         }
@@ -206,6 +232,32 @@ impl Lifecycle {
         instance.clock.take().inspect(AbortHandle::abort);
         let grace = if instance.hung { Duration::ZERO } else { self.parts.worker.grace };
         self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number, since: SystemTime::now() });
+    }
+
+    /// A plan that changes something counts when it is stored.
+    fn planned(&mut self, state: &State, name: Arc<str>, number: u64, tasks: Vec<ConfigMap>) -> Option<Event> {
+        let connector = state.get(&name)?;
+        let plugin = connector.plugin?;
+        let is_known = connector.tasks.iter().map(|task| &*task.config).eq(&tasks);
+        if is_known && !self.keeping.contains_key(&name) {
+            return Some(Event::Instance { name, number, news: InstanceNews::Planned(tasks) });
+        }
+        self.last_keeping += 1;
+        let (sender, overtaken) = watch::channel(());
+        self.keeping.insert(Arc::clone(&name), (self.last_keeping, sender));
+        let (of, class) = (Arc::clone(&connector.config), plugin.task_class());
+        let is_source = matches!(plugin, ConnectorPlugin::Source(_));
+        let plan = NewPlan { name: Arc::clone(&name), of, tasks, class, is_source };
+        let (store, inbox, keeping) = (Arc::clone(&self.parts.connectors), self.inbox.clone(), self.last_keeping);
+        tokio::spawn(async move {
+            if let Some(kept) = keep(&*store, &plan, overtaken).await {
+                let kept =
+                    kept.map(|()| plan.tasks).map_err(|error| Trace::of_connector(&name, "task_configs", &error));
+                // The actor may have ended meanwhile.
+                let _ = inbox.send(Inbox::Kept { name, keeping, number, kept });
+            }
+        });
+        None
     }
 
     fn said(&mut self, name: &Arc<str>, number: u64, news: &InstanceNews) {
@@ -275,5 +327,31 @@ impl Lifecycle {
     fn send(&self, message: Inbox) {
         // The actor holds the other end as long as this runs.
         let _ = self.inbox.send(message);
+    }
+}
+
+/// How long a store that did not take a plan is left alone.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Stores a plan, however long that takes; `None` when a newer one has taken its place.
+async fn keep(
+    store: &dyn ConnectorStore,
+    plan: &NewPlan,
+    mut overtaken: watch::Receiver<()>,
+) -> Option<pipette_api::Result<()>> {
+    let mut told = false;
+    loop {
+        let error = match store.put_plan(plan).await {
+            Err(error) if error.kind() == ErrorKind::Retriable => error,
+            // A plan that is too large is so by its configuration.
+            Err(error) if error.kind() == ErrorKind::Data => return Some(Err(ConnectError::config(error.chain()))),
+            kept => return Some(kept),
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(connector = %plan.name, error = error.chain(), "Tasks wait until their plan is stored");
+        }
+        if tokio::time::timeout(KEEP_AGAIN, overtaken.changed()).await.is_ok() {
+            return None;
+        }
     }
 }

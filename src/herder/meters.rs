@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pipette_api::{Metric, TaskId};
 
-use super::state::{Connector, Effect, Event, InstanceNews, State};
+use super::event::{Effect, Event, InstanceNews};
+use super::state::{Connector, State};
 use super::status::Condition;
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::ConnectorPlugin;

@@ -371,7 +371,8 @@ impl Sheet<'_> {
         if strict && matches!(self.plugin, ConnectorPlugin::Source(_)) {
             return;
         }
-        let workers = self.worker.offsets_topic.as_ref().map(|topic| ("offset.storage.topic", topic.name.as_str()));
+        let workers =
+            self.worker.offsets_topic.as_ref().map(|offsets| ("offset.storage.topic", offsets.topic.name.as_str()));
         let own = connector::offsets_topic(&self.config).filter(|_| workers.is_some());
         let own = own.map(|topic| (connector::OFFSETS_TOPIC.info.name, topic));
         let offsets: Vec<_> = workers.into_iter().chain(own).filter(|_| !strict).collect();

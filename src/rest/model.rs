@@ -10,6 +10,8 @@ use serde_json::Value;
 use crate::herder::form::{Definition, Entry, Validation};
 use crate::herder::offsets::ConnectorOffsets;
 use crate::herder::state::Connector;
+use crate::plugins::ConnectorPlugin;
+use crate::store::statuses::UsedTopic;
 
 #[derive(Serialize)]
 pub(super) struct Root<'a> {
@@ -70,9 +72,7 @@ struct TaskConfig<'a> {
 }
 
 pub(super) fn tasks<'a>(name: &'a str, connector: &'a Connector) -> Vec<TaskInfo<'a>> {
-    // Apache's worker names the class of its tasks; its connectors call it so.
-    let class = connector.plugin.map(|plugin| plugin.info().class);
-    let class = class.map(|class| format!("{}Task", class.strip_suffix("Connector").unwrap_or(class)));
+    let class = connector.plugin.map(ConnectorPlugin::task_class);
     let task = |(task, found): (usize, &'a crate::herder::state::Task)| TaskInfo {
         id: TaskName { connector: name, task },
         config: TaskConfig {
@@ -88,8 +88,8 @@ pub(super) struct Topics<'a> {
     topics: Vec<&'a str>,
 }
 
-pub(super) fn topics<'a>(name: &'a str, topics: &'a [std::sync::Arc<str>]) -> BTreeMap<&'a str, Topics<'a>> {
-    BTreeMap::from([(name, Topics { topics: topics.iter().map(|topic| &**topic).collect() })])
+pub(super) fn topics<'a>(name: &'a str, topics: &'a [UsedTopic]) -> BTreeMap<&'a str, Topics<'a>> {
+    BTreeMap::from([(name, Topics { topics: topics.iter().map(|used| &*used.topic).collect() })])
 }
 
 pub(super) fn kind(connector: &Connector) -> &'static str {

@@ -71,9 +71,7 @@ pub static WITHOUT_EFFECT: &[KeyInfo] = keys! {
         "the worker's own clients wait a minute for an answer";
     "socket.connection.setup.timeout.max.ms" i64, default("30000") Low if at_least::<0>,
         "librdkafka, the Kafka client in here, always waits socket.connection.setup.timeout.ms";
-    "session.timeout.ms" i32, default("10000") High, ONE_WORKER;
     "rebalance.timeout.ms" i32, default("60000") High, ONE_WORKER;
-    "heartbeat.interval.ms" i32, default("3000") High, ONE_WORKER;
     "worker.sync.timeout.ms" i32, default("3000") Medium, ONE_WORKER;
     "worker.unsync.backoff.ms" i32, default("300000") Medium, ONE_WORKER;
     "connect.protocol" String, default("sessioned") Low
@@ -84,18 +82,12 @@ pub static WITHOUT_EFFECT: &[KeyInfo] = keys! {
     "inter.worker.key.ttl.ms" i32, default("3600000") Low if at_least::<0>, NO_FORWARDING;
     "inter.worker.signature.algorithm" String, default("HmacSHA256") Low, NO_FORWARDING;
     "inter.worker.verification.algorithms" Vec<String>, default("HmacSHA256") Low if distinct, NO_FORWARDING;
-    "config.storage.topic" String, optional() High, IN_FILES;
-    "config.storage.replication.factor" i16, default("3") Low if positive_or_default, IN_FILES;
-    "status.storage.topic" String, optional() High, IN_FILES;
-    "status.storage.partitions" i32, default("5") Low if positive_or_default, IN_FILES;
-    "status.storage.replication.factor" i16, default("3") Low if positive_or_default, IN_FILES;
     "internal.key.converter" ClassName, optional() Low, GONE;
     "internal.value.converter" ClassName, optional() Low, GONE;
     "rest.host.name" String, optional() Low, GONE;
     "rest.port" i32, optional() Low, GONE;
 };
 
-pub(super) const IN_FILES: &str = "connectors and their states are kept in files under state.dir, not in Kafka topics";
 const GONE: &str = "Apache's worker has not had it for years; `listeners` says where REST is";
 
 /// Java's checked list: no element twice, none empty.

@@ -20,7 +20,9 @@ const READ_ELSEWHERE: &[&str] = &[
     "header.converter.",
     "listeners.https.",
     "admin.listeners.https.",
+    "config.storage.",
     "offset.storage.",
+    "status.storage.",
 ];
 
 /// What a worker file says in vain.
@@ -39,9 +41,6 @@ fn worker_key(key: &str) -> Option<String> {
     }
     if protecting(key).is_some() {
         return reason(key).map(|why| format!("{key} has no effect: {why}"));
-    }
-    if ["config.storage.", "status.storage."].iter().any(|prefix| key.starts_with(prefix)) {
-        return Some(format!("{key} has no effect: {}", java_keys::IN_FILES));
     }
     if key.starts_with("metrics.context.") {
         return Some(format!("{key} has no effect: it is for reporters, which are Java code"));
@@ -137,8 +136,6 @@ mod tests {
             ("plugin.path", "plugin.path has no effect: plugins are built into the binary"),
             ("inter.worker.key.size", "no request is passed on"),
             ("metrics.context.a", "it is for reporters"),
-            ("config.storage.topic", "kept in files under state.dir"),
-            ("status.storage.segment.bytes", "kept in files under state.dir"),
             ("ssl.provider", "ssl.provider has no effect: TLS comes from OpenSSL"),
             ("producer.interceptor.classes", "interceptors are Java code"),
             ("consumer.max.poll.interval.m", "consumer clients and has no effect. Did you mean max.poll.interval.ms?"),

@@ -11,7 +11,7 @@ use pipette_api::config::checks::{at_least, not_empty};
 use pipette_api::config::key::{ClassName, Importance};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Reach, Result, Settings};
 
-use super::group::{self, OffsetsTopic};
+use super::group::{self, OffsetsTopic, StateTopics};
 use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
 use super::providers::Providers;
@@ -143,9 +143,16 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &STATE_DIR.info,
     &OFFSETS_FILE.info,
     &group::GROUP.info,
-    &group::TOPIC.info,
-    &group::PARTITIONS.info,
-    &group::REPLICATION.info,
+    &group::CONFIGS.name.info,
+    &group::CONFIGS.replication.info,
+    &group::OFFSETS.name.info,
+    &group::OFFSET_PARTITIONS.info,
+    &group::OFFSETS.replication.info,
+    &group::STATUSES.name.info,
+    &group::STATUS_PARTITIONS.info,
+    &group::STATUSES.replication.info,
+    &group::SESSION.info,
+    &group::HEARTBEAT.info,
     &group::EXACTLY_ONCE.info,
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
@@ -198,6 +205,8 @@ pub struct WorkerConfig {
     pub offsets_file: Option<PathBuf>,
     /// Where source offsets are kept if not in files.
     pub offsets_topic: Option<OffsetsTopic>,
+    /// Where connectors and statuses are kept if not in files.
+    pub state_topics: Option<StateTopics>,
     /// `topic.creation.enable`.
     pub topic_creation: bool,
     /// Which client settings connectors may override.
@@ -268,6 +277,7 @@ impl WorkerConfig {
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,
+            state_topics: StateTopics::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
             strict,
@@ -341,10 +351,17 @@ fn check_the_rest(values: &ConfigMap) -> Result<()> {
 fn warnings(values: &ConfigMap) -> Vec<String> {
     let mut warnings = unused::of_worker(values);
     warnings.extend(unsecured(values));
-    for (key, needed) in [(&group::GROUP, &group::TOPIC), (&group::TOPIC, &group::GROUP)] {
+    let (configs, statuses) = (&group::CONFIGS.name, &group::STATUSES.name);
+    let pairs = [
+        (&group::GROUP, &group::OFFSETS.name, "offsets are"),
+        (&group::OFFSETS.name, &group::GROUP, "offsets are"),
+        (configs, &group::GROUP, "connectors are"),
+        (statuses, configs, "nothing is read from it, and connectors are"),
+    ];
+    for (key, needed, kept) in pairs {
         let (key, needed) = (key.info.name, needed.info.name);
         if values.contains_key(key) && !values.contains_key(needed) {
-            warnings.push(format!("{key} has no effect without {needed}: offsets are kept in files under state.dir"));
+            warnings.push(format!("{key} has no effect without {needed}: {kept} kept in files under state.dir"));
         }
     }
     warnings

@@ -154,12 +154,12 @@ impl Facts {
 }
 
 impl Trace {
-    /// The same with placeholders in the place of what they stand for.
-    pub fn without(&self, secrets: &Secrets) -> Self {
-        let (mut text, mut facts) = (self.text.to_string(), Facts::clone(&self.facts));
+    /// Puts placeholders in the place of what they stand for.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        let mut text = self.text.to_string();
         secrets.hide_in(&mut text);
-        secrets.hide_in(&mut facts.cause);
-        Self { text: text.into(), facts: Arc::new(facts) }
+        self.text = text.into();
+        secrets.hide_in(&mut Arc::make_mut(&mut self.facts).cause);
     }
 
     /// Of a connector that does not come back from a call; the sentence says so.

@@ -265,7 +265,7 @@ impl Parts {
         let transaction = transactions
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
-        let used = self.environment.used.notes(Arc::clone(&connector));
+        let used = self.environment.used.notes(self.spec.id.clone());
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
@@ -310,7 +310,7 @@ impl Parts {
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
-        let used = self.environment.used.notes(Arc::clone(&self.spec.id.connector));
+        let used = self.environment.used.notes(self.spec.id.clone());
         let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task, self.environment.metrics.sampling());
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {

@@ -114,7 +114,7 @@ fn a_link_that_was_changed_since_validation_leads_nowhere() {
     fs::remove_file(inner.join("out")).unwrap();
     sink.start().unwrap();
     let tp = TopicPartition::new("t", 0);
-    sink.open(&[tp.clone()]).unwrap();
+    sink.open(std::slice::from_ref(&tp)).unwrap();
     sink.put(&tp, vec![build::text("fine")]).unwrap().1.unwrap();
     assert_eq!(fs::read_to_string(inner.join("out")).unwrap(), "fine\n");
 }

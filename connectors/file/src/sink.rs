@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_memory_of_long_lines_goes_with_their_batch() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sink = FileStreamSink::new(Some(folder.path().join("out")));
+        let mut sink = FileStreamSink::new(Some(folder.path().join("out")), pipette_api::Reach::default());
         for (length, kept) in [(1_000, 1_000..KEPT), (2_000_000, 0..1)] {
             sink.pending.resize(length, b'x');
             sink.write_out().unwrap();

@@ -47,6 +47,11 @@ impl FileConnectors {
         Ok(Self(Arc::new(Inner { path, known: Mutex::new(known) })))
     }
 
+    /// True without any connector.
+    pub fn is_empty(&self) -> bool {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Runs off the caller's thread: REST must answer while a slow disk syncs.
     async fn change(&self, edit: impl FnOnce(&mut Known) + Send + 'static) -> Result<()> {
         let inner = Arc::clone(&self.0);

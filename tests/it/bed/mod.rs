@@ -124,6 +124,7 @@ impl Bed {
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,
+            kafka: None,
             offsets,
             sink_offsets: Arc::new(Group),
             used,

@@ -11,7 +11,7 @@ use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
 use pipette::settings::dead_letters::DeadLetterTopic;
-use pipette::settings::group::OffsetsTopic;
+use pipette::settings::group::{InternalTopic, OffsetsTopic};
 use pipette::store::files::FileStore;
 use pipette::store::stores::OffsetStores;
 use pipette::task::spec::{
@@ -126,14 +126,13 @@ impl Stage {
     /// Offsets in the topic `offsets`, and sources that write in transactions.
     pub(super) fn exactly_once(until: Until) -> Self {
         let mut stage = Self::new();
-        let topic = OffsetsTopic {
-            group: "lab".into(),
+        let topic = InternalTopic {
             name: "offsets".into(),
             partitions: 1,
             replication_factor: None,
             config: BTreeMap::from([("cleanup.policy".into(), "compact".into())]),
-            exactly_once: true,
         };
+        let topic = OffsetsTopic { group: "lab".into(), topic, exactly_once: true };
         let worker = pairs(&[("bootstrap.servers", &stage.bootstrap())]);
         stage.environment.offsets = Arc::new(OffsetStores::topics(worker, topic).unwrap().0);
         stage.until = Some(until);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -10,10 +9,8 @@ use super::answer::{Chosen, normalised};
 use super::clients;
 use super::table::{Stage, Step};
 use super::wire;
-use crate::support::java::JavaProcess;
-use crate::support::kafka::class_path;
+use crate::support::connect::ApacheConnect;
 use crate::support::worker::Worker;
-use crate::support::{free_ports, lines_of, tail, wait};
 
 /// What sources read: 14 bytes.
 const LINES: &str = "one\ntwo\nthree\n";
@@ -44,7 +41,7 @@ pub(crate) struct Contender {
 
 enum Process {
     Ours { _worker: Worker },
-    Java(JavaProcess),
+    Java(ApacheConnect),
 }
 
 impl Contender {
@@ -68,36 +65,10 @@ impl Contender {
     /// Apache's worker, from its jars.
     pub(crate) fn java(folder: &Path, bootstrap: &str, stage: Stage) -> Self {
         let folder = prepared(folder, "java");
-        let [port] = free_ports();
-        let group = format!("{}-java", stage.name());
-        let text = format!(
-            "bootstrap.servers={bootstrap}
-listeners=http://127.0.0.1:{port}
-key.converter=org.apache.kafka.connect.storage.StringConverter
-value.converter=org.apache.kafka.connect.storage.StringConverter
-offset.flush.interval.ms=200
-plugin.discovery=service_load
-"
-        );
-        let keys = settings(&group, stage);
+        let keys = settings(&format!("{}-java", stage.name()), stage);
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let file = folder.join("worker.properties");
-        fs::write(&file, text + &lines_of(&keys)).expect("the settings of Apache's worker");
-        let log = folder.join("worker.log");
-        let class = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let options = ["-Xms128m", "-Xmx1g", &logins(&folder)];
-        let process = JavaProcess::start(&folder, &log, &options, &class_path(), class, &file);
-        let java = Self { address: format!("127.0.0.1:{port}"), folder, letter: 'j', process: Process::Java(process) };
-        let health = Step::parse("GET /health");
-        wait::until("Apache's worker", Duration::from_mins(2), || {
-            java.assert_lives();
-            match wire::send(&java.address, &health) {
-                // It does not open to everybody.
-                Ok(reply) if [200, 401].contains(&reply.status) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
-        java
+        let java = ApacheConnect::with(&folder, bootstrap, &keys, &[&logins(&folder)]);
+        Self { address: java.rest().address().to_owned(), folder, letter: 'j', process: Process::Java(java) }
     }
 
     /// The answer to a step of the n-th story.
@@ -133,8 +104,8 @@ plugin.discovery=service_load
     }
 
     fn assert_lives(&self) {
-        if let Process::Java(process) = &self.process {
-            assert!(process.lives(), "Apache's worker ended:\n{}", tail(&self.folder.join("worker.log"), 40));
+        if let Process::Java(java) = &self.process {
+            java.assert_lives();
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod death;
 pub(crate) mod feeder;
 pub(crate) mod feed;

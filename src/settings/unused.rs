@@ -136,7 +136,6 @@ mod tests {
             ("plugin.path", "plugin.path has no effect: plugins are built into the binary"),
             ("inter.worker.key.size", "no request is passed on"),
             ("metrics.context.a", "it is for reporters"),
-            ("config.storage.topic", "kept in files under state.dir"),
             ("ssl.provider", "ssl.provider has no effect: TLS comes from OpenSSL"),
             ("producer.interceptor.classes", "interceptors are Java code"),
             ("consumer.max.poll.interval.m", "consumer clients and has no effect. Did you mean max.poll.interval.ms?"),

@@ -12,8 +12,12 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("group.id", "without it connectors, states and offsets are kept in files"),
     ("offset.storage.topic", "without it offsets are kept in files"),
     ("offset.storage.replication.factor", "as many as there are brokers, up to 3, when nobody says"),
-    ("config.storage.topic", "connectors are kept in files"),
-    ("status.storage.topic", "states are kept in files"),
+    ("config.storage.topic", "without it connectors are kept in files"),
+    ("config.storage.replication.factor", "as many as there are brokers, up to 3, when nobody says"),
+    ("status.storage.topic", "without it states are kept in files"),
+    ("status.storage.replication.factor", "as many as there are brokers, up to 3, when nobody says"),
+    ("session.timeout.ms", "a wait of any length, as other waits"),
+    ("heartbeat.interval.ms", "a wait of any length, as other waits"),
     ("offset.storage.file.filename", "it is read once, if it is there"),
 ];
 

@@ -16,6 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
+use tokio::sync::watch;
 
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
@@ -70,6 +71,8 @@ fn group(properties: &ClientProperties) -> &str {
 
 /// The seat while it is held. Dropping it leaves it to the next one at once.
 pub struct Seat {
+    /// True once Kafka has given it.
+    pub given: watch::Receiver<bool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,7 +93,9 @@ impl Seat {
         config.set("enable.auto.commit", "false").set("auto.offset.reset", "latest");
         // Whoever comes second gets nothing, even if the first one has to join anew.
         config.set("partition.assignment.strategy", "cooperative-sticky");
-        let sitting = Sitting { events: ClientEvents::new(properties), is_elsewhere: AtomicBool::new(false) };
+        let (give, given) = watch::channel(false);
+        let events = ClientEvents::new(properties);
+        let sitting = Sitting { events, given: give, is_elsewhere: AtomicBool::new(false) };
         let consumer: BaseConsumer<Sitting> = config.create_with_context(sitting).map_err(failed)?;
         consumer.subscribe(&[topic]).map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -102,7 +107,7 @@ impl Seat {
         };
         let thread = std::thread::Builder::new().name("seat".into()).spawn(sit);
         let thread = thread.map_err(|error| ConnectError::fatal("No thread could be started").because(error))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { given, stop, thread: Some(thread) })
     }
 }
 
@@ -133,6 +138,7 @@ fn sit(consumer: &BaseConsumer<Sitting>, group: &str, until: &AtomicBool) -> Opt
 
 struct Sitting {
     events: ClientEvents,
+    given: watch::Sender<bool>,
     is_elsewhere: AtomicBool,
 }
 
@@ -141,7 +147,10 @@ impl ConsumerContext for Sitting {
         let Rebalance::Assign(_) = rebalance else { return };
         match consumer.assignment() {
             // It is the seat that counts: nothing is read here.
-            Ok(own) if own.count() > 0 => drop(consumer.pause(&own)),
+            Ok(own) if own.count() > 0 => {
+                drop(consumer.pause(&own));
+                self.given.send_replace(true);
+            }
             Ok(_) => self.is_elsewhere.store(true, Ordering::Relaxed),
             Err(error) => self.events.error_of(&error, "looking at the assignment"),
         }

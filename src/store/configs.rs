@@ -90,8 +90,12 @@ impl TopicConnectors {
                 self.topic.name()
             )));
         }
-        self.await_seat().await?;
-        self.sit_down()?;
+        let was_ours = self.await_seat().await? && self.seat().is_none();
+        let given = self.sit_down()?;
+        // Kafka gives it only when the session of our own past is over. Nobody else can have it until then.
+        if !was_ours {
+            self.be_given(given).await?;
+        }
         self.topic.take_over().await.map_err(named)?;
         self.read().await.map_err(named)
     }
@@ -100,15 +104,15 @@ impl TopicConnectors {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for as long as a worker that has died is still seen in the group.
-    async fn await_seat(&self) -> Result<()> {
+    /// Waits for as long as a worker that has died is still seen in the group. True when our own past has the seat.
+    async fn await_seat(&self) -> Result<bool> {
         let patience = self.how.session + SLACK;
         let until = Instant::now() + patience;
         let mut told = false;
         loop {
-            let mut others = seat::sitters(&self.sitter).await?;
-            others.retain(|other| Some(&other.client) != self.sitter.get("client.id"));
-            let Some(other) = others.first() else { return Ok(()) };
+            let sitters = seat::sitters(&self.sitter).await?;
+            let other = sitters.iter().find(|other| Some(&other.client) != self.sitter.get("client.id"));
+            let Some(other) = other else { return Ok(!sitters.is_empty()) };
             if Instant::now() >= until {
                 return Err(taken(&self.how.group, other));
             }
@@ -120,14 +124,28 @@ impl TopicConnectors {
         }
     }
 
-    fn sit_down(&self) -> Result<()> {
+    fn sit_down(&self) -> Result<watch::Receiver<bool>> {
         let mut seat = self.seat();
-        if seat.is_none() {
-            let told = self.lost.clone();
-            let on_loss = move |why: String| lose(&told, &why);
-            *seat = Some(Seat::take(&self.sitter, self.topic.name(), on_loss)?);
+        if let Some(seat) = &*seat {
+            return Ok(seat.given.clone());
         }
-        Ok(())
+        let told = self.lost.clone();
+        let on_loss = move |why: String| lose(&told, &why);
+        let taken = Seat::take(&self.sitter, self.topic.name(), on_loss)?;
+        Ok(seat.insert(taken).given.clone())
+    }
+
+    async fn be_given(&self, mut given: watch::Receiver<bool>) -> Result<()> {
+        let (mut lost, group) = (self.lost(), &self.how.group);
+        tokio::select! {
+            _ = given.wait_for(|given| *given) => Ok(()),
+            Ok(why) = lost.wait_for(Option::is_some) => {
+                Err(ConnectError::config(why.as_deref().unwrap_or_default()))
+            }
+            () = tokio::time::sleep(self.how.session + SLACK) => {
+                Err(ConnectError::retriable(format!("Kafka gives this worker no place in group {group} yet")))
+            }
+        }
     }
 
     fn log(&self) -> MutexGuard<'_, ConfigLog> {

@@ -12,22 +12,13 @@ use pipette_api::ErrorKind;
 use pipette_broker::{Broker, BrokerConfig};
 use serde_json::{Value, json};
 
+use crate::support::connect::distributed;
 use crate::support::rest::Rest;
 use crate::support::topic;
 use crate::support::worker::Worker;
 use crate::support::{free_ports, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const DISTRIBUTED: [(&str, &str); 8] = [
-    ("group.id", "lab"),
-    ("config.storage.topic", "connect-configs"),
-    ("offset.storage.topic", "connect-offsets"),
-    ("status.storage.topic", "connect-status"),
-    ("offset.storage.partitions", "3"),
-    ("status.storage.partitions", "2"),
-    ("session.timeout.ms", "1500"),
-    ("heartbeat.interval.ms", "300"),
-];
 const COMPACT: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 
 fn broker_on(folder: &Path, port: u16) -> Broker {
@@ -40,8 +31,17 @@ fn broker_on(folder: &Path, port: u16) -> Broker {
 /// A broker, and a worker that has not been started.
 fn place(folder: &Path) -> (Broker, Worker) {
     let broker = broker_on(folder, 0);
-    let worker = Worker::prepare(folder, &broker.address().to_string(), &DISTRIBUTED);
+    let worker = worker(folder, &broker.address().to_string(), &[]);
     (broker, worker)
+}
+
+/// A worker of the one group here, which notices soon when another one has died.
+fn worker(folder: &Path, bootstrap: &str, more: &[(&str, &str)]) -> Worker {
+    let keys = distributed("connect");
+    let keys = keys.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let session = [("session.timeout.ms", "1500"), ("heartbeat.interval.ms", "300")];
+    let keys: Vec<(&str, &str)> = keys.chain(session).chain(more.iter().copied()).collect();
+    Worker::prepare(folder, bootstrap, &keys)
 }
 
 fn put(rest: &Rest, path: &str, body: &Value) -> Value {
@@ -194,8 +194,8 @@ fn a_plan_that_was_torn_by_a_kill_counts_for_nothing() {
 fn no_connector_is_lost_by_kills_between_writes() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker_on(folder.path(), 0);
-    let keys = [&DISTRIBUTED[..], &[("exactly.once.source.support", "preparing")]].concat();
-    let mut worker = Worker::prepare(folder.path(), &broker.address().to_string(), &keys);
+    let mut worker =
+        worker(folder.path(), &broker.address().to_string(), &[("exactly.once.source.support", "preparing")]);
     fs::write(folder.path().join("in.txt"), "").expect("a file");
     let mut promised = Vec::new();
     for round in 0..4_usize {
@@ -267,7 +267,7 @@ fn topics_that_would_lose_connectors_stop_the_worker() {
 fn a_kafka_that_comes_later_is_waited_for_with_rest_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let [port] = free_ports();
-    let mut worker = Worker::prepare(folder.path(), &format!("127.0.0.1:{port}"), &DISTRIBUTED);
+    let mut worker = worker(folder.path(), &format!("127.0.0.1:{port}"), &[]);
     worker.start();
     assert!(worker.log().contains("Connectors wait for their topics"), "{}", worker.log());
     assert!(worker.stop().success(), "whoever waits can be stopped");
@@ -308,10 +308,14 @@ fn a_worker_that_was_taken_for_dead_stands_down() {
     shows(zombie.rest(), "one", "RUNNING", &["RUNNING"]);
     let other = folder.path().join("other");
     fs::create_dir(&other).expect("a folder");
-    let mut next = Worker::prepare(&other, &broker.address().to_string(), &DISTRIBUTED);
+    let mut next = worker(&other, &broker.address().to_string(), &[]);
     next.spawn();
     assert_eq!(next.wait().code(), Some(2));
-    assert!(next.log().contains("group.id: another worker runs in group lab (client lab-pipette-"), "{}", next.log());
+    assert!(
+        next.log().contains("group.id: another worker runs in group connect (client connect-pipette-"),
+        "{}",
+        next.log()
+    );
 
     zombie.signal("STOP");
     next.start();
@@ -329,8 +333,7 @@ fn with_exactly_once_it_is_written_how_many_tasks_have_to_be_fenced() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker_on(folder.path(), 0);
     let bootstrap = broker.address().to_string();
-    let keys = [&DISTRIBUTED[..], &[("exactly.once.source.support", "enabled")]].concat();
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, &keys);
+    let mut worker = worker(folder.path(), &bootstrap, &[("exactly.once.source.support", "enabled")]);
     topic::create(&bootstrap, "connect-configs", 1, &COMPACT);
     topic::write(&bootstrap, "connect-configs", 0, "tasks-fencing-many", r#"{"task-count":3}"#);
     fs::write(folder.path().join("in.txt"), "one\n").expect("a file");

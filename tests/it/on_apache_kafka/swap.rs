@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::connect::ApacheConnect;
+use crate::support::connect::{ApacheConnect, distributed};
 use crate::support::kafka::ApacheKafka;
 use crate::support::rest::Rest;
 use crate::support::worker::Worker;
@@ -18,20 +18,8 @@ use crate::support::{topic, wait};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The keys of a distributed worker, for both kinds. `*` is the group.
-const DISTRIBUTED: [(&str, &str); 11] = [
-    ("group.id", "*"),
-    ("config.storage.topic", "*-configs"),
-    ("offset.storage.topic", "*-offsets"),
-    ("status.storage.topic", "*-status"),
-    ("config.storage.replication.factor", "1"),
-    ("offset.storage.replication.factor", "1"),
-    ("status.storage.replication.factor", "1"),
-    ("offset.storage.partitions", "3"),
-    ("status.storage.partitions", "2"),
-    ("session.timeout.ms", "2000"),
-    ("heartbeat.interval.ms", "400"),
-];
+/// Whoever dies is noticed soon.
+const SESSION: [(&str, &str); 2] = [("session.timeout.ms", "2000"), ("heartbeat.interval.ms", "400")];
 
 /// Lines that keep coming while workers come and go.
 struct Lines {
@@ -76,8 +64,8 @@ struct Place {
 impl Place {
     fn new(group: &'static str, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let keys = DISTRIBUTED.iter().chain(more);
-        let keys = keys.map(|(key, value)| ((*key).to_owned(), value.replace('*', group))).collect();
+        let own = SESSION.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let keys = distributed(group).into_iter().chain(own).collect();
         let (path, bootstrap) = (folder.path().to_owned(), ApacheKafka::shared().bootstrap());
         Self { _folder: folder, path, bootstrap, keys, group, lives: 0 }
     }

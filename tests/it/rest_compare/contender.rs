@@ -9,26 +9,13 @@ use super::answer::{Chosen, normalised};
 use super::clients;
 use super::table::{Stage, Step};
 use super::wire;
-use crate::support::connect::ApacheConnect;
+use crate::support::connect::{ApacheConnect, distributed};
 use crate::support::worker::Worker;
 
 /// What sources read: 14 bytes.
 const LINES: &str = "one\ntwo\nthree\n";
 
 const MODULE: &str = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
-
-/// Keys that make a worker distributed. `*` is the group.
-const DISTRIBUTED: [(&str, &str); 9] = [
-    ("group.id", "*"),
-    ("config.storage.topic", "*-configs"),
-    ("offset.storage.topic", "*-offsets"),
-    ("status.storage.topic", "*-status"),
-    ("config.storage.replication.factor", "1"),
-    ("offset.storage.replication.factor", "1"),
-    ("status.storage.replication.factor", "1"),
-    ("offset.storage.partitions", "1"),
-    ("status.storage.partitions", "1"),
-];
 
 /// A worker that runs.
 pub(crate) struct Contender {
@@ -127,11 +114,6 @@ fn prepared(folder: &Path, name: &str) -> PathBuf {
 }
 
 fn settings(group: &str, stage: Stage) -> Vec<(String, String)> {
-    let keys = DISTRIBUTED.iter().chain(stage.settings());
-    keys.map(|(key, value)| ((*key).to_owned(), value.replacen('*', group, usize::from(is_shared(key))))).collect()
-}
-
-/// Whether the group stands in its value.
-fn is_shared(key: &str) -> bool {
-    key == "group.id" || key.ends_with(".storage.topic")
+    let own = stage.settings().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    distributed(group).into_iter().chain(own).collect()
 }

@@ -10,6 +10,22 @@ use super::kafka::class_path;
 use super::rest::Rest;
 use super::{free_ports, lines_of, tail, wait};
 
+/// The keys of a distributed worker of either kind, on topics of its own.
+pub(crate) fn distributed(group: &str) -> Vec<(String, String)> {
+    let keys = [
+        ("group.id", "*"),
+        ("config.storage.topic", "*-configs"),
+        ("offset.storage.topic", "*-offsets"),
+        ("status.storage.topic", "*-status"),
+        ("config.storage.replication.factor", "1"),
+        ("offset.storage.replication.factor", "1"),
+        ("status.storage.replication.factor", "1"),
+        ("offset.storage.partitions", "1"),
+        ("status.storage.partitions", "1"),
+    ];
+    keys.map(|(key, value)| (key.to_owned(), value.replace('*', group))).into()
+}
+
 /// A running worker. It and its folder are gone when this is dropped, or when the test process ends.
 pub(crate) struct ApacheConnect {
     process: JavaProcess,

@@ -135,13 +135,14 @@ fn live() {
             }
             all.add(tally);
         };
+        // Clients list all connectors, and the table leaves some that clients cannot name.
+        if stage == Stage::Plain && (next == 0 || from.is_some()) {
+            play(CLIENTS, (OF_CLIENTS..).zip(clients::stories()).collect());
+        }
         // A run that goes on has played the table before.
         if next == 0 || from.is_some() {
             let stories = (OF_TABLE..).zip(table::stories());
             play(stage.name(), stories.filter(|(_, story)| story.stage == stage).collect());
-        }
-        if stage == Stage::Plain && (next == 0 || from.is_some()) {
-            play(CLIENTS, (OF_CLIENTS..).zip(clients::stories()).collect());
         }
         if stage == Stage::Plain {
             let end = next + count;

@@ -1,5 +1,5 @@
 # docker build -t pipette .
-# docker run -p 8083:8083 -v pipette:/var/lib/pipette -v ./worker.properties:/etc/pipette/worker.properties:ro pipette
+# docker run -p 8083:8083 -v pipette:/var/lib/pipette -v ./data:/data -v ./worker.properties:/etc/pipette/worker.properties:ro pipette
 
 FROM rust:1.95-slim-trixie AS dependencies
 RUN apt-get update \

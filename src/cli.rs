@@ -18,6 +18,7 @@ use pipette_broker::{Broker, BrokerConfig};
 
 use crate::bench;
 use crate::console::{Failure, say};
+use crate::descriptors;
 use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::validate::{Draft, validate};
 use crate::kafka::{properties, sizes};
@@ -38,6 +39,7 @@ type Outcome = std::result::Result<(), Failure>;
 
 /// Runs a command line; the program's `main`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    descriptors::raise_limit();
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
@@ -92,14 +94,11 @@ fn run(matches: &ArgMatches, levels: &str) -> Outcome {
     }
     let worker = Worker::start(config, plugins)?;
     let signals = worker.signals().map_err(Failure::start)?;
-    let created = worker.create(connectors).map_err(Failure::start);
-    if created.is_ok() {
-        // Whoever sends signals has gone only with the worker itself.
-        let _ = signals.recv();
-    }
+    // Whoever sends signals has gone only with the worker itself.
+    let ended = worker.create(connectors).and_then(|()| signals.recv().unwrap_or(Ok(())));
     worker.stop();
     drop(broker);
-    created
+    ended.map_err(Failure::start)
 }
 
 /// The error names the file: a key that is missing is missing there.
@@ -290,7 +289,8 @@ Examples:
   PIPETTE_LOG=debug pipette run worker.properties
 
 SIGINT and SIGTERM stop the worker: tasks end, offsets are committed, then it exits with 0.
-Exit codes: 1 wrong arguments; 2 worker file, state.dir or port; 3 a connector file was refused.",
+Exit codes: 1 wrong arguments; 2 worker file, state.dir, topics or port; 3 a connector file was refused, or another
+worker of the group has taken over.",
         )
 }
 

@@ -3,6 +3,8 @@
 //! Arrows inside: `rest → herder → task → {convert, kafka, store}`; `settings` and `metrics` serve all; nothing points
 //! back (`tests/it/tidy.rs` checks it).
 
+pub mod allocator;
+pub mod descriptors;
 pub mod cli;
 pub mod preview;
 pub mod quickstart;

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A batch is thousands of small values made by one thread and dropped by it; glibc's allocator gives their memory back to
-/// the kernel and takes it again (docs/decisions).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: pipette::allocator::Allocator = pipette::allocator::Allocator;
 
 fn main() -> ExitCode {
     pipette::telemetry::tell_panics();

@@ -8,6 +8,8 @@ use pipette_api::{
     TransformPlugin,
 };
 
+use crate::settings::nearest::nearest;
+
 /// Every plugin this binary was built with.
 fn built_in() -> Vec<&'static [Plugin]> {
     vec![
@@ -94,6 +96,12 @@ impl ConnectorPlugin {
             Self::Source(_) => "source",
             Self::Sink(_) => "sink",
         }
+    }
+
+    /// What Apache's worker calls the class of its tasks: its connectors call it so.
+    pub fn task_class(self) -> String {
+        let class = self.info().class;
+        format!("{}Task", class.strip_suffix("Connector").unwrap_or(class))
     }
 }
 
@@ -230,11 +238,7 @@ impl Plugins {
             let info = plugin.info();
             short_names(plugin).into_iter().chain([info.class]).chain(info.aliases.iter().copied())
         });
-        let nearest = names.map(|known| (distance(name, known), known)).min();
-        match nearest {
-            Some((edits, known)) if edits <= known.len().min(name.len()) / 2 => format!(" Did you mean {known}?"),
-            _ => String::new(),
-        }
+        nearest(name, names).map_or_else(String::new, |known| format!(" Did you mean {known}?"))
     }
 }
 
@@ -254,22 +258,6 @@ fn short_names(plugin: &'static Plugin) -> Vec<&'static str> {
     let simple = plugin.info().class.rsplit(['.', '$']).next().unwrap_or_default();
     let pruned = simple.strip_suffix(Family::of(plugin).interface()).filter(|rest| !rest.is_empty());
     [Some(simple), pruned].into_iter().flatten().collect()
-}
-
-/// How many letters must change to make one text the other, case aside.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, char) in from.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(char != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::console::{Failure, say};
 use crate::plugins::Plugins;
-use crate::settings::worker::WorkerConfig;
+use crate::settings::worker::{Listener, WorkerConfig};
 use crate::worker::Worker;
 
 use self::progress::Progress;
@@ -153,7 +153,7 @@ impl Places {
 
 fn worker_config(places: &Places, kafka: SocketAddr, listen: &str) -> Result<WorkerConfig> {
     let json = "org.apache.kafka.connect.json.JsonConverter";
-    WorkerConfig::read(config(&[
+    let mut keys = config(&[
         ("bootstrap.servers", &kafka.to_string()),
         ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
         ("value.converter", json),
@@ -162,7 +162,14 @@ fn worker_config(places: &Places, kafka: SocketAddr, listen: &str) -> Result<Wor
         ("state.dir", &text(&places.state)),
         ("offset.flush.interval.ms", "1000"),
         ("task.shutdown.graceful.timeout.ms", "2000"),
-    ]))
+    ]);
+    let worker = WorkerConfig::read(keys.clone())?;
+    if worker.listeners.iter().all(Listener::is_loopback) {
+        return Ok(worker);
+    }
+    // Others reach it: connectors keep to what the quick start shows.
+    keys.insert("file.allowed.paths".into(), text(places.state.parent().unwrap_or(&places.state)));
+    WorkerConfig::read(keys)
 }
 
 fn config(pairs: &[(&str, &str)]) -> ConfigMap {
@@ -252,6 +259,20 @@ mod tests {
         fs::write(dir.path().join("a-file"), "").unwrap();
         let error = Places::make(&dir.path().join("a-file/quick")).unwrap_err().to_string();
         assert!(error.contains("a-file/quick: choose another folder with --dir"), "{error}");
+    }
+
+    #[test]
+    fn connectors_reach_the_quick_starts_folders_wherever_rest_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::make(dir.path()).unwrap();
+        let kafka = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        for (listen, beyond) in [("http://127.0.0.1:0", true), ("http://0.0.0.0:0", false)] {
+            let reach = worker_config(&places, kafka, listen).unwrap().reach;
+            for own in [&places.inbox, &places.finished, &places.errors, &places.rows] {
+                reach.path(own).unwrap();
+            }
+            assert_eq!(reach.path(Path::new("/etc/passwd")).is_ok(), beyond, "{listen}");
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! code), *io* (clients that tasks share), and each task's own (`task/thread.rs`).
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -14,25 +13,26 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, TopicPart
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::allocator;
 use crate::budget::Budget;
 use crate::console::Failure;
 use crate::herder::handle::HerderHandle;
-use crate::herder::{self, Deadlines, Parts, SinkOffsets};
+use crate::herder::{self, Deadlines, KafkaState, Parts, SinkOffsets, version};
 use crate::kafka::properties::ClientProperties;
-use crate::kafka::{self, admin, properties};
+use crate::kafka::{admin, properties};
+use crate::metrics::dialect::Dialect;
 use crate::metrics::{WorkerMetrics, table};
 use crate::plugins::{Family, Plugins};
-use crate::rest::tls::Tls;
-use crate::rest::{self, Door, Rest};
+use crate::rest::doors::{Doors, Served};
+use crate::rest::{Door, Rest};
 use crate::settings::file::ConnectorFile;
-use crate::settings::rest::Admin;
-use crate::settings::worker::{Listener, WorkerConfig};
+use crate::settings::worker::WorkerConfig;
 use crate::store::TargetState;
+use crate::store::configs::TopicConnectors;
 use crate::store::files::FileStore;
+use crate::store::statuses::TopicStatuses;
 use crate::store::stores::OffsetStores;
 use crate::task::TaskEnvironment;
 use crate::task::used::UsedTopics;
@@ -54,9 +54,7 @@ const INTERRUPTED: i32 = 130;
 pub struct Worker {
     address: SocketAddr,
     herder: HerderHandle,
-    /// Ends REST.
-    closing: oneshot::Sender<()>,
-    rest: JoinHandle<io::Result<()>>,
+    rest: Served,
     front: Runtime,
     io: Runtime,
     store: FileStore,
@@ -65,36 +63,40 @@ pub struct Worker {
 impl Worker {
     /// Store, then herder, then REST. Kafka is not waited for: connectors report what they cannot reach.
     pub fn start(config: WorkerConfig, plugins: Plugins) -> std::result::Result<Self, Failure> {
-        kafka::give_large_blocks_back();
+        allocator::give_large_blocks_back();
         check_converters(&config, &plugins).map_err(Failure::setup)?;
         let front = runtime("front").map_err(Failure::start)?;
         let io = runtime("io").map_err(Failure::start)?;
         let store = front.block_on(open_store(&config)).map_err(Failure::setup)?;
-        let offsets = front.block_on(open_offsets(&config, &store)).map_err(Failure::setup)?;
-        let (listener, tls) = listen(&config).map_err(Failure::setup)?;
-        let admin_listener = match &config.rest.admin {
-            Admin::At(at) => Some(bind("admin.listeners", at, &config).map_err(Failure::setup)?),
-            Admin::Main | Admin::Off => None,
-        };
-        let address = listener.local_addr().map_err(|error| Failure::setup(unbound(&error)))?;
+        let (kafka_state, is_ready) = front.block_on(open_state(&config, &store)).map_err(Failure::setup)?;
+        let offsets = front.block_on(open_offsets(&config, &store, is_ready)).map_err(Failure::setup)?;
+        let doors = Doors::open(&config).map_err(Failure::setup)?;
+        let (address, advertised) = (doors.address(0), doors.address(config.advertised_listener()));
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = client_properties(&config).map_err(Failure::setup)?;
-        let parts = parts(config, plugins, address, &store, offsets, io.handle().clone());
+        let stores = Stores { files: &store, kafka: kafka_state, offsets };
+        let parts = parts(config, plugins, advertised, stores, io.handle().clone());
         let metrics = Arc::clone(&parts.metrics);
         let entered = front.enter();
         let herder = herder::start(parts);
-        let (closing, closed) = oneshot::channel();
-        let levels = telemetry::levels();
-        let rest =
-            Rest { herder: herder.clone(), metrics, cluster_id: ask_cluster_id(admin), levels, door: Door::Main };
-        if let Some((listener, tls)) = admin_listener {
-            // It ends with the runtime: nothing that it answers takes time.
-            front.spawn(rest::serve(listener, tls, Rest { door: Door::Admin, ..rest.clone() }, std::future::pending()));
-        }
-        let rest = front.spawn(rest::serve(listener, tls, rest, async { drop(closed.await) }));
+        let noted = Arc::clone(&metrics);
+        front.spawn(async move {
+            loop {
+                noted.note();
+                tokio::time::sleep(noted.note_every()).await;
+            }
+        });
+        let rest = doors.serve(&Rest {
+            herder: herder.clone(),
+            metrics,
+            cluster_id: ask_cluster_id(admin),
+            levels: telemetry::levels(),
+            door: Door::Main,
+            is_https: false,
+        });
         drop(entered);
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "Worker started");
-        Ok(Self { address, herder, closing, rest, front, io, store })
+        Ok(Self { address, herder, rest, front, io, store })
     }
 
     /// Creates the connectors of the command line, or updates those that exist.
@@ -120,15 +122,23 @@ impl Worker {
         self.address
     }
 
-    /// One message for the first SIGINT or SIGTERM; a second one ends the process at once.
-    pub fn signals(&self) -> Result<mpsc::Receiver<()>> {
+    /// One message for the first SIGINT or SIGTERM, or an error when the worker is of no use any more. A second signal
+    /// ends the process at once.
+    pub fn signals(&self) -> Result<mpsc::Receiver<Result<()>>> {
         let _entered = self.front.enter();
         let (mut interrupt, mut terminate) = signals()?;
         let (sender, receiver) = mpsc::channel();
+        let herder = self.herder.clone();
         self.front.spawn(async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            tracing::info!("Stopping; a second signal stops at once");
-            let _ = sender.send(());
+            let end = tokio::select! {
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+                why = herder.broken() => Err(ConnectError::fatal(&*why)),
+            };
+            if end.is_ok() {
+                tracing::info!("Stopping; a second signal stops at once");
+            }
+            let _ = sender.send(end);
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
             process::exit(INTERRUPTED);
         });
@@ -137,13 +147,17 @@ impl Worker {
 
     /// REST takes no more requests; tasks stop and commit, or are abandoned by the herder; then the store closes.
     pub fn stop(self) {
-        let _ = self.closing.send(());
+        self.rest.close();
         self.front.block_on(async {
             if let Err(error) = self.herder.close().await {
                 tracing::warn!(%error, "Not every connector has stopped");
             }
+            if let Some(kafka) = self.herder.parts().kafka.clone() {
+                // The next worker need not wait until this one is taken for dead.
+                let _ = tokio::task::spawn_blocking(move || kafka.connectors.leave()).await;
+            }
             // Requests under way are answered by now; a client that keeps its connection open is not waited for.
-            let _ = timeout(LAST_ANSWERS, self.rest).await;
+            self.rest.closed(LAST_ANSWERS).await;
         });
         self.io.shutdown_background();
         self.front.shutdown_background();
@@ -159,8 +173,18 @@ fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
         (Family::Converter, "value.converter", &config.value_converter),
         (Family::HeaderConverter, "header.converter", &config.header_converter),
     ];
-    let refused = named.into_iter().find_map(|(family, key, class)| plugins.refusal(family, key, class));
-    refused.map_or(Ok(()), |error| Err(ConnectError::config(error)))
+    for (family, key, class) in named {
+        if let Some(error) = plugins.refusal(family, key, class) {
+            return Err(ConnectError::config(error));
+        }
+        let key = format!("{key}.plugin.version");
+        let wanted = plugins.find(family, class).zip(config.values.get(&key));
+        let misfit = wanted.map_or(Ok(None), |(plugin, wanted)| version::misfit(plugin.info(), wanted));
+        if let Ok(Some(error)) | Err(error) = misfit {
+            return Err(ConnectError::config(format!("{key}: {error}")));
+        }
+    }
+    Ok(())
 }
 
 /// The admin client's properties. What the worker says of producers and consumers is looked at as well: a key that
@@ -172,16 +196,17 @@ fn client_properties(config: &WorkerConfig) -> Result<ClientProperties> {
     properties::admin(&config.values)
 }
 
-/// What the herder is made of.
-fn parts(
-    config: WorkerConfig,
-    plugins: Plugins,
-    address: SocketAddr,
-    store: &FileStore,
+/// Where things are kept.
+struct Stores<'a> {
+    files: &'a FileStore,
+    kafka: Option<KafkaState>,
     offsets: Arc<OffsetStores>,
-    io: Handle,
-) -> Parts {
-    let metrics = WorkerMetrics::new();
+}
+
+/// What the herder is made of.
+fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, stores: Stores<'_>, io: Handle) -> Parts {
+    let Stores { files, kafka, offsets } = stores;
+    let metrics = metrics(&config, address);
     metrics.of_worker(&table::MEMORY_BUDGET, &[]).set(i64::try_from(config.memory).unwrap_or(i64::MAX));
     let used = Arc::new(UsedTopics::default());
     let environment = TaskEnvironment {
@@ -196,7 +221,11 @@ fn parts(
         worker_id: config.worker_id(address).into(),
         worker: Arc::new(config),
         plugins,
-        connectors: store.connector_store(),
+        connectors: match &kafka {
+            Some(kafka) => Arc::<TopicConnectors>::clone(&kafka.connectors),
+            None => files.connector_store(),
+        },
+        kafka,
         offsets,
         sink_offsets: Arc::new(GroupOffsets),
         used,
@@ -205,6 +234,26 @@ fn parts(
         io,
         deadlines: Deadlines::default(),
     }
+}
+
+/// The registry, with what it shows of the worker from the start on.
+fn metrics(config: &WorkerConfig, address: SocketAddr) -> Arc<WorkerMetrics> {
+    let dialects = config.metric_names.iter().filter_map(|name| Dialect::named(name)).collect();
+    let metrics = WorkerMetrics::with(config.sampling, dialects);
+    let id = config.worker_id(address);
+    metrics.show_start(&id);
+    metrics.show_text(&table::APP_VERSION, &[("clientid", &id)], crate::rest::KAFKA_VERSION);
+    if config.values.contains_key("group.id") {
+        let scheme = if config.listeners.get(config.advertised_listener()).is_some_and(|listener| listener.https) {
+            "https"
+        } else {
+            "http"
+        };
+        metrics.show_text(&table::LEADER, &[], &format!("{scheme}://{id}/"));
+        metrics.of_worker(&table::REBALANCING, &[]);
+        metrics.of_worker(&table::REBALANCES, &[]);
+    }
+    metrics
 }
 
 /// Asks the broker, which may block, on a thread made for it.
@@ -247,35 +296,6 @@ fn ask_cluster_id(properties: ClientProperties) -> Arc<OnceLock<String>> {
     known
 }
 
-/// Binds the first listener; the others of an old file are said to be without effect.
-fn listen(config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
-    let [listener, others @ ..] = config.listeners.as_slice() else { unreachable!("read with at least one") };
-    if !others.is_empty() {
-        tracing::warn!("Only the first of `listeners` is used");
-    }
-    bind("listeners", listener, config)
-}
-
-fn bind(key: &str, listener: &Listener, config: &WorkerConfig) -> Result<(TcpListener, Option<Tls>)> {
-    let tls = if listener.https { Some(Tls::read(&config.values, key)?) } else { None };
-    let bound = rest::bind(listener).map_err(|error| {
-        let Listener { host, port, .. } = listener;
-        let message = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "Cannot listen on {host}:{port}: another program does. Is a worker running already? Else choose another \
-                 port with `{key}`"
-            ),
-            _ => format!("Cannot listen on {host}:{port}: choose an address of this machine with `{key}`"),
-        };
-        ConnectError::config(message).because(error)
-    })?;
-    Ok((bound, tls))
-}
-
-fn unbound(error: &io::Error) -> ConnectError {
-    ConnectError::fatal(format!("The REST socket has no address: {error}"))
-}
-
 /// Opens `state.dir` and takes over what Apache's worker left, once.
 async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
     let store = FileStore::open(&config.state_dir)?;
@@ -288,16 +308,51 @@ async fn open_store(config: &WorkerConfig) -> Result<FileStore> {
     Ok(store)
 }
 
+/// Connectors and statuses in topics, if the worker file names them. A Kafka that does not answer is waited for with REST
+/// up; what would lose connectors, or another worker of the group, is a reason not to start. False as long as another one
+/// may be at work.
+async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<(Option<KafkaState>, bool)> {
+    let Some(topics) = &config.state_topics else { return Ok((None, true)) };
+    let connectors = Arc::new(TopicConnectors::new(&config.values, topics, &files.identity()?)?);
+    let statuses = Arc::new(TopicStatuses::new(&config.values, topics)?);
+    let open = async {
+        statuses.open().await?;
+        connectors.open().await
+    };
+    let opened = timeout(TOPIC_WAIT + topics.session, open).await;
+    match &opened {
+        Ok(Err(error)) if error.kind() == ErrorKind::Retriable => {
+            tracing::warn!(error = error.chain(), "Connectors wait for their topics");
+        }
+        Err(_) => tracing::warn!(topic = topics.configs.name, "Connectors wait for their topics"),
+        Ok(_) => {}
+    }
+    let is_ready = matches!(opened, Ok(Ok(())));
+    if let Ok(Err(error)) = opened
+        && error.kind() != ErrorKind::Retriable
+    {
+        return Err(error);
+    }
+    if !files.connectors.is_empty() {
+        tracing::warn!("Connectors in state.dir are left alone: those of config.storage.topic count");
+    }
+    Ok((Some(KafkaState { connectors, statuses }), is_ready))
+}
+
 /// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to
-/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is.
-async fn open_offsets(config: &WorkerConfig, files: &FileStore) -> Result<Arc<OffsetStores>> {
+/// start: sources wait for it, and so does `GET …/offsets`. A topic that would lose offsets is. `now` it is read, or later by
+/// the first source, if another worker may still write to it.
+async fn open_offsets(config: &WorkerConfig, files: &FileStore, now: bool) -> Result<Arc<OffsetStores>> {
     let Some(wanted) = &config.offsets_topic else { return Ok(Arc::new(OffsetStores::one(files.offset_store()))) };
     let (stores, topic) = OffsetStores::topics(config.values.clone(), wanted.clone())?;
     let named = |error: ConnectError| error.within("offset.storage.topic");
-    match timeout(TOPIC_WAIT, topic.open()).await {
+    let opened = async { if now { topic.open().await } else { Ok(()) } };
+    match timeout(TOPIC_WAIT, opened).await {
         Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(named(error)),
         Ok(Err(error)) => tracing::warn!(error = named(error).chain(), "Sources wait for the offsets topic"),
-        Err(_) => tracing::warn!(topic = wanted.name, "Sources wait for the offsets topic: Kafka has not answered"),
+        Err(_) => {
+            tracing::warn!(topic = wanted.topic.name, "Sources wait for the offsets topic: Kafka has not answered");
+        }
         Ok(Ok(())) => {}
     }
     if !files.offsets.is_empty() {

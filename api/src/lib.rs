@@ -22,6 +22,7 @@ pub mod data;
 pub mod error;
 pub mod plugin;
 pub mod position;
+pub mod reach;
 pub mod record;
 pub mod signal;
 pub mod sink;
@@ -44,6 +45,7 @@ pub use plugin::{
     SourcePlugin, TransformPlugin,
 };
 pub use position::{OffsetMap, OffsetReader, OffsetShape, Partition, Position, Primitive};
+pub use reach::{Gate, Place, Reach};
 pub use record::{
     Body, EncodedRecord, Headers, KafkaHeaders, RawRecord, Record, SinkRecord, SourceEntry, SourceRecord,
     TimestampType, TopicPartition,

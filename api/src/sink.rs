@@ -85,12 +85,20 @@ pub trait SinkTask: Send {
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()>;
 
     /// Makes everything put so far durable, up to `upto`, and answers what is safe to commit: never more than is
-    /// durable. Java's `flush` and `preCommit` in one; the default suits sinks that write through.
+    /// durable. Java's `flush` and `preCommit` in one; the default suits sinks that write through. `upto` names the
+    /// partitions it is about: all of the task's, or those that are about to be closed.
+    ///
+    /// After an error nothing that was put since the last commit counts, of any partition: a sink may keep what it holds,
+    /// or drop it. `Retriable` and `Data`: the task rests as after a `put`, then all records behind the committed offsets
+    /// (or behind the place where it began to read) come again, without `close` or `open` in between. `Config` and
+    /// `Fatal`: the task fails, and its next start reads them again. Before `close` an error of any kind is only logged;
+    /// whoever has the partitions next reads their records again.
     async fn flush(&mut self, upto: &Offsets) -> Result<Offsets> {
         Ok(upto.clone())
     }
 
-    /// The task owns these partitions no longer; what was put for them has been flushed, unless they were lost.
+    /// The task owns these partitions no longer; what was put for them has been flushed, unless they were lost or that
+    /// failed.
     async fn close(&mut self, _partitions: &[TopicPartition]) -> Result<()> {
         Ok(())
     }

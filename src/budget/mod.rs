@@ -36,9 +36,24 @@ pub struct Budget {
 
 struct Books {
     shares: Shares,
-    /// Since the shares are larger than the room, that was said.
-    overdrawn: bool,
+    overdraft: Overdraft,
     told: Option<Instant>,
+}
+
+/// What was told of shares that are larger than the room: how large they were, and when.
+#[derive(Default)]
+struct Overdraft(Option<(u64, Instant)>);
+
+impl Overdraft {
+    /// Tasks that come and grow are told of again after a while; at once only when it is far worse than was said. So a
+    /// thousand tasks that come at once are a handful of warnings, and one that comes and goes is one in a minute.
+    fn is_news(&mut self, owned: u64, now: Instant) -> bool {
+        let is_news = self.0.is_none_or(|(said, at)| owned >= said + said / 2 || now.duration_since(at) >= SELDOM);
+        if is_news {
+            self.0 = Some((owned, now));
+        }
+        is_news
+    }
 }
 
 /// What dashboards are told of one task.
@@ -54,7 +69,7 @@ impl Budget {
     /// A budget for the whole program.
     pub fn new(bytes: u64) -> Arc<Self> {
         let room = bytes - PROGRAM.min(bytes / 2);
-        let books = Mutex::new(Books { shares: Shares::new(room), overdrawn: false, told: None });
+        let books = Mutex::new(Books { shares: Shares::new(room), overdraft: Overdraft::default(), told: None });
         Arc::new(Self { bytes, books, granted: Notify::new(), freed: Condvar::new() })
     }
 
@@ -74,11 +89,10 @@ impl Budget {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Once, when the shares come to be larger than the room.
+    /// When shares that have just grown are larger than the room, and that is news.
     fn tell_overdraft(&self, books: &mut Books, keys: &str) {
         let (owned, room) = (books.shares.owned(), books.shares.room());
-        let told = std::mem::replace(&mut books.overdrawn, owned > room);
-        if books.overdrawn && !told {
+        if owned > room && books.overdraft.is_news(owned, Instant::now()) {
             tracing::warn!(
                 "The tasks need {} of memory for their queues, and memory.budget.bytes={} leaves {}: {}. Raise it, or \
                  lower what makes queues large ({keys})",
@@ -155,7 +169,6 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let mut books = self.budget.books();
         books.shares.leave(self.member);
-        books.overdrawn &= books.shares.owned() > books.shares.room();
         self.show(&books);
         drop(books);
         self.budget.after();
@@ -380,6 +393,19 @@ mod tests {
         let lease = asked.within(Duration::from_secs(10));
         freeing.join().unwrap();
         assert!(lease.is_ok());
+    }
+
+    #[test]
+    fn an_overdraft_is_told_again_when_it_is_much_worse_or_later() {
+        let (mut overdraft, start) = (Overdraft::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(overdraft.is_news(100, at(0)));
+        assert!(!overdraft.is_news(149, at(1)), "a little more");
+        assert!(overdraft.is_news(150, at(2)), "half as much again");
+        assert!(!overdraft.is_news(150, at(61)));
+        assert!(overdraft.is_news(110, at(62)), "other tasks, after a while");
+        let told = (1..=1_000).filter(|tasks| overdraft.is_news(110 + tasks, at(63))).count();
+        assert!((3..8).contains(&told), "{told} warnings for a thousand tasks");
     }
 
     #[test]

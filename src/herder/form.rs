@@ -2,12 +2,16 @@
 //!
 //! `validate.rs` fills them in, `rest/model.rs` writes them as JSON.
 
+use std::borrow::Cow;
+
 use pipette_api::config::{Importance, KeyType, Row, Width};
-use pipette_api::{ConfigDef, ConfigMap, Plugin};
+use pipette_api::{ConfigDef, ConfigMap, Place, Plugin, Reach};
 
 use crate::plugins::{ConnectorPlugin, Family};
-use crate::settings::clients::ClientKey;
+use crate::settings::clients::{self, ClientKey};
 use crate::settings::connector;
+use crate::settings::providers::Secrets;
+use crate::settings::reach::place_of_client;
 
 /// A key as a form shows it.
 #[derive(Debug, Clone)]
@@ -23,7 +27,7 @@ pub struct Definition {
     /// How much a user should care.
     pub importance: Importance,
     /// For people.
-    pub doc: &'static str,
+    pub doc: Cow<'static, str>,
     /// The heading.
     pub group: Option<String>,
     /// The place under the heading; -1 without heading.
@@ -32,6 +36,8 @@ pub struct Definition {
     pub width: Width,
     /// Its name in forms.
     pub display: String,
+    /// What its value leads to.
+    pub place: Option<Place>,
     /// The keys that make sense only with this one.
     pub dependents: &'static [&'static str],
 }
@@ -62,11 +68,12 @@ impl Definition {
             required: row.required,
             default: row.default.clone(),
             importance: row.info.importance,
-            doc: row.info.doc,
+            doc: row.info.doc.into(),
             group: row.group.clone(),
             order: row.order,
             width: row.info.width,
             display: row.info.display.unwrap_or(row.info.name).to_owned(),
+            place: row.info.place,
             dependents: row.info.dependents,
         }
     }
@@ -98,16 +105,29 @@ impl Entry {
             required: key.required,
             default: key.default.map(str::to_owned),
             importance: key.importance,
-            doc: "A setting of Kafka's client.",
+            doc: match clients::without_effect(key.name) {
+                Some(why) => format!("No effect here: {why}.").into(),
+                None => "A setting of Kafka's client.".into(),
+            },
             group: None,
             order: -1,
             width: Width::None,
             display: key.name.to_owned(),
+            place: place_of_client(name),
             dependents: &[],
         });
         let error = |why| format!("Invalid value {value} for configuration {name}: {why}");
         entry.errors.extend(key.misfit(value).map(error));
         entry
+    }
+
+    /// Refuses a value that leads where connectors may not go.
+    pub fn keep_within(&mut self, reach: &Reach) {
+        let Some((place, value)) = self.definition.as_ref().and_then(|it| it.place).zip(self.value.as_deref()) else {
+            return;
+        };
+        let refused = reach.refusal(place, value);
+        self.errors.extend(refused.map(|why| format!("Invalid value {value} for configuration {}: {why}", self.name)));
     }
 
     /// A key nobody defined.
@@ -175,9 +195,47 @@ pub fn definitions(plugin: &'static Plugin) -> Vec<Definition> {
     rows.iter().map(Definition::of).collect()
 }
 
-/// Shows the placeholders again instead of what they stand for.
-pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap) {
+/// What validation says.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// `connector.class` as given.
+    pub class: String,
+    /// How many errors there are, counted as Java counts.
+    pub error_count: usize,
+    /// The keys in order.
+    pub entries: Vec<Entry>,
+    /// What is not to be shown.
+    pub(super) secrets: Secrets,
+}
+
+impl Validation {
+    /// The headings in the order they first appear.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = Vec::new();
+        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// Every error text, in order.
+    pub fn errors(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| entry.errors.iter().map(String::as_str))
+    }
+}
+
+/// Shows the placeholders again instead of what they stand for. A name may be made of one, and so may errors of other keys.
+pub(super) fn hide(entries: &mut [Entry], written: &ConfigMap, resolved: &ConfigMap, secrets: &Secrets) {
     for entry in entries {
+        secrets.hide_in(&mut entry.name);
+        entry.errors.iter_mut().for_each(|error| secrets.hide_in(error));
+        if let Some(definition) = &mut entry.definition {
+            secrets.hide_in(&mut definition.name);
+            secrets.hide_in(&mut definition.display);
+            definition.group.iter_mut().for_each(|group| secrets.hide_in(group));
+        }
         let (Some(written), Some(resolved)) = (written.get(&entry.name), resolved.get(&entry.name)) else { continue };
         if written != resolved {
             entry.value = entry.value.as_ref().map(|value| if value == "[hidden]" { value } else { written }.clone());

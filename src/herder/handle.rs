@@ -10,17 +10,21 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Plugin, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::aside::Aside;
-use super::form::{self, Definition};
+use super::form::{self, Definition, Validation};
 use super::preview::{self, Records, Trail};
 use super::replays::Replays;
 use super::state::{Connector, State};
-use super::validate::{Draft, Validation, validate};
+use super::validate::{Draft, validate};
 use super::{Parts, version};
+use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::store::TargetState;
 
 /// How long a request may wait for the herder, as in Apache's worker.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a close waits for the last statuses to be written.
+const LAST_STATUS: Duration = Duration::from_secs(3);
 
 /// Why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +46,7 @@ pub enum HerderError {
 /// A store or a client failed.
 impl From<ConnectError> for HerderError {
     fn from(error: ConnectError) -> Self {
-        Self::Internal(error.chain())
+        Self::Internal(descriptors::explained(error.chain()))
     }
 }
 
@@ -113,12 +117,19 @@ pub struct HerderHandle {
     aside: Aside,
     replays: Arc<Replays>,
     turns: Arc<Turns>,
+    /// Whether the last status is written, where statuses are.
+    recorded: Option<watch::Receiver<bool>>,
 }
 
 impl HerderHandle {
-    pub(super) fn new(parts: Arc<Parts>, commands: mpsc::Sender<Command>, view: watch::Receiver<View>) -> Self {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        commands: mpsc::Sender<Command>,
+        view: watch::Receiver<View>,
+        recorded: Option<watch::Receiver<bool>>,
+    ) -> Self {
         let aside = Aside::new(parts.deadlines.aside);
-        Self { parts, commands, view, aside, replays: Arc::default(), turns: Arc::default() }
+        Self { parts, commands, view, aside, replays: Arc::default(), turns: Arc::default(), recorded }
     }
 
     /// Dead letters on their way back.
@@ -227,10 +238,27 @@ impl HerderHandle {
         self.ask(Act::Ping).await.map(drop)
     }
 
-    /// Stops every connector and task; returns when all have ended or were left to themselves.
+    /// Stops every connector and task; returns when all have ended or were left to themselves, and others can read so.
     pub async fn close(&self) -> Result<(), HerderError> {
         self.replays.stop();
-        self.ask(Act::Close).await.map(drop)
+        self.ask(Act::Close).await?;
+        if let Some(mut recorded) = self.recorded.clone()
+            && tokio::time::timeout(LAST_STATUS, recorded.wait_for(|done| *done)).await.is_err()
+        {
+            tracing::warn!("The last statuses are not written: Kafka does not answer");
+        }
+        Ok(())
+    }
+
+    /// Resolves when the worker is of no use any more, and why.
+    pub async fn broken(&self) -> Arc<str> {
+        let mut view = self.view.clone();
+        if let Ok(view) = view.wait_for(|view| matches!(view.stage, Stage::Broken(_))).await
+            && let Stage::Broken(why) = &view.stage
+        {
+            return Arc::clone(why);
+        }
+        std::future::pending().await
     }
 
     /// Validates a configuration; the plugin's live check runs when everything else is fine.
@@ -243,9 +271,9 @@ impl HerderHandle {
         let parts = Arc::clone(&self.parts);
         let config: ConfigMap = draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);
-        self.aside.call("The preview", code).await?.map_err(|error| match error.kind() {
+        self.aside.call("preview", "The preview", code).await?.map_err(|error| match error.kind() {
             ErrorKind::Config | ErrorKind::Data => HerderError::Bad(error.chain()),
-            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(error.chain()),
+            ErrorKind::Retriable | ErrorKind::Fatal => HerderError::Internal(descriptors::explained(error.chain())),
         })
     }
 
@@ -287,7 +315,7 @@ impl HerderHandle {
         let (shared, answer) = (connector.shared.clone(), question.answer);
         let what = format!("The answer of {name} to {path}");
         let span = tracing::error_span!("question", connector = %name);
-        let answer = self.aside.call(&what, move || span.in_scope(|| answer(&shared, &query))).await?;
+        let answer = self.aside.call(name, &what, move || span.in_scope(|| answer(&shared, &query))).await?;
         answer.map(Some).map_err(|error| HerderError::Internal(error.chain()))
     }
 
@@ -304,7 +332,7 @@ impl HerderHandle {
             }
             Ok(validation)
         };
-        self.aside.call(&what, code).await?.map_err(HerderError::Bad)
+        self.aside.call(&class, &what, code).await?.map_err(HerderError::Bad)
     }
 
     /// A configuration that is valid and names its connector.
@@ -376,8 +404,10 @@ fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
     let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
     // It was resolved for the validation before.
     let Ok(config) = parts.worker.providers.resolve(&config) else { return };
-    for (key, reason) in runtime.block_on(probe(pipette_api::Settings::new(config, info.config))) {
+    let settings = pipette_api::Settings::new(config, info.config).within(parts.worker.reach.clone());
+    for (key, mut reason) in runtime.block_on(probe(settings)) {
         validation.error_count += 1;
+        validation.secrets.hide_in(&mut reason);
         if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
             entry.errors.push(format!("{key}: {reason}"));
         }

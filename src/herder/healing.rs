@@ -10,8 +10,9 @@ use std::time::SystemTime;
 use pipette_api::TaskId;
 use tokio::time::Instant;
 
+use super::event::Event;
 use super::restarts::{Decision, Phase, Reason, Restarts};
-use super::state::{Connector, Event, State};
+use super::state::{Connector, State};
 use super::status::Condition;
 use crate::settings::restarts::RestartPolicy;
 use crate::store::TargetState;
@@ -76,7 +77,7 @@ impl Healing {
             Decision::RestartAt(due) => {
                 let wait = due.saturating_sub(now);
                 let at = SystemTime::now() + wait;
-                state.show_restart(name, task, Some(at));
+                state.show(name, task, |status| status.next_restart = Some(at));
                 let (at, restart) = (utc(at), restarts.made() + 1);
                 tracing::info!(connector = %name, task, restart, %at, "It restarts by itself");
             }
@@ -89,7 +90,7 @@ impl Healing {
                 tracing::warn!(connector = %name, task, restarts, %why, "It is not restarted by itself");
             }
             Decision::CallOff => {
-                state.show_restart(name, task, None);
+                state.show(name, task, |status| status.next_restart = None);
                 tracing::info!(connector = %name, task, "It is no longer to restart by itself");
             }
         }

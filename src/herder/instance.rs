@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::Parts;
 use super::aside::panic_text;
+use super::event::InstanceNews;
 use super::spec::lay_over;
-use super::state::InstanceNews;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
+use crate::settings::unused;
 use crate::settings::worker::WorkerConfig;
 use crate::store::OwnOffsets;
 use crate::task::report::Trace;
@@ -41,10 +42,20 @@ pub(super) struct Start {
 /// Says what happens to a connector.
 pub(super) type Say = Box<dyn Fn(InstanceNews) + Send>;
 
-/// Starts the thread. `Gone` or `Failed` is the last thing it says.
-pub(super) fn spawn(parts: &Parts, start: Start, asks: mpsc::UnboundedReceiver<Ask>, say: Say) -> Result<()> {
-    let config = Arc::new(parts.worker.providers.resolve(&start.config)?);
+/// Starts the thread with a configuration without placeholders. `Gone` or `Failed` is the last thing it says.
+pub(super) fn spawn(
+    parts: &Parts,
+    start: Start,
+    config: ConfigMap,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    say: Say,
+) -> Result<()> {
+    let config = Arc::new(config);
     let worker = Arc::clone(&parts.worker);
+    let is_source = matches!(start.plugin, ConnectorPlugin::Source(_));
+    for warning in unused::of_connector(&start.config, start.plugin.info().config, is_source, worker.strict) {
+        tracing::warn!(connector = %start.name, "{warning}");
+    }
     let context = ConnectorContext {
         offsets: match start.plugin {
             ConnectorPlugin::Source(_) => {
@@ -100,6 +111,7 @@ fn live(
     runtime.block_on(async {
         let plugin = plugged.start.plugin;
         let settings = Settings::new(Arc::clone(&plugged.config), plugin.info().config);
+        let settings = settings.within(plugged.worker.reach.clone());
         let mut connector = match plugin {
             ConnectorPlugin::Source(plugin) => (plugin.connector)(settings),
             ConnectorPlugin::Sink(plugin) => (plugin.connector)(settings),

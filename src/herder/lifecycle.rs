@@ -5,16 +5,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use pipette_api::{TaskId, Wish};
+use pipette_api::{ConfigMap, ConnectError, ErrorKind, TaskId, Wish};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::event::{Effect, Event, InstanceNews};
 use super::instance::{self, Ask, Start};
-use super::state::{Effect, Event, InstanceNews, State};
+use super::meters::describe;
+use super::state::State;
 use super::{Parts, TaskDoor, spec};
+use crate::plugins::ConnectorPlugin;
+use crate::settings::providers::Secrets;
+use crate::store::{ConnectorStore, NewPlan};
 use crate::task::report::{Failure, Trace};
+use crate::task::watchdog::Trouble;
 use crate::task::{TaskNews, TaskReport};
 
 /// What comes back to the actor.
@@ -22,10 +28,12 @@ use crate::task::{TaskNews, TaskReport};
 pub(super) enum Inbox {
     /// A connector's thread says something.
     Said { name: Arc<str>, number: u64, news: InstanceNews },
+    /// What a connector has planned is stored, or cannot be.
+    Kept { name: Arc<str>, keeping: u64, number: u64, kept: Result<Vec<ConfigMap>, Trace> },
     /// A call into a connector takes too long.
     Overdue { name: Arc<str>, number: u64, call: &'static str },
-    /// A connector did not stop in time.
-    ConnectorLate { name: Arc<str>, number: u64 },
+    /// A connector did not stop in time; since when it was to.
+    ConnectorLate { name: Arc<str>, number: u64, since: SystemTime },
     /// A task did not stop in time.
     TaskLate { id: TaskId, start: u64 },
 }
@@ -36,8 +44,13 @@ pub(super) struct Lifecycle {
     reports: mpsc::UnboundedSender<TaskReport>,
     connectors: HashMap<Arc<str>, Instance>,
     tasks: HashMap<TaskId, (u64, TaskDoor)>,
+    /// What the placeholders of each connector stand for: it is in no status and in no log.
+    secrets: HashMap<Arc<str>, Secrets>,
     /// How many tasks a connector has had at most: those it has no more may be at work all the same, left to themselves.
     most: HashMap<Arc<str>, usize>,
+    /// The last plan of a connector on its way to the store; a newer one takes its place.
+    keeping: HashMap<Arc<str>, (u64, watch::Sender<()>)>,
+    last_keeping: u64,
 }
 
 /// A connector's thread as seen from here. Dropping it leaves the thread to itself.
@@ -55,7 +68,22 @@ impl Lifecycle {
         inbox: mpsc::UnboundedSender<Inbox>,
         reports: mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
-        Self { parts, inbox, reports, connectors: HashMap::new(), tasks: HashMap::new(), most: HashMap::new() }
+        Self {
+            parts,
+            inbox,
+            reports,
+            connectors: HashMap::new(),
+            tasks: HashMap::new(),
+            secrets: HashMap::new(),
+            most: HashMap::new(),
+            keeping: HashMap::new(),
+            last_keeping: 0,
+        }
+    }
+
+    /// How many tasks of a connector an earlier worker has left behind.
+    pub(super) fn remember(&mut self, name: &Arc<str>, tasks: usize) {
+        self.most.insert(Arc::clone(name), tasks);
     }
 
     pub(super) fn carry_out(&mut self, state: &State, effect: Effect) {
@@ -73,11 +101,34 @@ impl Lifecycle {
         }
     }
 
+    /// The connector that an entry of the inbox is about, if it has not come back from `stop`.
+    pub(super) fn hung_in_stop(&self, inbox: &Inbox) -> Option<(Arc<str>, Trouble)> {
+        let Inbox::ConnectorLate { name, number, since } = inbox else { return None };
+        let instance = self.connectors.get(name).filter(|instance| instance.number == *number && !instance.hung)?;
+        (!instance.asks.is_closed()).then(|| (Arc::clone(name), Trouble::Hung { inside: "stop", since: *since }))
+    }
+
     /// What an entry of the inbox means for the core; `None` when it has been overtaken.
-    pub(super) fn receive(&mut self, inbox: Inbox) -> Option<Event> {
+    pub(super) fn receive(&mut self, inbox: Inbox, state: &State) -> Option<Event> {
         match inbox {
             Inbox::Said { name, number, news } => {
+                let news = match news {
+                    InstanceNews::Failed(trace) => InstanceNews::Failed(self.hidden(&name, trace)),
+                    InstanceNews::Troubled(trace) => InstanceNews::Troubled(self.hidden(&name, trace)),
+                    other => other,
+                };
                 self.said(&name, number, &news);
+                match news {
+                    InstanceNews::Planned(tasks) if self.parts.connectors.keeps_plans() => {
+                        self.planned(state, name, number, tasks)
+                    }
+                    news => Some(Event::Instance { name, number, news }),
+                }
+            }
+            Inbox::Kept { name, keeping, number, kept } => {
+                self.keeping.get(&name).filter(|(last, _)| *last == keeping)?;
+                self.keeping.remove(&name);
+                let news = kept.map_or_else(InstanceNews::Troubled, InstanceNews::Planned);
                 Some(Event::Instance { name, number, news })
             }
             Inbox::Overdue { name, number, call } => {
@@ -92,7 +143,7 @@ impl Lifecycle {
                 let trace = Trace::of_hung(call, &text);
                 Some(Event::Instance { name, number, news: InstanceNews::Troubled(trace) })
             }
-            Inbox::ConnectorLate { name, number } => {
+            Inbox::ConnectorLate { name, number, .. } => {
                 if self.connectors.get(&name).is_some_and(|instance| instance.number == number) {
                     tracing::warn!(connector = %name, "Connector did not stop in time and is left to itself");
                     self.connectors.remove(&name);
@@ -113,12 +164,25 @@ impl Lifecycle {
         }
     }
 
-    /// Forgets a task that has ended.
-    pub(super) fn note_report(&mut self, report: &TaskReport) {
+    fn hidden(&self, name: &str, mut trace: Trace) -> Trace {
+        if let Some(secrets) = self.secrets.get(name) {
+            trace.hide(secrets);
+        }
+        trace
+    }
+
+    /// Forgets a task that has ended, and gives its report without secrets.
+    pub(super) fn note_report(&mut self, mut report: TaskReport) -> TaskReport {
+        match (&mut report.news, self.secrets.get(&report.id.connector)) {
+            (TaskNews::Failed { trace }, Some(secrets)) => trace.hide(secrets),
+            (TaskNews::Waiting { trace }, Some(secrets)) => secrets.hide_in(trace),
+            _ => {}
+        }
         let ended = matches!(report.news, TaskNews::Failed { .. } | TaskNews::Stopped);
         if ended && self.tasks.get(&report.id).is_some_and(|task| task.0 == report.start) {
             self.tasks.remove(&report.id);
         }
+        report
     }
 
     fn start_connector(&mut self, state: &State, name: &Arc<str>, number: u64) {
@@ -136,7 +200,13 @@ impl Lifecycle {
         let (inbox, of) = (self.inbox.clone(), Arc::clone(name));
         let say = move |news| drop(inbox.send(Inbox::Said { name: Arc::clone(&of), number, news }));
         tracing::info!(connector = %name, "Connector starts");
-        if let Err(error) = instance::spawn(&self.parts, start, asked, Box::new(say)) {
+        self.secrets.retain(|name, _| state.get(name).is_some());
+        let resolved = self.parts.worker.providers.resolve_and_tell(&connector.config);
+        let spawned = resolved.and_then(|(config, secrets)| {
+            self.secrets.insert(Arc::clone(name), secrets);
+            instance::spawn(&self.parts, start, config, asked, Box::new(say))
+        });
+        if let Err(error) = spawned {
             let news = InstanceNews::Failed(Trace::of_connector(name, "start", &error));
             self.send(Inbox::Said { name: Arc::clone(name), number, news });
         }
@@ -161,7 +231,33 @@ impl Lifecycle {
         let _ = instance.asks.send(Ask::Stop);
         instance.clock.take().inspect(AbortHandle::abort);
         let grace = if instance.hung { Duration::ZERO } else { self.parts.worker.grace };
-        self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number });
+        self.after(grace, Inbox::ConnectorLate { name: Arc::clone(name), number, since: SystemTime::now() });
+    }
+
+    /// A plan that changes something counts when it is stored.
+    fn planned(&mut self, state: &State, name: Arc<str>, number: u64, tasks: Vec<ConfigMap>) -> Option<Event> {
+        let connector = state.get(&name)?;
+        let plugin = connector.plugin?;
+        let is_known = connector.tasks.iter().map(|task| &*task.config).eq(&tasks);
+        if is_known && !self.keeping.contains_key(&name) {
+            return Some(Event::Instance { name, number, news: InstanceNews::Planned(tasks) });
+        }
+        self.last_keeping += 1;
+        let (sender, overtaken) = watch::channel(());
+        self.keeping.insert(Arc::clone(&name), (self.last_keeping, sender));
+        let (of, class) = (Arc::clone(&connector.config), plugin.task_class());
+        let is_source = matches!(plugin, ConnectorPlugin::Source(_));
+        let plan = NewPlan { name: Arc::clone(&name), of, tasks, class, is_source };
+        let (store, inbox, keeping) = (Arc::clone(&self.parts.connectors), self.inbox.clone(), self.last_keeping);
+        tokio::spawn(async move {
+            if let Some(kept) = keep(&*store, &plan, overtaken).await {
+                let kept =
+                    kept.map(|()| plan.tasks).map_err(|error| Trace::of_connector(&name, "task_configs", &error));
+                // The actor may have ended meanwhile.
+                let _ = inbox.send(Inbox::Kept { name, keeping, number, kept });
+            }
+        });
+        None
     }
 
     fn said(&mut self, name: &Arc<str>, number: u64, news: &InstanceNews) {
@@ -193,11 +289,12 @@ impl Lifecycle {
         match spec::task(&self.parts, id, plugin, &task.config, connector.shared.clone(), gone) {
             Ok(spec) => {
                 tracing::info!(connector = %id.connector, task = id.task, "Task starts");
+                describe(&self.parts.metrics, &spec, plugin);
                 let door = (self.parts.tasks)(spec, start, wish, self.reports.clone());
                 self.tasks.insert(id.clone(), (start, door));
             }
             Err(error) => {
-                let trace = Failure::new("start", error).trace(id);
+                let trace = self.hidden(&id.connector, Failure::new("start", error).trace(id));
                 tracing::error!(connector = %id.connector, task = id.task, error = %trace.first_line(), "Task failed");
                 let report = TaskReport { id: id.clone(), start, news: TaskNews::Failed { trace } };
                 // The actor holds the other end as long as this runs.
@@ -230,5 +327,31 @@ impl Lifecycle {
     fn send(&self, message: Inbox) {
         // The actor holds the other end as long as this runs.
         let _ = self.inbox.send(message);
+    }
+}
+
+/// How long a store that did not take a plan is left alone.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Stores a plan, however long that takes; `None` when a newer one has taken its place.
+async fn keep(
+    store: &dyn ConnectorStore,
+    plan: &NewPlan,
+    mut overtaken: watch::Receiver<()>,
+) -> Option<pipette_api::Result<()>> {
+    let mut told = false;
+    loop {
+        let error = match store.put_plan(plan).await {
+            Err(error) if error.kind() == ErrorKind::Retriable => error,
+            // A plan that is too large is so by its configuration.
+            Err(error) if error.kind() == ErrorKind::Data => return Some(Err(ConnectError::config(error.chain()))),
+            kept => return Some(kept),
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(connector = %plan.name, error = error.chain(), "Tasks wait until their plan is stored");
+        }
+        if tokio::time::timeout(KEEP_AGAIN, overtaken.changed()).await.is_ok() {
+            return None;
+        }
     }
 }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 
 use pipette_api::{Metric, TaskId};
 
-use super::state::{Connector, Effect, Event, InstanceNews, State};
+use super::event::{Effect, Event, InstanceNews};
+use super::state::{Connector, State};
 use super::status::Condition;
 use crate::metrics::{WorkerMetrics, table};
+use crate::plugins::ConnectorPlugin;
+use crate::task::spec::TaskSpec;
 use crate::task::{TaskNews, TaskReport};
 
 pub(super) struct Meters {
     metrics: Arc<WorkerMetrics>,
+    assigned_connectors: Metric,
+    assigned_tasks: Metric,
     connectors: Metric,
     tasks: Metric,
     connector_starts: Metric,
@@ -24,9 +29,13 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new(metrics: &Arc<WorkerMetrics>) -> Self {
+    /// Of the worker that calls itself so.
+    pub(super) fn new(metrics: &Arc<WorkerMetrics>, worker_id: &str) -> Self {
         let number = |row| metrics.of_worker(row, &[]);
+        let member = format!("connect-{worker_id}");
         Self {
+            assigned_connectors: metrics.of_worker(&table::ASSIGNED_CONNECTORS, &[&member]),
+            assigned_tasks: metrics.of_worker(&table::ASSIGNED_TASKS, &[&member]),
             connectors: number(&table::CONNECTOR_COUNT),
             tasks: number(&table::TASK_COUNT),
             connector_starts: number(&table::CONNECTOR_STARTS),
@@ -88,8 +97,14 @@ impl Meters {
             }
         }
         let tasks = new.values().map(|connector| connector.tasks.len()).sum();
-        self.connectors.set(signed(new.len()));
-        self.tasks.set(signed(tasks));
+        for (metric, count) in [
+            (&self.connectors, new.len()),
+            (&self.assigned_connectors, new.len()),
+            (&self.tasks, tasks),
+            (&self.assigned_tasks, tasks),
+        ] {
+            metric.set(signed(count));
+        }
     }
 
     fn connector(&self, name: &Arc<str>, tasks_before: usize, connector: &Connector) {
@@ -101,6 +116,14 @@ impl Meters {
         for task in connector.tasks.len()..tasks_before {
             self.metrics.forget_task(&id(task));
         }
+        if let Some(plugin) = connector.plugin {
+            let owner = [("connector", &**name)];
+            self.metrics.show_text(&table::CONNECTOR_CLASS, &owner, plugin.info().class);
+            self.metrics.show_text(&table::CONNECTOR_VERSION, &owner, plugin.info().version);
+            self.metrics.show_text(&table::CONNECTOR_TYPE, &owner, plugin.kind());
+        }
+        // Tasks are taken away and gone at once.
+        self.metrics.of_worker(&table::CONNECTOR_DESTROYED, &[name]).set(0);
         self.metrics.of_worker(&table::CONNECTOR_TASKS, &[name]).set(signed(connector.tasks.len()));
         for (row, condition) in [
             (&table::CONNECTOR_RUNNING, Condition::Running),
@@ -111,6 +134,42 @@ impl Meters {
         ] {
             let count = connector.tasks.iter().filter(|task| task.status.condition == condition).count();
             self.metrics.of_worker(row, &[name]).set(signed(count));
+        }
+    }
+}
+
+/// Shows what a task is made of.
+pub(super) fn describe(metrics: &WorkerMetrics, spec: &TaskSpec, plugin: ConnectorPlugin) {
+    let task = spec.id.task.to_string();
+    let owner = [("connector", &*spec.id.connector), ("task", task.as_str())];
+    let (key, value, header) =
+        (&spec.converters.key.0.info, &spec.converters.value.0.info, &spec.converters.header.0.info);
+    for (row, text) in [
+        (&table::TASK_CONNECTOR_CLASS, plugin.info().class),
+        (&table::TASK_CONNECTOR_VERSION, plugin.info().version),
+        (&table::TASK_CONNECTOR_TYPE, plugin.kind()),
+        (&table::KEY_CONVERTER_CLASS, key.class),
+        (&table::KEY_CONVERTER_VERSION, key.version),
+        (&table::VALUE_CONVERTER_CLASS, value.class),
+        (&table::VALUE_CONVERTER_VERSION, value.version),
+        (&table::HEADER_CONVERTER_CLASS, header.class),
+        (&table::HEADER_CONVERTER_VERSION, header.version),
+    ] {
+        metrics.show_text(row, &owner, text);
+    }
+    for row in [&table::TRANSFORM_CLASS, &table::TRANSFORM_VERSION, &table::PREDICATE_CLASS, &table::PREDICATE_VERSION]
+    {
+        metrics.forget_text(row, &owner);
+    }
+    for step in &spec.transforms {
+        let of = [owner[0], owner[1], ("transform", &*step.alias)];
+        metrics.show_text(&table::TRANSFORM_CLASS, &of, step.plugin.info.class);
+        metrics.show_text(&table::TRANSFORM_VERSION, &of, step.plugin.info.version);
+        let alias = spec.settings.raw(&format!("transforms.{}.predicate", step.alias));
+        if let (Some(predicate), Some(alias)) = (&step.predicate, alias) {
+            let of = [owner[0], owner[1], ("predicate", alias.trim())];
+            metrics.show_text(&table::PREDICATE_CLASS, &of, predicate.plugin.info.class);
+            metrics.show_text(&table::PREDICATE_VERSION, &of, predicate.plugin.info.version);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! `healing.rs` restarts what has failed.
 
 pub mod aside;
+mod client_keys;
+pub mod event;
 pub mod form;
 pub mod handle;
 mod healing;
@@ -13,6 +15,7 @@ mod letter_checks;
 mod lifecycle;
 mod meters;
 pub mod offsets;
+mod recorder;
 mod replays;
 pub mod restarts;
 pub mod preview;
@@ -25,29 +28,35 @@ mod simulation;
 mod state_tests;
 pub mod status;
 pub mod validate;
-mod version;
+pub mod version;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, Offsets, Result, TopicPartition, Wish, async_trait};
+use pipette_api::{ConfigMap, ErrorKind, Offsets, Result, TopicPartition, Wish, async_trait};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::event::Event;
 use self::handle::{Act, Command, Done, HerderError, HerderHandle, Stage, View};
 use self::healing::Healing;
 use self::lifecycle::{Inbox, Lifecycle};
 use self::meters::Meters;
-use self::state::{Event, State};
+use self::state::State;
+use self::status::Condition;
 use crate::kafka::properties::ClientProperties;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
+use crate::store::configs::TopicConnectors;
+use crate::store::statuses::TopicStatuses;
 use crate::store::stores::OffsetStores;
-use crate::store::{ConnectorStore, StoredConnector, TargetState};
+use crate::store::{ConnectorStore, Plan, StoredConnector, TargetState};
 use crate::task::spec::TaskSpec;
 use crate::task::used::UsedTopics;
+use crate::task::watchdog::Trouble;
 use crate::task::{TaskEnvironment, TaskReport, thread};
 
 /// What the herder is made of.
@@ -60,6 +69,8 @@ pub struct Parts {
     pub plugins: Plugins,
     /// Where connectors are kept.
     pub connectors: Arc<dyn ConnectorStore>,
+    /// What there is beside, when they are kept in Kafka.
+    pub kafka: Option<KafkaState>,
     /// Where source offsets are kept.
     pub offsets: Arc<OffsetStores>,
     /// Where sinks' offsets are asked for.
@@ -74,6 +85,15 @@ pub struct Parts {
     pub io: Handle,
     /// How long plugins may take.
     pub deadlines: Deadlines,
+}
+
+/// What is kept in Kafka beside offsets.
+#[derive(Clone)]
+pub struct KafkaState {
+    /// The store of connectors once more: it knows whether this worker may run them.
+    pub connectors: Arc<TopicConnectors>,
+    /// Where statuses are written.
+    pub statuses: Arc<TopicStatuses>,
 }
 
 /// Asks Kafka what a sink's consumer group has committed, and changes it. Implemented by `src/kafka/`, and by fakes in tests.
@@ -114,7 +134,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { aside: Duration::from_secs(10), call: Duration::from_mins(1) }
+        Self { aside: Duration::from_secs(10), call: Duration::from_secs(20) }
     }
 }
 
@@ -136,13 +156,49 @@ pub fn start(parts: Parts) -> HerderHandle {
     let (inbox, news) = mpsc::unbounded_channel();
     let (reports, reported) = mpsc::unbounded_channel();
     let lifecycle = Lifecycle::new(Arc::clone(&parts), inbox, reports);
-    let meters = Meters::new(&parts.metrics);
+    let meters = Meters::new(&parts.metrics, &parts.worker_id);
     let healing = Healing::new(parts.worker.strict);
     let (parts_of_actor, state) = (Arc::clone(&parts), State::default());
     let actor = Actor { meters, parts: parts_of_actor, state, lifecycle, healing, view, closers: Vec::new() };
     tokio::spawn(actor.run(asked, news, reported));
-    HerderHandle::new(parts, commands, viewed)
+    let recorded = parts.kafka.as_ref().map(|kafka| recorder::start(&parts, kafka, viewed.clone()));
+    HerderHandle::new(parts, commands, viewed, recorded)
 }
+
+/// Every connector, as soon as there is an answer.
+async fn read(parts: Arc<Parts>) -> Result<Vec<StoredConnector>> {
+    loop {
+        let read = async {
+            if let Some(kafka) = &parts.kafka {
+                kafka.statuses.open().await?;
+            }
+            parts.connectors.load().await
+        };
+        match read.await {
+            Err(error) if error.kind() == ErrorKind::Retriable => {
+                tracing::warn!(error = error.chain(), "Waiting for the connectors, which cannot be read yet");
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+            read => return read,
+        }
+    }
+}
+
+/// Resolves when another worker runs the connectors, and why.
+async fn lost(seat: &mut Option<watch::Receiver<Option<Arc<str>>>>) -> Arc<str> {
+    if let Some(seat) = seat
+        && let Ok(why) = seat.wait_for(Option::is_some).await
+        && let Some(why) = &*why
+    {
+        return Arc::clone(why);
+    }
+    std::future::pending().await
+}
+
+/// How long a store that does not answer is left alone.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+/// How many commands may wait for the connectors to be read.
+const EARLY: usize = 256;
 
 /// Resolves at that time; never without one.
 async fn until(time: Option<tokio::time::Instant>) {
@@ -169,13 +225,21 @@ impl Actor {
         mut news: mpsc::UnboundedReceiver<Inbox>,
         mut reports: mpsc::UnboundedReceiver<TaskReport>,
     ) {
-        if let Err(error) = self.load().await {
-            tracing::error!(error = error.chain(), "Cannot load the connectors");
-            let stage = Stage::Broken(format!("The worker could not load its connectors: {}", error.chain()).into());
-            self.view.send_modify(|view| view.stage = stage);
-            return;
+        let mut early = Vec::new();
+        match self.load(&mut commands, &mut early).await {
+            Ok(true) => self.view.send_modify(|view| view.stage = Stage::Ready),
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(error = error.chain(), "Cannot load the connectors");
+                let why = format!("The worker could not load its connectors: {}", error.chain());
+                self.view.send_modify(|view| view.stage = Stage::Broken(why.into()));
+                return;
+            }
         }
-        self.view.send_modify(|view| view.stage = Stage::Ready);
+        for command in early {
+            self.command(command).await;
+        }
+        let mut seat = self.parts.kafka.as_ref().map(|kafka| kafka.connectors.lost());
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -183,15 +247,23 @@ impl Actor {
                     None => break,
                 },
                 Some(inbox) = news.recv() => {
-                    if let Some(event) = self.lifecycle.receive(inbox) {
+                    let left = self.lifecycle.hung_in_stop(&inbox);
+                    if let Some(event) = self.lifecycle.receive(inbox, &self.state) {
                         self.apply(event);
+                    }
+                    if let Some((name, trouble)) = left {
+                        self.show_hung(&name, trouble);
                     }
                 }
                 Some(report) = reports.recv() => {
-                    self.lifecycle.note_report(&report);
+                    let report = self.lifecycle.note_report(report);
                     self.apply(Event::Task(report));
                 }
                 () = until(self.healing.next()) => self.heal(),
+                why = lost(&mut seat) => {
+                    seat = None;
+                    self.stand_down(why);
+                }
             }
             if !self.closers.is_empty() && self.state.is_quiet() {
                 for reply in self.closers.drain(..) {
@@ -210,18 +282,55 @@ impl Actor {
         }
     }
 
-    async fn load(&mut self) -> Result<()> {
-        for StoredConnector { name, config, target } in self.parts.connectors.load().await? {
-            let event = self.put_event(name, config, target);
-            self.apply(event);
-        }
-        Ok(())
+    /// Paused or stopped is what it was to be, and a plugin that did not return from it is told of beside that.
+    fn show_hung(&mut self, name: &str, trouble: Trouble) {
+        self.state.show(name, None, |status| {
+            if matches!(status.condition, Condition::Paused | Condition::Stopped) {
+                status.trouble = Some(trouble);
+            }
+        });
+        self.view.send_modify(|view| view.state = self.state.clone());
     }
 
-    fn put_event(&self, name: Arc<str>, config: ConfigMap, target: TargetState) -> Event {
+    /// Another worker runs the connectors: this one must not.
+    fn stand_down(&mut self, why: Arc<str>) {
+        tracing::error!(error = &*why, "Every connector stops");
+        self.view.send_modify(|view| view.stage = Stage::Broken(why));
+        self.apply(Event::Close);
+    }
+
+    /// Starts with the connectors of the store, whenever they can be read. False when the worker is closed before; other
+    /// commands wait.
+    async fn load(&mut self, commands: &mut mpsc::Receiver<Command>, early: &mut Vec<Command>) -> Result<bool> {
+        let mut reading = pin!(read(Arc::clone(&self.parts)));
+        let stored = loop {
+            tokio::select! {
+                stored = &mut reading => break stored?,
+                command = commands.recv(), if early.len() < EARLY => match command {
+                    Some(Command { act: Act::Close, reply }) => {
+                        let _ = reply.send(Ok(Done { created: false, state: State::default() }));
+                        return Ok(false);
+                    }
+                    Some(command) => early.push(command),
+                    None => return Ok(false),
+                },
+            }
+        };
+        for StoredConnector { name, config, target } in stored {
+            let Plan { tasks, fenced } = self.parts.connectors.plan(&name);
+            self.lifecycle.remember(&name, fenced);
+            // Apache's worker keeps in a plan what the connector says; the rest it finds in the connector's configuration.
+            let tasks = tasks.into_iter().map(|task| config.clone().into_iter().chain(task).collect()).collect();
+            let event = self.put_event(name, config, target, tasks);
+            self.apply(event);
+        }
+        Ok(true)
+    }
+
+    fn put_event(&self, name: Arc<str>, config: ConfigMap, target: TargetState, tasks: Vec<ConfigMap>) -> Event {
         let class = config.get("connector.class").map_or("", String::as_str);
         let plugin = self.parts.plugins.connector(class);
-        Event::Put { name, config, plugin, target }
+        Event::Put { name, config, plugin, target, tasks }
     }
 
     /// Takes an event in, lets readers see it, and carries out what follows.
@@ -298,7 +407,7 @@ impl Actor {
     ) -> std::result::Result<(), HerderError> {
         let stored = StoredConnector { name, config, target };
         self.parts.connectors.put(&stored).await?;
-        let event = self.put_event(stored.name, stored.config, target);
+        let event = self.put_event(stored.name, stored.config, target, Vec::new());
         self.apply(event);
         Ok(())
     }

@@ -149,7 +149,7 @@ impl HerderHandle {
             runtime.block_on(connector.alter_offsets(&changes))
         };
         let what = format!("The change of {name}'s offsets");
-        self.aside().call(&what, code).await?.map_err(refused)
+        self.aside().call(name, &what, code).await?.map_err(refused)
     }
 
     async fn write(&self, name: &str, connector: &Connector, changes: Changes) -> Result<(), HerderError> {

@@ -49,6 +49,8 @@ impl Replays {
 impl HerderHandle {
     /// Starts a replay of a connector's dead letters.
     pub async fn replay(&self, name: &str, wanted: Wanted) -> Result<SharedReport, HerderError> {
+        // A connector that is deleted meanwhile would leave it behind.
+        let _turn = self.turn(name).await?;
         let connector = self.connector(name).await?;
         let plugin = match connector.plugin {
             Some(plugin @ ConnectorPlugin::Sink(_)) => plugin,

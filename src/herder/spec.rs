@@ -9,12 +9,13 @@ use pipette_api::{
     TaskId, TransformPlugin,
 };
 
-use super::Parts;
+use super::{Parts, client_keys};
 use crate::kafka::consumer::Subscription;
 use crate::kafka::pattern;
 use crate::kafka::properties::{self, ClientProperties};
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector::{ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::connector::{self, ConnectorConfig, Part, Step, offsets_topic};
+use crate::settings::dead_letters as letters;
 use crate::settings::providers::Providers;
 use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
@@ -33,13 +34,11 @@ pub(super) fn task(
     gone: Range<usize>,
 ) -> Result<TaskSpec> {
     let config = &Arc::new(parts.worker.providers.resolve(config)?);
-    let mut own = ConnectorConfig::read(config)?;
-    if parts.worker.strict {
-        forget_additions(&mut own, plugin);
-    }
+    client_keys::check(plugin, &parts.worker, config)?;
+    let own = if parts.worker.strict { without_additions(config, plugin)? } else { ConnectorConfig::read(config)? };
     Ok(TaskSpec {
         role: role(parts, id, plugin, config, &own, gone)?,
-        settings: Settings::new(Arc::clone(config), plugin.info().config),
+        settings: Settings::new(Arc::clone(config), plugin.info().config).within(parts.worker.reach.clone()),
         converters: converters(&parts.plugins, &parts.worker, &own)?,
         transforms: chain(&parts.plugins, &own)?,
         errors: ErrorPolicy {
@@ -50,7 +49,7 @@ pub(super) fn task(
             log: own.log,
             log_messages: own.log_messages,
         },
-        dead_letters: dead_letters(parts, id, config, &own)?,
+        dead_letters: letters(parts, id, config, &own)?,
         flush_interval: parts.worker.flush_interval,
         // A task that is told to stop is to be through with it before it is abandoned.
         flush_timeout: parts.worker.flush_timeout.min(parts.worker.grace * 3 / 5),
@@ -60,12 +59,14 @@ pub(super) fn task(
     })
 }
 
-/// Apache's worker ignores these keys.
-fn forget_additions(own: &mut ConnectorConfig, plugin: ConnectorPlugin) {
-    own.refusals_max = 0;
-    if matches!(plugin, ConnectorPlugin::Source(_)) {
-        own.dead_letters = None;
-    }
+/// What Apache's worker reads of it: keys that it ignores are not even looked at, whatever they say.
+fn without_additions(config: &ConfigMap, plugin: ConnectorPlugin) -> Result<ConnectorConfig> {
+    let of_source = [&letters::NAME.info, &letters::COPIES.info, &letters::CONTEXT.info];
+    let of_source = of_source.iter().filter(|_| matches!(plugin, ConnectorPlugin::Source(_)));
+    let additions = letters::SINK_ADDED.keys().iter().chain(connector::ADDED.keys()).chain(of_source);
+    let mut config = config.clone();
+    additions.for_each(|key| drop(config.remove(key.name)));
+    Ok(ConnectorConfig { refusals_max: 0, ..ConnectorConfig::read(&config)? })
 }
 
 /// The consumer properties of a sink's task, from its configuration as it is written.
@@ -110,12 +111,7 @@ fn role(
     })
 }
 
-fn dead_letters(
-    parts: &Parts,
-    id: &TaskId,
-    config: &ConfigMap,
-    own: &ConnectorConfig,
-) -> Result<Option<DeadLetterSpec>> {
+fn letters(parts: &Parts, id: &TaskId, config: &ConfigMap, own: &ConnectorConfig) -> Result<Option<DeadLetterSpec>> {
     let Some(topic) = own.dead_letters.clone() else { return Ok(None) };
     let client_id = format!("connector-dlq-producer-{id}");
     let producer = properties::dead_letters(&parts.worker.values, config, &client_id)?;

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use pipette_api::{ConfigMap, Shared, TaskId, Wish};
 
+use super::event::{Effect, Event, InstanceNews};
 use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
@@ -72,86 +72,6 @@ struct Run {
     stopping: bool,
 }
 
-/// What happened, or what somebody asked for.
-#[derive(Debug)]
-pub enum Event {
-    /// Creates or replaces a connector; validated and stored already.
-    Put {
-        /// The name.
-        name: Arc<str>,
-        /// As given.
-        config: ConfigMap,
-        /// The plugin, or why there is none.
-        plugin: Result<ConnectorPlugin, String>,
-        /// What is wanted of it.
-        target: TargetState,
-    },
-    /// Takes a connector away.
-    Delete(Arc<str>),
-    /// Wants something else of a connector.
-    Target(Arc<str>, TargetState),
-    /// Restarts a connector, its tasks, or what of them has failed.
-    Restart {
-        /// Which connector.
-        name: Arc<str>,
-        /// Tasks as well.
-        tasks: bool,
-        /// Only what has failed.
-        only_failed: bool,
-    },
-    /// Restarts one task.
-    RestartTask(TaskId),
-    /// A connector's thread says something.
-    Instance {
-        /// Which connector.
-        name: Arc<str>,
-        /// Which start of it.
-        number: u64,
-        /// What it says.
-        news: InstanceNews,
-    },
-    /// A task says something.
-    Task(TaskReport),
-    /// A task did not stop in time and is left to itself.
-    Abandoned(TaskId, u64),
-    /// The worker ends: everything stops.
-    Close,
-}
-
-/// News of a connector's thread.
-#[derive(Debug)]
-pub enum InstanceNews {
-    /// `start` has returned.
-    Started,
-    /// It could not be made or started; the thread has ended.
-    Failed(Trace),
-    /// It runs, but a call failed or does not return.
-    Troubled(Trace),
-    /// Whole task configurations.
-    Planned(Vec<ConfigMap>),
-    /// It wants to plan again.
-    Changed,
-    /// It has stopped, or was left to itself.
-    Gone,
-}
-
-/// What is to be done. Connector and task are found in the state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Make and start a connector on a thread of its own.
-    StartConnector(Arc<str>, u64),
-    /// Ask it for task configurations.
-    Plan(Arc<str>, u64),
-    /// Stop it, or leave it to itself after a while; answer with `Gone`.
-    StopConnector(Arc<str>, u64),
-    /// Start a task.
-    StartTask(TaskId, u64, Wish),
-    /// Tell it what is wanted.
-    Wish(TaskId, u64, Wish),
-    /// Stop it, or answer with `Abandoned` after a while.
-    StopTask(TaskId, u64),
-}
-
 impl State {
     /// The connectors by name.
     pub fn connectors(&self) -> &BTreeMap<Arc<str>, Arc<Connector>> {
@@ -181,7 +101,11 @@ impl State {
     /// Takes an event in and says what is to be done.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::Put { name, config, plugin, target } => self.put(&name, config, plugin, target),
+            Event::Put { name, config, plugin, target, tasks } => {
+                self.put(&name, config, plugin, target);
+                self.remember(&name, tasks);
+                self.settle(&name)
+            }
             Event::Delete(name) => {
                 self.connectors.remove(&name);
                 self.settle(&name)
@@ -204,15 +128,15 @@ impl State {
         }
     }
 
-    /// Shows when a connector (`None`) or one of its tasks is restarted by itself.
-    pub fn show_restart(&mut self, name: &str, task: Option<usize>, at: Option<SystemTime>) {
+    /// Shows more of a connector (`None`) or one of its tasks than events tell.
+    pub fn show(&mut self, name: &str, task: Option<usize>, edit: impl FnOnce(&mut Status)) {
         let Some(connector) = self.edit(name) else { return };
         let status = match task {
             None => Some(&mut connector.status),
             Some(task) => connector.tasks.get_mut(task).map(|task| &mut task.status),
         };
         if let Some(status) = status {
-            status.next_restart = at;
+            edit(status);
         }
     }
 
@@ -231,7 +155,7 @@ impl State {
         config: ConfigMap,
         plugin: Result<ConnectorPlugin, String>,
         target: TargetState,
-    ) -> Vec<Effect> {
+    ) {
         let wanted = self.next();
         let old = self.connectors.get(name);
         let fresh = if old.is_some() { Condition::Restarting } else { Condition::Unassigned };
@@ -249,7 +173,16 @@ impl State {
             wanted,
         };
         self.connectors.insert(Arc::clone(name), Arc::new(connector));
-        self.settle(name)
+    }
+
+    /// What a connector without tasks had planned when it last ran; one that is stopped, or unknown here, has none.
+    fn remember(&mut self, name: &Arc<str>, tasks: Vec<ConfigMap>) {
+        let fit = |connector: &Arc<Connector>| {
+            connector.tasks.is_empty() && connector.plugin.is_some() && connector.target != TargetState::Stopped
+        };
+        if !tasks.is_empty() && self.get(name).is_some_and(fit) {
+            self.plan(name, tasks);
+        }
     }
 
     fn aim(&mut self, name: &Arc<str>, target: TargetState) -> Vec<Effect> {

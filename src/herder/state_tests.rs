@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Info, SourcePlugin, TaskId, Wish};
 use proptest::prelude::*;
 
-use super::state::{Effect, Event, InstanceNews, State};
+use super::event::{Effect, Event, InstanceNews};
+use super::state::State;
 use super::status::Condition;
 use crate::plugins::ConnectorPlugin;
 use crate::store::TargetState;
@@ -189,7 +190,7 @@ fn id(connector: usize, task: usize) -> TaskId {
 fn put(name: &Arc<str>, mark: &str) -> Event {
     let config = ConfigMap::from([("mark".into(), mark.into())]);
     let plugin = Ok(ConnectorPlugin::Source(&SOURCE));
-    Event::Put { name: Arc::clone(name), config, plugin, target: TargetState::Started }
+    Event::Put { name: Arc::clone(name), config, plugin, target: TargetState::Started, tasks: Vec::new() }
 }
 
 fn take(world: &mut World, step: Step) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::plugins::ConnectorPlugin;
 use crate::task::report::{Facts, Trace};
 use crate::task::watchdog::Trouble;
 
@@ -44,6 +45,12 @@ impl Condition {
             Self::Failed => "FAILED",
             Self::Restarting => "RESTARTING",
         }
+    }
+
+    /// The version that stands beside the word: Java has none when nothing was there to ask for it.
+    pub fn version(self, plugin: Option<ConnectorPlugin>) -> Option<&'static str> {
+        let has_instance = !matches!(self, Self::Unassigned | Self::Restarting);
+        plugin.filter(|_| has_instance).map(|plugin| plugin.info().version)
     }
 }
 

@@ -8,50 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
-use super::form::{Entry, framework_rows, hide, own_rows};
+use super::client_keys;
+use super::form::{Entry, Validation, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
-use crate::kafka::{pattern, properties};
+use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
+use crate::settings::providers::Secrets;
 use crate::settings::worker::WorkerConfig;
-use crate::settings::{clients, connector, dead_letters, restarts};
+use crate::settings::{connector, dead_letters, restarts};
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
 
-/// What validation says.
-#[derive(Debug, Clone)]
-pub struct Validation {
-    /// `connector.class` as given.
-    pub class: String,
-    /// How many errors there are, counted as Java counts.
-    pub error_count: usize,
-    /// The keys in order.
-    pub entries: Vec<Entry>,
-}
-
-impl Validation {
-    /// The headings in the order they first appear.
-    pub fn groups(&self) -> Vec<String> {
-        let mut groups: Vec<String> = Vec::new();
-        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-        groups
-    }
-
-    /// Every error text, in order.
-    pub fn errors(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().flat_map(|entry| entry.errors.iter().map(String::as_str))
-    }
-}
-
 /// Validates a configuration. The error is a failure that leaves nothing to answer: no class, or an unknown one.
 pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Result<Validation, String> {
     let written: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
-    let config = worker.providers.resolve(&written).map_err(|error| error.chain())?;
+    let (config, secrets) = worker.providers.resolve_and_tell(&written).map_err(|error| error.chain())?;
+    let found = filled_in(plugins, worker, draft, &written, config, &secrets);
+    found.map(|validation| Validation { secrets: secrets.clone(), ..validation }).map_err(|mut error| {
+        secrets.hide_in(&mut error);
+        error
+    })
+}
+
+fn filled_in(
+    plugins: &Plugins,
+    worker: &WorkerConfig,
+    draft: &Draft,
+    written: &ConfigMap,
+    config: ConfigMap,
+    secrets: &Secrets,
+) -> Result<Validation, String> {
     let class = config.get(connector::CLASS.info.name).cloned().unwrap_or_default();
     if class.trim().is_empty() {
         return Err("The connector config contains no connector type: set connector.class".into());
@@ -65,14 +53,16 @@ pub fn validate(plugins: &Plugins, worker: &WorkerConfig, draft: &Draft) -> Resu
         sheet.nulls(draft);
         sheet.overrides();
         sheet.converters();
+        let entries = sheet.entries.iter_mut().chain(&mut sheet.clients);
+        entries.for_each(|entry| entry.keep_within(&worker.reach));
     }
     let strict: usize = sheet.entries.iter().map(|entry| entry.errors.len()).sum();
     let lenient = sheet.clients.iter().filter(|entry| !entry.errors.is_empty()).count();
     // Keys without definition come first.
     sheet.entries.sort_by_key(|entry| entry.definition.is_some());
     sheet.entries.append(&mut sheet.clients);
-    hide(&mut sheet.entries, &written, &sheet.config);
-    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries })
+    hide(&mut sheet.entries, written, &sheet.config, secrets);
+    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries, secrets: Secrets::default() })
 }
 
 /// The answer while it is written.
@@ -376,10 +366,16 @@ impl Sheet<'_> {
     fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {
         let dead = self.config.get(dead_letters::NAME.info.name).map(|name| name.trim());
         let Some(dead) = dead.filter(|dead| !dead.is_empty()) else { return };
-        let workers = self.worker.offsets_topic.as_ref().map(|topic| ("offset.storage.topic", topic.name.as_str()));
+        // Apache's worker reads no such key of a source, and lets a sink's letters go where offsets are.
+        let strict = self.worker.strict;
+        if strict && matches!(self.plugin, ConnectorPlugin::Source(_)) {
+            return;
+        }
+        let workers =
+            self.worker.offsets_topic.as_ref().map(|offsets| ("offset.storage.topic", offsets.topic.name.as_str()));
         let own = connector::offsets_topic(&self.config).filter(|_| workers.is_some());
         let own = own.map(|topic| (connector::OFFSETS_TOPIC.info.name, topic));
-        let offsets: Vec<_> = workers.into_iter().chain(own).collect();
+        let offsets: Vec<_> = workers.into_iter().chain(own).filter(|_| !strict).collect();
         let errors = letter_checks::errors(&Named { dead, topics, regex, offsets: &offsets });
         for (key, error) in errors {
             self.blame(key, error);
@@ -434,36 +430,7 @@ impl Sheet<'_> {
 
     /// `producer.override.…` and the like, for the clients this connector uses.
     fn overrides(&mut self) {
-        let dead_letters = self.config.get(dead_letters::NAME.info.name).is_some_and(|name| !name.trim().is_empty());
-        let own_topic = self.worker.offsets_topic.is_some() && connector::offsets_topic(&self.config).is_some();
-        let own_clients = own_topic || self.worker.transactional_group().is_some();
-        let creates_topics = self.config.keys().any(|key| key.starts_with("topic.creation."));
-        let (producer, consumer, admin) = match self.plugin {
-            // Then Apache's worker reads and makes the offsets topic with the connector's clients.
-            ConnectorPlugin::Source(_) => (true, own_clients, creates_topics || own_clients),
-            ConnectorPlugin::Sink(_) => (dead_letters, true, dead_letters),
-        };
-        let properties = match self.plugin {
-            ConnectorPlugin::Source(_) => properties::producer(&self.worker.values, &self.config, ""),
-            ConnectorPlugin::Sink(_) => properties::consumer(&self.worker.values, &self.config, "", ""),
-        };
-        let mut refused = properties.err().map(|error| error.to_string()).unwrap_or_default();
-        for (client, used) in [("producer", producer), ("consumer", consumer), ("admin", admin)] {
-            let prefix = format!("{client}.override.");
-            for (key, value) in self.config.iter().filter(|(key, _)| used && key.starts_with(&prefix)) {
-                let name = &key[prefix.len()..];
-                let mut entry = Entry::of_client(key, clients::find(client, name), value);
-                entry.errors.extend(self.worker.overrides.refusal(name));
-                if refused.contains(&format!("configuration {key}:")) {
-                    entry.errors.push(std::mem::take(&mut refused));
-                }
-                self.clients.push(entry);
-            }
-        }
-        // It is about a key that is missing.
-        if let Some(entry) = self.clients.last_mut().filter(|_| !refused.is_empty()) {
-            entry.errors.push(refused);
-        }
+        self.clients.extend(client_keys::entries(self.plugin, self.worker, &self.config));
     }
 
     /// The keys of the converters that the connector names itself.

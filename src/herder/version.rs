@@ -3,7 +3,7 @@
 use pipette_api::Info;
 
 /// Says why a plugin's version is not the wanted one. The error is a text that is neither version nor range.
-pub(super) fn misfit(info: &Info, wanted: &str) -> Result<Option<String>, String> {
+pub fn misfit(info: &Info, wanted: &str) -> Result<Option<String>, String> {
     let wanted = wanted.trim();
     if wanted == "latest" || wanted.is_empty() {
         return Ok(None);

@@ -16,6 +16,7 @@ use super::compacted::Events;
 use super::events::ClientEvents;
 use super::properties::ClientProperties;
 use super::{asking, sys};
+use crate::settings::group::InternalTopic;
 
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -35,6 +36,14 @@ pub struct NewTopics {
     pub replication_factor: Option<i32>,
     /// The topic's settings.
     pub config: BTreeMap<String, String>,
+}
+
+/// As a worker file says it.
+impl From<&InternalTopic> for NewTopics {
+    fn from(topic: &InternalTopic) -> Self {
+        let InternalTopic { partitions, replication_factor, config, .. } = topic.clone();
+        Self { partitions, replication_factor: replication_factor.map(i32::from), config }
+    }
 }
 
 /// Replicas of a topic when nobody says how many: Apache's default.

@@ -153,6 +153,27 @@ mod tests {
     }
 
     #[test]
+    fn records_count_for_the_memory_that_their_headers_take() {
+        const RECORDS: usize = 40;
+        let fill = |producer: &BaseProducer| {
+            for number in 0..RECORDS {
+                let named = (0..20).map(|header| (format!("{number}-{header}"), format!("{header:030}")));
+                let headers = named.fold(OwnedHeaders::new(), |all, (name, value)| {
+                    all.insert(Header { key: &name, value: Some(&value) })
+                });
+                producer.send(BaseRecord::<str, str>::to("t").payload("v").headers(headers)).unwrap();
+            }
+        };
+        with_fetched(fill, RECORDS, |fetched| {
+            let mut records = Vec::new();
+            let taken = measure(|| records = copy_out(fetched).unwrap()).bytes_current;
+            let taken = usize::try_from(taken).unwrap() - RECORDS * size_of::<RawRecord>();
+            let counted: usize = records.iter().map(super::super::consumer::size).sum();
+            assert!((taken..taken * 3 / 2).contains(&counted), "{taken} bytes taken, {counted} counted");
+        });
+    }
+
+    #[test]
     fn every_part_of_a_record_arrives_as_it_was_sent() {
         let fill = |producer: &BaseProducer| {
             let named = |value| Header { key: "unit", value: Some(value) };

@@ -1,16 +1,18 @@
 //! A compacted topic as a table of bytes: made when it is missing, read to its end, written with every write awaited.
 //!
-//! `store/topic.rs` keeps source offsets in one.
+//! `store/topic.rs` keeps source offsets in one, `store/configs.rs` connectors, `store/statuses.rs` statuses. With a
+//! transactional id each write is a transaction, and nobody who had the id before can write any more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipette_api::{ConnectError, Result};
+use pipette_api::{ConnectError, ErrorKind, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::producer::Producer;
 use rdkafka::producer::future_producer::{FutureProducer, FutureRecord, OwnedDeliveryResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
@@ -27,14 +29,31 @@ const WRITE: Duration = Duration::from_secs(3);
 const READ: Duration = Duration::from_secs(10);
 /// What one look for the next record waits.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long one call about a transaction may block.
+const STEP: Duration = Duration::from_secs(1);
+/// How often a transaction begins anew that suffers from the one before.
+const AGAIN: u32 = 3;
 
 /// A compacted topic.
 pub struct CompactedTopic {
     name: Arc<str>,
     properties: ClientProperties,
     how: NewTopics,
-    producer: FutureProducer<Events>,
+    producer: Arc<FutureProducer<Events>>,
+    transactions: Option<Transactions>,
     reader: Arc<Mutex<Reader>>,
+}
+
+struct Transactions {
+    id: String,
+    /// How the last one is to end, as long as Kafka has not said that it has.
+    ending: Mutex<Option<Ending>>,
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Commit,
+    Abort,
 }
 
 /// Where a row stands in the topic.
@@ -70,16 +89,32 @@ pub(super) struct Events(pub(super) ClientEvents);
 impl CompactedTopic {
     /// A topic reached with these properties; `how` says how it is made. Nothing connects before the first call.
     pub fn new(name: &str, properties: &ClientProperties, how: NewTopics) -> Result<Self> {
+        Self::of(name, properties, how, None)
+    }
+
+    /// The same, written in transactions of this id. [`Self::take_over`] has to come first.
+    pub fn transactional(name: &str, properties: &ClientProperties, how: NewTopics, id: String) -> Result<Self> {
+        Self::of(name, properties, how, Some(id))
+    }
+
+    fn of(name: &str, properties: &ClientProperties, how: NewTopics, id: Option<String>) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2");
         config.set("linger.ms", "0").set("message.timeout.ms", WRITE.as_millis().to_string());
+        // Whether a row is too large is for the topic to say.
+        config.set("message.max.bytes", "100000000");
+        if let Some(id) = &id {
+            config.set("transactional.id", id);
+        }
         let refused =
             |error| ConnectError::config(format!("Kafka refuses the settings of the client of topic {name}: {error}"));
         let producer = config.create_with_context(Events(ClientEvents::new(properties))).map_err(refused)?;
+        let transactions = id.map(|id| Transactions { id, ending: Mutex::default() });
         let reader = Reader { consumer: None, next: BTreeMap::new() };
         let reader = Arc::new(Mutex::new(reader));
-        Ok(Self { name: name.into(), properties: properties.clone(), how, producer, reader })
+        let (name, properties, producer) = (name.into(), properties.clone(), Arc::new(producer));
+        Ok(Self { name, properties, how, producer, transactions, reader })
     }
 
     /// The topic's name.
@@ -87,19 +122,34 @@ impl CompactedTopic {
         &self.name
     }
 
-    /// Makes the topic unless it is there. One that is there has to be compacted: anything else would forget rows by time.
-    pub async fn ensure(&self, keys: &str) -> Result<()> {
+    /// Makes the topic unless it is there. One that is there has to be compacted: anything else would forget rows by
+    /// time. `keys` say how it is made, `holds` is what stands in it: both are for people.
+    pub async fn ensure(&self, keys: &str, holds: &str) -> Result<()> {
         reach(&self.properties).await?;
         let admin = Admin::new(&self.properties)?;
         match admin.topic_setting(&self.name, "cleanup.policy").await? {
             None => make_missing(&self.properties, &self.name, &self.how, keys).await.map(drop),
             Some(policy) if policy.trim() == "compact" => Ok(()),
             Some(policy) => Err(ConnectError::config(format!(
-                "Topic {} has cleanup.policy={policy}, and the offsets in it would be forgotten; it must be exactly \
+                "Topic {} has cleanup.policy={policy}, and the {holds} in it would be forgotten; it must be exactly \
                  `compact`. Change it: kafka-configs --alter --topic {} --add-config cleanup.policy=compact",
                 self.name, self.name
             ))),
         }
+    }
+
+    /// How many partitions the topic has.
+    pub async fn partitions(&self) -> Result<usize> {
+        let (properties, name) = (self.properties.clone(), Arc::clone(&self.name));
+        let counted = tokio::task::spawn_blocking(move || {
+            let consumer = consumer(&properties).map_err(|error| error.to_string())?;
+            partitions(&consumer, &name)
+        });
+        let counted =
+            counted.await.map_err(|error| ConnectError::fatal("The look at a topic broke off").because(error))?;
+        let unknown =
+            |error| ConnectError::retriable(format!("Kafka does not tell the partitions of {}: {error}", self.name));
+        counted.map(|found| found.len()).map_err(unknown)
     }
 
     /// Shows every row between where the last read ended and the present end of the topic, in the order of each
@@ -114,8 +164,94 @@ impl CompactedTopic {
         read.unwrap_or_else(|error| Err(ConnectError::fatal("Reading a topic was cut short").because(error)))
     }
 
-    /// Writes the rows; answers where each stands. All are acknowledged by every replica in sync when it returns.
-    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Send) -> Result<Vec<Place>> {
+    /// Writes the rows; answers where each stands. All are acknowledged by every replica in sync when it returns. After an
+    /// error any of them may stand there all the same; with transactions all or none of them.
+    pub async fn write(&self, rows: impl Iterator<Item = &Row> + Clone + Send) -> Result<Vec<Place>> {
+        let Some(transactions) = &self.transactions else {
+            return self.send(rows).await.map_err(|error| self.unwritten(&error));
+        };
+        let ending = *transactions.ending();
+        if let Some(ending) = ending {
+            self.end(transactions, ending).await?;
+        }
+        let mut left = AGAIN;
+        loop {
+            self.producer.begin_transaction().map_err(|error| self.unfinished(transactions, &error))?;
+            let error = match self.send(rows.clone()).await {
+                Ok(places) => return self.end(transactions, Ending::Commit).await.map(|()| places),
+                Err(error) => error,
+            };
+            self.end(transactions, Ending::Abort).await?;
+            // librdkafka empties its queues when a transaction fails, some of them only when the next one has begun.
+            let is_late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PurgeQueue);
+            if !is_late || left == 0 {
+                return Err(self.unwritten(&error));
+            }
+            left -= 1;
+        }
+    }
+
+    /// Makes this the one writer with its transactional id: earlier ones can write no more, and what they left open is
+    /// ended. Nothing to do without transactions.
+    pub async fn take_over(&self) -> Result<()> {
+        let Some(transactions) = &self.transactions else { return Ok(()) };
+        self.call(transactions, |producer| producer.init_transactions(STEP)).await
+    }
+
+    /// Ends a transaction, so or so: one that cannot be committed is aborted.
+    async fn end(&self, transactions: &Transactions, ending: Ending) -> Result<()> {
+        *transactions.ending() = Some(ending);
+        let ended = match ending {
+            Ending::Commit => self.call(transactions, |producer| producer.commit_transaction(STEP)).await,
+            Ending::Abort => self.call(transactions, |producer| producer.abort_transaction(STEP)).await,
+        };
+        match (ended, ending) {
+            (Err(error), Ending::Commit) if error.kind() == ErrorKind::Data => {
+                Box::pin(self.end(transactions, Ending::Abort)).await?;
+                Err(ConnectError::retriable(error.to_string()))
+            }
+            (Err(error), _) if error.kind() == ErrorKind::Retriable => Err(error),
+            (ended, _) => {
+                *transactions.ending() = None;
+                ended
+            }
+        }
+    }
+
+    /// Calls until that is of use no more, or for as long as a write may take.
+    async fn call(
+        &self,
+        transactions: &Transactions,
+        call: fn(&FutureProducer<Events>) -> KafkaResult<()>,
+    ) -> Result<()> {
+        let until = Instant::now() + WRITE;
+        loop {
+            let producer = Arc::clone(&self.producer);
+            let called = tokio::task::spawn_blocking(move || call(&producer)).await;
+            let called = called.map_err(|error| ConnectError::fatal("A transaction was cut short").because(error))?;
+            match called.map_err(|error| self.unfinished(transactions, &error)) {
+                Err(error) if error.kind() == ErrorKind::Retriable && Instant::now() < until => {}
+                called => return called,
+            }
+        }
+    }
+
+    /// Retriable: the same call may help. Data: it has to be aborted. Fatal: this writer is of no use any more.
+    fn unfinished(&self, transactions: &Transactions, error: &KafkaError) -> ConnectError {
+        use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+        let (topic, id) = (&self.name, &transactions.id);
+        let text = format!("A transaction of {id} on topic {topic} failed: {error}");
+        match (error, error.rdkafka_error_code()) {
+            (_, Some(Fenced | InvalidProducerEpoch | ProducerFenced)) => ConnectError::fatal(format!(
+                "Another worker writes to topic {topic} with transactional id {id}: it has taken over from this one"
+            )),
+            (KafkaError::Transaction(cause), _) if cause.is_retriable() => ConnectError::retriable(text),
+            (KafkaError::Transaction(cause), _) if cause.txn_requires_abort() => ConnectError::data(text),
+            _ => ConnectError::fatal(text),
+        }
+    }
+
+    async fn send(&self, rows: impl Iterator<Item = &Row> + Send) -> KafkaResult<Vec<Place>> {
         let mut places = Vec::new();
         let mut under_way = VecDeque::new();
         for (key, value) in rows {
@@ -128,32 +264,45 @@ impl CompactedTopic {
                         break;
                     }
                     Err((error, _)) => match under_way.pop_front() {
-                        Some(first) if is_full(&error) => places.push(self.place(first.await)?),
-                        _ => return Err(self.unwritten(&error)),
+                        Some(first) if is_full(&error) => places.push(place(first.await)?),
+                        _ => return Err(error),
                     },
                 }
             }
         }
         for delivery in under_way {
-            places.push(self.place(delivery.await)?);
+            places.push(place(delivery.await)?);
         }
         Ok(places)
     }
 
-    fn place<E>(&self, answer: std::result::Result<OwnedDeliveryResult, E>) -> Result<Place> {
-        match answer {
-            Ok(Ok(delivery)) => Ok(Place {
-                partition: delivery.partition,
-                offset: delivery.offset,
-                timestamp: delivery.timestamp.to_millis().unwrap_or_default(),
-            }),
-            Ok(Err((error, _))) => Err(self.unwritten(&error)),
-            Err(_) => Err(self.unwritten(&KafkaError::Canceled)),
-        }
-    }
-
     fn unwritten(&self, error: &KafkaError) -> ConnectError {
-        ConnectError::retriable(format!("Kafka did not take a row of topic {}: {error}", self.name))
+        let (topic, code) = (&self.name, error.rdkafka_error_code());
+        if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            return ConnectError::data(format!(
+                "A row is larger than topic {topic} takes. Make it smaller, or raise the topic's limit: kafka-configs \
+                 --alter --topic {topic} --add-config max.message.bytes=…"
+            ));
+        }
+        ConnectError::retriable(format!("Kafka did not take a row of topic {topic}: {error}"))
+    }
+}
+
+impl Transactions {
+    fn ending(&self) -> MutexGuard<'_, Option<Ending>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place<E>(answer: std::result::Result<OwnedDeliveryResult, E>) -> KafkaResult<Place> {
+    match answer {
+        Ok(Ok(delivery)) => Ok(Place {
+            partition: delivery.partition,
+            offset: delivery.offset,
+            timestamp: delivery.timestamp.to_millis().unwrap_or_default(),
+        }),
+        Ok(Err((error, _))) => Err(error),
+        Err(_) => Err(KafkaError::Canceled),
     }
 }
 

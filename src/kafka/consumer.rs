@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::budget::{Asked, Lease, Share};
 
 use super::batch::copy_out;
-use super::contact::{Contact, NOTE};
+use super::contact::{Contact, STATISTICS};
 use super::conversation::{Conversation, pause_all, refused};
 use super::events::ClientEvents;
 use super::membership::Membership;
@@ -57,6 +57,8 @@ pub struct Batch {
     pub records: Vec<RawRecord>,
     /// Dropped when they are.
     pub lease: Lease,
+    /// How often partitions had been sent back when it was handed over: what is older of one that was is stale.
+    pub generation: u64,
 }
 
 /// From the sink loop to the consumer thread.
@@ -68,6 +70,8 @@ pub enum ConsumerCommand {
     Closed(Offsets),
     /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
+    /// Read these partitions again from here on; what is handed over from then on is of this generation.
+    Rewind(Offsets, u64),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.
     Hold,
     /// Hand records over again.
@@ -125,10 +129,11 @@ impl TaskConsumer {
         config.set_log_level(RDKafkaLogLevel::Info);
         let (events, heard) = mpsc::channel(BATCHES_AHEAD);
         let (commands, orders) = std_mpsc::channel();
-        config.set("statistics.interval.ms", NOTE.as_millis().to_string());
+        config.set("statistics.interval.ms", STATISTICS.as_millis().to_string());
         let complaints = Arc::new(ClientEvents::new(properties));
-        let contact = Arc::new(Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints)));
-        let membership = Membership::new(properties);
+        let membership = Arc::new(Membership::new(properties));
+        let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));
+        let contact = Arc::new(contact.of_member(Arc::clone(&membership)));
         let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), membership, signal);
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
@@ -260,13 +265,13 @@ impl Loop {
     }
 
     /// Rebalances, errors of the client, and the group's clock. A rebalance may take partitions away, and what was read
-    /// of them before goes too: somebody else reads it, and the sink has closed them.
+    /// of them before goes too: somebody else reads it, and the sink has closed them. The same when they were sent back.
     fn serve_client(&mut self) -> Result<()> {
         self.context().stay(&self.consumer);
         let polled = self.poll_client();
-        let gone = self.consumer.context().take_gone();
+        let stale = self.context().positions.take_stale();
         if let Some((held, _)) = &mut self.held {
-            held.records.retain(|record| !gone.contains(&record.tp));
+            held.records.retain(|record| !stale.contains(&record.tp));
         }
         polled
     }
@@ -309,7 +314,7 @@ impl Loop {
                 return Ok(());
             }
         };
-        let mut batch = Batch { records: self.read(POLL)?, lease };
+        let mut batch = Batch { records: self.read(POLL)?, lease, generation: 0 };
         if !batch.records.is_empty() {
             batch.lease.settle(COPIES * bytes(&batch.records));
             self.hand_over(batch, Instant::now());
@@ -345,7 +350,8 @@ impl Loop {
     }
 
     /// Gives the batch to the sink loop, or holds it until there is room.
-    fn hand_over(&mut self, batch: Batch, since: Instant) {
+    fn hand_over(&mut self, mut batch: Batch, since: Instant) {
+        batch.generation = self.context().positions.generation();
         self.held = match self.context().offer(ConsumerEvent::Records(batch)) {
             Some(ConsumerEvent::Records(batch)) => Some((batch, since)),
             _ => None,
@@ -379,57 +385,15 @@ fn bytes(records: &[RawRecord]) -> u64 {
     records.iter().map(size).sum::<usize>() as u64
 }
 
-/// Bytes of key and value.
+/// Memory of key, value and headers.
 pub(crate) fn size(record: &RawRecord) -> usize {
     let value = match &record.value {
         Some(Body::Bytes(bytes)) => bytes.len(),
         _ => 0,
     };
-    record.key.as_ref().map_or(0, Blob::len) + value
+    record.key.as_ref().map_or(0, Blob::len) + value + sizes::of_headers(&record.headers)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use pipette_api::{ConfigMap, Wish};
-    use pipette_broker::{Broker, BrokerConfig};
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-    use tokio::sync::watch;
-
-    use super::super::properties;
-    use super::*;
-
-    #[tokio::test]
-    async fn without_a_committed_offset_and_with_no_reset_the_task_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let broker = Broker::start(config).unwrap();
-        let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
-        let mut client = ClientConfig::new();
-        client.extend(worker.clone());
-        let producer: BaseProducer = client.create().unwrap();
-        producer.send(BaseRecord::<str, str>::to("t").payload("v")).unwrap();
-        producer.flush(Duration::from_secs(10)).unwrap();
-        let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), "none".to_owned())]);
-        let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
-        let (_wish, wished) = watch::channel(Wish::Run);
-        let topics = Subscription::Topics(vec!["t".into()]);
-        let mut consumer =
-            TaskConsumer::start(&properties, &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
-        let failed = async {
-            loop {
-                match consumer.events.recv().await {
-                    Some(ConsumerEvent::Failed(error)) => return error,
-                    Some(ConsumerEvent::Assigned(_)) => {
-                        consumer.commands.send(ConsumerCommand::Opened(Seeks::new())).unwrap();
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        };
-        let error = tokio::time::timeout(Duration::from_secs(20), failed).await.expect("an end").to_string();
-        assert!(error.contains("auto.offset.reset"), "{error}");
-    }
-}
+#[path = "consumer_tests.rs"]
+mod tests;

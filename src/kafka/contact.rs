@@ -1,18 +1,23 @@
 //! Whether Kafka answers one client: looked at from outside by the task's watchdog, without asking anybody.
 //!
-//! The client's own thread notes twice a second what it waits for (`producer.rs`, `conversation.rs`); nothing is done per
-//! record.
+//! The client's own thread notes every second or more often what it waits for (`producer.rs`, `conversation.rs`); nothing
+//! is done per record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::events::ClientEvents;
+use super::membership::Membership;
+use super::traffic::Listener;
 
-/// How often the client's thread notes.
+/// How often a producer's thread notes.
 pub(super) const NOTE: Duration = Duration::from_millis(250);
+/// How often librdkafka tells a consumer's thread. Four times as often, fifty sinks that have nothing to do took 9.8 % of a
+/// core instead of 8.1 %; 7.6 % without.
+pub(super) const STATISTICS: Duration = Duration::from_secs(1);
 /// A thread that has noted nothing for so long is busy elsewhere: it cannot know whether Kafka answers.
-const STALE: Duration = Duration::from_secs(2);
+const STALE: Duration = Duration::from_secs(3);
 
 /// One client's contact with Kafka.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Contact {
     noted: AtomicU64,
     /// Since when the client's thread waits for the answer to one question; 0 while it does not.
     asked: AtomicU64,
+    /// Of a consumer.
+    membership: Option<Arc<Membership>>,
 }
 
 /// Kafka does not answer, though it should.
@@ -46,7 +53,25 @@ impl Contact {
     pub(super) fn new(what: &'static str, patience: Duration, events: Arc<ClientEvents>) -> Self {
         let zero = || AtomicU64::new(0);
         let [mark, quiet_since, noted, asked] = [zero(), zero(), zero(), zero()];
-        Self { what, patience, events, born: Instant::now(), mark, quiet_since, noted, asked }
+        let membership = None;
+        Self { what, patience, events, born: Instant::now(), mark, quiet_since, noted, asked, membership }
+    }
+
+    /// Of a consumer.
+    pub(super) fn of_member(self, membership: Arc<Membership>) -> Self {
+        Self { membership: Some(membership), ..self }
+    }
+
+    /// For how long its group keeps it waiting, when that is long, and how long it may.
+    pub fn joins(&self) -> Option<(Duration, Duration)> {
+        self.membership.as_ref()?.join_under_way().filter(|(time, _)| *time >= self.patience)
+    }
+
+    /// Tells somebody what the client sends and receives.
+    pub fn tell(&self, listener: Option<Listener>) {
+        if let Some(listener) = listener {
+            self.events.traffic.tell(listener);
+        }
     }
 
     /// The client waits for something, or not; `mark` differs whenever something has come.
@@ -100,7 +125,7 @@ pub(super) fn read_statistics(json: &str) -> Option<(bool, u64)> {
     Some((requests > 0 || !is_connected, answers))
 }
 
-fn numbers<'a>(text: &'a str, member: &'a str) -> impl Iterator<Item = u64> + 'a {
+pub(super) fn numbers<'a>(text: &'a str, member: &'a str) -> impl Iterator<Item = u64> + 'a {
     text.match_indices(member).filter_map(move |(at, _)| {
         let digits = text[at + member.len()..].trim_start();
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

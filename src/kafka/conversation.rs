@@ -1,5 +1,5 @@
-//! librdkafka's side of a consumer's conversation with its sink loop: rebalances, commits, and who wants which
-//! partitions paused.
+//! librdkafka's side of a consumer's conversation with its sink loop: rebalances, and who wants which partitions paused.
+//! Offsets are in `positions.rs`.
 //!
 //! Everything here runs on the consumer's thread (`consumer.rs`), rebalances inside of its `poll`.
 
@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use super::consumer::{ConsumerCommand, ConsumerEvent};
 use super::contact::{Contact, read_statistics};
 use super::events::ClientEvents;
-use super::intents::Intents;
 use super::membership::Membership;
 use super::oauth;
-use super::sys::{self, FetchQueue, Fetched};
+use super::positions::Positions;
+use super::sys::{FetchQueue, Fetched};
 
 /// How long one attempt to look committed offsets up may take: bounds how late a stop is seen.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -32,8 +32,6 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const LOOK_UP_AGAIN: Duration = Duration::from_millis(500);
 /// How long one wait for a command lasts: bounds how late room in the channel, or being given up, is seen.
 const LISTEN: Duration = Duration::from_millis(5);
-/// How often the membership is looked after while an offset commit waits for its answer.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the consumer's thread and librdkafka's callbacks share.
 pub(super) struct Conversation {
@@ -41,14 +39,11 @@ pub(super) struct Conversation {
     orders: Mutex<std_mpsc::Receiver<ConsumerCommand>>,
     complaints: Arc<ClientEvents>,
     contact: Arc<Contact>,
-    membership: Membership,
+    membership: Arc<Membership>,
     /// What librdkafka has said so far, records aside.
     said: AtomicU64,
     pauses: Mutex<Pauses>,
-    /// Partitions taken away since the thread asked last: what it holds of them must not reach the sink any more.
-    gone: Mutex<Vec<TopicPartition>>,
-    /// What the sink has written beside offsets.
-    intents: Mutex<Intents>,
+    pub(super) positions: Positions,
     /// Where records gather, while the thread reads.
     queue: Mutex<Option<FetchQueue>>,
     stopping: AtomicBool,
@@ -71,7 +66,7 @@ enum Heard {
     Stop,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -81,7 +76,7 @@ impl Conversation {
         orders: std_mpsc::Receiver<ConsumerCommand>,
         complaints: Arc<ClientEvents>,
         contact: Arc<Contact>,
-        membership: Membership,
+        membership: Arc<Membership>,
         signal: Signal,
     ) -> Self {
         Self {
@@ -92,8 +87,7 @@ impl Conversation {
             membership,
             said: AtomicU64::new(0),
             pauses: Mutex::default(),
-            gone: Mutex::default(),
-            intents: Mutex::default(),
+            positions: Positions::default(),
             queue: Mutex::default(),
             stopping: AtomicBool::new(false),
             signal,
@@ -128,11 +122,6 @@ impl Conversation {
     /// From here on rebalances ask nobody.
     pub(super) fn end(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Partitions taken away since the last call.
-    pub(super) fn take_gone(&self) -> Vec<TopicPartition> {
-        std::mem::take(&mut *lock(&self.gone))
     }
 
     /// Keeps the place in the group while Kafka is away (`membership.rs`).
@@ -221,9 +210,9 @@ impl Conversation {
     fn serve(&self, consumer: &BaseConsumer<Self>, command: ConsumerCommand) {
         match command {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
-                let committed = self.contact.asking(|| self.commit(consumer, &offsets, metadata.as_ref()));
-                let _ = reply.send(committed);
+                let _ = reply.send(self.commit(consumer, offsets, metadata.as_ref()));
             }
+            ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, offsets, generation),
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
                 pause_all(consumer);
@@ -245,32 +234,16 @@ impl Conversation {
         }
     }
 
-    /// Commits, with the open intents beside.
-    fn commit(&self, consumer: &BaseConsumer<Self>, offsets: &Offsets, new: Option<&Arc<str>>) -> Result<()> {
-        if offsets.is_empty() {
-            return Ok(());
+    /// Reads again from these offsets; a consumer that cannot is of no use any more.
+    fn rewind(&self, consumer: &BaseConsumer<Self>, offsets: Offsets, generation: u64) {
+        if let Err(error) = self.positions.rewind(consumer, offsets, generation) {
+            self.tell(consumer, ConsumerEvent::Failed(error));
+            self.end();
         }
-        let mut intents = lock(&self.intents);
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (tp, offset) in offsets {
-            let mut element = list.add_partition(&tp.topic, tp.partition);
-            let _ = element.set_offset(Offset::Offset(*offset));
-            if let Some(metadata) = intents.beside(tp, *offset, new) {
-                element.set_metadata(metadata);
-            }
-        }
-        match sys::commit(consumer.client().native_ptr(), &list, LOOK, || self.stay(consumer)) {
-            // Nothing new to commit.
-            Ok(()) | Err(RDKafkaErrorCode::NoOffset) => {}
-            Err(code) => {
-                let error = KafkaError::ConsumerCommit(code);
-                return Err(ConnectError::retriable(format!("Kafka did not take the offsets: {error}")));
-            }
-        }
-        for (tp, offset) in offsets {
-            intents.committed(tp, *offset, new);
-        }
-        Ok(())
+    }
+
+    fn commit(&self, consumer: &BaseConsumer<Self>, offsets: Offsets, new: Option<&Arc<str>>) -> Result<()> {
+        self.contact.asking(|| self.positions.commit(consumer, offsets, new, || self.stay(consumer)))
     }
 
     /// Resumes what nobody else wants paused.
@@ -319,7 +292,7 @@ impl Conversation {
     fn agree(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Option<TopicPartitionList> {
         let mut start = self.look_up(consumer, given)?;
         let given = assignments(&start);
-        lock(&self.intents).assigned(&given);
+        self.positions.assigned(&given);
         if !self.tell(consumer, ConsumerEvent::Assigned(given)) {
             return None;
         }
@@ -362,21 +335,23 @@ impl Conversation {
         let leaving = partitions(taken);
         if !leaving.is_empty() && !self.is_over() {
             lock(&self.pauses).some.retain(|tp| !leaving.contains(tp));
-            lock(&self.gone).extend(leaving.iter().cloned());
+            self.positions.leaving(&leaving);
             if consumer.assignment_lost() {
-                self.tell(consumer, ConsumerEvent::Lost(leaving));
-            } else if self.tell(consumer, ConsumerEvent::Revoked(leaving)) {
+                self.positions.gone(&leaving);
+                self.tell(consumer, ConsumerEvent::Lost(leaving.clone()));
+            } else if self.tell(consumer, ConsumerEvent::Revoked(leaving.clone())) {
                 let closed = self.answer(consumer, |command| match command {
                     ConsumerCommand::Closed(offsets) => Some(std::mem::take(offsets)),
                     _ => None,
                 });
                 if let Some(offsets) = closed
-                    && let Err(error) = self.contact.asking(|| self.commit(consumer, &offsets, None))
+                    && let Err(error) = self.commit(consumer, offsets, None)
                 {
                     tracing::warn!(error = %error, "Offsets of revoked partitions are not committed; records come again");
                 }
             }
         }
+        self.positions.gone(&leaving);
         let given_up = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(taken),
             _ => consumer.unassign(),
@@ -399,6 +374,7 @@ impl ClientContext for Conversation {
         self.hear();
         let Ok(json) = std::str::from_utf8(statistics) else { return };
         self.membership.note(json);
+        self.complaints.traffic.note(json);
         if let Some((waits, answers)) = read_statistics(json) {
             self.contact.note(waits, answers);
         }

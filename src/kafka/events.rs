@@ -10,6 +10,8 @@ use tracing::Span;
 
 use super::certificates::{ALERT, Doubt, is_about_the_certificate, is_alert};
 use super::properties::ClientProperties;
+use super::traffic::Traffic;
+use crate::descriptors;
 
 /// The last errors of one client, so that a task can say why nothing moves.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(super) struct ClientEvents {
     span: Span,
     doubt: Doubt,
     last: Arc<Mutex<Last>>,
+    /// Who hears what it sends and receives.
+    pub(super) traffic: Traffic,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +46,14 @@ impl ClientEvents {
     /// The client is named in its complaints by its `client.id`, and they belong where this is called.
     pub(super) fn new(properties: &ClientProperties) -> Self {
         let client = properties.get("client.id").cloned().unwrap_or_default();
-        Self { client, silent: false, span: Span::current(), doubt: Doubt::of(properties), last: Arc::default() }
+        Self {
+            client,
+            silent: false,
+            span: Span::current(),
+            doubt: Doubt::of(properties),
+            last: Arc::default(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// Of a client that asks one thing: its errors are answers, and not told a second time.
@@ -97,6 +108,7 @@ impl ClientEvents {
         let reason = format!("{}{hint}", found.as_deref().unwrap_or(reason));
         let text =
             code.and_then(in_words).map_or_else(|| format!("{error}: {reason}"), |text| format!("{text}: {reason}"));
+        let text = descriptors::explained(text);
         let kind = kind(code);
         last.told.retain(|(_, at)| at.elapsed() < QUIET);
         // While it is being looked at, what can be told is not yet the reason.

@@ -1,4 +1,5 @@
-//! Keeps a consumer's place in its group over an outage that is longer than its session.
+//! Keeps a consumer's place in its group over an outage that is longer than its session, and knows when the group keeps it
+//! waiting.
 //!
 //! A client of Java's waits such an outage out and goes on with the member id that it has. librdkafka forgets its id when
 //! the session is over, and joins as somebody else; a coordinator that was away itself remembers the old member, gives it
@@ -13,6 +14,7 @@ use super::properties::ClientProperties;
 
 /// Java's defaults and librdkafka's.
 const SESSION: Duration = Duration::from_secs(45);
+const POLL_INTERVAL: Duration = Duration::from_mins(5);
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Heartbeats in the rest of a session: the last one that was answered may be older than the last answer, and it takes a
 /// moment until the silence is seen.
@@ -25,6 +27,8 @@ const ENOUGH: u32 = 5;
 pub(super) struct Membership {
     /// How long it may be silent; `None` when nothing is to be done about it.
     patience: Option<Duration>,
+    /// How long the group may keep whoever joins waiting: until every other member has joined again, or its time is over.
+    longest_join: Duration,
     heard: Mutex<Heard>,
 }
 
@@ -37,6 +41,8 @@ struct Heard {
     steady: bool,
     /// A rebalance was asked for since then. What statistics of before say later changes nothing about that.
     asked: bool,
+    /// Since when the coordinator is there and the group lets it wait.
+    joins: Option<Instant>,
 }
 
 impl Membership {
@@ -49,17 +55,26 @@ impl Membership {
         let session = read("session.timeout.ms", SESSION);
         let heartbeat = read("heartbeat.interval.ms", HEARTBEAT);
         let patience = (session >= heartbeat * ENOUGH).then(|| session.saturating_sub(heartbeat * REST));
-        Self { patience, heard: Mutex::new(Heard { answers: 0, at: Instant::now(), steady: false, asked: false }) }
+        let longest_join = session.max(read("max.poll.interval.ms", POLL_INTERVAL));
+        let heard = Heard { answers: 0, at: Instant::now(), steady: false, asked: false, joins: None };
+        Self { patience, longest_join, heard: Mutex::new(heard) }
     }
 
     /// What librdkafka's statistics say of the coordinator.
     pub(super) fn note(&self, json: &str) {
-        let Some((answers, steady)) = read_statistics(json) else { return };
+        let Some(Said { answers, steady, joins }) = read_statistics(json) else { return };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.answers != answers {
             (heard.answers, heard.at, heard.asked) = (answers, Instant::now(), false);
         }
         heard.steady = steady;
+        heard.joins = if joins { heard.joins.or_else(|| Some(Instant::now())) } else { None };
+    }
+
+    /// For how long the group has let it wait, and how long it may.
+    pub(super) fn join_under_way(&self) -> Option<(Duration, Duration)> {
+        let joins = self.heard.lock().unwrap_or_else(PoisonError::into_inner).joins?;
+        Some((joins.elapsed(), self.longest_join)).filter(|(time, longest)| time <= longest)
     }
 
     /// True, once, when a rebalance is to be asked for.
@@ -72,12 +87,24 @@ impl Membership {
     }
 }
 
-/// How many answers have come from the coordinator, and whether the group is steady.
-fn read_statistics(json: &str) -> Option<(u64, bool)> {
-    let answers = after(after(json, "\"GroupCoordinator\":")?, "\"rx\":")?;
+/// What statistics say.
+struct Said {
+    /// How many answers have come from the coordinator.
+    answers: u64,
+    /// The group is not rebalancing.
+    steady: bool,
+    /// The coordinator is there, and the answer that is waited for is the group's.
+    joins: bool,
+}
+
+fn read_statistics(json: &str) -> Option<Said> {
+    let coordinator = after(json, "\"GroupCoordinator\":")?;
+    let answers = after(coordinator, "\"rx\":")?;
     let digits = answers.split(|c: char| !c.is_ascii_digit()).next()?;
-    let group = after(json, "\"cgrp\":")?;
-    Some((digits.parse().ok()?, after(group, "\"join_state\":")?.starts_with("\"steady\"")))
+    let is_there = after(coordinator, "\"state\":").is_some_and(|state| state.starts_with("\"UP\""));
+    let group = after(after(json, "\"cgrp\":")?, "\"join_state\":")?;
+    let joins = is_there && ["\"wait-join\"", "\"wait-sync\""].iter().any(|state| group.starts_with(state));
+    Some(Said { answers: digits.parse().ok()?, steady: group.starts_with("\"steady\""), joins })
 }
 
 fn after<'a>(text: &'a str, member: &str) -> Option<&'a str> {
@@ -123,6 +150,24 @@ mod tests {
         assert!(!membership.is_at_stake(), "the coordinator answers again");
         silent_for(&membership, Duration::from_secs(40));
         assert!(membership.is_at_stake(), "another outage");
+    }
+
+    #[test]
+    fn a_join_lasts_as_long_as_the_group_may_keep_it_waiting() {
+        let membership = membership(&[("session.timeout.ms", "6000"), ("max.poll.interval.ms", "1000")]);
+        let since = |membership: &Membership| membership.join_under_way().map(|(_, longest)| longest);
+        membership.note(&statistics(1, "wait-metadata"));
+        assert_eq!(since(&membership), None);
+        membership.note(&statistics(1, "wait-join"));
+        assert_eq!(since(&membership), Some(Duration::from_secs(6)));
+        membership.heard.lock().unwrap().joins = Instant::now().checked_sub(Duration::from_secs(5));
+        membership.note(&statistics(2, "wait-join"));
+        assert!(membership.join_under_way().unwrap().0 >= Duration::from_secs(5), "it is the same wait");
+        membership.heard.lock().unwrap().joins = Instant::now().checked_sub(Duration::from_secs(7));
+        assert_eq!(since(&membership), None, "longer than any member counts: it is Kafka that is silent");
+        membership.note(&statistics(2, "steady"));
+        membership.note(&statistics(3, "wait-sync").replace("UP", "DOWN"));
+        assert_eq!(since(&membership), None, "nobody is there to wait for");
     }
 
     #[test]

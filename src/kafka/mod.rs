@@ -1,9 +1,9 @@
 //! Everything that knows librdkafka; the rest of the worker sees bytes, numbers and closed enums.
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
-//! REST, `compacted.rs` by the offset store, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
+//! REST, `compacted.rs` by the stores, `seat.rs` by the store of connectors, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
 //! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens,
-//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused. `sizes.rs` completes properties with a task's
+//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused, `positions.rs` is where a consumer stands. `sizes.rs` completes properties with a task's
 //! share of the memory, `pattern.rs` turns its regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;
@@ -24,9 +24,10 @@ pub(crate) mod intents;
 mod membership;
 mod oauth;
 pub mod pattern;
+mod positions;
+pub mod seat;
 mod security;
 pub mod stretch;
 mod sys;
+mod traffic;
 pub mod transactions;
-
-pub use sys::give_large_blocks_back;

@@ -23,6 +23,7 @@ use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
 use super::oauth;
 use super::properties::ClientProperties;
+use super::sizes;
 use super::sys::flush;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
@@ -94,10 +95,10 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// Bytes of key and value.
+    /// Memory of key, value and headers.
     pub fn size(&self) -> u64 {
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
-        len(self.key) + len(self.value)
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        (len(self.key) + len(self.value) + sizes::of_headers(self.headers)) as u64
     }
 }
 
@@ -145,6 +146,9 @@ pub struct Undelivered {
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
 }
+
+/// How often librdkafka says what it has sent and received: for metrics only.
+const TRAFFIC: Duration = Duration::from_secs(5);
 
 /// Rows of the offsets topic are sent with numbers from here on: where they come to stand is told.
 pub const ROWS: u64 = 1 << 63;
@@ -217,6 +221,7 @@ impl Librdkafka {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         config.set_log_level(RDKafkaLogLevel::Info);
+        config.set("statistics.interval.ms", TRAFFIC.as_millis().to_string());
         if linger < LONG {
             config.set("linger.ms", LONG.as_millis().to_string());
         }
@@ -371,6 +376,12 @@ impl ClientContext for Deliveries {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.events.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Ok(json) = std::str::from_utf8(statistics) {
+            self.events.traffic.note(json);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -12,11 +12,20 @@ use std::time::Duration;
 use pipette_api::{ConfigMap, ConnectError, Result};
 
 use super::security::Security;
+use crate::settings::java_keys::OWN_CLIENTS;
 
 /// What a transaction has beside its interval before Kafka gives it up: Java's default for both.
 const TRANSACTION_SLACK: Duration = Duration::from_mins(1);
 /// Brokers allow no more, unless they are told to (`transaction.max.timeout.ms`).
 const LONGEST_TRANSACTION: Duration = Duration::from_mins(15);
+
+/// Where librdkafka's whole numbers end.
+const LONGEST: i64 = 2_147_483_647;
+const SETUP: &str = "socket.connection.setup.timeout.ms";
+/// Java's clients leave the topics of Kafka itself out where a pattern says what is read. librdkafka has no such switch.
+const INTERNAL: &str = "exclude.internal.topics";
+/// They are left out by name.
+const OF_KAFKA: &str = "^__consumer_offsets$,^__transaction_state$,^__share_group_state$";
 
 /// librdkafka properties, by name.
 pub type ClientProperties = BTreeMap<String, String>;
@@ -30,6 +39,8 @@ enum Map {
     Kib(&'static str),
     /// Lower case.
     Lower(&'static str),
+    /// A number as near to the given one as librdkafka takes it.
+    Within(&'static str, i64, i64),
     /// Assignor classes.
     Assignors,
     /// What to do without an offset: `none` has another name.
@@ -51,11 +62,12 @@ const KEYS: &[(&str, Map)] = &[
     ("client.id", Map::To("client.id")),
     ("client.rack", Map::To("client.rack")),
     ("compression.type", Map::To("compression.type")),
-    ("connections.max.idle.ms", Map::To("connections.max.idle.ms")),
+    ("connections.max.idle.ms", Map::Within("connections.max.idle.ms", 0, LONGEST)),
     ("delivery.timeout.ms", Map::To("delivery.timeout.ms")),
     ("enable.auto.commit", Map::Known),
     ("enable.idempotence", Map::To("enable.idempotence")),
     ("enable.metrics.push", Map::To("enable.metrics.push")),
+    (INTERNAL, Map::To(INTERNAL)),
     ("fetch.max.bytes", Map::To("fetch.max.bytes")),
     ("fetch.max.wait.ms", Map::To("fetch.wait.max.ms")),
     ("fetch.min.bytes", Map::To("fetch.min.bytes")),
@@ -71,20 +83,21 @@ const KEYS: &[(&str, Map)] = &[
     ("max.in.flight.requests.per.connection", Map::To("max.in.flight.requests.per.connection")),
     ("max.partition.fetch.bytes", Map::To("max.partition.fetch.bytes")),
     ("max.poll.interval.ms", Map::To("max.poll.interval.ms")),
-    ("max.poll.records", Map::Known),
     ("max.request.size", Map::To("message.max.bytes")),
-    ("metadata.max.age.ms", Map::To("metadata.max.age.ms")),
+    ("metadata.max.age.ms", Map::Within("metadata.max.age.ms", 1, 86_400_000)),
+    ("metadata.recovery.rebootstrap.trigger.ms", Map::Within("metadata.recovery.rebootstrap.trigger.ms", 0, LONGEST)),
+    ("metadata.recovery.strategy", Map::Lower("metadata.recovery.strategy")),
     ("partition.assignment.strategy", Map::Assignors),
-    ("receive.buffer.bytes", Map::To("socket.receive.buffer.bytes")),
-    ("reconnect.backoff.max.ms", Map::To("reconnect.backoff.max.ms")),
-    ("reconnect.backoff.ms", Map::To("reconnect.backoff.ms")),
+    ("receive.buffer.bytes", Map::Within("socket.receive.buffer.bytes", 0, 100_000_000)),
+    ("reconnect.backoff.max.ms", Map::Within("reconnect.backoff.max.ms", 0, 3_600_000)),
+    ("reconnect.backoff.ms", Map::Within("reconnect.backoff.ms", 0, 3_600_000)),
     ("request.timeout.ms", Map::To("request.timeout.ms")),
     ("retries", Map::To("retries")),
-    ("retry.backoff.max.ms", Map::To("retry.backoff.max.ms")),
-    ("retry.backoff.ms", Map::To("retry.backoff.ms")),
-    ("send.buffer.bytes", Map::To("socket.send.buffer.bytes")),
+    ("retry.backoff.max.ms", Map::Within("retry.backoff.max.ms", 1, 300_000)),
+    ("retry.backoff.ms", Map::Within("retry.backoff.ms", 1, 300_000)),
+    ("send.buffer.bytes", Map::Within("socket.send.buffer.bytes", 0, 100_000_000)),
     ("session.timeout.ms", Map::To("session.timeout.ms")),
-    ("socket.connection.setup.timeout.ms", Map::To("socket.connection.setup.timeout.ms")),
+    (SETUP, Map::Within(SETUP, 1000, LONGEST)),
     ("transaction.timeout.ms", Map::To("transaction.timeout.ms")),
     ("value.deserializer", Map::Known),
     ("value.serializer", Map::Known),
@@ -176,6 +189,10 @@ pub fn consumer(worker: &ConfigMap, connector: &ConfigMap, client_id: &str, grou
     ];
     let mut properties = Draft::of(&pairs, worker, "consumer.", connector)?;
     properties.retain(|key, _| !PRODUCER_ONLY.contains(&key.as_str()));
+    let with_internal = properties.remove(INTERNAL).is_some_and(|text| text.eq_ignore_ascii_case("false"));
+    if !with_internal && connector.get("topics.regex").is_some_and(|pattern| !pattern.trim().is_empty()) {
+        properties.insert("topic.blacklist".into(), OF_KAFKA.into());
+    }
     // The runtime commits what the sink has made durable; nobody else may.
     properties.insert("enable.auto.commit".into(), "false".into());
     properties.insert("enable.auto.offset.store".into(), "false".into());
@@ -201,7 +218,7 @@ pub fn own(worker: &ConfigMap, client_id: &str) -> Result<ClientProperties> {
 
 /// Whether a key says how to reach Kafka.
 fn is_connection(key: &str) -> bool {
-    key == "bootstrap.servers" || key.starts_with("reconnect.") || Security::is_for(key)
+    key == "bootstrap.servers" || OWN_CLIENTS.iter().any(|own| own.name == key) || Security::is_for(key)
 }
 
 /// Properties while layers are laid over each other.
@@ -263,14 +280,13 @@ fn refuse_dangerous(name: &str, key: &str) -> Result<()> {
 }
 
 fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) -> Result<()> {
-    let Ok(index) = KEYS.binary_search_by(|(known, _)| known.cmp(&name)) else {
-        tracing::warn!(key, "This client key has no effect here");
-        return Ok(());
-    };
+    // What has no effect is told when a worker or connector starts: `settings/unused.rs`.
+    let Ok(index) = KEYS.binary_search_by(|(known, _)| known.cmp(&name)) else { return Ok(()) };
     let (target, value) = match KEYS[index].1 {
         Map::To(target) => (target, value.to_owned()),
         Map::Lower(target) => (target, value.to_lowercase()),
-        Map::Kib(target) => (target, kib(value, key)?),
+        Map::Within(target, least, most) => (target, long(value, key)?.clamp(least, most).to_string()),
+        Map::Kib(target) => (target, (long(value, key)? / 1024).max(1).to_string()),
         Map::Reset => ("auto.offset.reset", if value == "none" { "error".to_owned() } else { value.to_owned() }),
         Map::Assignors => ("partition.assignment.strategy", assignors(value, key)?),
         Map::Known => return Ok(()),
@@ -279,11 +295,10 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
     Ok(())
 }
 
-fn kib(value: &str, key: &str) -> Result<String> {
-    let bytes: u64 = value.parse().map_err(|_| {
+fn long(value: &str, key: &str) -> Result<i64> {
+    value.parse().map_err(|_| {
         ConnectError::config(format!("Invalid value {value} for configuration {key}: Not a number of type LONG"))
-    })?;
-    Ok((bytes / 1024).max(1).to_string())
+    })
 }
 
 fn assignors(value: &str, key: &str) -> Result<String> {
@@ -310,140 +325,5 @@ fn assignors(value: &str, key: &str) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> ConfigMap {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn later_layers_win_and_names_are_translated() {
-        let worker = map(&[
-            ("bootstrap.servers", "a:1,b:2"),
-            ("producer.linger.ms", "7"),
-            ("producer.buffer.memory", "1048576"),
-            ("producer.max.request.size", "2000000"),
-            ("producer.interceptor.classes", "x.Y"),
-            ("consumer.max.poll.records", "10"),
-        ]);
-        let connector = map(&[
-            ("producer.override.linger.ms", "9"),
-            ("producer.override.delivery.timeout.ms", "2147483647"),
-            ("consumer.override.auto.offset.reset", "latest"),
-            (
-                "consumer.override.partition.assignment.strategy",
-                "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
-            ),
-        ]);
-        let producer = producer(&worker, &connector, "connector-producer-c-0").unwrap();
-        for (key, value) in [
-            ("bootstrap.servers", "a:1,b:2"),
-            ("linger.ms", "9"),
-            ("queue.buffering.max.kbytes", "1024"),
-            ("message.max.bytes", "2000000"),
-            ("delivery.timeout.ms", "0"),
-            ("partitioner", "murmur2_random"),
-            ("client.id", "connector-producer-c-0"),
-        ] {
-            assert_eq!(producer[key], value, "{key}");
-        }
-        assert!(!producer.contains_key("interceptor.classes"));
-        let consumer = consumer(&worker, &connector, "id", "connect-c").unwrap();
-        assert_eq!(consumer["auto.offset.reset"], "latest");
-        assert_eq!(consumer["partition.assignment.strategy"], "cooperative-sticky");
-        assert_eq!(consumer["enable.auto.commit"], "false");
-        assert_eq!(consumer["isolation.level"], "read_uncommitted");
-    }
-
-    #[test]
-    fn a_transactional_producer_is_what_it_must_be_whatever_the_connector_says() {
-        let connector = map(&[
-            ("producer.override.enable.idempotence", "false"),
-            ("producer.override.acks", "1"),
-            ("producer.override.delivery.timeout.ms", "2147483647"),
-        ]);
-        let properties = transactional(&map(&[]), &connector, "p", "g-c-0", Duration::from_secs(10)).unwrap();
-        for (key, value) in [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("transactional.id", "g-c-0"),
-            ("transaction.timeout.ms", "70000"),
-        ] {
-            assert_eq!(properties[key], value, "{key}");
-        }
-        assert!(!properties.contains_key("delivery.timeout.ms"));
-    }
-
-    #[test]
-    fn what_could_run_code_is_refused_by_name() {
-        let error =
-            producer(&map(&[]), &map(&[("producer.override.plugin.library.paths", "/tmp/x.so")]), "id").unwrap_err();
-        assert!(error.to_string().contains("producer.override.plugin.library.paths"), "{error}");
-    }
-
-    #[test]
-    fn a_key_that_protects_is_never_ignored() {
-        let worker =
-            map(&[("producer.security.protocol", "SSL"), ("producer.ssl.truststore.location", "/no/such/store")]);
-        let error = producer(&worker, &map(&[]), "id").unwrap_err().to_string();
-        assert!(error.contains("configuration producer.ssl.truststore.location: /no/such/store"), "{error}");
-        // A connector that goes its own way does without.
-        let own = map(&[("producer.override.security.protocol", "PLAINTEXT")]);
-        producer(&worker, &own, "id").unwrap();
-        consumer(&worker, &map(&[]), "id", "g").unwrap();
-    }
-
-    #[test]
-    fn the_workers_own_clients_take_the_keys_without_a_prefix() {
-        let worker = map(&[
-            ("security.protocol", "SSL"),
-            ("ssl.endpoint.identification.algorithm", ""),
-            ("admin.ssl.endpoint.identification.algorithm", "https"),
-        ]);
-        let checks = |properties: ClientProperties| properties["ssl.endpoint.identification.algorithm"].clone();
-        assert_eq!(
-            (checks(own(&worker, "o").unwrap()), checks(admin(&worker).unwrap())),
-            ("none".into(), "https".into())
-        );
-        assert!(!producer(&worker, &map(&[]), "p").unwrap().contains_key("security.protocol"));
-    }
-
-    #[test]
-    fn the_table_is_sorted_for_its_search() {
-        assert!(KEYS.is_sorted_by_key(|(name, _)| *name));
-    }
-
-    #[test]
-    fn every_client_looks_for_its_broker_again_within_javas_second() {
-        let clients = |worker: &ConfigMap| {
-            [
-                producer(worker, &map(&[]), "p").unwrap(),
-                transactional(worker, &map(&[]), "p", "g-c-0", Duration::from_secs(1)).unwrap(),
-                dead_letters(worker, &map(&[]), "p").unwrap(),
-                consumer(worker, &map(&[]), "c", "g").unwrap(),
-                admin(worker).unwrap(),
-                own(worker, "o").unwrap(),
-            ]
-            .map(|properties| properties["reconnect.backoff.max.ms"].clone())
-        };
-        assert_eq!(clients(&map(&[])), ["1000"; 6]);
-        let keys = ["", "producer.", "consumer.", "admin."].map(|prefix| format!("{prefix}reconnect.backoff.max.ms"));
-        let told: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "7000")).collect();
-        assert_eq!(clients(&map(&told)), ["7000"; 6]);
-    }
-
-    #[test]
-    fn librdkafka_takes_every_default() {
-        for properties in [
-            producer(&map(&[]), &map(&[]), "p").unwrap(),
-            consumer(&map(&[]), &map(&[]), "c", "g").unwrap(),
-            admin(&map(&[])).unwrap(),
-            transactional(&map(&[]), &map(&[]), "p", "g-c-0", Duration::from_hours(1)).unwrap(),
-        ] {
-            let mut config = rdkafka::ClientConfig::new();
-            config.extend(properties);
-            config.create_native_config().unwrap();
-        }
-    }
-}
+#[path = "properties_tests.rs"]
+mod tests;

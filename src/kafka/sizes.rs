@@ -3,6 +3,8 @@
 //! Called when a task starts (`task/thread.rs`): first what the client needs, then its properties are completed with what
 //! it was given. What the configuration says explicitly stays, and is counted.
 
+use pipette_api::{Blob, KafkaHeaders};
+
 use super::properties::ClientProperties;
 use crate::budget::shares::Wants;
 
@@ -29,6 +31,14 @@ const MOST_FETCH: u64 = 3 << 20;
 const FETCHES: u64 = 4;
 /// librdkafka's own bound for the answer of one partition.
 const PARTITION_FETCH: u64 = 1 << 20;
+
+/// What a header takes beside the bytes of its name and value: its place in the list, and a block for the name.
+const BESIDE_HEADER: usize = 96;
+
+/// Memory that headers take.
+pub fn of_headers(headers: &KafkaHeaders) -> usize {
+    headers.iter().map(|(name, value)| BESIDE_HEADER + name.len() + value.as_ref().map_or(0, Blob::len)).sum()
+}
 
 /// What a source's producer takes: the least in which it works, and the most that is of use to it.
 pub fn producer_wants(properties: &ClientProperties) -> Wants {

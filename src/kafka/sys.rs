@@ -1,7 +1,7 @@
 //! The one reviewed place with `unsafe`: calls of librdkafka that rdkafka does not wrap, or wraps per record.
 //!
-//! `worker.rs` sets the C library's allocator up; `admin.rs` asks for group offsets and takes them away; `producer.rs` flushes; `consumer.rs` takes records by the batch and `batch.rs` copies them out. Each call
-//! owns what it makes through small guards, so that every way out frees it once.
+//! `admin.rs` asks for group offsets and takes them away; `producer.rs` flushes; `consumer.rs` takes records by the batch
+//! and `batch.rs` copies them out. Each call owns what it makes through small guards, so that every way out frees it once.
 #![allow(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 
 use std::ffi::{CStr, CString, c_void};
@@ -141,25 +141,6 @@ pub(super) fn set_token(client: *mut RDKafka, token: &OAuthToken) -> Result<(), 
             Ok(())
         } else {
             Err(format!("the token cannot be used: {}", self::text(reason.as_ptr())))
-        }
-    }
-}
-
-/// Has the C library give large blocks back to the system when librdkafka frees them. By itself it raises the size from
-/// which it does so with each such block, up to 32 MiB, and then keeps records of megabytes for later in each thread's
-/// heap. What fetches and requests are made of stays where it is, near at hand.
-pub fn give_large_blocks_back() {
-    #[cfg(target_env = "gnu")]
-    {
-        unsafe extern "C" {
-            fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
-        }
-        const TRIM_THRESHOLD: std::ffi::c_int = -1;
-        const MMAP_THRESHOLD: std::ffi::c_int = -3;
-        // SAFETY: two numbers into the C library's settings; it refuses what it cannot use.
-        unsafe {
-            mallopt(MMAP_THRESHOLD, 1_500_000);
-            mallopt(TRIM_THRESHOLD, 4 << 20);
         }
     }
 }

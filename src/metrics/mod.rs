@@ -1,30 +1,45 @@
 //! The worker's metrics: numbers that tasks and plugins touch once per batch, and their Prometheus text.
 //!
-//! `table.rs` names every metric once; `meters.rs` bundles those of a task; `process.rs` reads the process. REST renders,
-//! the herder and `task/` register. Names are those of the dashboards made for Java's worker.
+//! `table.rs` names every metric once, `derived.rs` those that follow from others; `meters.rs` bundles those of a task;
+//! `history.rs` knows how numbers were, `dialect.rs` other names for them; `process.rs` reads the process. REST renders, the
+//! herder and `task/` register.
 
+pub mod derived;
+pub mod dialect;
+mod history;
 pub mod meters;
 mod process;
 pub mod table;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pipette_api::{Metric, MetricInfo, MetricKind, Metrics, Registry, TaskId};
 
-use self::table::{CONNECTOR_STATUS, Row, TASK_STATUS};
+use self::derived::{DERIVED, Derived, From};
+use self::dialect::Dialect;
+use self::history::History;
+use self::table::{CONNECTOR_STATUS, Row, TABLE, TASK_STATUS};
+use crate::settings::metrics::Sampling;
 
 /// Names that begin like this are Java's and stay as they are; all others are ours and get our prefix.
-const JAVA_PREFIX: &str = "kafka_connect_";
+const JAVA_PREFIX: &str = "kafka_";
 const OUR_PREFIX: &str = "pipette_";
+
+/// The rows by their names.
+static ROWS: LazyLock<HashMap<&'static str, &'static Row>> =
+    LazyLock::new(|| TABLE.iter().map(|row| (row.info.name, *row)).collect());
 
 /// Every metric of the worker. Registering takes a lock, counting does not.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     families: Mutex<BTreeMap<Cow<'static, str>, Family>>,
+    history: Mutex<History>,
+    sampling: Sampling,
+    dialects: Vec<Dialect>,
     started: SystemTime,
 }
 
@@ -37,10 +52,40 @@ struct Family {
 /// Names and values, in the order they are shown.
 type Labels = Vec<(&'static str, String)>;
 
+/// A number to show.
+struct Shown {
+    /// Its name as Strimzi's rules make it.
+    name: Cow<'static, str>,
+    /// Java's `group:attribute`; empty for what is ours.
+    java: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    labels: Labels,
+    value: f64,
+    /// The last label tells a text.
+    is_text: bool,
+}
+
 impl WorkerMetrics {
-    /// An empty registry; its uptime begins now.
+    /// An empty registry as Java's defaults want it; its uptime begins now.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { families: Mutex::default(), started: SystemTime::now() })
+        Self::with(Sampling::default(), vec![Dialect::Strimzi])
+    }
+
+    /// An empty registry whose rates cover that, shown under those names if nobody asks for others.
+    pub fn with(sampling: Sampling, dialects: Vec<Dialect>) -> Arc<Self> {
+        Arc::new(Self {
+            families: Mutex::default(),
+            history: Mutex::default(),
+            sampling,
+            dialects,
+            started: SystemTime::now(),
+        })
+    }
+
+    /// What averages, maxima and rates cover.
+    pub fn sampling(&self) -> Sampling {
+        self.sampling
     }
 
     /// The metrics of a connector and its tasks, as `Context` and `TaskEnvironment` carry them.
@@ -55,21 +100,37 @@ impl WorkerMetrics {
 
     /// Shows the state of a connector in place of the one before, in lower case as Java does.
     pub fn connector_status(&self, connector: &str, state: &str) {
-        self.show_status(&CONNECTOR_STATUS, &[("connector", connector)], state);
+        self.show_text(&CONNECTOR_STATUS, &[("connector", connector)], &state.to_lowercase());
     }
 
     /// Shows the state of a task in place of the one before.
     pub fn task_status(&self, id: &TaskId, state: &str) {
-        self.show_status(&TASK_STATUS, &[("connector", &id.connector), ("task", &id.task.to_string())], state);
+        let (task, state) = (id.task.to_string(), state.to_lowercase());
+        let owner = [("connector", &*id.connector), ("task", task.as_str())];
+        self.show_text(&TASK_STATUS, &owner, &state);
+        self.history().state(&owned(&owner), &state, Instant::now());
     }
 
-    fn show_status(&self, row: &'static Row, owner: &[(&'static str, &str)], state: &str) {
-        let owner: Labels = owner.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        if let Some(family) = self.families().get_mut(row.info.name) {
-            family.series.retain(|labels, _| !labels.starts_with(&owner));
-        }
-        let labels = owner.into_iter().chain([("status", state.to_lowercase())]).collect();
+    /// Shows a text in the last label of a row, in place of the one before.
+    pub fn show_text(&self, row: &'static Row, owner: &[(&'static str, &str)], text: &str) {
+        self.forget_text(row, owner);
+        let owner = owned(owner);
+        let label = row.info.labels.last().copied().unwrap_or_default();
+        let labels = owner.into_iter().chain([(label, text.to_owned())]).collect();
         self.number(&row.info, labels).set(1);
+    }
+
+    /// Takes back what a row shows of an owner.
+    pub fn forget_text(&self, row: &'static Row, owner: &[(&'static str, &str)]) {
+        let owner = owned(owner);
+        if let Some(family) = self.families().get_mut(row.info.name) {
+            // Of thousands of connectors, those of one stand together.
+            let of_owner = family.series.range(owner.clone()..).map(|(labels, _)| labels);
+            let stale: Vec<Labels> = of_owner.take_while(|labels| labels.starts_with(&owner)).cloned().collect();
+            for labels in stale {
+                family.series.remove(&labels);
+            }
+        }
     }
 
     /// Takes the metrics of a connector and its tasks away, because it was deleted.
@@ -87,23 +148,82 @@ impl WorkerMetrics {
         for family in self.families().values_mut() {
             family.series.retain(|labels, _| !belongs(labels));
         }
+        self.history().forget(belongs);
     }
 
-    /// All numbers, in Prometheus' text format.
+    /// Notes how counters are, for rates and shares; to be called every few seconds.
+    pub fn note(&self) {
+        let (families, mut history, now) = (self.families(), self.history(), Instant::now());
+        for row in DERIVED.iter().flat_map(|derived| derived.from.noted()) {
+            for (labels, number) in families.get(&full_name(&row.info)).into_iter().flat_map(|family| &family.series) {
+                history.note(row.info.name, labels, number.get(), now, self.sampling);
+            }
+        }
+    }
+
+    /// How often that is worth while.
+    pub fn note_every(&self) -> Duration {
+        (self.sampling.window / 6).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+
+    /// All numbers, in Prometheus' text format, under the names that the worker file asks for.
     pub fn render(&self) -> String {
+        self.render_as(&self.dialects)
+    }
+
+    /// The same under these names.
+    pub fn render_as(&self, dialects: &[Dialect]) -> String {
+        let mut families: BTreeMap<Cow<'static, str>, (&'static str, &'static str, String)> = BTreeMap::new();
+        for shown in self.shown() {
+            // What is ours has one name.
+            let dialects = if shown.java.is_empty() { &[Dialect::Strimzi] } else { dialects };
+            for (name, kind, labels) in dialects.iter().filter_map(|dialect| dialect.of(&shown)) {
+                let line = format!("{name}{} {}\n", braces(&labels), shown.value);
+                let family = families.entry(name).or_insert_with(|| (kind, shown.help, String::new()));
+                family.2.push_str(&line);
+            }
+        }
         let mut text = String::new();
-        for (name, family) in self.families().iter().filter(|(_, family)| !family.series.is_empty()) {
+        for (name, (kind, help, lines)) in families {
+            head(&mut text, &name, kind, help);
+            text.push_str(&lines);
+        }
+        process::render(&mut text, self.started);
+        text
+    }
+
+    /// Every number there is.
+    fn shown(&self) -> Vec<Shown> {
+        let families = self.families();
+        let mut all = Vec::new();
+        for (name, family) in families.iter() {
+            let row = ROWS.get(family.info.name);
             let kind = match family.info.kind {
                 MetricKind::Counter => "counter",
                 MetricKind::Gauge => "gauge",
             };
-            head(&mut text, name, kind, family.info.help);
-            for (labels, number) in &family.series {
-                let _ = writeln!(text, "{name}{} {}", braces(labels), number.get());
-            }
+            all.extend(family.series.iter().map(|(labels, number)| Shown {
+                name: name.clone(),
+                java: row.map_or("", |row| row.java),
+                kind,
+                help: family.info.help,
+                labels: labels.clone(),
+                value: float(number.get()),
+                is_text: row.is_some_and(|row| row.is_text()),
+            }));
         }
-        process::render(&mut text, self.started);
-        text
+        let history = self.history();
+        let now = Instant::now();
+        for derived in DERIVED {
+            all.extend(follow(derived, &families, &history, now));
+        }
+        all
+    }
+
+    /// Shows since when the worker runs, under the name that its clients have.
+    pub fn show_start(&self, client: &str) {
+        let seconds = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.of_worker(&table::APP_START, &[client]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     fn number(&self, info: &'static MetricInfo, labels: Labels) -> Metric {
@@ -115,6 +235,72 @@ impl WorkerMetrics {
     fn families(&self) -> MutexGuard<'_, BTreeMap<Cow<'static, str>, Family>> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From {
+    /// The counters whose growth it follows from.
+    fn noted(self) -> Vec<&'static Row> {
+        match self {
+            Self::Rate(row) => vec![row],
+            Self::Share(part, rest) => vec![part, rest],
+            Self::ShareOfAll(..) | Self::Time(_) => Vec::new(),
+        }
+    }
+}
+
+/// What follows from the numbers for one derived metric.
+fn follow(
+    derived: &'static Derived,
+    families: &BTreeMap<Cow<'static, str>, Family>,
+    history: &History,
+    now: Instant,
+) -> Vec<Shown> {
+    let show = |labels: &Labels, value: f64| Shown {
+        name: derived.info.name.into(),
+        java: derived.java,
+        kind: "gauge",
+        help: derived.info.help,
+        labels: labels.clone(),
+        value,
+        is_text: false,
+    };
+    let of = |row: &'static Row| families.get(&full_name(&row.info)).into_iter().flat_map(|family| &family.series);
+    let now_of = |row: &'static Row, labels: &Labels| {
+        families.get(&full_name(&row.info)).and_then(|family| family.series.get(labels)).map_or(0, Metric::get)
+    };
+    match derived.from {
+        From::Rate(row) => of(row)
+            .map(|(labels, number)| {
+                let (grown, seconds) = history.growth(row.info.name, labels, number.get(), now);
+                show(labels, if seconds > 0.0 { float(grown) / seconds } else { 0.0 })
+            })
+            .collect(),
+        From::Share(part, rest) => of(part)
+            .map(|(labels, number)| {
+                let grown = |row: &'static Row, value| history.growth(row.info.name, labels, value, now).0;
+                show(labels, share(grown(part, number.get()), grown(rest, now_of(rest, labels))))
+            })
+            .collect(),
+        From::ShareOfAll(part, rest) => {
+            of(part).map(|(labels, number)| show(labels, share(number.get(), now_of(rest, labels)))).collect()
+        }
+        From::Time(state) => history.parts_in(state, now).map(|(labels, part)| show(labels, part)).collect(),
+    }
+}
+
+/// Which part of both the first is; 0 when there is nothing.
+fn share(part: i64, rest: i64) -> f64 {
+    if part + rest > 0 { float(part) / float(part + rest) } else { 0.0 }
+}
+
+/// Numbers here stay far below those that a float cannot tell apart.
+#[allow(clippy::cast_precision_loss)]
+fn float(number: i64) -> f64 {
+    number as f64
 }
 
 /// Adds the connector's label to what its plugin and tasks register.
@@ -129,6 +315,10 @@ impl Registry for OfConnector {
         all.extend(pairs(info, labels));
         self.worker.number(info, all)
     }
+}
+
+fn owned(labels: &[(&'static str, &str)]) -> Labels {
+    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
 
 fn pairs(info: &MetricInfo, values: &[&str]) -> Labels {
@@ -164,10 +354,12 @@ mod tests {
     static FILES: MetricInfo =
         MetricInfo { name: "lab_files_waiting", kind: MetricKind::Gauge, help: "Files that\nwait.", labels: &["root"] };
 
-    /// Without the lines of the process, which differ from run to run.
+    /// Without the lines of the process and of time, which differ from run to run.
     fn rendered(metrics: &WorkerMetrics) -> String {
         let text = metrics.render();
-        text[..text.find("# HELP pipette_build_info").unwrap()].to_owned()
+        let text = &text[..text.find("# HELP pipette_build_info").unwrap()];
+        let kept: Vec<&str> = text.split_inclusive('\n').filter(|line| !line.contains("_ratio")).collect();
+        kept.concat()
     }
 
     #[test]
@@ -214,7 +406,7 @@ mod tests {
         let metrics = WorkerMetrics::new();
         for connector in ["a", "b"] {
             for task in 0..2 {
-                meters::SourceMeters::new(&metrics.connector(connector), task).polled.add(1);
+                meters::SourceMeters::new(&metrics.connector(connector), task, metrics.sampling()).polled.add(1);
             }
         }
         metrics.forget_task(&TaskId { connector: Arc::from("a"), task: 1 });

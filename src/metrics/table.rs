@@ -14,6 +14,14 @@ pub struct Row {
     pub java: &'static str,
 }
 
+impl Row {
+    /// Whether the last label tells a text, and the number is 1.
+    pub fn is_text(&self) -> bool {
+        let attribute = self.java.rsplit(':').next().unwrap_or_default().replace('-', "_");
+        self.info.labels.last().is_some_and(|label| *label == attribute)
+    }
+}
+
 const fn row(
     name: &'static str,
     kind: MetricKind,
@@ -40,6 +48,16 @@ table! {
         "source-task-metrics:source-record-write-total" "Records that Kafka has acknowledged, after transforms.";
     SOURCE_ACTIVE = Gauge "kafka_connect_source_task_source_record_active_count" ["task"]
         "source-task-metrics:source-record-active-count" "Records polled and not yet acknowledged by Kafka.";
+    SOURCE_ACTIVE_MAX = Gauge "kafka_connect_source_task_source_record_active_count_max" ["task"]
+        "source-task-metrics:source-record-active-count-max" "The most of these in the last minute.";
+    SOURCE_ACTIVE_AVG = Gauge "kafka_connect_source_task_source_record_active_count_avg" ["task"]
+        "source-task-metrics:source-record-active-count-avg" "Their average over the last minute.";
+    TRANSACTION_MIN = Gauge "kafka_connect_source_task_transaction_size_min" ["task"]
+        "source-task-metrics:transaction-size-min" "Records of the smallest transaction of the last minute; with exactly-once.";
+    TRANSACTION_MAX = Gauge "kafka_connect_source_task_transaction_size_max" ["task"]
+        "source-task-metrics:transaction-size-max" "Records of the largest transaction of the last minute; with exactly-once.";
+    TRANSACTION_AVG = Gauge "kafka_connect_source_task_transaction_size_avg" ["task"]
+        "source-task-metrics:transaction-size-avg" "Records of the average transaction of the last minute; with exactly-once.";
     POLL_MAX = Gauge "kafka_connect_source_task_poll_batch_max_time_ms" ["task"]
         "source-task-metrics:poll-batch-max-time-ms" "Longest poll of the last minute.";
     POLL_AVG = Gauge "kafka_connect_source_task_poll_batch_avg_time_ms" ["task"]
@@ -52,6 +70,10 @@ table! {
         "sink-task-metrics:sink-record-send-total" "Records put into the sink, after transforms.";
     SINK_ACTIVE = Gauge "kafka_connect_sink_task_sink_record_active_count" ["task"]
         "sink-task-metrics:sink-record-active-count" "Records read and not yet committed.";
+    SINK_ACTIVE_MAX = Gauge "kafka_connect_sink_task_sink_record_active_count_max" ["task"]
+        "sink-task-metrics:sink-record-active-count-max" "The most of these in the last minute.";
+    SINK_ACTIVE_AVG = Gauge "kafka_connect_sink_task_sink_record_active_count_avg" ["task"]
+        "sink-task-metrics:sink-record-active-count-avg" "Their average over the last minute.";
     SINK_PARTITIONS = Gauge "kafka_connect_sink_task_partition_count" ["task"]
         "sink-task-metrics:partition-count" "Topic partitions assigned to the task.";
     SINK_COMMIT_SEQUENCE = Gauge "kafka_connect_sink_task_offset_commit_seq_no" ["task"]
@@ -77,11 +99,42 @@ table! {
     TASK_STATUS = Gauge "kafka_connect_connector_task_status" ["connector", "task", "status"]
         "connector-task-metrics:status" "1 for the state the task is in.";
 
+    TASK_CONNECTOR_CLASS = Gauge "kafka_connect_connector_task_connector_class" ["task", "connector_class"]
+        "connector-task-metrics:connector-class" "1 with the class of the connector.";
+    TASK_CONNECTOR_TYPE = Gauge "kafka_connect_connector_task_connector_type" ["task", "connector_type"]
+        "connector-task-metrics:connector-type" "1 with source or sink.";
+    TASK_CONNECTOR_VERSION = Gauge "kafka_connect_connector_task_connector_version" ["task", "connector_version"]
+        "connector-task-metrics:connector-version" "1 with the version of the connector.";
+    KEY_CONVERTER_CLASS = Gauge "kafka_connect_connector_task_key_converter_class" ["task", "key_converter_class"]
+        "connector-task-metrics:key-converter-class" "1 with the class of the converter of keys.";
+    KEY_CONVERTER_VERSION = Gauge "kafka_connect_connector_task_key_converter_version" ["task", "key_converter_version"]
+        "connector-task-metrics:key-converter-version" "1 with its version.";
+    VALUE_CONVERTER_CLASS = Gauge "kafka_connect_connector_task_value_converter_class" ["task", "value_converter_class"]
+        "connector-task-metrics:value-converter-class" "1 with the class of the converter of values.";
+    VALUE_CONVERTER_VERSION = Gauge "kafka_connect_connector_task_value_converter_version" ["task", "value_converter_version"]
+        "connector-task-metrics:value-converter-version" "1 with its version.";
+    HEADER_CONVERTER_CLASS = Gauge "kafka_connect_connector_task_header_converter_class" ["task", "header_converter_class"]
+        "connector-task-metrics:header-converter-class" "1 with the class of the converter of header values.";
+    HEADER_CONVERTER_VERSION = Gauge "kafka_connect_connector_task_header_converter_version" ["task", "header_converter_version"]
+        "connector-task-metrics:header-converter-version" "1 with its version.";
+    TRANSFORM_CLASS = Gauge "kafka_connect_connector_transform_transform_class" ["task", "transform", "transform_class"]
+        "connector-transform-metrics:transform-class" "1 with the class of a transformation.";
+    TRANSFORM_VERSION = Gauge "kafka_connect_connector_transform_transform_version" ["task", "transform", "transform_version"]
+        "connector-transform-metrics:transform-version" "1 with its version.";
+    PREDICATE_CLASS = Gauge "kafka_connect_connector_predicate_predicate_class" ["task", "predicate", "predicate_class"]
+        "connector-predicate-metrics:predicate-class" "1 with the class of a predicate that a transformation uses.";
+    PREDICATE_VERSION = Gauge "kafka_connect_connector_predicate_predicate_version" ["task", "predicate", "predicate_version"]
+        "connector-predicate-metrics:predicate-version" "1 with its version.";
+
     // What Apache's worker does not tell.
+    COMMITS = Counter "task_offset_commits_total" ["task"]
+        "" "Offset commits that succeeded, of sources and sinks.";
+    COMMIT_FAILURES = Counter "task_offset_commit_failures_total" ["task"]
+        "" "Offset commits that failed or had no answer in time; they are made again.";
     TASK_HUNG = Gauge "task_hung" ["task"]
-        "" "1 while the task's plugin does not return from a call.";
+        "" "Is 1 while the task's plugin does not return from a call.";
     TASK_SILENT = Gauge "task_kafka_silent" ["task"]
-        "" "1 while Kafka does not acknowledge what the task sends, or does not answer its consumer.";
+        "" "Is 1 while Kafka does not acknowledge what the task sends, or does not answer its consumer.";
     TASK_RESTARTS = Counter "task_restarts_total" ["connector", "task"]
         "" "Restarts of the task that the worker made by itself.";
     CONNECTOR_RESTARTS = Counter "connector_restarts_total" ["connector"]
@@ -105,9 +158,46 @@ table! {
     LAST_ERROR = Gauge "kafka_connect_task_error_last_error_timestamp" ["task"]
         "task-error-metrics:last-error-timestamp" "When a record last failed, in milliseconds since 1970; 0 for never.";
 
+    // The Kafka clients of tasks.
+    CONSUMER_IN = Counter "kafka_consumer_incoming_byte_total" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:incoming-byte-total" "Bytes that a sink's consumer has received.";
+    CONSUMER_OUT = Counter "kafka_consumer_outgoing_byte_total" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:outgoing-byte-total" "Bytes that a sink's consumer has sent.";
+    CONSUMER_CONNECTIONS = Gauge "kafka_consumer_connection_count" ["task", "clientid"]
+        "kafka.consumer/consumer-metrics:connection-count" "Brokers that a sink's consumer is connected to.";
+    CONSUMER_LAG = Gauge "kafka_consumer_fetch_manager_records_lag_max" ["task", "clientid"]
+        "kafka.consumer/consumer-fetch-manager-metrics:records-lag-max"
+        "How many records a sink is behind, by what is committed, on the partition where that is most; -1 when nobody knows.";
+    PRODUCER_IN = Counter "kafka_producer_incoming_byte_total" ["task", "clientid"]
+        "kafka.producer/producer-metrics:incoming-byte-total" "Bytes that a source's producer has received.";
+    PRODUCER_OUT = Counter "kafka_producer_outgoing_byte_total" ["task", "clientid"]
+        "kafka.producer/producer-metrics:outgoing-byte-total" "Bytes that a source's producer has sent.";
+    PRODUCER_CONNECTIONS = Gauge "kafka_producer_connection_count" ["task", "clientid"]
+        "kafka.producer/producer-metrics:connection-count" "Brokers that a source's producer is connected to.";
+
     // The worker; the herder keeps these.
     CONNECTOR_STATUS = Gauge "kafka_connect_connector_status" ["connector", "status"]
         "connector-metrics:status" "1 for the state the connector is in.";
+    CONNECTOR_CLASS = Gauge "kafka_connect_connector_connector_class" ["connector", "connector_class"]
+        "connector-metrics:connector-class" "1 with the class of the connector.";
+    CONNECTOR_TYPE = Gauge "kafka_connect_connector_connector_type" ["connector", "connector_type"]
+        "connector-metrics:connector-type" "1 with source or sink.";
+    CONNECTOR_VERSION = Gauge "kafka_connect_connector_connector_version" ["connector", "connector_version"]
+        "connector-metrics:connector-version" "1 with the version of the connector.";
+    APP_VERSION = Gauge "kafka_connect_version_info" ["clientid", "version"]
+        "app-info:version" "1 with the version of Apache Kafka Connect that this worker follows.";
+    APP_START = Gauge "kafka_connect_start_time_seconds" ["clientid"]
+        "app-info:start-time-ms" "When the worker started, in seconds since 1970.";
+    REBALANCING = Gauge "kafka_connect_worker_rebalance_rebalancing" []
+        "connect-worker-rebalance-metrics:rebalancing" "0: one worker runs per group, so nothing is divided anew.";
+    REBALANCES = Counter "kafka_connect_worker_rebalance_completed_rebalances_total" []
+        "connect-worker-rebalance-metrics:completed-rebalances-total" "0, for the same reason.";
+    LEADER = Gauge "kafka_connect_worker_rebalance_leader_name" ["leader_name"]
+        "connect-worker-rebalance-metrics:leader-name" "1 with this worker's own address: it is alone.";
+    ASSIGNED_CONNECTORS = Gauge "kafka_connect_coordinator_assigned_connectors" ["clientid"]
+        "connect-coordinator-metrics:assigned-connectors" "Connectors of this worker.";
+    ASSIGNED_TASKS = Gauge "kafka_connect_coordinator_assigned_tasks" ["clientid"]
+        "connect-coordinator-metrics:assigned-tasks" "Tasks of this worker.";
     CONNECTOR_COUNT = Gauge "kafka_connect_worker_connector_count" []
         "connect-worker-metrics:connector-count" "Connectors of this worker.";
     TASK_COUNT = Gauge "kafka_connect_worker_task_count" []
@@ -161,10 +251,14 @@ mod tests {
                 continue;
             }
             let (group, attribute) = row.java.split_once(':').unwrap();
+            if group == "app-info" || group.contains('/') {
+                continue;
+            }
             let group = group.trim_end_matches("-metrics").trim_start_matches("connect-");
             let name = format!("kafka_connect_{group}_{attribute}").replace('-', "_");
             assert_eq!(row.info.name, name);
             assert_eq!(row.info.kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(row.is_text(), row.info.help.starts_with("1 "), "{name}");
             assert!(row.info.help.ends_with('.'), "{name}");
             assert!(seen.insert(name), "{} twice", row.info.name);
         }

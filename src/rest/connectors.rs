@@ -56,6 +56,7 @@ pub(super) async fn answer(herder: &HerderHandle, route: Route, request: &Parts)
         Route::Root
         | Route::Health
         | Route::Metrics
+        | Route::OpenApi
         | Route::Plugins
         | Route::PluginConfig(_)
         | Route::Validate(_)
@@ -95,7 +96,7 @@ async fn create(herder: &HerderHandle, request: &Parts) -> Answer {
 
 fn created(name: &str, connector: &Connector, request: &Parts) -> Response {
     let response = json(StatusCode::CREATED, &model::info(name, connector));
-    let location = format!("http://{}/connectors/{}", request.host, encode(name));
+    let location = format!("{}://{}/connectors/{}", request.scheme, request.host, encode(name));
     ([(header::LOCATION, location)], response).into_response()
 }
 

@@ -1,21 +1,26 @@
 //! The REST API, the only place that names axum.
 //!
-//! `worker.rs` calls [`serve`]. A request is matched by `route.rs`, read by `request.rs`, answered by `connectors.rs`,
+//! `worker.rs` opens the `doors.rs`, which call [`serve`]. A request is matched by `route.rs` in the list of `table.rs`, from which `openapi.rs`
+//! describes the API; it is read by `request.rs`, answered by `connectors.rs`,
 //! `offsets.rs`, `plugins.rs`, `loggers.rs`, `replay.rs` or `preview.rs`, and written in the shapes of `model.rs` and
 //! `status.rs` with the headers of `headers.rs`; `error.rs` is the one form of failure, `tls.rs` HTTPS.
 
+mod connections;
 mod connectors;
+pub mod doors;
 mod error;
 mod headers;
 mod loggers;
 mod model;
 mod offsets;
+pub mod openapi;
 mod plugins;
 mod replay;
 mod preview;
 mod request;
 pub(crate) mod route;
 mod status;
+mod table;
 pub mod tls;
 
 use std::future::Future;
@@ -31,14 +36,17 @@ use axum::response::{IntoResponse, Response};
 use self::error::ApiError;
 use self::request::Parts;
 use self::route::Route;
+use self::table::Resource;
 use crate::herder::handle::{HerderHandle, Stage};
 use crate::metrics::WorkerMetrics;
+use crate::metrics::dialect::Dialect;
+use crate::settings::metrics::DIALECTS;
 use crate::settings::rest::Admin;
-use crate::settings::worker::Listener;
 use crate::telemetry::Levels;
 
 /// The Kafka release whose API this is; clients parse it.
-const KAFKA_VERSION: &str = "4.3.1";
+/// The release whose answers these are.
+pub const KAFKA_VERSION: &str = "4.3.1";
 /// How long the herder may take to prove that it is well, as in Apache's worker.
 const HEALTH: Duration = Duration::from_secs(10);
 
@@ -55,6 +63,8 @@ pub struct Rest {
     pub levels: Levels,
     /// What is served here.
     pub door: Door,
+    /// Whether clients come by https; [`serve`] knows.
+    pub is_https: bool,
 }
 
 /// What a listener serves.
@@ -67,20 +77,15 @@ pub enum Door {
 }
 
 impl Rest {
-    fn serves(&self, route: &Route) -> bool {
+    fn serves(&self, resource: &Resource, route: &Route) -> bool {
         let worker = &self.herder.parts().worker;
         match (route, self.door) {
             (Route::Loggers | Route::Logger(_), Door::Main) => worker.rest.admin == Admin::Main,
             (Route::Loggers | Route::Logger(_), Door::Admin) => true,
             (_, Door::Admin) => false,
-            (route, Door::Main) => !(worker.strict && route.is_addition()),
+            (_, Door::Main) => !(worker.strict && resource.is_addition),
         }
     }
-}
-
-/// Binds a listener of the worker file.
-pub fn bind(listener: &Listener) -> std::io::Result<std::net::TcpListener> {
-    std::net::TcpListener::bind((listener.host.as_str(), listener.port))
 }
 
 /// Serves requests on a bound socket until `stop` resolves and the requests under way are answered.
@@ -92,11 +97,13 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let rest = Rest { is_https: tls.is_some(), ..rest };
     let router = Router::new().fallback(answer).with_state(rest);
     match tls {
-        None => axum::serve(listener, router).with_graceful_shutdown(stop).await,
-        Some(tls) => axum::serve(tls::Handshakes::on(listener, tls), router).with_graceful_shutdown(stop).await,
+        None => connections::serve(listener, router, stop).await,
+        Some(tls) => connections::serve(tls::Handshakes::on(listener, tls), router, stop).await,
     }
+    Ok(())
 }
 
 async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
@@ -115,40 +122,55 @@ async fn answer(State(rest): State<Rest>, request: Request<Body>) -> Response {
 }
 
 async fn dispatch(rest: &Rest, request: Request<Body>) -> Result<Response, ApiError> {
-    let route = Route::of(request.uri().path())?;
-    if !rest.serves(&route) {
+    let worker = &rest.herder.parts().worker;
+    let (resource, route) = route::find(request.uri().path())?;
+    if !rest.serves(resource, &route) {
         return Err(ApiError::plain(StatusCode::NOT_FOUND));
     }
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
-    let allowed = route.methods();
-    if method == Method::OPTIONS {
-        return Ok(request::options(request.headers(), allowed));
-    }
+    let allowed = resource.methods();
     if !allowed.contains(&method.as_str()) {
-        return Err(ApiError::plain(StatusCode::METHOD_NOT_ALLOWED));
+        return Ok(request::not_allowed(&allowed, worker.strict));
     }
-    if route != Route::Metrics {
+    if route != Route::Metrics && method != Method::OPTIONS {
         request::check_accept(request.headers())?;
     }
-    let parts = Parts::read(request, method).await?;
+    let logins = worker.rest.logins.as_ref().filter(|_| !route.is_between_workers(&method));
+    if logins.is_some_and(|logins| !logins.admits(request::authorization(request.headers()))) {
+        return Ok(request::not_admitted(&method, request.headers()));
+    }
+    if method == Method::OPTIONS {
+        return Ok(request::options(request.headers(), &allowed));
+    }
+    let parts = Parts::read(request, method, rest.is_https).await?;
     match route {
         Route::Root => {
-            let strict = rest.herder.parts().worker.strict;
-            Ok(request::json(StatusCode::OK, &model::root(rest.cluster_id.get().map(String::as_str), strict)))
+            let cluster_id = rest.cluster_id.get().map(String::as_str);
+            Ok(request::json(StatusCode::OK, &model::root(cluster_id, worker.strict)))
         }
         Route::Loggers => Ok(loggers::list(&rest.levels)),
         Route::Logger(name) => loggers::one(&rest.levels, &name, &parts),
         Route::Health => Ok(health(&rest.herder).await),
-        Route::Metrics => {
-            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            Ok((kind, rest.metrics.render()).into_response())
-        }
+        Route::Metrics => metrics(&rest.metrics, &parts),
+        Route::OpenApi => Ok(request::json(StatusCode::OK, &openapi::document(rest.herder.plugins()))),
         Route::Plugins | Route::PluginConfig(_) | Route::Validate(_) => {
             plugins::answer(&rest.herder, route, &parts).await
         }
         Route::Preview => preview::answer(&rest.herder, &parts).await,
         _ => connectors::answer(&rest.herder, route, &parts).await,
     }
+}
+
+/// Under the names that are asked for with `dialect`, or those of the worker file.
+fn metrics(metrics: &WorkerMetrics, parts: &Parts) -> Result<Response, ApiError> {
+    let names = parts.values("dialect").flat_map(|value| value.split(',')).map(str::trim);
+    let known = names.map(|name| {
+        let unknown = || ApiError::bad(format!("dialect={name} is none of {}", DIALECTS.join(", ")));
+        Dialect::named(name).ok_or_else(unknown)
+    });
+    let dialects = known.collect::<Result<Vec<_>, _>>()?;
+    let text = if dialects.is_empty() { metrics.render() } else { metrics.render_as(&dialects) };
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 async fn health(herder: &HerderHandle) -> Response {

@@ -7,10 +7,11 @@ use pipette_api::{ConfigMap, OffsetMap, Plugin, Primitive};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::herder::form::{Definition, Entry};
+use crate::herder::form::{Definition, Entry, Validation};
 use crate::herder::offsets::ConnectorOffsets;
 use crate::herder::state::Connector;
-use crate::herder::validate::Validation;
+use crate::plugins::ConnectorPlugin;
+use crate::store::statuses::UsedTopic;
 
 #[derive(Serialize)]
 pub(super) struct Root<'a> {
@@ -71,9 +72,7 @@ struct TaskConfig<'a> {
 }
 
 pub(super) fn tasks<'a>(name: &'a str, connector: &'a Connector) -> Vec<TaskInfo<'a>> {
-    // Apache's worker names the class of its tasks; its connectors call it so.
-    let class = connector.plugin.map(|plugin| plugin.info().class);
-    let class = class.map(|class| format!("{}Task", class.strip_suffix("Connector").unwrap_or(class)));
+    let class = connector.plugin.map(ConnectorPlugin::task_class);
     let task = |(task, found): (usize, &'a crate::herder::state::Task)| TaskInfo {
         id: TaskName { connector: name, task },
         config: TaskConfig {
@@ -89,8 +88,8 @@ pub(super) struct Topics<'a> {
     topics: Vec<&'a str>,
 }
 
-pub(super) fn topics<'a>(name: &'a str, topics: &'a [std::sync::Arc<str>]) -> BTreeMap<&'a str, Topics<'a>> {
-    BTreeMap::from([(name, Topics { topics: topics.iter().map(|topic| &**topic).collect() })])
+pub(super) fn topics<'a>(name: &'a str, topics: &'a [UsedTopic]) -> BTreeMap<&'a str, Topics<'a>> {
+    BTreeMap::from([(name, Topics { topics: topics.iter().map(|used| &*used.topic).collect() })])
 }
 
 pub(super) fn kind(connector: &Connector) -> &'static str {
@@ -126,7 +125,7 @@ pub(super) struct KeyShape<'a> {
     required: bool,
     default_value: Option<&'a str>,
     importance: &'static str,
-    documentation: &'static str,
+    documentation: &'a str,
     group: Option<&'a str>,
     order_in_group: i32,
     width: &'static str,
@@ -144,7 +143,7 @@ pub(super) fn definition(definition: &Definition, strict: bool) -> KeyShape<'_> 
         required: definition.required,
         default_value: hidden(definition.kind, definition.default.as_deref()),
         importance: definition.importance.name(),
-        documentation: definition.doc,
+        documentation: &definition.doc,
         group: definition.group.as_deref(),
         order_in_group: definition.order,
         width: definition.width.name(),

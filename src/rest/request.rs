@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -24,6 +25,8 @@ pub(super) struct Parts {
     pub(super) method: Method,
     /// `host:port` as the client knows this worker.
     pub(super) host: String,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
     query: Vec<(String, String)>,
     body: Bytes,
 }
@@ -37,7 +40,7 @@ pub(super) struct NewConnector {
 
 /// The body of `POST /transforms/preview`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object, such as {\"config\": {…}, \"records\": […]}")]
 struct NewPreview {
     config: BTreeMap<String, Box<RawValue>>,
     #[serde(default)]
@@ -47,14 +50,11 @@ struct NewPreview {
 }
 
 impl Parts {
-    pub(super) async fn read(request: Request<Body>, method: Method) -> Result<Self, ApiError> {
+    pub(super) async fn read(request: Request<Body>, method: Method, is_https: bool) -> Result<Self, ApiError> {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(_)) => {
-                let text = format!("The body could not be read, or is longer than {BODY_LIMIT} bytes");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-            }
+            Ok(Err(error)) => return Err(unread(&*error.into_inner())),
             Err(_) => return Err(ApiError::plain(StatusCode::REQUEST_TIMEOUT)),
         };
         if !(body.is_empty() && method == Method::GET) {
@@ -62,7 +62,8 @@ impl Parts {
         }
         let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let query = Query::try_from_uri(&head.uri).map(|Query(query)| query).unwrap_or_default();
-        Ok(Self { method, host, query, body })
+        let scheme = if is_https { "https" } else { "http" };
+        Ok(Self { method, host, scheme, query, body })
     }
 
     /// The values of a query parameter.
@@ -161,6 +162,15 @@ fn draft(raw: BTreeMap<String, Box<RawValue>>) -> Result<Draft, ApiError> {
     raw.into_iter().map(text).collect()
 }
 
+/// Why there is no body.
+fn unread(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        let text = format!("The body is longer than {BODY_LIMIT} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text);
+    }
+    ApiError::bad("The body ends early, or is not as its headers say")
+}
+
 /// A body must say that it is JSON. Some clients put the type of forms on requests without body; that is let through.
 fn check_content_type(headers: &HeaderMap, body: &Bytes) -> Result<(), ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
@@ -194,13 +204,39 @@ pub(super) fn json_as_asked(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The answer to OPTIONS: the methods, in text if the client takes that.
 pub(super) fn options(headers: &HeaderMap, allowed: &[&str]) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let first = accepted.split([',', ';']).next().unwrap_or_default().trim();
-    let (kind, body) = match first {
-        "*/*" | "text/*" | "text/plain" => ("text/plain", allowed.join(", ")),
-        other => (other, String::new()),
-    };
+    let kind = kind_of_options(headers);
+    let body = if kind == "text/plain" { allowed.join(", ") } else { String::new() };
     ([(header::ALLOW, allowed.join(",")), (header::CONTENT_TYPE, kind.to_owned())], body).into_response()
+}
+
+/// The first that the client takes.
+fn kind_of_options(headers: &HeaderMap) -> &str {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    match accepted.split([',', ';']).next().unwrap_or_default().trim() {
+        "*/*" | "text/*" => "text/plain",
+        other => other,
+    }
+}
+
+/// The answer to a method that the resource does not have. HTTP asks for the list, which Java leaves out.
+pub(super) fn not_allowed(allowed: &[&str], strict: bool) -> Response {
+    let mut refusal = ApiError::plain(StatusCode::METHOD_NOT_ALLOWED).into_response();
+    if let (false, Ok(list)) = (strict, HeaderValue::from_str(&allowed.join(","))) {
+        refusal.headers_mut().insert(header::ALLOW, list);
+    }
+    refusal
+}
+
+/// What a client says of itself.
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)
+}
+
+/// The answer to whoever may not use REST: Java's, text under the type of the resource.
+pub(super) fn not_admitted(method: &Method, headers: &HeaderMap) -> Response {
+    let kind = if method == Method::OPTIONS { kind_of_options(headers) } else { "application/json" };
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind.to_owned())], "User cannot access the resource.")
+        .into_response()
 }
 
 /// An answer in JSON.

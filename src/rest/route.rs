@@ -1,8 +1,9 @@
-//! Paths and the methods they take.
+//! Paths and what they mean. `table.rs` lists them.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 
 use super::error::ApiError;
+use super::table::{Resource, TABLE};
 
 /// What a path means; names are decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,7 @@ pub(super) enum Route {
     Root,
     Health,
     Metrics,
+    OpenApi,
     Connectors,
     Connector(String),
     Config(String),
@@ -39,72 +41,52 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// The route of a path as it stands in the request line. One trailing slash makes no difference.
-    pub(super) fn of(path: &str) -> Result<Self, ApiError> {
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let path = path.strip_suffix('/').unwrap_or(path);
-        // A last segment of path parameters alone is none.
-        let path = path.rsplit_once('/').filter(|(_, last)| last.starts_with(';')).map_or(path, |(path, _)| path);
-        let segments: Vec<String> = path.split('/').map(decode).collect::<Result<_, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let nowhere = || ApiError::plain(StatusCode::NOT_FOUND);
-        let task = |number: &str| number.parse::<i32>().map_err(|_| nowhere());
-        Ok(match segments.as_slice() {
-            [""] => Self::Root,
-            ["health"] => Self::Health,
-            ["metrics"] => Self::Metrics,
-            ["connectors"] => Self::Connectors,
-            [.., ""] | ["connectors", "", ..] => return Err(nowhere()),
-            ["connectors", name] => Self::Connector((*name).into()),
-            ["connectors", name, "config"] => Self::Config((*name).into()),
-            ["connectors", name, "status"] => Self::Status((*name).into()),
-            ["connectors", name, "tasks"] => Self::Tasks((*name).into()),
-            ["connectors", name, "tasks", number, "status"] => Self::TaskStatus((*name).into(), task(number)?),
-            ["connectors", name, "tasks", number, "restart"] => Self::TaskRestart((*name).into(), task(number)?),
-            ["connectors", name, "restart"] => Self::Restart((*name).into()),
-            ["connectors", name, "pause"] => Self::Pause((*name).into()),
-            ["connectors", name, "resume"] => Self::Resume((*name).into()),
-            ["connectors", name, "stop"] => Self::Stop((*name).into()),
-            ["connectors", name, "topics"] => Self::Topics((*name).into()),
-            ["connectors", name, "topics", "reset"] => Self::TopicsReset((*name).into()),
-            ["connectors", name, "offsets"] => Self::Offsets((*name).into()),
-            ["connectors", name, "fence"] => Self::Fence((*name).into()),
-            ["connectors", name, "dlq", "replay"] => Self::Replay((*name).into()),
-            ["connectors", name, question @ ..] => Self::Question((*name).into(), question.join("/")),
-            ["connector-plugins"] => Self::Plugins,
-            ["connector-plugins", plugin, "config"] => Self::PluginConfig((*plugin).into()),
-            ["connector-plugins", plugin, "config", "validate"] => Self::Validate((*plugin).into()),
-            ["transforms", "preview"] => Self::Preview,
-            ["admin", "loggers"] => Self::Loggers,
-            ["admin", "loggers", logger] => Self::Logger((*logger).into()),
-            _ => return Err(nowhere()),
-        })
-    }
-
-    /// True for what Apache's worker does not have.
-    pub(super) fn is_addition(&self) -> bool {
-        matches!(self, Self::Replay(_) | Self::Question(..) | Self::Preview)
-    }
-
-    /// The methods it takes, as OPTIONS lists them.
-    pub(super) fn methods(&self) -> &'static [&'static str] {
+    /// What workers ask each other. It has signatures of its own in the place of log-ins.
+    pub(super) fn is_between_workers(&self, method: &Method) -> bool {
         match self {
-            Self::Connectors | Self::Tasks(_) => &["HEAD", "POST", "GET", "OPTIONS"],
-            Self::Connector(_) => &["HEAD", "DELETE", "GET", "OPTIONS"],
-            Self::Config(_) => &["HEAD", "GET", "OPTIONS", "PUT", "PATCH"],
-            Self::Offsets(_) => &["HEAD", "DELETE", "GET", "OPTIONS", "PATCH"],
-            Self::Logger(_) => &["HEAD", "GET", "OPTIONS", "PUT"],
-            Self::Restart(_) | Self::TaskRestart(..) | Self::Preview => &["POST", "OPTIONS"],
-            Self::Replay(_) => &["HEAD", "DELETE", "POST", "GET", "OPTIONS"],
-            Self::Pause(_)
-            | Self::Resume(_)
-            | Self::Stop(_)
-            | Self::TopicsReset(_)
-            | Self::Validate(_)
-            | Self::Fence(_) => &["OPTIONS", "PUT"],
-            _ => &["HEAD", "GET", "OPTIONS"],
+            Self::Tasks(_) => method == Method::POST,
+            Self::Fence(_) => method == Method::PUT,
+            _ => false,
         }
     }
+}
+
+/// The resource of a path as it stands in the request line, and what it means there. One trailing slash makes no difference.
+pub(super) fn find(path: &str) -> Result<(&'static Resource, Route), ApiError> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    // A last segment of path parameters alone is none.
+    let path = path.rsplit_once('/').filter(|(_, last)| last.starts_with(';')).map_or(path, |(path, _)| path);
+    let segments: Vec<String> = path.split('/').map(decode).collect::<Result<_, _>>()?;
+    let nowhere = || ApiError::plain(StatusCode::NOT_FOUND);
+    let found = TABLE.iter().find_map(|resource| Some((resource, taken(resource.path, &segments)?)));
+    let (resource, [first, second]) = found.ok_or_else(nowhere)?;
+    Ok((resource, (resource.route)(first, second).ok_or_else(nowhere)?))
+}
+
+/// What stands at the places of a template; `None` when the path is another one. `{*…}` takes all that is left.
+fn taken(template: &str, segments: &[String]) -> Option<[String; 2]> {
+    let (mut places, mut next) = ([const { String::new() }; 2], 0);
+    let mut rest = segments;
+    for wanted in template.trim_start_matches('/').split('/') {
+        let (first, tail) = rest.split_first()?;
+        if !wanted.starts_with('{') {
+            if wanted != first {
+                return None;
+            }
+            rest = tail;
+            continue;
+        }
+        let takes_all = wanted.starts_with("{*");
+        let (value, left) = if takes_all { (rest.join("/"), [].as_slice()) } else { (first.clone(), tail) };
+        if value.is_empty() || value.ends_with('/') && takes_all {
+            return None;
+        }
+        places[next] = value;
+        next += 1;
+        rest = left;
+    }
+    rest.is_empty().then_some(places)
 }
 
 /// A decoded path segment, without what follows a `;` (Java's path parameters).
@@ -153,25 +135,29 @@ mod tests {
 
     use super::*;
 
+    fn of(path: &str) -> Result<Route, ApiError> {
+        find(path).map(|(_, route)| route)
+    }
+
     #[test]
     fn paths_are_matched_as_java_matches_them() {
-        assert_eq!(Route::of("/").unwrap(), Route::Root);
-        assert_eq!(Route::of("/connectors/").unwrap(), Route::Connectors);
-        assert_eq!(Route::of("/connectors/a%20b+c/status/").unwrap(), Route::Status("a b+c".into()));
-        assert_eq!(Route::of("/connectors/a%2Fb%25").unwrap(), Route::Connector("a/b%".into()));
-        assert_eq!(Route::of("/connectors/a;b=c").unwrap(), Route::Connector("a".into()));
-        assert_eq!(Route::of("/connectors/a/files/x").unwrap(), Route::Question("a".into(), "files/x".into()));
+        assert_eq!(of("/").unwrap(), Route::Root);
+        assert_eq!(of("/connectors/").unwrap(), Route::Connectors);
+        assert_eq!(of("/connectors/a%20b+c/status/").unwrap(), Route::Status("a b+c".into()));
+        assert_eq!(of("/connectors/a%2Fb%25").unwrap(), Route::Connector("a/b%".into()));
+        assert_eq!(of("/connectors/a;b=c").unwrap(), Route::Connector("a".into()));
+        assert_eq!(of("/connectors/a/files/x").unwrap(), Route::Question("a".into(), "files/x".into()));
         for path in ["/x", "/connectors//status", "/connectors/a//", "/connectors/a/tasks/x/status", "/Connectors"] {
-            assert!(Route::of(path).is_err(), "{path}");
+            assert!(of(path).is_err(), "{path}");
         }
-        assert!(Route::of("/connectors/%zz").is_err() && Route::of("/connectors/%C3%28").is_err());
+        assert!(of("/connectors/%zz").is_err() && of("/connectors/%C3%28").is_err());
     }
 
     proptest! {
         #[test]
         fn every_name_is_reachable(name in ".+") {
             let path = format!("/connectors/{}", encode(&name));
-            prop_assert_eq!(Route::of(&path).unwrap(), Route::Connector(name));
+            prop_assert_eq!(of(&path).unwrap(), Route::Connector(name));
         }
     }
 }

@@ -119,13 +119,10 @@ impl<'a> Statuses<'a> {
     }
 
     fn state_of(&self, connector: &Connector, status: &'a Status) -> StateOf<'a> {
-        let has_instance = !matches!(status.condition, Condition::Unassigned | Condition::Restarting);
-        // Java writes null when nothing was there to ask for a version.
-        let version = connector.plugin.filter(|_| has_instance).map(|plugin| plugin.info().version);
         StateOf {
             state: status.condition.name(),
             worker_id: self.worker_id,
-            version,
+            version: status.condition.version(connector.plugin),
             trace: status.trace.as_deref(),
             health: status.trouble.as_ref().filter(|_| !self.strict).map(|trouble| self.health(trouble)),
             next_restart: status.next_restart.filter(|_| !self.strict).map(utc),
@@ -141,6 +138,14 @@ impl<'a> Statuses<'a> {
             Trouble::Silence { what, since, cause } => {
                 let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
                 format!("no {what} from Kafka for {} s{cause}", seconds(*since))
+            }
+            Trouble::Joins { since, longest } => format!(
+                "waits to join its consumer group for {} s: members that are gone or busy still count, for {} s at most",
+                seconds(*since),
+                longest.as_secs()
+            ),
+            Trouble::Flush { since, cause } => {
+                format!("the sink cannot flush for {} s, and its records come again: {cause}", seconds(*since))
             }
         }
     }

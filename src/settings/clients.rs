@@ -1,10 +1,12 @@
 //! The settings that Java's clients know, from `clients.txt`: what forms show of `producer.override.…` and the like.
 //!
-//! Which of them have an effect here, `src/kafka/properties.rs` decides.
+//! What they become here, `src/kafka/properties.rs` knows; those that change nothing are listed below, with the reason.
 
 use std::sync::OnceLock;
 
 use pipette_api::config::{FromText, Importance, KeyType};
+
+use super::unused;
 
 /// A setting of a client.
 #[derive(Debug, Clone, Copy)]
@@ -24,10 +26,66 @@ pub struct ClientKey {
 
 /// The setting of a client: `producer`, `consumer` or `admin`.
 pub fn find(client: &str, name: &str) -> Option<&'static ClientKey> {
-    static KEYS: OnceLock<Vec<ClientKey>> = OnceLock::new();
-    let keys = KEYS.get_or_init(|| include_str!("clients.txt").lines().filter_map(read).collect());
-    keys.iter().find(|key| key.client == client && key.name == name)
+    all().iter().find(|key| key.client == client && key.name == name)
 }
+
+fn all() -> &'static [ClientKey] {
+    static KEYS: OnceLock<Vec<ClientKey>> = OnceLock::new();
+    KEYS.get_or_init(|| include_str!("clients.txt").lines().filter_map(read).collect())
+}
+
+/// The clients.
+pub const KINDS: [&str; 3] = ["producer", "consumer", "admin"];
+
+/// The names of every setting of a client.
+pub fn names(client: &str) -> impl Iterator<Item = &'static str> {
+    all().iter().filter(move |key| key.client == client).map(|key| key.name)
+}
+
+/// Why a setting changes nothing here, if it does not.
+pub fn without_effect(name: &str) -> Option<&'static str> {
+    let silent = SILENT.iter().find(|(silent, _)| *silent == name).map(|(_, why)| *why);
+    silent.or_else(|| unused::reason(name))
+}
+
+const METRICS: &str = "librdkafka, the Kafka client in here, keeps no such statistics; GET /metrics shows the worker's";
+const PARTITIONERS: &str = "partitioners are Java code; keys land where Java's default puts them";
+const LEVELS: &str = "librdkafka, the Kafka client in here, uses each format's default";
+const SHARES: &str = "no client here is a member of a share group";
+
+/// Settings that librdkafka has no equal for, and that nothing here needs. Those that protect are in `protection.rs`.
+const SILENT: &[(&str, &str)] = &[
+    ("auto.commit.interval.ms", "offsets are committed when the sink has what is before them, never by the client"),
+    ("bootstrap.controllers", "clients speak to brokers, never to controllers"),
+    ("compression.gzip.level", LEVELS),
+    ("compression.lz4.level", LEVELS),
+    ("compression.zstd.level", LEVELS),
+    ("config.providers", "providers stand in the worker file alone, without a prefix"),
+    ("default.api.timeout.ms", "what waits for Kafka waits until it answers, or the task is stopped"),
+    ("group.remote.assignor", "the broker chooses"),
+    ("interceptor.classes", "interceptors are Java code"),
+    ("max.poll.records", "the size of a batch follows from the memory that the task has"),
+    ("metadata.max.idle.ms", "librdkafka, the Kafka client in here, forgets no topic that is written to"),
+    ("metric.reporters", METRICS),
+    ("metrics.num.samples", METRICS),
+    ("metrics.recording.level", METRICS),
+    ("metrics.sample.window.ms", METRICS),
+    (
+        "partitioner.adaptive.partitioning.enable",
+        "librdkafka, the Kafka client in here, spreads records without a key evenly",
+    ),
+    ("partitioner.availability.timeout.ms", "records wait for their partition"),
+    ("partitioner.class", PARTITIONERS),
+    ("partitioner.ignore.keys", PARTITIONERS),
+    ("share.acknowledgement.mode", SHARES),
+    ("share.acquire.mode", SHARES),
+    (
+        "socket.connection.setup.timeout.max.ms",
+        "librdkafka, the Kafka client in here, always waits socket.connection.setup.timeout.ms",
+    ),
+    ("transaction.two.phase.commit.enable", "transactions here end by themselves"),
+    ("transactional.id", "the worker names transactions by connector and task"),
+];
 
 /// Lines that are no comment have five words; the last one may have blanks.
 fn read(line: &'static str) -> Option<ClientKey> {

@@ -72,8 +72,9 @@ pub static PREDICATES: Key<Vec<String>> =
         .group("Predicates")
         .width(Width::Long)
         .display("Predicates");
-static RELOAD: Key<String> =
-    Key::new("config.action.reload", "What happens when a secret of a config provider changes: none or restart.")
+/// `config.action.reload`.
+pub static RELOAD: Key<String> =
+    Key::new("config.action.reload", "No effect: no config provider here gives values that end by time.")
         .default("restart")
         .importance(Importance::Low)
         .group("Common")

@@ -6,6 +6,8 @@ use pipette_api::config::checks::at_least;
 use pipette_api::config::key::Width;
 use pipette_api::{ConfigDef, Key, Result, Settings};
 
+/// What the keys of Java's begin with.
+pub const PREFIX: &str = "errors.deadletterqueue.";
 /// `errors.deadletterqueue.topic.name`.
 pub static NAME: Key<String> =
     Key::new("errors.deadletterqueue.topic.name", "The topic that takes records which were bad; empty for none.")

@@ -4,6 +4,7 @@
 //! stored and shown keeps the placeholders: the herder resolves at the last moment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -11,8 +12,11 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 use regex::{Captures, Regex};
 
 use super::properties;
+use super::reach::{is_below, resolve};
 
 const KEY: &str = "config.providers";
+/// The variables that a provider gives when nobody says which.
+const EVERY: &str = "^(?:.*)$";
 
 /// Java's: the first colon ends the provider's name, the next one the path, and there may be no path.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| match Regex::new(r"\$\{([^}]*?):(?:([^}]*?):)?([^}]*?)\}") {
@@ -34,6 +38,31 @@ enum Provider {
     Environment(String),
 }
 
+/// What placeholders stand for, so that it can be kept out of what is shown.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<(String, String)>);
+
+/// How many there are.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Secrets({})", self.0.len())
+    }
+}
+
+impl Secrets {
+    /// Shorter ones are words of every text: `1`, `all`.
+    const LEAST: usize = 4;
+
+    /// The text with the placeholders again.
+    pub fn hide_in(&self, text: &mut String) {
+        for (placeholder, secret) in self.0.iter().filter(|(_, secret)| secret.len() >= Self::LEAST) {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), placeholder);
+            }
+        }
+    }
+}
+
 impl Providers {
     /// The providers that a worker file names. The error names the key to mend.
     pub fn read(worker: &ConfigMap) -> Result<Self> {
@@ -44,7 +73,16 @@ impl Providers {
 
     /// A configuration with everything in place of its placeholders. Those that nobody knows stay as they are.
     pub fn resolve(&self, config: &ConfigMap) -> Result<ConfigMap> {
-        config.iter().map(|(key, value)| Ok((key.clone(), self.resolve_value(key, value)?))).collect()
+        self.resolve_and_tell(config).map(|(config, _)| config)
+    }
+
+    /// The same, and what the placeholders stood for.
+    pub fn resolve_and_tell(&self, config: &ConfigMap) -> Result<(ConfigMap, Secrets)> {
+        let mut secrets = Secrets::default();
+        let resolve =
+            |(key, value): (&String, &String)| Ok((key.clone(), self.resolve_value(key, value, &mut secrets)?));
+        let config = config.iter().map(resolve).collect::<Result<_>>()?;
+        Ok((config, secrets))
     }
 
     /// Whether there is a placeholder of these providers in a value.
@@ -52,14 +90,43 @@ impl Providers {
         PLACEHOLDER.captures_iter(value).any(|found| self.0.contains_key(&found[1]))
     }
 
-    fn resolve_value(&self, key: &str, value: &str) -> Result<String> {
+    /// Those without paths of their own keep to these.
+    pub(super) fn keep_to(&mut self, folders: Option<&[PathBuf]>) {
+        for provider in self.0.values_mut() {
+            if let Provider::File(own @ None) | Provider::Directory(own @ None) = provider {
+                *own = folders.map(<[PathBuf]>::to_vec);
+            }
+        }
+    }
+
+    /// What to say when other machines reach REST and a provider shows all it can; `kept` when `file.allowed.paths` bounds
+    /// those of files.
+    pub(super) fn unbounded(&self, kept: bool) -> Vec<String> {
+        let of = |(name, provider): (&String, &Provider)| {
+            let (param, what) = match provider {
+                Provider::File(None) | Provider::Directory(None) if !kept => ("allowed.paths", "files"),
+                Provider::Environment(pattern) if pattern == EVERY => ("allowlist.pattern", "variables"),
+                _ => return None,
+            };
+            Some(format!(
+                "{KEY}.{name}: whoever reaches REST can have any {what} of this machine put into a connector; set \
+                 {KEY}.{name}.param.{param}"
+            ))
+        };
+        self.0.iter().filter_map(of).collect()
+    }
+
+    fn resolve_value(&self, key: &str, value: &str, secrets: &mut Secrets) -> Result<String> {
         let (mut text, mut end) = (String::new(), 0);
         for found in PLACEHOLDER.captures_iter(value) {
             let Some(whole) = found.get(0) else { continue };
             text.push_str(&value[end..whole.start()]);
             end = whole.end();
             match self.look_up(&found).map_err(|error| error.within(format!("{key}: {}", whole.as_str())))? {
-                Some(found) => text.push_str(&found),
+                Some(found) => {
+                    text.push_str(&found);
+                    secrets.0.push((whole.as_str().to_owned(), found));
+                }
                 None => text.push_str(whole.as_str()),
             }
         }
@@ -83,7 +150,7 @@ impl Provider {
             "FileConfigProvider" => Ok(Self::File(paths(name, param("allowed.paths"))?)),
             "DirectoryConfigProvider" => Ok(Self::Directory(paths(name, param("allowed.paths"))?)),
             "EnvVarConfigProvider" => {
-                let pattern = format!("^(?:{})$", param("allowlist.pattern").unwrap_or(".*"));
+                let pattern = param("allowlist.pattern").map_or(EVERY.to_owned(), |own| format!("^(?:{own})$"));
                 let key = format!("{KEY}.{name}.param.allowlist.pattern");
                 let bad = |error| ConnectError::config(format!("Invalid value for configuration {key}")).because(error);
                 Regex::new(&pattern).map_err(bad)?;
@@ -125,7 +192,8 @@ impl Provider {
                 let file = folder.join(key);
                 // A name, and not a way to somewhere else.
                 let is_name = Path::new(key).components().eq([Component::Normal(key.as_ref())]);
-                if !is_name || !file.is_file() {
+                let stays = || within(allowed.as_deref(), &file.to_string_lossy()).is_some();
+                if !is_name || !file.is_file() || !stays() {
                     return Ok(None);
                 }
                 let unread =
@@ -147,7 +215,7 @@ fn paths(name: &str, text: Option<&str>) -> Result<Option<Vec<PathBuf>>> {
         match Path::new(path) {
             relative if !relative.is_absolute() => complaint("the path is not absolute"),
             missing if !missing.exists() => complaint("the path does not exist"),
-            found => Ok(normal(found)),
+            found => Ok(found.to_owned()),
         }
     };
     text.split(',').map(one).collect::<Result<_>>().map(Some)
@@ -158,25 +226,16 @@ fn within(allowed: Option<&[PathBuf]>, path: &str) -> Option<PathBuf> {
     if path.is_empty() {
         return None;
     }
-    let found = normal(Path::new(path));
-    if allowed.is_none_or(|allowed| allowed.iter().any(|allowed| found.starts_with(allowed))) {
+    let Some(allowed) = allowed else { return Some(PathBuf::from(path)) };
+    let found = resolve(Path::new(path)).ok()?;
+    if is_below(&found, allowed) {
         return Some(found);
     }
-    tracing::warn!(path = %found.display(), "A config provider may not read this: it is not below its allowed.paths");
+    tracing::warn!(
+        path = %found.display(),
+        "A config provider may not read this: it is not below its allowed.paths, nor below file.allowed.paths if it has none"
+    );
     None
-}
-
-/// Without `.` and `..`, as far as the text goes.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]
@@ -209,6 +268,7 @@ mod tests {
         std::fs::write(inner.join("secrets.properties"), "user=me\npass\\:word=a\\nb").unwrap();
         std::fs::write(inner.join("token"), "t\n").unwrap();
         std::fs::write(folder.path().join("outside"), "user=you").unwrap();
+        std::os::unix::fs::symlink("../outside", inner.join("link")).unwrap();
         let providers = worker(inner.to_str().unwrap());
         let at = inner.display();
         for (value, expected) in [
@@ -216,24 +276,30 @@ mod tests {
             (format!("${{file:{at}/secrets.properties:pass:word}}"), "a\nb"),
             (format!("${{dir:{at}:token}}"), "t\n"),
         ] {
-            assert_eq!(providers.resolve_value("k", &value).unwrap(), expected, "{value}");
+            assert_eq!(providers.resolve_value("k", &value, &mut Secrets::default()).unwrap(), expected, "{value}");
             assert!(providers.stands_in(&value));
         }
         for stays in [
             format!("${{file:{at}/secrets.properties:none}}"),
             format!("${{file:{at}/../outside:user}}"),
             format!("${{dir:{at}:../outside}}"),
+            format!("${{file:{at}/link:user}}"),
+            format!("${{dir:{at}:link}}"),
             format!("${{dir:{at}/token:token}}"),
             "${env:HOME} ${vault:x:y} ${file} $ {".to_owned(),
             "${file::user}".to_owned(),
         ] {
-            assert_eq!(providers.resolve_value("k", &stays).unwrap(), stays);
+            assert_eq!(providers.resolve_value("k", &stays, &mut Secrets::default()).unwrap(), stays);
         }
         assert!(!providers.stands_in("${vault:x:y}"));
         let error = providers.resolve(&map(&[("k", &format!("${{file:{at}/none:x}}"))])).unwrap_err().to_string();
         assert!(error.contains("k: ${file:") && error.contains("Could not read properties from file"), "{error}");
         assert!(
-            providers.resolve_value("k", "${env:/x:HOME}").unwrap_err().to_string().contains("Path is not supported")
+            providers
+                .resolve_value("k", "${env:/x:HOME}", &mut Secrets::default())
+                .unwrap_err()
+                .to_string()
+                .contains("Path is not supported")
         );
     }
 
@@ -255,5 +321,14 @@ mod tests {
         let env = [(KEY, "e"), ("config.providers.e.class", "EnvVarConfigProvider")];
         let pairs = [&env[..], &[("config.providers.e.param.allowlist.pattern", "(")]].concat();
         assert!(error(&pairs).contains("allowlist.pattern"));
+    }
+
+    #[test]
+    fn what_a_placeholder_stands_for_is_hidden_in_texts() {
+        let secrets = Secrets(vec![("${a}".into(), "hunter2".into()), ("${b}".into(), "all".into())]);
+        let mut text = String::from("hunter2 is not all of xhunter2x");
+        secrets.hide_in(&mut text);
+        assert_eq!(text, "${a} is not all of x${a}x");
+        assert_eq!(format!("{secrets:?}"), "Secrets(2)");
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! Read by `worker.rs`; `src/rest/` acts on them.
 
+use std::env;
+
+use pipette_api::config::key::Importance;
 use pipette_api::{ConnectError, Key, Result, Settings};
 use regex::Regex;
 
+use super::logins::{self, Logins};
 use super::worker::Listener;
 
 pub(super) static ORIGINS: Key<String> = Key::new(
@@ -13,28 +17,58 @@ pub(super) static ORIGINS: Key<String> = Key::new(
      Empty: none.",
 )
 .default("")
-.check(origins_compile);
+.check(origins_compile)
+.importance(Importance::Low);
 pub(super) static METHODS: Key<String> = Key::new(
     "access.control.allow.methods",
     "The methods such pages are told they may use, separated by commas. Empty: GET, POST and HEAD.",
 )
-.default("");
+.default("")
+.importance(Importance::Low);
 pub(super) static HEADERS: Key<String> = Key::new(
     "response.http.headers.config",
     "Headers of every answer, separated by commas: `set`, `add`, `setDate` or `addDate`, then `Name:value`. The dates \
      take milliseconds from now. A rule that contains a comma stands in double quotes.",
 )
 .default("")
-.check(|text| rules(text.unwrap_or_default()).map(drop));
-pub(super) static ADMIN: Key<String> = Key::new(
+.check(|text| rules(text.unwrap_or_default()).map(drop))
+.importance(Importance::Low);
+pub(super) static ADMIN: Key<Vec<String>> = Key::new(
     "admin.listeners",
-    "Where `/admin/loggers` is served, `http://host:port`. Left out: where everything else is; empty: nowhere.",
+    "Where `/admin/loggers` is served, `http://host:port`, separated by commas. Left out: where everything else is; \
+     empty: nowhere.",
+)
+.optional()
+.importance(Importance::Low);
+pub(super) static TRACKING: Key<bool> =
+    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.")
+        .default("true")
+        .importance(Importance::Low);
+pub(super) static RESET: Key<bool> =
+    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.")
+        .default("true")
+        .importance(Importance::Low);
+
+pub(super) static ADVERTISED: Key<String> = Key::new(
+    "rest.advertised.listener",
+    "By which of `listeners` others reach this worker, `http` or `https`; its host and port are part of `worker_id`. Left \
+     out: by http if there is one.",
+)
+.optional()
+.importance(Importance::Low);
+pub(super) static EXTENSIONS: Key<Vec<String>> = Key::new(
+    "rest.extension.classes",
+    "`org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension`, or nothing: any other class \
+     stops the worker. Who may log in stands in a file that `KAFKA_OPTS` names with \
+     `-Djava.security.auth.login.config=FILE`, as for Apache's worker.",
+)
+.default("")
+.importance(Importance::Low);
+pub(super) static LOGINS: Key<String> = Key::new(
+    "java.security.auth.login.config",
+    "The file of log-ins of the extension, in the place of the one that `KAFKA_OPTS` names.",
 )
 .optional();
-pub(super) static TRACKING: Key<bool> =
-    Key::new("topic.tracking.enable", "Whether `GET /connectors/NAME/topics` is answered.").default("true");
-pub(super) static RESET: Key<bool> =
-    Key::new("topic.tracking.allow.reset", "Whether `PUT /connectors/NAME/topics/reset` is allowed.").default("true");
 
 /// What the file says about REST.
 #[derive(Debug, Clone)]
@@ -47,6 +81,10 @@ pub struct RestConfig {
     pub headers: Vec<HeaderRule>,
     /// Where loggers are served.
     pub admin: Admin,
+    /// Who may use it; `None`: whoever reaches it.
+    pub logins: Option<Logins>,
+    /// Whether others reach it by https, if that is said.
+    pub advertises_https: Option<bool>,
     /// `topic.tracking.enable`.
     pub tracks_topics: bool,
     /// `topic.tracking.allow.reset`.
@@ -70,7 +108,7 @@ pub enum Admin {
     /// Nowhere.
     Off,
     /// Only there.
-    At(Listener),
+    At(Vec<Listener>),
 }
 
 /// A rule of `response.http.headers.config`.
@@ -96,20 +134,17 @@ pub enum HeaderText {
 impl RestConfig {
     pub(super) fn read(settings: &Settings) -> Result<Self> {
         let admin = match settings.find(&ADMIN)? {
-            // An empty value reads as none at all.
-            None if settings.values().contains_key(ADMIN.info.name) => Admin::Off,
             None => Admin::Main,
-            Some(text) if text.trim().is_empty() => Admin::Off,
-            Some(text) => match text.split(',').map(str::trim).collect::<Vec<_>>().as_slice() {
-                [one] => Admin::At(Listener::read(one)?),
-                _ => return Err(ConnectError::config("admin.listeners: one address is possible, not several")),
-            },
+            Some(addresses) if addresses.is_empty() => Admin::Off,
+            Some(addresses) => Admin::At(addresses.iter().map(|one| Listener::read(one)).collect::<Result<_>>()?),
         };
         Ok(Self {
             origins: origins(&settings.get(&ORIGINS)?).map_err(ConnectError::config)?,
             methods: settings.get(&METHODS)?.trim().to_owned(),
             headers: rules(&settings.get(&HEADERS)?).map_err(ConnectError::config)?,
             admin,
+            logins: logins(settings)?,
+            advertises_https: settings.find(&ADVERTISED)?.map(|scheme| scheme.eq_ignore_ascii_case("https")),
             tracks_topics: settings.get(&TRACKING)?,
             resets_topics: settings.get(&RESET)?,
         })
@@ -122,6 +157,17 @@ impl RestConfig {
             Origin::Matching(pattern) => pattern.is_match(origin),
         })
     }
+}
+
+fn logins(settings: &Settings) -> Result<Option<Logins>> {
+    let options = env::var(logins::OPTIONS).unwrap_or_default();
+    Logins::read(&settings.get(&EXTENSIONS)?, settings.values(), &options)
+}
+
+/// What the user should know.
+pub(super) fn warning(config: &RestConfig) -> Option<String> {
+    let open = config.logins.as_ref().is_some_and(Logins::admits_everybody);
+    open.then(|| format!("{} lets everybody in: its file of users is empty", EXTENSIONS.info.name))
 }
 
 fn origins_compile(text: Option<&str>) -> std::result::Result<(), String> {
@@ -210,6 +256,8 @@ mod tests {
             methods: String::new(),
             headers: Vec::new(),
             admin: Admin::Main,
+            logins: None,
+            advertises_https: None,
             tracks_topics: true,
             resets_topics: true,
         };

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
-use pipette_api::config::checks::at_least;
+use pipette_api::config::checks::{at_least, in_range};
 use pipette_api::config::key::{Importance, Width};
 use pipette_api::{ConfigDef, ConfigMap, Key, Result, Settings};
+
+/// A week, in milliseconds: a longer wait is a slip of the pen.
+const LONGEST: i64 = 604_800_000;
 
 static MAX: Key<i32> = Key::new(
     "errors.restart.max",
@@ -21,7 +24,7 @@ static MAX: Key<i32> = Key::new(
 .check(at_least::<-1>);
 static BACKOFF: Key<Duration> = Key::new(
     "errors.restart.backoff.ms",
-    "The wait before the first restart, in milliseconds. Each further one is twice as long; from half of it to all of \
+    "The wait before the first restart, in milliseconds; a week at most. Each further one is twice as long; from half of it to all of \
      it is waited, by chance, so that tasks that failed together do not come back together.",
 )
 .default("10000")
@@ -29,15 +32,15 @@ static BACKOFF: Key<Duration> = Key::new(
 .group("Error Handling")
 .width(Width::Medium)
 .display("Wait before the first restart")
-.check(at_least::<1>);
+.check(in_range::<1, LONGEST>);
 static BACKOFF_MAX: Key<Duration> =
-    Key::new("errors.restart.backoff.max.ms", "The longest wait before a restart, in milliseconds.")
+    Key::new("errors.restart.backoff.max.ms", "The longest wait before a restart, in milliseconds; a week at most.")
         .default("300000")
         .importance(Importance::Low)
         .group("Error Handling")
         .width(Width::Medium)
         .display("Longest wait before a restart")
-        .check(at_least::<1>);
+        .check(in_range::<1, LONGEST>);
 
 /// `errors.restart.*`.
 pub static KEYS: ConfigDef = ConfigDef::new(&[&MAX.info, &BACKOFF.info, &BACKOFF_MAX.info]);
@@ -84,6 +87,8 @@ mod tests {
             ("errors.restart.max", "-2"),
             ("errors.restart.backoff.max.ms", "0"),
             ("errors.restart.backoff.ms", "soon"),
+            ("errors.restart.backoff.ms", "604800001"),
+            ("errors.restart.backoff.max.ms", "9223372036854775807"),
         ] {
             let error = read(key, value).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

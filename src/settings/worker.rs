@@ -6,49 +6,78 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pipette_api::config::checks::{at_least, not_empty, one_of_any_case};
-use pipette_api::config::key::ClassName;
-use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
+use pipette_api::config::Row;
+use pipette_api::config::checks::{at_least, not_empty};
+use pipette_api::config::key::{ClassName, Importance};
+use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Reach, Result, Settings};
 
-use super::group::{self, OffsetsTopic};
+use super::group::{self, OffsetsTopic, StateTopics};
+use super::metrics::{self, Sampling};
+use super::overrides::{self, Overrides};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
+use super::{protection, reach, unused};
 
 static BOOTSTRAP: Key<Vec<String>> =
-    Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.");
+    Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.")
+        .importance(Importance::High);
 static LISTENERS: Key<Vec<String>> = Key::new(
     "listeners",
-    "Where REST listens, `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
+    "Where REST listens, separated by commas: `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
      Loopback unless said otherwise; an empty host means every interface, port 0 any free port.",
 )
-.default("http://127.0.0.1:8083");
+.default("http://127.0.0.1:8083")
+.importance(Importance::Low);
 static ADVERTISED_HOST: Key<String> =
-    Key::new("rest.advertised.host.name", "The host others reach this worker by; part of `worker_id`.").optional();
+    Key::new("rest.advertised.host.name", "The host others reach this worker by; part of `worker_id`.")
+        .optional()
+        .importance(Importance::Low);
 static ADVERTISED_PORT: Key<u16> =
-    Key::new("rest.advertised.port", "The port others reach this worker by; part of `worker_id`.").optional();
+    Key::new("rest.advertised.port", "The port others reach this worker by; part of `worker_id`.")
+        .optional()
+        .importance(Importance::Low);
 static KEY_CONVERTER: Key<ClassName> =
-    Key::new("key.converter", "Converter of record keys; its settings follow as `key.converter.…`.");
+    Key::new("key.converter", "Converter of record keys; its settings follow as `key.converter.…`.")
+        .importance(Importance::High);
 static VALUE_CONVERTER: Key<ClassName> =
-    Key::new("value.converter", "Converter of record values; its settings follow as `value.converter.…`.");
+    Key::new("value.converter", "Converter of record values; its settings follow as `value.converter.…`.")
+        .importance(Importance::High);
 static HEADER_CONVERTER: Key<ClassName> =
     Key::new("header.converter", "Converter of header values; its settings follow as `header.converter.…`.")
-        .default("org.apache.kafka.connect.storage.SimpleHeaderConverter");
+        .default("org.apache.kafka.connect.storage.SimpleHeaderConverter")
+        .importance(Importance::Low);
+static KEY_CONVERTER_VERSION: Key<String> = version("key.converter.plugin.version");
+static VALUE_CONVERTER_VERSION: Key<String> = version("value.converter.plugin.version");
+static HEADER_CONVERTER_VERSION: Key<String> = version("header.converter.plugin.version");
+
+const fn version(name: &'static str) -> Key<String> {
+    Key::new(name, "The version it must have: one version, a range such as `[1.0,2.0)`, or `latest`.")
+        .optional()
+        .importance(Importance::Low)
+}
+
 static FLUSH_INTERVAL: Key<Duration> =
-    Key::new("offset.flush.interval.ms", "How often offsets are committed, in milliseconds.").default("60000");
+    Key::new("offset.flush.interval.ms", "How often offsets are committed, in milliseconds.")
+        .default("60000")
+        .importance(Importance::Low);
 static FLUSH_TIMEOUT: Key<Duration> =
-    Key::new("offset.flush.timeout.ms", "How long one commit of offsets may take, in milliseconds.").default("5000");
+    Key::new("offset.flush.timeout.ms", "How long one commit of offsets may take, in milliseconds.")
+        .default("5000")
+        .importance(Importance::Low);
 static GRACE: Key<Duration> = Key::new(
     "task.shutdown.graceful.timeout.ms",
     "How long a connector or task that is asked to stop may take, in milliseconds. Then it is abandoned and commits \
      nothing more.",
 )
-.default("5000");
+.default("5000")
+.importance(Importance::Low);
 static HUNG_AFTER: Key<Duration> = Key::new(
     "task.hung.after.ms",
     "How long a plugin may keep a task's thread, or take for any call but `poll`, before the task is shown as hung, in \
-     milliseconds.",
+     milliseconds; 0 for never.",
 )
-.default("60000");
+.default("60000")
+.check(at_least::<0>);
 static STATE_DIR: Key<String> = Key::new(
     "state.dir",
     "The folder in which connectors, their states and source offsets are kept. One worker per folder.",
@@ -59,10 +88,12 @@ static OFFSETS_FILE: Key<String> = Key::new(
     "offset.storage.file.filename",
     "Apache's offsets file. If it exists and `state.dir` has no offsets yet, it is read once at start.",
 )
-.optional();
+.optional()
+.importance(Importance::High);
 static TOPIC_CREATION: Key<bool> =
     Key::new("topic.creation.enable", "Whether sources may create topics by their `topic.creation.*` keys.")
-        .default("true");
+        .default("true")
+        .importance(Importance::Low);
 static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
     "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to \
@@ -77,63 +108,32 @@ static CONNECTOR_MEMORY: Key<u64> = Key::new(
 )
 .optional()
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
-static PLUGIN_PATH: Key<Vec<String>> =
-    Key::new("plugin.path", "Accepted for old files, without effect: plugins are built in.").optional();
-static OVERRIDES: Key<String> = Key::new(
-    "connector.client.config.override.policy",
-    "Which client settings a connector may override: All, None, Principal or Allowlist.",
-)
-.default("All")
-.check(policy);
-static ALLOWED_OVERRIDES: Key<Vec<String>> = Key::new(
-    "connector.client.config.override.allowlist",
-    "The client settings the policy `Allowlist` lets connectors override.",
-)
-.default("");
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
     "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
      are ignored, statuses have no further members.",
 )
 .default("false");
-static EXTENSIONS: Key<Vec<String>> =
-    Key::new("rest.extension.classes", "REST extensions. Not supported: anything but an empty list stops the worker.")
-        .default("")
-        .check(no_extensions);
-
 static PROVIDERS: Key<Vec<String>> = Key::new(
     "config.providers",
     "Names of config providers, whose settings follow as `config.providers.NAME.class` and `config.providers.NAME.param.…`: \
      FileConfigProvider and DirectoryConfigProvider with `allowed.paths`, EnvVarConfigProvider with `allowlist.pattern`.",
 )
-.default("");
-
-fn policy(text: Option<&str>) -> std::result::Result<(), String> {
-    let name = text.map(|text| {
-        let simple = text.rsplit('.').next().unwrap_or_default();
-        simple.strip_suffix("ConnectorClientConfigOverridePolicy").unwrap_or(simple)
-    });
-    one_of_any_case(name, &["All", "None", "Principal", "Allowlist"])
-}
-
-fn no_extensions(text: Option<&str>) -> std::result::Result<(), String> {
-    match text {
-        None | Some("") => Ok(()),
-        Some(_) => Err("REST extensions are not supported; an extension that checks log-ins would be missing \
-                        unnoticed. Put a proxy in front, or leave the key out"
-            .into()),
-    }
-}
+.default("").importance(Importance::Low);
 
 /// The keys, in the order of the page.
 pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &BOOTSTRAP.info,
     &KEY_CONVERTER.info,
+    &KEY_CONVERTER_VERSION.info,
     &VALUE_CONVERTER.info,
+    &VALUE_CONVERTER_VERSION.info,
     &HEADER_CONVERTER.info,
+    &HEADER_CONVERTER_VERSION.info,
     &LISTENERS.info,
     &ADVERTISED_HOST.info,
     &ADVERTISED_PORT.info,
+    &rest::ADVERTISED.info,
     &rest::ADMIN.info,
     &rest::ORIGINS.info,
     &rest::METHODS.info,
@@ -143,9 +143,16 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &STATE_DIR.info,
     &OFFSETS_FILE.info,
     &group::GROUP.info,
-    &group::TOPIC.info,
-    &group::PARTITIONS.info,
-    &group::REPLICATION.info,
+    &group::CONFIGS.name.info,
+    &group::CONFIGS.replication.info,
+    &group::OFFSETS.name.info,
+    &group::OFFSET_PARTITIONS.info,
+    &group::OFFSETS.replication.info,
+    &group::STATUSES.name.info,
+    &group::STATUS_PARTITIONS.info,
+    &group::STATUSES.replication.info,
+    &group::SESSION.info,
+    &group::HEARTBEAT.info,
     &group::EXACTLY_ONCE.info,
     &FLUSH_INTERVAL.info,
     &FLUSH_TIMEOUT.info,
@@ -154,29 +161,18 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &TOPIC_CREATION.info,
     &MEMORY.info,
     &CONNECTOR_MEMORY.info,
-    &OVERRIDES.info,
-    &ALLOWED_OVERRIDES.info,
+    &reach::PATHS.info,
+    &reach::HOSTS.info,
+    &overrides::POLICY.info,
+    &overrides::ALLOWLIST.info,
     &PROVIDERS.info,
+    &metrics::WINDOW.info,
+    &metrics::SAMPLES.info,
+    &metrics::NAMES.info,
     &STRICT.info,
-    &EXTENSIONS.info,
-    &PLUGIN_PATH.info,
+    &rest::EXTENSIONS.info,
+    &rest::LOGINS.info,
 ]);
-
-/// Keys with these beginnings belong to clients, converters and the like, which read them themselves.
-const PREFIXES: &[&str] = &[
-    "producer.",
-    "consumer.",
-    "admin.",
-    "config.providers.",
-    "key.converter.",
-    "value.converter.",
-    "header.converter.",
-    "listeners.https.",
-    "offset.storage.",
-    "ssl.",
-    "sasl.",
-    "security.",
-];
 
 /// The worker's configuration, read.
 #[derive(Debug, Clone)]
@@ -209,6 +205,8 @@ pub struct WorkerConfig {
     pub offsets_file: Option<PathBuf>,
     /// Where source offsets are kept if not in files.
     pub offsets_topic: Option<OffsetsTopic>,
+    /// Where connectors and statuses are kept if not in files.
+    pub state_topics: Option<StateTopics>,
     /// `topic.creation.enable`.
     pub topic_creation: bool,
     /// Which client settings connectors may override.
@@ -221,17 +219,14 @@ pub struct WorkerConfig {
     pub connector_memory: Option<u64>,
     /// `config.providers`.
     pub providers: Providers,
+    /// `file.allowed.paths` and `url.allowed.hosts`: what connectors may touch.
+    pub reach: Reach,
+    /// `metrics.prometheus.dialects`.
+    pub metric_names: Vec<String>,
+    /// What averages and the like cover.
+    pub sampling: Sampling,
     /// What the user should know about keys without effect; logged at start.
     pub warnings: Vec<String>,
-}
-
-/// `connector.client.config.override.policy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Overrides {
-    /// Everything may be overridden.
-    All,
-    /// Only these settings may; the text is the policy's name in errors.
-    Only(&'static str, Vec<String>),
 }
 
 /// One entry of `listeners`.
@@ -248,7 +243,7 @@ pub struct Listener {
 impl WorkerConfig {
     /// Reads a worker's configuration. The error names the key to mend.
     pub fn read(mut values: ConfigMap) -> Result<Self> {
-        let providers = Providers::read(&values)?;
+        let mut providers = Providers::read(&values)?;
         values = providers.resolve(&values)?;
         let settings = Settings::new(values, &CONFIG);
         if settings.get(&BOOTSTRAP)?.is_empty() {
@@ -259,10 +254,18 @@ impl WorkerConfig {
         if listeners.is_empty() {
             return Err(ConnectError::config("listeners must name at least one `http://host:port`"));
         }
-        settings.get(&EXTENSIONS)?;
+        check_the_rest(settings.values())?;
+        let strict = settings.get(&STRICT)?;
+        let (reach, folders) = reach::read(&settings, &listeners, settings.get(&BOOTSTRAP)?, strict)?;
+        let rest = RestConfig::read(&settings)?;
+        let mut warnings = warnings(settings.values());
+        warnings.extend(rest::warning(&rest));
+        if listeners.iter().any(|listener| !listener.is_loopback()) {
+            warnings.extend(providers.unbounded(folders.is_some()));
+        }
+        providers.keep_to(folders.as_deref());
         Ok(Self {
             listeners,
-            rest: RestConfig::read(&settings)?,
             advertised: (settings.find(&ADVERTISED_HOST)?, settings.find(&ADVERTISED_PORT)?),
             key_converter: settings.get(&KEY_CONVERTER)?.0,
             value_converter: settings.get(&VALUE_CONVERTER)?.0,
@@ -274,13 +277,18 @@ impl WorkerConfig {
             state_dir: settings.get(&STATE_DIR)?.into(),
             offsets_file: settings.find(&OFFSETS_FILE)?.map(PathBuf::from),
             offsets_topic: OffsetsTopic::read(&settings)?,
+            state_topics: StateTopics::read(&settings)?,
             topic_creation: settings.get(&TOPIC_CREATION)?,
             overrides: Overrides::read(&settings)?,
-            strict: settings.get(&STRICT)?,
+            strict,
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             providers,
-            warnings: warnings(settings.values()),
+            reach,
+            metric_names: settings.get(&metrics::NAMES)?,
+            sampling: Sampling::read(&settings)?,
+            warnings,
+            rest,
             values: settings.values().clone(),
         })
     }
@@ -290,9 +298,15 @@ impl WorkerConfig {
         self.offsets_topic.as_ref().filter(|topic| topic.exactly_once).map(|topic| topic.group.as_str())
     }
 
-    /// `host:port` as statuses show it, given the address REST was bound to.
+    /// Which of `listeners` others reach this worker by.
+    pub fn advertised_listener(&self) -> usize {
+        let https = self.rest.advertises_https.unwrap_or(self.listeners.iter().all(|listener| listener.https));
+        self.listeners.iter().position(|listener| listener.https == https).unwrap_or(0)
+    }
+
+    /// `host:port` as statuses show it, given the address that the advertised listener was bound to.
     pub fn worker_id(&self, bound: std::net::SocketAddr) -> String {
-        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.first() {
+        let host = self.advertised.0.clone().unwrap_or_else(|| match self.listeners.get(self.advertised_listener()) {
             Some(listener) if listener.host != "0.0.0.0" => listener.host.clone(),
             _ => bound.ip().to_string(),
         });
@@ -300,34 +314,13 @@ impl WorkerConfig {
     }
 }
 
-impl Overrides {
-    fn read(settings: &Settings) -> Result<Self> {
-        let policy = settings.get(&OVERRIDES)?.to_lowercase();
-        let named = |part| policy.rsplit('.').next().unwrap_or_default().starts_with(part);
-        Ok(if named("none") {
-            Self::Only("None", Vec::new())
-        } else if named("principal") {
-            let keys = ["sasl.jaas.config", "sasl.mechanism", "security.protocol"];
-            Self::Only("Principal", keys.map(str::to_owned).to_vec())
-        } else if named("allowlist") {
-            Self::Only("Allowlist", settings.get(&ALLOWED_OVERRIDES)?)
-        } else {
-            Self::All
-        })
-    }
-
-    /// Says why a connector may not override a client setting.
-    pub fn refusal(&self, key: &str) -> Option<String> {
-        match self {
-            Self::Only(policy, keys) if !keys.iter().any(|allowed| allowed == key) => Some(format!(
-                "The '{policy}' policy does not allow '{key}' to be overridden in the connector configuration."
-            )),
-            _ => None,
-        }
-    }
-}
-
 impl Listener {
+    /// Whether only this machine reaches it.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    }
+
     pub(super) fn read(text: &str) -> Result<Self> {
         let refuse = |reason: &str| Err(ConnectError::config(format!("listeners: \"{text}\" {reason}")));
         let Some((scheme, address)) = text.split_once("://") else {
@@ -348,17 +341,27 @@ impl Listener {
     }
 }
 
+/// What is wrong with a key that nobody reads: Apache's worker does not start with it either.
+fn check_the_rest(values: &ConfigMap) -> Result<()> {
+    let wrong = unused::all_rows().filter(|key| values.contains_key(key.name));
+    let wrong = wrong.flat_map(|key| Row::new(*key).check(values).errors).next();
+    wrong.map_or_else(|| protection::check_prefixed(values), |error| Err(ConnectError::config(error)))
+}
+
 fn warnings(values: &ConfigMap) -> Vec<String> {
-    let unknown = |key: &&String| CONFIG.key(key).is_none() && !PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    let mut warnings: Vec<String> = values.keys().filter(unknown).map(|key| without_effect(key)).collect();
-    if values.contains_key(PLUGIN_PATH.info.name) {
-        warnings.push("plugin.path has no effect: plugins are built into the binary".into());
-    }
+    let mut warnings = unused::of_worker(values);
     warnings.extend(unsecured(values));
-    for (key, needed) in [(&group::GROUP, &group::TOPIC), (&group::TOPIC, &group::GROUP)] {
+    let (configs, statuses) = (&group::CONFIGS.name, &group::STATUSES.name);
+    let pairs = [
+        (&group::GROUP, &group::OFFSETS.name, "offsets are"),
+        (&group::OFFSETS.name, &group::GROUP, "offsets are"),
+        (configs, &group::GROUP, "connectors are"),
+        (statuses, configs, "nothing is read from it, and connectors are"),
+    ];
+    for (key, needed, kept) in pairs {
         let (key, needed) = (key.info.name, needed.info.name);
         if values.contains_key(key) && !values.contains_key(needed) {
-            warnings.push(format!("{key} has no effect without {needed}: offsets are kept in files under state.dir"));
+            warnings.push(format!("{key} has no effect without {needed}: {kept} kept in files under state.dir"));
         }
     }
     warnings
@@ -379,20 +382,11 @@ fn unsecured(values: &ConfigMap) -> Option<String> {
     })
 }
 
-fn without_effect(key: &str) -> String {
-    match key {
-        "config.storage.topic" | "status.storage.topic" => {
-            format!("{key} has no effect yet: connectors are kept in files under state.dir, not in Kafka topics")
-        }
-        _ => format!("{key} is unknown to this worker and has no effect"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<WorkerConfig> {
+    pub(in crate::settings) fn read(pairs: &[(&str, &str)]) -> Result<WorkerConfig> {
         let least = [("bootstrap.servers", "b:9092"), ("key.converter", "K"), ("value.converter", "V")];
         let pairs = least.iter().chain(pairs);
         WorkerConfig::read(pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
@@ -423,6 +417,11 @@ mod tests {
         assert_eq!(check("HTTP://:80").unwrap(), Listener { host: "0.0.0.0".into(), port: 80, https: false });
         assert!(check("https://:1").unwrap().https);
         assert_eq!(check("http://[::1]:0").unwrap(), Listener { host: "::1".into(), port: 0, https: false });
+        let two = read(&[("listeners", "https://a:1,http://b:2")]).unwrap();
+        let bound = "127.0.0.1:2".parse().unwrap();
+        assert_eq!((two.advertised_listener(), two.worker_id(bound).as_str()), (1, "b:2"));
+        let secure = read(&[("listeners", "http://b:2,https://a:1"), ("rest.advertised.listener", "HTTPS")]).unwrap();
+        assert_eq!(secure.advertised_listener(), 1);
         for (text, part) in [("x", "not `http"), ("ftp://:1", "neither"), ("http://a", "port"), ("http://a:b", "port")]
         {
             assert!(check(text).unwrap_err().to_string().contains(part), "{text}");
@@ -430,19 +429,36 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_effect_are_warnings_and_missing_protection_is_an_error() {
-        let worker = read(&[
-            ("plugin.path", "/x"),
-            ("config.storage.topic", "g"),
-            ("producer.linger.ms", "5"),
-            ("key.converter.schemas.enable", "false"),
-            ("no.such.key", "1"),
-        ]);
-        let warnings = worker.unwrap().warnings;
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(warnings[0].starts_with("config.storage.topic has no effect yet: connectors"));
-        assert!(warnings[1].starts_with("no.such.key is unknown"));
-        assert!(read(&[("rest.extension.classes", "org.x.Auth")]).unwrap_err().to_string().contains("log-ins"));
+    fn what_protects_and_cannot_be_honoured_stops_the_worker() {
+        for (key, value, part) in [
+            ("rest.extension.classes", "org.x.Auth", "org.x.Auth"),
+            ("listeners.https.ssl.truststore.locaton", "/x", "Did you mean listeners.https.ssl.truststore.location?"),
+            ("admin.listeners.https.basic.auth", "x", "nothing is started"),
+        ] {
+            let error = read(&[(key, value)]).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_of_keys_without_effect_are_checked_as_java_checks_them() {
+        for (key, value, part) in [
+            ("scheduled.rebalance.max.delay.ms", "soon", "Not a number of type INT"),
+            ("scheduled.rebalance.max.delay.ms", "-1", "Value must be at least 0"),
+            ("connect.protocol", "lazy", "String must be one of (case insensitive): eager, compatible, sessioned"),
+            ("metrics.num.samples", "0", "Value must be at least 1"),
+            (
+                "security.protocol",
+                "TLS",
+                "String must be one of (case insensitive): PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL",
+            ),
+            ("retry.backoff.ms", "-1", "Value must be at least 0"),
+            ("status.storage.partitions", "0", "Number must be positive, or -1"),
+            ("rest.port", "http", "Not a number of type INT"),
+        ] {
+            let error = read(&[(key, value)]).unwrap_err().to_string();
+            assert_eq!(error, format!("Invalid value {value} for configuration {key}: {part}"), "{key}");
+        }
     }
 
     #[test]
@@ -457,20 +473,5 @@ mod tests {
         let both = [("producer.security.protocol", "SSL"), ("consumer.security.protocol", "PLAINTEXT")];
         assert_eq!(warnings(&[&both[..], &[("security.protocol", "SSL")]].concat()), [""; 0]);
         assert_eq!(warnings(&[("security.protocol", "plaintext")]), [""; 0]);
-    }
-
-    #[test]
-    fn the_override_policy_decides() {
-        let refusal = |policy, key| {
-            let pairs =
-                [("connector.client.config.override.policy", policy), (ALLOWED_OVERRIDES.info.name, "linger.ms")];
-            read(&pairs).unwrap().overrides.refusal(key)
-        };
-        assert_eq!(refusal("All", "acks"), None);
-        assert!(refusal("none", "acks").unwrap().starts_with("The 'None' policy does not allow 'acks'"));
-        assert_eq!(refusal("Principal", "sasl.mechanism"), None);
-        assert_eq!(refusal("Allowlist", "linger.ms"), None);
-        assert!(refusal("Allowlist", "acks").is_some());
-        assert!(read(&[("connector.client.config.override.policy", "Nobody")]).is_err());
     }
 }

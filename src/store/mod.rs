@@ -1,10 +1,13 @@
-//! What survives a restart, behind two traits: files under `state.dir` (`files/`), and
-//! for offsets a Kafka topic (`topic.rs`) if the worker file names one.
+//! What survives a restart, behind two traits: files under `state.dir` (`files/`), or Kafka topics if the worker file
+//! names some: `configs.rs` for connectors, `topic.rs` for offsets, and `statuses.rs` for what others may want to know.
 //!
 //! The herder uses [`ConnectorStore`], tasks and REST use [`OffsetStore`].
 
+pub mod config_log;
+pub mod configs;
 pub mod files;
 pub mod offset_json;
+pub mod statuses;
 pub mod stores;
 pub mod topic;
 
@@ -23,6 +26,45 @@ pub trait ConnectorStore: Send + Sync {
 
     /// Takes one away, its offsets stay (as in Java). Durable when it returns.
     async fn delete(&self, name: &str) -> Result<()>;
+
+    /// Whether tasks start only when their plan is stored.
+    fn keeps_plans(&self) -> bool {
+        false
+    }
+
+    /// The plan of a connector that was loaded; an empty one if none is kept.
+    fn plan(&self, _name: &str) -> Plan {
+        Plan::default()
+    }
+
+    /// Stores what a connector has planned, unless it was changed or deleted meanwhile. Durable when it returns.
+    async fn put_plan(&self, _plan: &NewPlan) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a connector had planned when it was last running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Its task configurations.
+    pub tasks: Vec<ConfigMap>,
+    /// How many of its tasks may have written in transactions.
+    pub fenced: usize,
+}
+
+/// What a connector plans.
+#[derive(Debug, Clone)]
+pub struct NewPlan {
+    /// Whose.
+    pub name: Arc<str>,
+    /// The configuration that it was made from.
+    pub of: Arc<ConfigMap>,
+    /// Whole task configurations.
+    pub tasks: Vec<ConfigMap>,
+    /// What Apache's worker calls the class of these tasks.
+    pub class: String,
+    /// Of a source.
+    pub is_source: bool,
 }
 
 /// A connector as it is stored.

@@ -10,7 +10,7 @@ use pipette_api::{ConfigMap, OffsetMap, Partition, Result, async_trait};
 
 use super::topic::TopicOffsets;
 use super::{OffsetEntry, OffsetStore};
-use crate::settings::group::OffsetsTopic;
+use crate::settings::group::{InternalTopic, OffsetsTopic};
 
 /// The offset stores of a worker.
 pub struct OffsetStores(Kind);
@@ -69,14 +69,15 @@ impl OffsetStores {
 
 impl Topics {
     fn of(&self, named: Option<&str>) -> Result<Chosen> {
-        let Some(name) = named.filter(|name| *name != self.how.name) else {
+        let Some(name) = named.filter(|name| *name != self.how.topic.name) else {
             return Ok(Chosen { main: Arc::clone(&self.common), common: None });
         };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chosen) = own.get(name) {
             return Ok(chosen.clone());
         }
-        let how = OffsetsTopic { name: name.to_owned(), ..self.how.clone() };
+        let topic = InternalTopic { name: name.to_owned(), ..self.how.topic.clone() };
+        let how = OffsetsTopic { topic, ..self.how.clone() };
         let main = Arc::new(TopicOffsets::new(&self.worker, &how)?);
         let chosen = Chosen { main, common: Some(Arc::clone(&self.common)) };
         own.insert(name.to_owned(), chosen.clone());

@@ -11,7 +11,6 @@ use pipette_api::{ConfigMap, OffsetMap, Partition, Result, async_trait};
 use tokio::sync::OnceCell;
 
 use super::{OffsetEntry, OffsetStore, offset_json};
-use crate::kafka::admin::NewTopics;
 use crate::kafka::compacted::{CompactedTopic, Place, Row};
 use crate::kafka::properties;
 use crate::settings::group::OffsetsTopic;
@@ -39,7 +38,7 @@ impl Rows for CompactedTopic {
     }
 
     async fn ensure(&self, keys: &str) -> Result<()> {
-        Self::ensure(self, keys).await
+        Self::ensure(self, keys, "offsets").await
     }
 
     async fn read(&self, each: EachRow) -> Result<()> {
@@ -72,14 +71,9 @@ struct Kept {
 
 impl TopicOffsets {
     /// The topic of a worker. Kafka is not asked yet.
-    pub fn new(worker: &ConfigMap, topic: &OffsetsTopic) -> Result<Self> {
-        let how = NewTopics {
-            partitions: topic.partitions,
-            replication_factor: topic.replication_factor.map(i32::from),
-            config: topic.config.clone(),
-        };
-        let properties = properties::own(worker, &format!("{}-offsets", topic.group))?;
-        let topic = CompactedTopic::new(&topic.name, &properties, how)?;
+    pub fn new(worker: &ConfigMap, offsets: &OffsetsTopic) -> Result<Self> {
+        let properties = properties::own(worker, &format!("{}-offsets", offsets.group))?;
+        let topic = CompactedTopic::new(&offsets.topic.name, &properties, (&offsets.topic).into())?;
         Ok(Self::over(Box::new(topic)))
     }
 

@@ -45,28 +45,29 @@ impl Commits {
 
     /// Stores what may be stored, then runs the hooks that waited for it (Law 2). A store that refuses is told in the
     /// log and asked again; nothing newer overtakes. A task that was given up while the store wrote runs no hook: another
-    /// one may do its work by then (Law 3).
-    pub async fn commit(&mut self, ledger: &mut Ledger, signal: &Signal) {
+    /// one may do its work by then (Law 3). False when the store refused.
+    pub async fn commit(&mut self, ledger: &mut Ledger, signal: &Signal) -> bool {
         self.due = Instant::now() + self.interval;
         if self.pending.is_empty() {
             self.pending = ledger.take_commit();
         }
         if self.pending.is_empty() {
-            return;
+            return true;
         }
         if !self.pending.offsets.is_empty()
             && let Err(error) = self.store.put(&self.connector, self.pending.offsets.clone()).await
         {
             tracing::error!(error = %error.chain(), "Offsets are not stored; trying again");
             self.due = Instant::now() + STORE_REST.min(self.interval);
-            return;
+            return false;
         }
         let stored = std::mem::take(&mut self.pending);
         if signal.is_given_up() {
-            return;
+            return true;
         }
         stored.hooks.into_iter().for_each(Hook::run);
         // What became committable while the store refused goes next, not a whole interval later.
         self.hurry_for_hooks(ledger);
+        true
     }
 }

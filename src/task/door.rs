@@ -23,6 +23,13 @@ pub enum Request {
     },
     /// Flush and commit soon.
     Flush,
+    /// The plugin has committed this itself.
+    Committed {
+        /// Of this partition.
+        tp: TopicPartition,
+        /// The next record to read.
+        offset: i64,
+    },
 }
 
 /// The runtime as the plugin sees it.
@@ -50,7 +57,9 @@ impl SinkRuntime for Door {
         let offsets = Offsets::from([(tp.clone(), offset)]);
         let command = ConsumerCommand::Commit(offsets, metadata, reply);
         self.commands.send(command).map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        answer.await.unwrap_or_else(|_| Err(gone()))?;
+        let _ = self.requests.send(Request::Committed { tp: tp.clone(), offset });
+        Ok(())
     }
 
     fn request_flush(&self) {

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod commits;
 pub mod dead_letters;
 pub mod door;
+pub mod flush;
 pub mod patience;
 pub mod guard;
 pub mod ledger;

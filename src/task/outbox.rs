@@ -21,7 +21,7 @@ use super::report::{Failure, Place};
 use super::transaction::{Transaction, Verdict};
 use crate::kafka::producer::{Delivered, Outgoing, Refused, Sent, TaskProducer};
 use crate::kafka::properties::ClientProperties;
-use crate::metrics::meters::SourceMeters;
+use crate::metrics::meters::{SourceMeters, TrafficMeters};
 
 /// How soon records that were not reached by a nudge get the next one: longer than most requests take, so that a queue
 /// that is never empty costs few of them.
@@ -141,9 +141,9 @@ impl Outbox {
 
     fn make_producer(&mut self) -> Result<()> {
         if self.producer.is_none() {
-            let producer = TaskProducer::start(&self.properties)?;
+            let producer = self.producer.insert(TaskProducer::start(&self.properties)?);
             self.pulse.attach(&producer.contact);
-            self.producer = Some(producer);
+            producer.contact.tell(self.meters.traffic.take().map(TrafficMeters::listener));
         }
         Ok(())
     }
@@ -371,6 +371,7 @@ impl Outbox {
 
     /// Behind a batch: with exactly-once, this may be where a transaction ends.
     pub async fn batch_ends(&mut self, boundary: Boundary) -> Result<(), Failure> {
+        self.meters.active.set(self.ledger.in_flight());
         let verdict = self.transaction.as_ref().map(|transaction| transaction.behind(boundary));
         match verdict {
             None | Some(Verdict::GoOn) => Ok(()),
@@ -406,30 +407,29 @@ impl Outbox {
             return Ok(());
         }
         let began = std::time::Instant::now();
-        self.meters.active.set(i64::try_from(self.ledger.in_flight()).unwrap_or(i64::MAX));
+        self.meters.active.set(self.ledger.in_flight());
         let outcome = if self.transaction.is_some() {
             self.commit_transaction().await.map_err(|error| Failure::new("committing a transaction", error))
         } else {
-            self.commits.commit(&mut self.ledger, &self.signal).await;
-            Ok(())
+            Ok(self.commits.commit(&mut self.ledger, &self.signal).await)
         };
-        self.meters.commit_ms.record_time(began, std::time::Instant::now());
-        outcome
+        self.meters.commit_ended(outcome.as_ref().is_ok_and(|made| *made), began);
+        outcome.map(drop)
     }
 
-    async fn commit_transaction(&mut self) -> Result<()> {
+    async fn commit_transaction(&mut self) -> Result<bool> {
         let (Some(transaction), Some(producer)) = (&mut self.transaction, &self.producer) else {
             unreachable!("a transactional task begins with its producer")
         };
         let commit = self.ledger.take_commit();
         let acked = self.ledger.take_acked();
         let confirmed = transaction.commit(producer, commit.offsets, &mut self.delivered).await?;
-        self.meters.written.count(self.delivered.done.len());
+        self.meters.transaction_ended(self.delivered.done.len());
         self.delivered.done.clear();
         if confirmed && !self.is_given_up() {
             acked.into_iter().chain(commit.hooks).for_each(Hook::run);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until Kafka has everything, for `timeout` at most and not longer than the same is wanted of the task, then

@@ -9,6 +9,7 @@ use pipette_api::{ConnectError, ErrorKind, Result, Signal, Wish};
 use super::guard::backoff;
 use super::report::Failure;
 use super::thread::Reporter;
+use crate::descriptors;
 
 /// The first wait, doubled for each attempt up to the longest.
 const FIRST: Duration = Duration::from_millis(100);
@@ -30,7 +31,7 @@ pub async fn wait(signal: &Signal, time: Duration) {
 
 /// Tells why something is tried again, and waits.
 pub async fn rest(signal: &Signal, error: &ConnectError, attempt: u32, what: &'static str) {
-    tracing::warn!(error = %error.chain(), attempt, "{what}");
+    tracing::warn!(error = %descriptors::explained(error.chain()), attempt, "{what}");
     wait(signal, delay(error, attempt)).await;
 }
 

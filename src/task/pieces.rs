@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pipette_api::{Offsets, SinkBatch, SinkRecord, TopicPartition};
 
 /// Records for a sink, and how far the task is with each partition once all of them are dealt with.
+#[derive(Default)]
 pub struct Pieces {
     /// What is put next.
     pub batch: Arc<SinkBatch>,

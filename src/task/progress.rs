@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pipette_api::{Assigned, Offsets, TopicPartition};
+use pipette_api::{Assigned, Offsets, RawRecord, TopicPartition};
 
 use super::used::Notes;
+use crate::metrics::meters::SinkMeters;
 
 /// Partitions owned, with the next offset to read and the one committed last.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct Progress {
     /// Records whose dead letters are not in Kafka yet, by number: nothing from them on is committed.
     held: BTreeMap<u64, (TopicPartition, i64)>,
     holds: u64,
+    /// How often partitions were sent back.
+    generation: u64,
     used: Notes,
 }
 
@@ -20,6 +23,10 @@ pub struct Progress {
 struct Reach {
     next: Option<i64>,
     committed: Option<i64>,
+    /// Where it is sent back to: what was committed last, or the first record that came.
+    begin: Option<i64>,
+    /// The generation it was sent back with.
+    generation: u64,
     /// A record that fails the task: nothing from it on is committed, whatever was put behind it.
     bad: Option<i64>,
 }
@@ -41,6 +48,34 @@ impl Progress {
         for partition in assigned {
             let committed = partition.committed.as_ref().map(|(offset, _)| *offset);
             self.owned.insert(partition.tp.clone(), Reach { committed, ..Reach::default() });
+        }
+    }
+
+    /// This record has come. The offset committed before the partition was assigned is not where it begins: the sink may
+    /// have chosen another, and an offset that is out of range leads elsewhere.
+    pub fn begin(&mut self, tp: &TopicPartition, offset: i64) {
+        if let Some(reach) = self.owned.get_mut(tp) {
+            reach.begin.get_or_insert(offset);
+        }
+    }
+
+    /// What the sink was given of its partitions may be lost: nothing of it counts as put any more. Answers where each is
+    /// to be read again, and the number of the generation that begins with it.
+    pub fn rewind(&mut self) -> (Offsets, u64) {
+        self.generation += 1;
+        let generation = self.generation;
+        let back = |(tp, reach): (&TopicPartition, &mut Reach)| {
+            let begin = reach.begin?;
+            *reach = Reach { next: None, bad: None, generation, ..*reach };
+            Some((tp.clone(), begin))
+        };
+        (self.owned.iter_mut().filter_map(back).collect(), generation)
+    }
+
+    /// Leaves out what was read of a partition before it was sent back. `generation` is that of the batch.
+    pub fn leave_out_stale(&self, records: &mut Vec<RawRecord>, generation: u64) {
+        if generation < self.generation {
+            records.retain(|record| self.owned.get(&record.tp).is_none_or(|reach| reach.generation <= generation));
         }
     }
 
@@ -108,11 +143,19 @@ impl Progress {
         safe.into_iter().filter_map(worth).collect()
     }
 
+    /// Shows how many partitions there are, and how many records were put and not committed yet, as far as it is known:
+    /// offsets may have gaps.
+    pub fn show(&self, meters: &mut SinkMeters) {
+        let uncommitted = |reach: &Reach| usize::try_from(reach.next? - reach.begin.or(reach.committed)?).ok();
+        meters.active.set(self.owned.values().filter_map(uncommitted).sum());
+        meters.partitions.set(i64::try_from(self.owned.len()).unwrap_or(i64::MAX));
+    }
+
     /// The group has these offsets now.
     pub fn committed(&mut self, offsets: &Offsets) {
         for (tp, offset) in offsets {
             if let Some(reach) = self.owned.get_mut(tp) {
-                reach.committed = Some(*offset);
+                (reach.committed, reach.begin) = (Some(*offset), Some(*offset));
             }
         }
     }
@@ -120,10 +163,24 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use pipette_api::record::TimestampType;
+
     use super::*;
 
     fn tp(partition: i32) -> TopicPartition {
         TopicPartition::new("t", partition)
+    }
+
+    fn record(partition: i32) -> RawRecord {
+        RawRecord {
+            tp: tp(partition),
+            offset: 0,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+            timestamp_type: TimestampType::NotAvailable,
+        }
     }
 
     fn owning(committed: Option<i64>) -> Progress {
@@ -147,6 +204,37 @@ mod tests {
         assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty());
         progress.forget(&[tp(0)]);
         assert!(progress.owned().is_empty());
+    }
+
+    #[test]
+    fn partitions_go_back_to_what_is_committed_and_stale_records_are_left_out() {
+        let mut progress = owning(Some(5));
+        progress.assign(&[Assigned { tp: tp(1), committed: None }]);
+        assert_eq!(progress.rewind(), (Offsets::new(), 1), "nothing has come of any");
+        progress.begin(&tp(0), 7);
+        progress.begin(&tp(0), 8);
+        progress.advance(&tp(0), 9);
+        progress.stop_before(&tp(0), 8);
+        assert_eq!(progress.rewind(), (Offsets::from([(tp(0), 7)]), 2), "where it began");
+        assert_eq!(progress.rewind(), (Offsets::from([(tp(0), 7)]), 3), "some of it may be put by now");
+        assert!(progress.put_so_far(|_| true).is_empty());
+        assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty());
+        let left = |progress: &Progress, generation| {
+            let mut records = vec![record(0), record(1), record(2)];
+            progress.leave_out_stale(&mut records, generation);
+            records.iter().map(|record| record.tp.partition).collect::<Vec<_>>()
+        };
+        assert_eq!((left(&progress, 1), left(&progress, 2)), (vec![1, 2], vec![1, 2]));
+        assert_eq!(left(&progress, 3), [0, 1, 2]);
+        progress.advance(&tp(0), 9);
+        assert_eq!(progress.put_so_far(|_| true), Offsets::from([(tp(0), 9)]), "the bad one comes again as well");
+        progress.committed(&Offsets::from([(tp(0), 9)]));
+        progress.begin(&tp(0), 9);
+        progress.advance(&tp(0), 11);
+        assert_eq!(progress.rewind(), (Offsets::from([(tp(0), 9)]), 4), "no further than what is committed");
+        progress.forget(&[tp(0)]);
+        progress.assign(&[Assigned { tp: tp(0), committed: None }]);
+        assert_eq!(left(&progress, 3), [0, 1, 2], "another assignment");
     }
 
     #[test]

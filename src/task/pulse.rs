@@ -72,6 +72,8 @@ pub struct Pulse {
     contacts: Mutex<Vec<Arc<Contact>>>,
     /// What Kafka refuses to do for the loop, since when, and why.
     refused: Mutex<Option<(&'static str, Instant, String)>>,
+    /// Since when flushes of the sink fail, and why the last one did.
+    unflushed: Mutex<Option<(Instant, String)>>,
 }
 
 impl Default for Pulse {
@@ -83,6 +85,7 @@ impl Default for Pulse {
             busy_since: AtomicU64::new(NEVER),
             contacts: Mutex::default(),
             refused: Mutex::default(),
+            unflushed: Mutex::default(),
         }
     }
 }
@@ -129,6 +132,12 @@ impl Pulse {
         (time > limit).then(|| Stuck { inside: call.map_or(BETWEEN, |call| call.name()), time })
     }
 
+    /// For how long its consumer group keeps it waiting, and how long it may.
+    pub fn joins(&self) -> Option<(Duration, Duration)> {
+        let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        contacts.iter().find_map(|contact| contact.joins())
+    }
+
     /// What Kafka does not answer.
     pub fn silence(&self) -> Option<Silence> {
         let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +158,24 @@ impl Pulse {
     /// What it waited for has come.
     pub fn granted(&self) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The sink could not flush.
+    pub fn unflushed(&self, cause: String) {
+        let mut unflushed = self.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = unflushed.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *unflushed = Some((since, cause));
+    }
+
+    /// It could.
+    pub fn flushed(&self) {
+        *self.unflushed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// For how long flushes of the sink have failed, and why the last one did.
+    pub fn failing_flush(&self) -> Option<(Duration, String)> {
+        let unflushed = self.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
+        unflushed.as_ref().map(|(since, cause)| (since.elapsed(), cause.clone()))
     }
 
     fn since(&self, at: &AtomicU64) -> Option<Duration> {

@@ -9,6 +9,8 @@ use pipette_api::{ConnectError, ErrorKind, Partition, Primitive, TaskId, TopicPa
 
 use super::guard::Stage;
 use super::spec::ErrorPolicy;
+use crate::descriptors;
+use crate::settings::providers::Secrets;
 
 /// Why a task ends: where it was, and the error.
 #[derive(Debug)]
@@ -152,6 +154,14 @@ impl Facts {
 }
 
 impl Trace {
+    /// Puts placeholders in the place of what they stand for.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        let mut text = self.text.to_string();
+        secrets.hide_in(&mut text);
+        self.text = text.into();
+        secrets.hide_in(&mut Arc::make_mut(&mut self.facts).cause);
+    }
+
     /// Of a connector that does not come back from a call; the sentence says so.
     pub fn of_hung(stage: &'static str, sentence: &str) -> Self {
         let action = "Restart or delete the connector";
@@ -178,7 +188,7 @@ impl Trace {
         error: &ConnectError,
         (wrapped, action): (Option<&str>, &'static str),
     ) -> Self {
-        let cause = error.chain();
+        let cause = descriptors::explained(error.chain());
         // The first line is the sentence, whatever the plugin's error looks like.
         let said = cause.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let mut text = format!("{what}: {said}");

@@ -1,4 +1,4 @@
-//! The loop of a sink task: consumer events → converters → chain → put, with flush and commit on the tick.
+//! The loop of a sink task: consumer events → converters → chain → put, with flush and commit on the tick (`flush.rs`).
 //!
 //! Runs on the task's thread (`thread.rs`); the consumer has a thread of its own (`kafka/consumer.rs`).
 
@@ -10,21 +10,22 @@ use pipette_api::{
     ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
     Wish,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::chain::Chain;
 use super::codec::Codec;
 use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
+use super::flush::Flushing;
 use super::guard::{Guard, Stage};
 use super::patience;
 use super::pieces::Pieces;
 use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
-use super::repeats::Repeats;
 use super::report::{Failure, Place};
 use super::thread::Reporter;
+use crate::descriptors;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
 use crate::metrics::meters::SinkMeters;
 
@@ -67,8 +68,8 @@ pub struct SinkLoop {
     pub backlog: VecDeque<Batch>,
     /// Shows the watchdog what the thread does.
     pub pulse: Arc<Pulse>,
-    /// Tells the log.
-    pub refused_commits: Repeats,
+    /// Knows how flushes and commits went.
+    pub flushing: Flushing,
 }
 
 impl SinkLoop {
@@ -82,7 +83,7 @@ impl SinkLoop {
         self.reporter.running();
         let ended = self.serve(&mut *task).await;
         let owned = self.progress.owned();
-        let (safe, judged) = self.flush(&mut *task, |_| true).await;
+        let (safe, judged) = self.flush_at_close(&mut *task, |_| true).await;
         let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
         let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
@@ -103,10 +104,7 @@ impl SinkLoop {
                 event = next_event(&mut self.backlog, &mut self.consumer.events, wish) => match event {
                     // On their way when the pause began: a sink that says it is paused is given nothing.
                     Some(ConsumerEvent::Records(batch)) if wish == Wish::Pause => self.backlog.push_back(batch),
-                    Some(ConsumerEvent::Records(Batch { records, lease })) => {
-                        self.records(task, records).await?;
-                        drop(lease);
-                    }
+                    Some(ConsumerEvent::Records(batch)) => self.batch(task, batch).await?,
                     Some(event) => {
                         let gone = self.rebalance(task, event).await?;
                         self.leave_out(&gone);
@@ -124,9 +122,7 @@ impl SinkLoop {
             let now = tokio::time::Instant::now();
             if now >= self.flush_at {
                 self.flush_at = now + self.flush_interval;
-                let (safe, judged) = self.flush(task, |_| true).await;
-                self.commit(safe).await;
-                judged?;
+                self.flush_and_commit(task).await?;
             }
         }
     }
@@ -147,7 +143,7 @@ impl SinkLoop {
         }
     }
 
-    /// Every event but records; answers which partitions are gone.
+    /// Every event but records; answers which partitions are gone, or were sent back: what is at hand of them is left out.
     async fn rebalance(
         &mut self,
         task: &mut dyn SinkTask,
@@ -157,6 +153,7 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
+                self.progress.show(&mut self.meters);
                 let seeks = self
                     .pulse
                     .during(Call::Open, task.open(&assigned))
@@ -165,20 +162,36 @@ impl SinkLoop {
                 self.tell(ConsumerCommand::Opened(seeks));
                 Ok(Vec::new())
             }
-            ConsumerEvent::Revoked(gone) => {
-                let (safe, judged) = self.flush(task, |tp| gone.contains(tp)).await;
+            ConsumerEvent::Revoked(mut gone) => {
+                let failed = self.flushing.failures();
+                let (safe, judged) = self.flush_at_close(task, |tp| gone.contains(tp)).await;
                 let closed = self.pulse.during(Call::Close, task.close(&gone)).await;
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.tell(ConsumerCommand::Closed(safe));
+                // What the sink held of the others went with it.
+                if self.flushing.failures() > failed {
+                    gone.extend(self.rewind());
+                }
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
+                self.progress.show(&mut self.meters);
                 self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
             ConsumerEvent::Failed(error) => Err(Failure::new("consume", error)),
             ConsumerEvent::Records(_) => unreachable!("records are no rebalance"),
         }
+    }
+
+    /// What has come; without what was on its way when its partition was sent back, which comes again.
+    async fn batch(&mut self, task: &mut dyn SinkTask, batch: Batch) -> Result<(), Failure> {
+        let Batch { mut records, lease, generation } = batch;
+        self.progress.leave_out_stale(&mut records, generation);
+        self.records(task, records).await?;
+        drop(lease);
+        Ok(())
     }
 
     pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
@@ -191,6 +204,7 @@ impl SinkLoop {
             match &mut last {
                 Some((tp, offset)) if *tp == origin.tp => *offset = origin.offset + 1,
                 _ => {
+                    self.progress.begin(&origin.tp, origin.offset);
                     if let Some((tp, offset)) = last.replace((origin.tp.clone(), origin.offset + 1)) {
                         next.insert(tp, offset);
                     }
@@ -232,7 +246,9 @@ impl SinkLoop {
                     if attempt == 1 {
                         self.tell(ConsumerCommand::Hold);
                     }
-                    self.rest_in_group(task, &mut pieces, &error, attempt).await?;
+                    let text = descriptors::explained(error.chain());
+                    tracing::warn!(error = %text, attempt, "The sink is away; putting the same records again");
+                    self.rest_in_group(task, &mut pieces, patience::delay(&error, attempt)).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
                         return Ok(None);
@@ -251,9 +267,8 @@ impl SinkLoop {
                 break;
             }
         }
-        // A pause that is not followed yet holds again; one that was, goes on holding.
-        if attempt > 1 && self.followed == Wish::Run {
-            self.tell(ConsumerCommand::GoOn);
+        if attempt > 1 {
+            self.go_on();
         }
         // Reports made during put count before its offsets do.
         Box::pin(self.judge_put(taken, refused)).await?;
@@ -261,16 +276,13 @@ impl SinkLoop {
         Ok(Some(pieces.next))
     }
 
-    /// The wait before the next attempt of `put`. The group does not wait with us: partitions come and go meanwhile.
-    async fn rest_in_group(
+    /// The wait before the next attempt. The group does not wait with us: partitions come and go meanwhile.
+    pub(super) async fn rest_in_group(
         &mut self,
         task: &mut dyn SinkTask,
         pieces: &mut Pieces,
-        error: &ConnectError,
-        attempt: u32,
+        wait: Duration,
     ) -> Result<(), Failure> {
-        tracing::warn!(error = %error.chain(), attempt, "The sink is away; putting the same records again");
-        let wait = patience::delay(error, attempt);
         let until = tokio::time::Instant::now() + wait;
         loop {
             tokio::select! {
@@ -289,6 +301,13 @@ impl SinkLoop {
         }
     }
 
+    /// The end of a hold. A pause that is not followed yet holds again; one that was, goes on holding.
+    pub(super) fn go_on(&self) {
+        if self.followed == Wish::Run {
+            self.tell(ConsumerCommand::GoOn);
+        }
+    }
+
     fn leave_out(&mut self, gone: &[TopicPartition]) {
         let stays = |record: &RawRecord| !gone.contains(&record.tp);
         self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
@@ -301,6 +320,10 @@ impl SinkLoop {
                 self.flush_at = tokio::time::Instant::now();
                 None
             }
+            Request::Committed { tp, offset } => {
+                self.progress.committed(&Offsets::from([(tp, offset)]));
+                None
+            }
             Request::Report { batch, index, error } => {
                 let origin = batch.records.get(index)?.origin.clone();
                 Some(Refused { origin, error })
@@ -308,7 +331,7 @@ impl SinkLoop {
         }
     }
 
-    fn granted(&mut self) -> Vec<Refused> {
+    pub(super) fn granted(&mut self) -> Vec<Refused> {
         let mut reported = Vec::new();
         while let Ok(request) = self.requests.try_recv() {
             reported.extend(self.grant(request));
@@ -327,19 +350,9 @@ impl SinkLoop {
         }
     }
 
-    /// Looks at every report that a flush led to.
-    async fn judge_flush(&mut self) -> Result<(), Failure> {
-        let reported = self.granted();
-        let Some(error) = self.refusals.after_flush(&reported) else { return self.bury(reported).await };
-        for Refused { origin, .. } in &reported {
-            self.progress.stop_before(&origin.tp, origin.offset);
-        }
-        Err(Failure::new("put", error))
-    }
-
     /// Keeps and skips what was refused; the first that is not tolerated is the end of the task: whatever else is
     /// durable, the next start has to begin with it.
-    async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
+    pub(super) async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for Refused { origin, error } in refused {
             let judged = self.bad::<()>(Stage::Put, SINK_TASK, &origin, error).await;
@@ -349,60 +362,8 @@ impl SinkLoop {
         outcome
     }
 
-    /// Makes durable what was put for the chosen partitions; answers what is worth committing, and whether a report
-    /// made meanwhile ends the task. A task that was given up has nothing to commit (Law 3).
-    async fn flush(
-        &mut self,
-        task: &mut dyn SinkTask,
-        chosen: impl Fn(&TopicPartition) -> bool,
-    ) -> (Offsets, Result<(), Failure>) {
-        let upto = self.progress.put_so_far(chosen);
-        if self.signal.is_given_up() {
-            return (Offsets::new(), Ok(()));
-        }
-        let flushed = if upto.is_empty() { Ok(upto) } else { self.pulse.during(Call::Flush, task.flush(&upto)).await };
-        let judged = Box::pin(self.judge_flush()).await;
-        let judged = judged.and(self.settle_dead_letters().await);
-        let safe = match flushed {
-            Ok(safe) => self.progress.worth_committing(safe),
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), "The sink could not flush; nothing is committed");
-                Offsets::new()
-            }
-        };
-        (safe, judged)
-    }
-
-    /// Commits; a refusal is told and tried again with the next flush.
-    async fn commit(&mut self, offsets: Offsets) {
-        if offsets.is_empty() {
-            return;
-        }
-        let (reply, answer) = oneshot::channel();
-        let began = Instant::now();
-        self.meters.commit_sequence.add(1);
-        self.tell(ConsumerCommand::Commit(offsets.clone(), None, reply));
-        match tokio::time::timeout(self.flush_timeout, answer).await {
-            Ok(Ok(Ok(()))) => {
-                self.meters.commits.add(1);
-                self.meters.commit_ms.record_time(began, Instant::now());
-                self.progress.committed(&offsets);
-                self.refused_commits.end();
-            }
-            Ok(Ok(Err(error))) => self.uncommitted(&error.chain()),
-            Ok(Err(_)) => self.uncommitted("the consumer thread has ended"),
-            Err(_) => self.uncommitted("Kafka does not answer"),
-        }
-    }
-
-    fn uncommitted(&mut self, cause: &str) {
-        if let Some(times) = self.refused_commits.hear(cause, Instant::now()) {
-            tracing::warn!(error = cause, times, "Offsets are not committed; trying again");
-        }
-    }
-
     /// A consumer thread that has ended says so through its events; what is told to it then is lost on nobody.
-    fn tell(&self, command: ConsumerCommand) {
+    pub(super) fn tell(&self, command: ConsumerCommand) {
         let _ = self.consumer.commands.send(command);
     }
 
@@ -466,16 +427,8 @@ impl SinkLoop {
         self.guard.judge(stage, place(), error).map(|()| None)
     }
 
-    /// Waits for the dead letters; what stays without one is held back by the progress.
-    async fn settle_dead_letters(&mut self) -> Result<(), Failure> {
-        if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.settle(self.flush_timeout).await;
-        }
-        self.take_dead_letters()
-    }
-
     /// Lets go what is in the dead letter topic; what never will be is the end of the task.
-    fn take_dead_letters(&mut self) -> Result<(), Failure> {
+    pub(super) fn take_dead_letters(&mut self) -> Result<(), Failure> {
         let Some(dead_letters) = &mut self.dead_letters else { return Ok(()) };
         let delivered = dead_letters.take();
         for number in delivered.done {

@@ -13,13 +13,13 @@ use super::codec::Codec;
 use super::commits::Commits;
 use super::dead_letters::DeadLetters;
 use super::door::Door;
+use super::flush::Flushing;
 use super::guard::Guard;
 use super::outbox::Outbox;
 use super::patience;
 use super::progress::Progress;
 use super::pulse::Pulse;
 use super::refusals::Refusals;
-use super::repeats::Repeats;
 use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
@@ -30,9 +30,10 @@ use super::watchdog::Trouble;
 use super::{TaskEnvironment, TaskNews, TaskReport};
 use crate::budget::shares::Wants;
 use crate::budget::{Meters, Share};
+use crate::descriptors;
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::sizes;
-use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters};
+use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters, TrafficMeters};
 use crate::store::OwnOffsets;
 use crate::telemetry;
 
@@ -110,7 +111,8 @@ impl Reporter {
 
     /// The plugin cannot start yet and is asked again.
     pub fn waiting(&self, error: &ConnectError) {
-        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {}", error.chain()) });
+        let error = descriptors::explained(error.chain());
+        self.tell(TaskNews::Waiting { trace: format!("Cannot start yet; trying again: {error}") });
     }
 
     fn failed(&self, failure: &Failure) {
@@ -248,15 +250,22 @@ impl Parts {
         let (chain, codec, guard) = self.pipeline(meters)?;
         let named = offsets_topic.as_deref();
         let offsets = self.environment.offsets.of(named).map_err(at_start)?;
-        let connector = Arc::clone(&self.spec.id.connector);
+        let (connector, sampling) = (Arc::clone(&self.spec.id.connector), self.environment.metrics.sampling());
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&offsets) };
-        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task);
+        let meters = SourceMeters::new(&self.common.metrics, self.spec.id.task, sampling);
+        let meters = match &transactions {
+            Some(_) => meters.with_transactions(&self.common.metrics, self.spec.id.task, sampling),
+            None => meters,
+        };
+        let (metrics, client) = (&self.common.metrics, producer.get("client.id").map_or("", String::as_str));
+        let traffic = TrafficMeters::producer(metrics, self.spec.id.task, client);
+        let meters = SourceMeters { traffic: Some(traffic), ..meters };
         let context = SourceContext { common: self.common, id: self.spec.id.clone(), offsets: Arc::new(reader) };
         let chosen = self.environment.offsets.topic_of(named).map_err(at_start)?;
         let transaction = transactions
             .zip(chosen)
             .map(|(how, offsets)| Transaction::new(how, Arc::clone(&connector), offsets, self.signal.clone()));
-        let used = self.environment.used.notes(Arc::clone(&connector));
+        let used = self.environment.used.notes(self.spec.id.clone());
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
@@ -292,14 +301,17 @@ impl Parts {
         let (chain, codec, guard) = self.pipeline(meters)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
+        let client = consumer.get("client.id").cloned().unwrap_or_default();
         let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
+        let traffic = TrafficMeters::consumer(&self.common.metrics, self.spec.id.task, &client);
+        consumer.contact.tell(Some(traffic.listener()));
         // Without tolerance the first refusal ends the task anyway.
         let refusals = Refusals::new(if self.spec.errors.tolerate { self.spec.errors.refusals_max } else { 0 });
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
-        let used = self.environment.used.notes(Arc::clone(&self.spec.id.connector));
-        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task);
+        let used = self.environment.used.notes(self.spec.id.clone());
+        let meters = SinkMeters::new(&self.common.metrics, self.spec.id.task, self.environment.metrics.sampling());
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {
             chain,
@@ -319,7 +331,7 @@ impl Parts {
             backlog: VecDeque::new(),
             meters,
             pulse: self.pulse,
-            refused_commits: Repeats::default(),
+            flushing: Flushing::default(),
         };
         sink.run(task, context).await
     }

@@ -1,4 +1,5 @@
-//! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it?
+//! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it,
+//! does its group keep it waiting, can its sink not flush?
 //!
 //! `thread.rs` shows it each task; what it finds goes to the herder as news, to the log and into a metric. It asks nobody
 //! and waits for nobody.
@@ -35,6 +36,20 @@ pub enum Trouble {
         /// Why, once that is known.
         cause: Option<Arc<str>>,
     },
+    /// Its consumer group keeps it waiting.
+    Joins {
+        /// Since when.
+        since: SystemTime,
+        /// How long that may be.
+        longest: Duration,
+    },
+    /// Its sink cannot flush.
+    Flush {
+        /// When the first of these flushes failed.
+        since: SystemTime,
+        /// Why the last one did.
+        cause: Arc<str>,
+    },
 }
 
 impl Trouble {
@@ -66,7 +81,8 @@ struct Watched {
 }
 
 impl Watchdog {
-    /// Starts the thread. A plugin that keeps a task's thread longer than `limit` is reported as hung.
+    /// Starts the thread. A plugin that keeps a task's thread longer than `limit` is reported as hung; never with a limit
+    /// of zero.
     pub fn start(limit: Duration) -> Self {
         let tasks = Arc::new(Tasks { limit, watched: Mutex::default() });
         let seen = Arc::downgrade(&tasks);
@@ -123,24 +139,34 @@ impl Watched {
     /// What is wrong. The beginning of what was wrong before does not waver by the time it takes to look.
     fn found(&self, pulse: &Pulse, limit: Duration) -> Option<Trouble> {
         let before = |time: Duration| SystemTime::now().checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH);
-        if let Some(stuck) = pulse.stuck(limit) {
+        let steady = |time: Duration, known: Option<SystemTime>| {
+            known.filter(|since| is_near(*since, before(time))).unwrap_or_else(|| before(time))
+        };
+        if let Some(stuck) = pulse.stuck(limit).filter(|_| !limit.is_zero()) {
             let known = match &self.trouble {
                 Some(Trouble::Hung { inside, since }) if *inside == stuck.inside => Some(*since),
                 _ => None,
             };
-            let since = known.filter(|since| is_near(*since, before(stuck.time))).unwrap_or_else(|| before(stuck.time));
-            return Some(Trouble::Hung { inside: stuck.inside, since });
+            return Some(Trouble::Hung { inside: stuck.inside, since: steady(stuck.time, known) });
         }
-        let silence = pulse.silence()?;
-        let known = match &self.trouble {
-            Some(Trouble::Silence { since, cause, .. }) if is_near(*since, before(silence.time)) => {
-                Some((*since, cause))
-            }
-            _ => None,
-        };
-        let cause = silence.cause.map(Arc::from).or_else(|| known.and_then(|(_, cause)| cause.clone()));
-        let since = known.map_or_else(|| before(silence.time), |(since, _)| since);
-        Some(Trouble::Silence { what: silence.what, since, cause })
+        if let Some((time, longest)) = pulse.joins() {
+            let known = if let Some(Trouble::Joins { since, .. }) = &self.trouble { Some(*since) } else { None };
+            return Some(Trouble::Joins { since: steady(time, known), longest });
+        }
+        if let Some(silence) = pulse.silence() {
+            let known = match &self.trouble {
+                Some(Trouble::Silence { since, cause, .. }) if is_near(*since, before(silence.time)) => {
+                    Some((*since, cause))
+                }
+                _ => None,
+            };
+            let cause = silence.cause.map(Arc::from).or_else(|| known.and_then(|(_, cause)| cause.clone()));
+            let since = known.map_or_else(|| before(silence.time), |(since, _)| since);
+            return Some(Trouble::Silence { what: silence.what, since, cause });
+        }
+        let (time, cause) = pulse.failing_flush()?;
+        let known = if let Some(Trouble::Flush { since, .. }) = &self.trouble { Some(*since) } else { None };
+        Some(Trouble::Flush { since: steady(time, known), cause: cause.into() })
     }
 
     fn log(&self, now: Option<&Trouble>) {
@@ -155,6 +181,12 @@ impl Watched {
                 tracing::info!(%connector, task, stage = %inside, "Task no longer hangs");
             }
             _ => {}
+        }
+        if let (Some(Trouble::Joins { longest, .. }), false) =
+            (now, matches!(self.trouble, Some(Trouble::Joins { .. })))
+        {
+            let seconds = longest.as_secs();
+            tracing::info!(%connector, task, seconds, "Waiting for the consumer group: a member that is gone still counts");
         }
         let told = |trouble: Option<&Trouble>| match trouble {
             Some(Trouble::Silence { cause, .. }) => Some(cause.is_some()),
@@ -180,4 +212,34 @@ impl Watched {
 fn is_near(one: SystemTime, other: SystemTime) -> bool {
     let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
     apart.is_ok_and(|apart| apart < LOOK * 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::TaskId;
+    use tokio::sync::mpsc;
+
+    use super::super::TaskNews;
+    use super::super::pulse::Call;
+    use super::*;
+    use crate::metrics::WorkerMetrics;
+
+    #[tokio::test]
+    async fn a_limit_of_zero_calls_nothing_hung() {
+        for (limit, told) in [(0, false), (1, true)] {
+            let tasks = Arc::new(Tasks { limit: Duration::from_millis(limit), watched: Mutex::default() });
+            let (reports, mut heard) = mpsc::unbounded_channel();
+            let reporter = Reporter::new(TaskId { connector: "c".into(), task: 0 }, 1, reports);
+            let pulse = Arc::new(Pulse::default());
+            Watchdog(Arc::clone(&tasks)).watch(&pulse, reporter, &WorkerMetrics::new().connector("c"));
+            let put = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                tasks.look();
+            };
+            pulse.during(Call::Put, put).await;
+            let news = heard.try_recv().map(|report| report.news);
+            let is_hung = matches!(news, Ok(TaskNews::Trouble(Some(Trouble::Hung { inside: "put", .. }))));
+            assert_eq!((is_hung, heard.is_empty()), (told, true), "{limit}");
+        }
+    }
 }

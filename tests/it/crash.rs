@@ -205,9 +205,9 @@ impl Site {
             "topics": TOPIC,
             "file": self.sink_file,
             // A killed consumer stays a member until its session ends, and its successor waits that long: kills would
-            // otherwise meet a sink that has not begun.
-            "consumer.override.session.timeout.ms": "500",
-            "consumer.override.heartbeat.interval.ms": "150",
+            // otherwise meet a sink that has not begun. Not shorter than a busy machine keeps a heartbeat waiting.
+            "consumer.override.session.timeout.ms": "1500",
+            "consumer.override.heartbeat.interval.ms": "300",
         });
         for (name, config) in [("crash-source", source), ("crash-sink", sink)] {
             let answer = worker.rest().put(&format!("/connectors/{name}/config"), &config).expect("REST answers");

@@ -247,7 +247,7 @@ fn a_key_has_the_partition_that_java_gives_it() {
     let rows: Vec<_> = recorded.iter().map(|(key, value)| ((*key).into(), value.map(Into::into))).collect();
     let topic = CompactedTopic::new("t", &properties, how).expect("a topic");
     let places = runtime.block_on(async {
-        topic.ensure("keys").await.expect("it is made");
+        topic.ensure("keys", "rows").await.expect("it is made");
         topic.write(rows.iter()).await.expect("they are written")
     });
     assert_eq!(

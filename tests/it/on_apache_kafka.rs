@@ -1,6 +1,7 @@
 //! Proofs on Apache Kafka 4.3.1. `./test --quick` leaves this module out by its name.
 
 mod secured;
+mod swap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

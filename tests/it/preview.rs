@@ -83,6 +83,7 @@ fn what_cannot_be_previewed_is_refused_with_the_reason() {
     assert!(message.contains("transforms.mask.fields"), "{message}");
     assert!(refused(&json!({"config": config()})).contains("either \"records\", a list, or \"live\""));
     assert!(refused(&json!({"config": config(), "records": [{"vlaue": 1}]})).contains("unknown field `vlaue`"));
+    assert!(refused(&json!({"config": config(), "records": [7]})).contains("expected a record, such as {"));
     let source = json!({"connector.class": "FileStreamSource", "topic": "t"});
     assert!(refused(&json!({"config": source, "live": 3})).contains("for a source, send records"));
 }

@@ -241,6 +241,7 @@ fn what_cannot_be_replayed_is_refused_with_the_reason() {
     refused("/connectors/none/dlq/replay", "{}", (404, "Connector none not found"));
     refused(REPLAY, r#"{"from":"monday"}"#, (400, "must be an offset in the dead letter topic, such as 17, or a time"));
     refused(REPLAY, r#"{"max":0}"#, (400, "from 1 to 10000"));
+    refused(REPLAY, "3", (400, r#"invalid type: integer `3`, expected an object, such as {"from": 17, "max": 100}"#));
     refused(REPLAY, r#"{"dryrun":true}"#, (400, "unknown field `dryrun`"));
     let source = json!({"connector.class": "FileStreamSource", "topic": "t", "file": scene.out()});
     assert_eq!(scene.bed.put("/connectors/in/config", &source.to_string()).status, 201);

@@ -72,38 +72,6 @@ fn connectors_survive_a_restart_as_they_were_wanted() {
 }
 
 #[test]
-fn a_connector_that_hangs_in_start_holds_nobody_up() {
-    let bed = Bed::new();
-    bed.create("hangs", "HangsInStart", &[]);
-    bed.assert_prompt();
-    bed.create("runs", "ToySource", &[]);
-    bed.wait_for_states("runs", &["RUNNING", "RUNNING"]);
-    bed.wait_for_states("hangs", &["FAILED"]);
-    let trace = bed.get("/connectors/hangs/status").json()["connector"]["trace"].clone();
-    assert!(trace.as_str().unwrap().contains("has not returned from start within 700ms"), "{trace}");
-    bed.assert_prompt();
-    assert_eq!(bed.delete("/connectors/hangs").status, 204);
-    bed.create("hangs", "ToySource", &[]);
-    bed.wait_for_states("hangs", &["RUNNING", "RUNNING"]);
-}
-
-#[test]
-fn a_rule_that_hangs_fails_its_request_alone() {
-    let bed = Bed::new();
-    let body = r#"{"name":"a","config":{"connector.class":"HangingRule","topic":"t"}}"#;
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| bed.post("/connectors", body));
-        bed.assert_prompt();
-        bed.create("runs", "ToySource", &[]);
-        let answer = slow.join().unwrap();
-        assert_eq!(answer.status, 500);
-        let message = answer.message();
-        assert_eq!(message, "The validation of a HangingRule configuration did not finish within 700ms");
-    });
-    assert_eq!(bed.get("/connectors").body, r#"["runs"]"#);
-}
-
-#[test]
 fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
     let bed = Bed::new();
     bed.create("fails", "FailsInStart", &[]);
@@ -114,9 +82,10 @@ fn a_connector_that_fails_says_why_and_the_worker_goes_on() {
         ("panics", "Connector panics failed in start: the connector panicked: on purpose. Remove"),
         ("many", "Connector many failed in task_configs: Connector many planned 3 tasks, more than tasks.max=1 allows"),
     ] {
+        // On a busy machine it may be told as late first.
+        let trace = || bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
+        wait_until(trace, |trace| trace.as_str().is_some_and(|trace| trace.starts_with(why)));
         bed.wait_for_states(name, &["FAILED"]);
-        let trace = bed.get(&format!("/connectors/{name}/status")).json()["connector"]["trace"].clone();
-        assert!(trace.as_str().unwrap().starts_with(why), "{trace}");
     }
     bed.assert_prompt();
 }
@@ -142,6 +111,64 @@ fn only_what_failed_is_restarted() {
     assert_eq!(bed.tasks.starts_of("a"), 4, "an unchanged plan leaves tasks alone");
     let unknown = bed.post("/connectors/a/tasks/9/restart", "");
     assert_eq!((unknown.status, unknown.message().as_str()), (404, "Unknown task: a-9"));
+}
+
+#[test]
+fn numbers_have_the_names_that_are_asked_for() {
+    let bed = Bed::shipped();
+    let body = r#"{"connector.class":"FileStreamSource","file":"/tmp/none","topic":"t","transforms":"f","predicates":"p",
+        "transforms.f.type":"Filter","transforms.f.predicate":"p","predicates.p.type":"RecordIsTombstone"}"#;
+    assert_eq!(bed.put("/connectors/a/config", body).status, 201);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    let has = |query: &str, lines: &[&str]| {
+        let page = bed.get(&format!("/metrics{query}")).body;
+        for line in lines {
+            assert!(page.lines().any(|found| found == *line), "{line} in\n{page}");
+        }
+        page
+    };
+    let source = "org.apache.kafka.connect.file.FileStreamSourceConnector";
+    let own = has(
+        "",
+        &[
+            r#"kafka_connect_connector_status{connector="a",status="running"} 1"#,
+            &format!(r#"kafka_connect_connector_connector_class{{connector="a",connector_class="{source}"}} 1"#),
+            r#"kafka_connect_connector_task_status{connector="a",task="0",status="running"} 1"#,
+            "kafka_connect_worker_task_count 1",
+            "kafka_connect_worker_connector_startup_success_percentage 1",
+            r#"kafka_connect_worker_connector_destroyed_task_count{connector="a"} 0"#,
+            r#"kafka_connect_coordinator_assigned_tasks{clientid="connect-127.0.0.1:8083"} 1"#,
+            "# TYPE kafka_connect_worker_connector_startup_attempts_total counter",
+        ],
+    );
+    assert!(
+        own.contains("kafka_connect_connector_task_running_ratio{connector=\"a\",task=\"0\"} ")
+            && !own.contains("_metrics_")
+    );
+    let predicate = "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone";
+    has(
+        "?dialect=reporter,strimzi",
+        &[
+            r#"kafka_connect_connector_metrics_status_info{connector="a",status="running"} 1"#,
+            &format!(
+                r#"kafka_connect_connector_predicate_metrics_predicate_class_info{{connector="a",task="0",predicate="p",predicate_class="{predicate}"}} 1"#
+            ),
+            "kafka_connect_connect_worker_metrics_task_count 1",
+            "kafka_connect_worker_task_count 1",
+        ],
+    );
+    let confluent = has(
+        "?dialect=confluent",
+        &[
+            r#"kafka_connect_connector_metrics{connector="a",status="running"} 1"#,
+            r#"kafka_connect_connect_worker_metrics_task_count{connector="aggregate"} 1"#,
+            r#"kafka_connect_connect_worker_metrics_connector_running_task_count{connector="a"} 1"#,
+            r#"kafka_connect_connect_coordinator_metrics_assigned_tasks{client_id="connect-127.0.0.1:8083"} 1"#,
+            "# TYPE kafka_connect_connector_metrics untyped",
+        ],
+    );
+    assert!(!confluent.contains("kafka_connect_worker_task_count"));
+    assert_eq!(bed.get("/metrics?dialect=prometheus").status, 400);
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //!
 //! It goes on with the story at which the last run stopped, until sources that matter change; `PIPETTE_REST_FROM=500`
 //! starts elsewhere, and `PIPETTE_REST_ONLY=restarts` leaves out stories without that in their title.
-//! `PIPETTE_REST_RECORD=1` writes Apache's answers into the tree.
+//! `PIPETTE_REST_RECORD=1` writes Apache's answers into the tree. What real clients say of both is played alone with
+//! `PIPETTE_REST_FROM=0 PIPETTE_REST_STORIES=0 PIPETTE_REST_ONLY=client`.
 //!
-//! Read `table.rs`, then `comparison.rs`; `generated.rs` makes stories up, `answer.rs` says what is compared, and
+//! Read `table.rs`, then `comparison.rs`; `clients.rs` has real clients in the place of requests, `generated.rs` makes stories up, `answer.rs` says what is compared, and
 //! `deviations.rs` which differences are meant. `wire.rs` and `contender.rs` talk to the workers.
 
 mod answer;
+mod clients;
 mod comparison;
 mod contender;
 mod deviations;
@@ -34,13 +36,16 @@ use crate::support::figures;
 use crate::support::kafka::ApacheKafka;
 use crate::support::resume::Resume;
 
-const STAGES: [Stage; 3] = [Stage::Plain, Stage::Cors, Stage::Quiet];
+const STAGES: [Stage; 4] = [Stage::Plain, Stage::Cors, Stage::Quiet, Stage::Locked];
 /// How many generated stories are played if nobody says; as many are recorded.
 const RECORDED: u64 = 60;
 /// Stories of the table have numbers from here on.
 const OF_TABLE: u64 = 100_000;
-/// The name of the record of generated stories.
+/// Stories of clients have numbers from here on.
+const OF_CLIENTS: u64 = 200_000;
+/// The names of the records of generated stories and of clients.
 const GENERATED: &str = "generated";
+const CLIENTS: &str = "clients";
 
 /// What a live run depends on.
 const SOURCES: [&str; 6] =
@@ -64,6 +69,16 @@ fn recorded_answers_of_apaches_worker_are_ours() {
     let rows = deviations::DEVIATIONS.iter().map(|known| known.row);
     let never: BTreeSet<&str> = rows.filter(|row| !needed.contains(row)).collect();
     assert!(never.is_empty(), "deviations that no recorded answer needs: {never:?}");
+}
+
+/// What people's clients say when they speak to ours is what they said when they spoke to Apache's.
+#[test]
+fn clients_say_of_ours_what_they_say_of_apaches() {
+    let mut tally = Tally::default();
+    let stories: Vec<(u64, Story)> = (OF_CLIENTS..).zip(clients::stories()).collect();
+    replay(&mut tally, Stage::Plain, CLIENTS, &stories);
+    figures::record("clients", &tally.show());
+    tally.check();
 }
 
 /// Each known difference is one that users can read about.
@@ -120,6 +135,10 @@ fn live() {
             }
             all.add(tally);
         };
+        // Clients list all connectors, and the table leaves some that clients cannot name.
+        if stage == Stage::Plain && (next == 0 || from.is_some()) {
+            play(CLIENTS, (OF_CLIENTS..).zip(clients::stories()).collect());
+        }
         // A run that goes on has played the table before.
         if next == 0 || from.is_some() {
             let stories = (OF_TABLE..).zip(table::stories());

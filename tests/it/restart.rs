@@ -1,6 +1,7 @@
 //! The worker as a process: what survives its restarts, and what a plugin that blocks cannot hold up.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -58,8 +59,11 @@ fn posted_connectors_survive_an_orderly_restart_and_a_kill() {
         // A connector that begins paused plans its tasks when it is resumed.
         wait_for(&worker, "waits", "PAUSED", &if round == 0 { json!("PAUSED") } else { Value::Null });
         wait_for(&worker, "stands", "STOPPED", &Value::Null);
-        lines.extend((0..200).map(|line| format!("round {round} line {line}\n")));
-        fs::write(folder.path().join("runs"), &lines).expect("more lines");
+        // Appended: a file that is written anew is short for a moment, and a source rightly begins a shorter one again.
+        let more = (0..200).map(|line| format!("round {round} line {line}\n")).collect::<Vec<_>>().concat();
+        let mut file = fs::File::options().append(true).open(folder.path().join("runs")).expect("the file");
+        file.write_all(more.as_bytes()).expect("more lines");
+        lines += &more;
         let position = json!({"position": lines.len()});
         wait::until("the offset of everything", PATIENCE, || {
             let offsets = worker.rest().get("/connectors/runs/offsets").expect("an answer").body;
@@ -100,4 +104,37 @@ fn two_polls_that_block_for_ever_leave_rest_prompt_and_other_tasks_running() {
     });
     assert_eq!(bed.delete("/connectors/blocks-1").status, 204, "a blocked connector can be deleted");
     bed.assert_prompt();
+}
+
+#[test]
+fn the_worker_takes_as_many_descriptors_as_it_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut worker = Worker::prepare(folder.path(), "127.0.0.1:9", &[]).limited("-Sn 256");
+    worker.start();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", worker.pid())).expect("its limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "the hard limit is the limit");
+    assert_ne!(numbers[0], "256");
+}
+
+#[test]
+fn what_to_do_is_said_when_descriptors_are_used_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut worker = Worker::prepare(folder.path(), "127.0.0.1:9", &[]).limited("-n 60");
+    worker.start();
+    let advised = |worker: &Worker| worker.log().contains("ulimit -n is 60");
+    let mut names = (0..20).map(|number| format!("c{number}"));
+    wait::until("the advice", PATIENCE, || {
+        if advised(&worker) {
+            return Ok(());
+        }
+        if let Some(name) = names.next() {
+            let config =
+                json!({ "connector.class": "FileStreamSource", "file": folder.path().join(&name), "topic": "t" });
+            let _ = worker.rest().put(&format!("/connectors/{name}/config"), &config);
+        }
+        Err(worker.log())
+    });
+    worker.assert_lives();
 }

@@ -155,6 +155,9 @@ fn https_with_certificates_on_both_sides() {
     // Somebody who connects and says nothing keeps nobody waiting.
     let _silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("a socket")).collect();
     assert_eq!(ask(&known, &root).expect("an answer"), 200);
+    let new = known.put(format!("{root}connectors/a/config")).header("Content-Type", "application/json");
+    let made = new.send(r#"{"connector.class":"FileStreamSource","topic":"t"}"#).expect("an answer");
+    assert_eq!(made.headers()["location"], format!("{root}connectors/a"));
     assert!(ask(&client(&authority, None), &root).is_err(), "who shows no certificate is let in");
     assert!(ask(&known, &format!("http://localhost:{port}/")).is_err(), "HTTP is spoken");
     assert!(worker.stop().success());

@@ -256,3 +256,46 @@ fn a_source_may_name_a_dead_letter_topic_and_lists_it_only_then() {
     let error = format!("Invalid value many for configuration {copies}: Not a number of type SHORT");
     assert_eq!(rows[1], (copies.to_owned(), json!([error])));
 }
+
+#[test]
+fn what_apaches_worker_ignores_fails_nothing_in_strict_mode() {
+    let bed = Bed::shipped_with(&[("compat.strict", "true"), ("group.id", "g"), ("offset.storage.topic", "offsets")]);
+    let starts = |name: &str, class: &str, more: Value| {
+        let mut config = json!({"connector.class": class, "file": "/tmp/f", "errors.tolerance": "all"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let created = bed.put(&format!("/connectors/{name}/config"), &config.to_string());
+        assert_eq!(created.status, 201, "{created:?}");
+        bed.wait_for_states(name, &["RUNNING", "RUNNING"]);
+    };
+    let letters = "errors.deadletterqueue.topic.name";
+    starts(
+        "source",
+        "FileStreamSource",
+        json!({"topic": "t", letters: "offsets",
+        "errors.deadletterqueue.topic.replication.factor": "many", "errors.restart.max": "often"}),
+    );
+    starts(
+        "sink",
+        "FileStreamSink",
+        json!({"topics": "t", letters: "offsets", "errors.refusals.in.a.row.max": "some"}),
+    );
+    let config = json!({"connector.class": "FileStreamSink", "topics": "t", letters: "t"});
+    let looped = bed.put("/connectors/loop/config", &config.to_string());
+    assert!(looped.status == 400 && looped.message().contains("The DLQ topic 't' may not be included"), "{looped:?}");
+}
+
+#[test]
+fn a_policy_that_became_stricter_holds_for_connectors_that_are_there() {
+    let store = std::sync::Arc::new(crate::bed::Memory::default());
+    let config = json!({"connector.class": "FileStreamSink", "file": "/tmp/f", "topics": "t",
+        "consumer.override.max.poll.records": "5", "producer.override.acks": "1"});
+    {
+        let bed = Bed::shipped_on(std::sync::Arc::clone(&store), &[]);
+        assert_eq!(bed.put("/connectors/a/config", &config.to_string()).status, 201);
+        bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+    }
+    let bed = Bed::shipped_on(store, &[("connector.client.config.override.policy", "None")]);
+    bed.wait_for_states("a", &["RUNNING", "FAILED"]);
+    let trace = bed.get("/connectors/a/status").json()["tasks"][0]["trace"].to_string();
+    assert!(trace.contains("consumer.override.max.poll.records: The 'None' policy does not allow"), "{trace}");
+}

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 use std::time::Duration;
+
+use crate::reach::Place;
 
 /// A configuration key whose values are of type `T`. Declared as a `static` beside the code that reads it.
 pub struct Key<T> {
@@ -38,6 +41,8 @@ pub struct KeyInfo {
     pub dependents: &'static [&'static str],
     /// Values to offer.
     pub recommended: &'static [&'static str],
+    /// What the value leads to, when it is a path or an address.
+    pub place: Option<Place>,
     /// Says why a text is not a value of the type.
     pub parse: fn(&str) -> Result<(), String>,
     /// Says why a value of the type is not allowed.
@@ -143,6 +148,7 @@ impl<T: FromText> Key<T> {
             display: None,
             dependents: &[],
             recommended: &[],
+            place: None,
             parse: parses::<T>,
             check: anything,
         };
@@ -202,6 +208,20 @@ impl<T: FromText> Key<T> {
     #[must_use]
     pub const fn recommended(mut self, values: &'static [&'static str]) -> Self {
         self.info.recommended = values;
+        self
+    }
+
+    /// Its value is a path, or a list of them: the worker checks whether connectors may go there.
+    #[must_use]
+    pub const fn path(mut self) -> Self {
+        self.info.place = Some(Place::Path);
+        self
+    }
+
+    /// Its value is a URL or `host:port`, or a list of them: the worker checks whether connectors may go there.
+    #[must_use]
+    pub const fn address(mut self) -> Self {
+        self.info.place = Some(Place::Address);
         self
     }
 
@@ -279,12 +299,22 @@ impl FromText for Vec<String> {
     }
 }
 
+/// Why a text is no number of a type. Java has no types without a sign: what is too small for ours is told as a check would
+/// tell it there.
+fn misfit<T: FromStr>(text: &str, kind: KeyType) -> String {
+    let has_no_sign = "-1".parse::<T>().is_err();
+    if has_no_sign && text.parse::<i64>().is_ok_and(|number| number < 0) {
+        return "Value must be at least 0".into();
+    }
+    format!("Not a number of type {}", kind.name())
+}
+
 macro_rules! numbers {
     ($($rust:ty => $kind:ident),*) => {$(
         impl FromText for $rust {
             const KIND: KeyType = KeyType::$kind;
             fn from_text(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| format!("Not a number of type {}", KeyType::$kind.name()))
+                text.parse().map_err(|_| misfit::<$rust>(text, Self::KIND))
             }
         }
     )*};
@@ -310,5 +340,19 @@ impl FromText for ClassName {
     const KIND: KeyType = KeyType::Class;
     fn from_text(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_none_is_told_in_javas_words() {
+        let (small, large) = ("Value must be at least 0".to_owned(), "Not a number of type LONG".to_owned());
+        assert_eq!((u64::from_text("-1"), u64::from_text("64k")), (Err(small.clone()), Err(large.clone())));
+        assert_eq!((u16::from_text("-1"), Duration::from_text("-1").map(drop)), (Err(small.clone()), Err(small)));
+        assert_eq!(i64::from_text("-99999999999999999999"), Err(large));
+        assert_eq!(i16::from_text("-70000"), Err("Not a number of type SHORT".into()));
     }
 }

@@ -7,9 +7,14 @@ use super::key::{KeyInfo, Presence};
 
 /// The keys as a table, grouped in the order of the definition.
 pub fn table(def: &ConfigDef) -> String {
+    table_of(def.keys().iter().copied())
+}
+
+/// The same for keys that stand in no definition.
+pub fn table_of<'a>(keys: impl Iterator<Item = &'a KeyInfo>) -> String {
     let mut page = String::new();
     let mut group = None;
-    for (index, key) in def.keys().iter().enumerate() {
+    for (index, key) in keys.enumerate() {
         if index == 0 || key.group != group {
             group = key.group;
             if let Some(group) = group {

@@ -7,6 +7,7 @@ use super::ConfigMap;
 use super::def::{ConfigDef, Row};
 use super::key::{FromText, Key, KeyType, Presence};
 use crate::error::{ConnectError, Result};
+use crate::reach::Reach;
 
 /// Checked text. A plugin reads it once into a plain struct of its own, in one function; nothing connects while reading.
 /// Values of config providers are resolved already.
@@ -14,12 +15,24 @@ use crate::error::{ConnectError, Result};
 pub struct Settings {
     values: Arc<ConfigMap>,
     def: &'static ConfigDef,
+    reach: Reach,
 }
 
 impl Settings {
     /// A configuration read by that definition.
     pub fn new(values: impl Into<Arc<ConfigMap>>, def: &'static ConfigDef) -> Self {
-        Self { values: values.into(), def }
+        Self { values: values.into(), def, reach: Reach::default() }
+    }
+
+    /// The same for a plugin that may not touch everything.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// What of the machine and the network the plugin may touch.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The value of a required or defaulted key. A config error when it is missing, does not parse, or breaks its

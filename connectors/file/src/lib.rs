@@ -57,7 +57,10 @@ pub static SINK: SinkPlugin = SinkPlugin::new(
         config: &SINK_CONFIG,
     },
     |_| Ok(Box::new(plan::SinkConnector)),
-    |settings| Ok(Box::new(sink::FileStreamSink::new(plan::file(&settings, &sink::FILE)?))),
+    |settings| {
+        let file = plan::file(&settings, &sink::FILE)?;
+        Ok(Box::new(sink::FileStreamSink::new(file, settings.reach().clone())))
+    },
 );
 
 /// What this crate brings.

@@ -75,6 +75,9 @@ impl Lines {
 
     /// The buffer to append to, once there are no complete lines left. Follow with [`Lines::appended`].
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.tail.capacity() == 0 {
+            self.tail = self.buffers.take();
+        }
         &mut self.tail
     }
 
@@ -82,6 +85,7 @@ impl Lines {
     pub(crate) fn idle(&mut self) {
         self.ready = Blob::from(&b""[..]);
         self.at = 0;
+        self.tail.shrink_to_fit();
         self.buffers.release();
     }
 
@@ -241,6 +245,17 @@ mod tests {
         }
         feed(&mut lines, b"\nnext\n", &mut out);
         assert_eq!(out, [("<too long from 0>".into(), 500_001), ("next".into(), 500_006)]);
+    }
+
+    #[test]
+    fn a_file_that_nobody_writes_has_no_buffer() {
+        let (mut lines, mut out) = (Lines::from(0), Vec::new());
+        feed(&mut lines, ("x".repeat(3_000_000) + "\nopen").as_bytes(), &mut out);
+        assert_eq!(out.len(), 1);
+        lines.idle();
+        assert!(lines.tail.capacity() < 100, "{} bytes for an open line", lines.tail.capacity());
+        feed(&mut lines, b" end\n", &mut out);
+        assert_eq!(out[1].0, "open end");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use pipette_api::config::Importance;
 use pipette_api::{
-    ConnectError, Key, Offsets, Result, SinkBatch, SinkContext, SinkRuntime, SinkTask, TopicPartition, async_trait,
+    ConnectError, Key, Offsets, Reach, Result, SinkBatch, SinkContext, SinkRuntime, SinkTask, TopicPartition,
+    async_trait,
 };
 
 use crate::io::failed;
@@ -21,12 +22,17 @@ use crate::text;
 pub(crate) static FILE: Key<String> =
     Key::new("file", "The file to append lines to. Without it, or with an empty value, standard output is written.")
         .optional()
+        .path()
         .importance(Importance::High);
+
+/// What the buffer of lines keeps between batches; more is the batch's, and goes with it.
+const KEPT: usize = 1 << 20;
 
 /// Appends lines.
 pub(crate) struct FileStreamSink {
     /// `None` is standard output.
     path: Option<PathBuf>,
+    reach: Reach,
     handle: Option<File>,
     /// Lines not written yet.
     pending: Vec<u8>,
@@ -36,8 +42,8 @@ pub(crate) struct FileStreamSink {
 }
 
 impl FileStreamSink {
-    pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, handle: None, pending: Vec::new(), taken: None, runtime: None }
+    pub(crate) fn new(path: Option<PathBuf>, reach: Reach) -> Self {
+        Self { path, reach, handle: None, pending: Vec::new(), taken: None, runtime: None }
     }
 
     /// Writes what has gathered. What a failed write did write is not written again, unless the file was deleted: nobody
@@ -51,6 +57,9 @@ impl FileStreamSink {
             (written, outcome) = self.write_pending();
         }
         self.pending.drain(..written);
+        if self.pending.is_empty() && self.pending.capacity() > KEPT {
+            self.pending = Vec::new();
+        }
         outcome.map_err(|error| {
             // Opened again next time: the handle of a share that went away does not come back.
             self.handle = None;
@@ -73,8 +82,11 @@ impl FileStreamSink {
     /// Opens the file, if there is one to open.
     fn open(&mut self) -> Result<()> {
         if let (Some(path), None) = (&self.path, &self.handle) {
+            self.reach.path(path)?;
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            self.handle = Some(opened.map_err(|error| failed("open", path, error))?);
+            let file = opened.map_err(|error| failed("open", path, error))?;
+            self.reach.opened(&file)?;
+            self.handle = Some(file);
         }
         Ok(())
     }
@@ -165,4 +177,20 @@ fn write(destination: &mut impl Write, bytes: &[u8]) -> (usize, std::io::Result<
         }
     }
     (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_long_lines_goes_with_their_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = FileStreamSink::new(Some(folder.path().join("out")), pipette_api::Reach::default());
+        for (length, kept) in [(1_000, 1_000..KEPT), (2_000_000, 0..1)] {
+            sink.pending.resize(length, b'x');
+            sink.write_out().unwrap();
+            assert!(kept.contains(&sink.pending.capacity()), "{} bytes of {length}", sink.pending.capacity());
+        }
+    }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pipette_api::config::Importance;
 use pipette_api::config::checks::not_empty;
 use pipette_api::{
-    Blob, ConnectError, Datum, Key, Kind, OffsetShape, Partition, Position, Record, Result, Schema, Settings, Signal,
-    SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Text, Value, async_trait,
+    Blob, ConnectError, Datum, Key, Kind, OffsetShape, Partition, Position, Reach, Record, Result, Schema, Settings,
+    Signal, SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Text, Value, async_trait,
 };
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +25,7 @@ use crate::stdin::Feed;
 pub(crate) static FILE: Key<String> =
     Key::new("file", "The file to read lines from. Without it, or with an empty value, standard input is read.")
         .optional()
+        .path()
         .importance(Importance::High);
 pub(crate) static TOPIC: Key<String> =
     Key::new("topic", "The topic the records go to.").importance(Importance::High).check(not_empty);
@@ -37,8 +38,14 @@ pub(crate) const POSITION: &str = "position";
 
 /// Bytes per read: about as many lines as one batch takes, and small enough to stay in the processor's cache.
 const CHUNK: usize = 1 << 20;
-/// How soon a file is looked at again when there is nothing new.
+/// Bytes of a read that tell whether there is more to read.
+const FIRST: usize = 512;
+/// How soon a file is looked at again when there is nothing new, and how late when there was nothing for a while: a
+/// thousand files that nobody writes would keep two processors busy.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_SELDOM: Duration = Duration::from_millis(200);
+/// So long is a while.
+const STILL: Duration = Duration::from_secs(5);
 /// How long a file that was replaced must be quiet before its successor is read: who writes it may not have noticed yet.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a poll waits for data before it returns empty, as Java does.
@@ -47,6 +54,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What a task is made with.
 pub(crate) struct SourceSettings {
     file: Option<PathBuf>,
+    reach: Reach,
     topic: Arc<str>,
     batch_size: usize,
 }
@@ -55,6 +63,7 @@ impl SourceSettings {
     pub(crate) fn read(settings: &Settings) -> Result<Self> {
         Ok(Self {
             file: plan::file(settings, &FILE)?,
+            reach: settings.reach().clone(),
             topic: settings.get(&TOPIC)?.into(),
             // Java looks at the size after it has added a record, so nothing below one makes a difference.
             batch_size: usize::try_from(settings.get(&BATCH_SIZE)?).unwrap_or(1).max(1),
@@ -69,6 +78,8 @@ pub(crate) struct FileStreamSource {
     input: Input,
     lines: Lines,
     signal: Option<Signal>,
+    /// Since when there is nothing new.
+    still_since: Option<Instant>,
 }
 
 enum Input {
@@ -79,6 +90,7 @@ enum Input {
 /// A file that is read to its end and then watched.
 struct Followed {
     path: PathBuf,
+    reach: Reach,
     handle: Option<File>,
     partition: Arc<Partition>,
     shape: Arc<OffsetShape>,
@@ -100,17 +112,17 @@ enum Look {
 impl FileStreamSource {
     pub(crate) fn new(settings: SourceSettings) -> Self {
         let input = match settings.file {
-            Some(path) => Input::Followed(Followed::new(path)),
+            Some(path) => Input::Followed(Followed::new(path, settings.reach)),
             None => Input::Stream(Feed::stdin()),
         };
         let SourceSettings { topic, batch_size, .. } = settings;
-        Self { topic, batch_size, input, lines: Lines::from(0), signal: None }
+        Self { topic, batch_size, input, lines: Lines::from(0), signal: None, still_since: None }
     }
 
     #[cfg(test)]
     pub(crate) fn of_stream(topic: &str, feed: Feed) -> Self {
         let (topic, input) = (Arc::from(topic), Input::Stream(feed));
-        Self { topic, batch_size: 2000, input, lines: Lines::from(0), signal: None }
+        Self { topic, batch_size: 2000, input, lines: Lines::from(0), signal: None, still_since: None }
     }
 
     fn position(&self, end: u64) -> Option<Position> {
@@ -186,13 +198,17 @@ impl SourceTask for FileStreamSource {
             }
             match &mut self.input {
                 Input::Followed(file) => match file.look(&mut self.lines)? {
-                    Look::Bytes => self.lines.appended()?,
+                    Look::Bytes => {
+                        self.still_since = None;
+                        self.lines.appended()?;
+                    }
                     Look::Nothing if Instant::now() >= enough => return Ok(SourceBatch::empty()),
                     Look::Nothing => {
                         self.lines.idle();
+                        let still = self.still_since.get_or_insert_with(Instant::now).elapsed();
                         tokio::select! {
                             () = signal.recalled() => return Ok(SourceBatch::empty()),
-                            () = sleep(LOOK_AGAIN) => {}
+                            () = sleep(rest(still)) => {}
                         }
                     }
                     anew => return self.begin_anew(&anew).map(SourceBatch::of),
@@ -217,21 +233,27 @@ impl SourceTask for FileStreamSource {
 }
 
 impl Followed {
-    fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf, reach: Reach) -> Self {
         let partition = Arc::new(Partition::of(FILENAME, path.to_string_lossy().into_owned()));
         let shape = Arc::new(OffsetShape { marks: [Some(POSITION), None], ..OffsetShape::default() });
-        Self { path, handle: None, partition, shape, quiet_since: None }
+        Self { path, reach, handle: None, partition, shape, quiet_since: None }
     }
 
     /// Appends what is new to the lines' buffer. A missing file is no error: it is waited for, as Java does.
     fn look(&mut self, lines: &mut Lines) -> Result<Look> {
         if self.handle.is_none() {
-            self.handle = open(&self.path, lines.read_position())?;
+            self.handle = self.open(lines.read_position())?;
         }
         let Some(handle) = &mut self.handle else { return Ok(Look::Nothing) };
-        let buffer = lines.buffer();
-        buffer.reserve(CHUNK);
-        match handle.by_ref().take(CHUNK as u64).read_to_end(buffer) {
+        // Nearly every look finds nothing, and takes no buffer for that.
+        let mut first = [0; FIRST];
+        let read = handle.read(&mut first).and_then(|count| {
+            let buffer = if count == 0 { return Ok(0) } else { lines.buffer() };
+            buffer.reserve(CHUNK);
+            buffer.extend_from_slice(&first[..count]);
+            handle.by_ref().take((CHUNK - FIRST) as u64).read_to_end(buffer).map(|_| count)
+        });
+        match read {
             Ok(0) => self.at_the_end(lines.read_position()),
             Ok(_) => {
                 self.quiet_since = None;
@@ -243,6 +265,14 @@ impl Followed {
                 Err(failed("read", &self.path, error))
             }
         }
+    }
+
+    /// Opens the file at a position; `None` while there is none.
+    fn open(&self, position: u64) -> Result<Option<File>> {
+        self.reach.path(&self.path)?;
+        let opened = open(&self.path, position)?;
+        opened.as_ref().map_or(Ok(()), |file| self.reach.opened(file))?;
+        Ok(opened)
     }
 
     /// Nothing new: is it still the same file?
@@ -290,6 +320,11 @@ fn open(path: &Path, position: u64) -> Result<Option<File>> {
     }
 }
 
+/// Until the next look at a file in which there has been nothing new for so long.
+fn rest(still: Duration) -> Duration {
+    if still < STILL { LOOK_AGAIN } else { LOOK_SELDOM }
+}
+
 /// Where the file goes on.
 async fn committed(context: &SourceContext, file: &Followed) -> Result<u64> {
     let Some(offset) = context.offsets.get(&file.partition).await? else { return Ok(0) };
@@ -310,4 +345,16 @@ fn repaired(line: &Blob) -> Text {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_looked_at_often_and_seldom_when_nobody_writes_it() {
+        assert_eq!(rest(Duration::ZERO), Duration::from_millis(20));
+        assert_eq!(rest(Duration::from_millis(4_999)), Duration::from_millis(20));
+        assert_eq!(rest(Duration::from_secs(5)), Duration::from_millis(200));
+    }
 }

@@ -72,6 +72,7 @@ impl Run {
     }
 
     async fn clear_one(&self, path: &Path, key: &FileKey, entry: &Entry) -> io::Result<Finished> {
+        self.settings.reach.path(path).map_err(|error| finish::refused(&error))?;
         let departing = Departing { path, look: entry.look, head8: &entry.head8 };
         let target = match (&entry.outcome, self.settings.cleanup) {
             (Outcome::Failed(_), _) => &self.settings.error,
@@ -85,6 +86,7 @@ impl Run {
             Some(name) if !self.settings.keep_relative => Path::new(name),
             _ => relative.as_path(),
         };
+        self.settings.reach.path(&folder.join(relative)).map_err(|error| finish::refused(&error))?;
         let signal = &self.context.common.signal;
         finish::move_to(departing, folder, relative, &|| signal.wish() != pipette_api::Wish::Run).await
     }

@@ -24,6 +24,7 @@ pub(crate) static INPUT_PATH: Key<Vec<String>> = Key::new(
     "input.path",
     "Folders to watch, separated by commas. They must exist; a share that is not mounted is waited for.",
 )
+.path()
 .importance(Importance::High)
 .group("Input")
 .check(not_empty);
@@ -172,6 +173,7 @@ pub(crate) static FILE_ERROR: Key<String> = Key::new(
 pub(crate) static ERROR_PATH: Key<String> =
     Key::new("error.path", "Folder that files in error are moved to. It must exist.")
         .optional()
+        .path()
         .group("Errors")
         .check(not_empty);
 pub(crate) static CLEANUP: Key<String> = Key::new(
@@ -189,6 +191,7 @@ pub(crate) static FINISHED_PATH: Key<String> = Key::new(
      already is never replaced.",
 )
 .optional()
+.path()
 .group("Clean-up")
 .check(not_empty);
 pub(crate) static KEEP_RELATIVE: Key<bool> = Key::new(

@@ -53,6 +53,14 @@ pub(crate) fn folders(settings: &LabFilesSettings) -> Vec<(&'static str, String)
     wrong
 }
 
+/// Whether the worker lets connectors use the folders. Validation has asked before; its file may have changed since.
+pub(crate) fn allowed(settings: &LabFilesSettings) -> Result<()> {
+    let roots = settings.roots.iter().map(|root| (INPUT_PATH.info.name, &root.path));
+    let others = [(FINISHED_PATH.info.name, &settings.finished), (ERROR_PATH.info.name, &settings.error)];
+    let others = others.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+    roots.chain(others).try_for_each(|(key, path)| settings.reach.path(path).map_err(|error| error.within(key)))
+}
+
 fn readable(path: &Path) -> std::result::Result<(), String> {
     let folder = path.display();
     match fs::metadata(path) {

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pipette_api::{ConnectError, Reach};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -42,13 +43,19 @@ pub(crate) struct Departing<'a> {
 }
 
 /// Opens a regular file for reading, without waiting for a pipe and, unless told, without following a link.
-pub(crate) fn open_regular(path: &Path, follow: bool) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path, follow: bool, reach: &Reach) -> io::Result<File> {
     let flags = if follow { OFlags::NONBLOCK } else { OFlags::NONBLOCK | OFlags::NOFOLLOW };
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    reach.opened(&file).map_err(|error| refused(&error))?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// What connectors may not touch, as an error of the file.
+pub(crate) fn refused(error: &ConnectError) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, error.to_string())
 }
 
 /// Moves the file into a folder under its relative path.

@@ -5,36 +5,39 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use pipette_api::{ConnectError, Payload, PayloadReader, Result, async_trait};
+use pipette_api::{ConnectError, Payload, PayloadReader, Reach, Result, async_trait};
 
 use crate::finish;
 use crate::identity::Look;
+use crate::settings::LabFilesSettings;
 
 /// How much a reader hands over at once.
 const BLOCK: u64 = 1024 * 1024;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FilePayload {
     path: PathBuf,
     look: Look,
     follow: bool,
+    reach: Reach,
     content_type: &'static str,
 }
 
 impl FilePayload {
-    pub(crate) fn new(path: PathBuf, look: Look, follow: bool) -> Self {
+    pub(crate) fn new(path: PathBuf, look: Look, settings: &LabFilesSettings) -> Self {
         let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let content_type = content_type(name.rsplit_once('.').map_or("", |(_, extension)| extension));
-        Self { path, look, follow, content_type }
+        Self { path, look, follow: settings.follow, reach: settings.reach.clone(), content_type }
     }
 
-    fn file_at(path: &Path, look: &Look, follow: bool, start: u64) -> Result<File> {
+    fn file(&self, start: u64) -> Result<File> {
+        let path = &self.path;
         let cannot = |error| ConnectError::retriable(format!("Cannot read {}", path.display())).because(error);
-        let mut file = finish::open_regular(path, follow).map_err(cannot)?;
-        if !Look::of(&file.metadata().map_err(cannot)?).same_content(look) {
+        let mut file = finish::open_regular(path, self.follow, &self.reach).map_err(cannot)?;
+        if !Look::of(&file.metadata().map_err(cannot)?).same_content(&self.look) {
             return Err(ConnectError::data(format!("{} has changed since it was handed over", path.display())));
         }
         file.seek(SeekFrom::Start(start)).map_err(cannot)?;
@@ -62,8 +65,8 @@ impl Payload for FilePayload {
                 len.map(|len| format!(" for {len}")).unwrap_or_default()
             )));
         };
-        let (path, look, follow) = (self.path.clone(), self.look, self.follow);
-        let file = blocking(move || Self::file_at(&path, &look, follow, start)).await??;
+        let payload = self.clone();
+        let file = blocking(move || payload.file(start)).await??;
         Ok(Box::new(FileReader { file: Some(file), left: len, path: self.path.clone() }))
     }
 }

@@ -142,7 +142,7 @@ struct Arena {
 }
 
 pub(crate) fn open(opening: &Opening<'_>, settings: &LabFilesSettings) -> std::result::Result<Opened, OpenError> {
-    let mut file = finish::open_regular(&opening.path, settings.follow)?;
+    let mut file = finish::open_regular(&opening.path, settings.follow, &settings.reach)?;
     if !Look::of(&file.metadata()?).same_content(&opening.look) {
         return Err(OpenError::Changed);
     }
@@ -207,7 +207,7 @@ impl OpenFile {
         settings: &LabFilesSettings,
     ) -> std::result::Result<std::result::Result<(), String>, OpenError> {
         if settings.format == Format::Whole {
-            self.reader = Reader::Whole(FilePayload::new(opening.path.clone(), opening.look, settings.follow));
+            self.reader = Reader::Whole(FilePayload::new(opening.path.clone(), opening.look, settings));
             return Ok(Ok(()));
         }
         let skipped = if settings.format == Format::Lines { 0 } else { settings.skip_lines };

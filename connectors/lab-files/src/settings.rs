@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobSet;
-use pipette_api::{ConnectError, Result, Settings};
+use pipette_api::{ConnectError, Reach, Result, Settings};
 use regex::Regex;
 
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
@@ -84,6 +84,8 @@ impl KeyChoice {
 /// The settings as the task uses them.
 #[derive(Debug, Clone)]
 pub(crate) struct LabFilesSettings {
+    /// Which folders may be used at all.
+    pub(crate) reach: Reach,
     pub(crate) roots: Vec<Root>,
     pub(crate) name: Regex,
     pub(crate) include: GlobSet,
@@ -124,6 +126,7 @@ impl LabFilesSettings {
     pub(crate) fn read(settings: &Settings) -> Result<Self> {
         let error = settings.find(&ERROR_PATH)?.map(PathBuf::from);
         Ok(Self {
+            reach: settings.reach().clone(),
             roots: roots(settings)?,
             name: filter::whole_name(&settings.get(&FILE_PATTERN)?).map_err(ConnectError::config)?,
             include: filter::globs(settings.get(&INCLUDE)?.iter().map(String::as_str)).map_err(ConnectError::config)?,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::board::{Board, Numbers};
-use crate::connector::folders;
+use crate::connector::{allowed, folders};
 use crate::hint::{Hints, is_remote};
 use crate::identity::{FileKey, decode_path};
 use crate::ledger::Ledger;
@@ -79,6 +79,7 @@ pub(crate) struct Run {
 #[async_trait]
 impl SourceTask for LabFilesTask {
     async fn start(&mut self, context: SourceContext) -> Result<()> {
+        allowed(&self.settings)?;
         let wrong = folders(&self.settings);
         let roots_wrong = wrong.iter().filter(|(key, _)| *key == crate::config::INPUT_PATH.info.name).count();
         // One of several shares may be away; the others are read meanwhile.

@@ -17,7 +17,7 @@ use crate::convert;
 
 /// One record.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a record, such as {\"value\": …}")]
 pub struct Sample {
     #[serde(default)]
     topic: Option<String>,
@@ -36,7 +36,7 @@ pub struct Sample {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a header, such as {\"name\": …, \"value\": …}")]
 struct SampleHeader {
     name: String,
     #[serde(default)]

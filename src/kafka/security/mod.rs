@@ -5,7 +5,6 @@
 //! beside this folder fetches tokens. A key that protects and cannot be honoured is an error; what cannot matter in
 //! `security.protocol` is passed over, as Java does.
 
-mod jaas;
 mod sasl;
 mod tls;
 

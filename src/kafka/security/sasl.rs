@@ -2,10 +2,10 @@
 
 use pipette_api::{ConnectError, Result};
 
-use super::jaas::Login;
 use super::{Security, below};
 use crate::kafka::oauth::TokenServer;
 use crate::kafka::properties::ClientProperties;
+use crate::settings::jaas::Login;
 use crate::settings::stores::{self, SslKeys, invalid};
 
 const JAAS: &str = "sasl.jaas.config";

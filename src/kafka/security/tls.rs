@@ -26,8 +26,6 @@ pub(super) fn properties(security: &Security, properties: &mut ClientProperties)
         put("ssl.cipher.suites", suites);
     }
     refuse_code(security)?;
-    security.without_effect("ssl.provider", "TLS comes from OpenSSL, not from Java");
-    security.without_effect("ssl.secure.random.implementation", "TLS comes from OpenSSL, not from Java");
     Ok(())
 }
 

@@ -23,7 +23,16 @@ pub struct FileConnectors(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    known: Mutex<BTreeMap<Arc<str>, StoredConnector>>,
+    known: Mutex<Known>,
+}
+
+type Known = BTreeMap<Arc<str>, Arc<Kept>>;
+
+/// A connector with its part of the file, so that a change of one of a thousand costs little more than the writing.
+#[derive(Debug)]
+struct Kept {
+    connector: StoredConnector,
+    text: String,
 }
 
 impl FileConnectors {
@@ -38,8 +47,13 @@ impl FileConnectors {
         Ok(Self(Arc::new(Inner { path, known: Mutex::new(known) })))
     }
 
+    /// True without any connector.
+    pub fn is_empty(&self) -> bool {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Runs off the caller's thread: REST must answer while a slow disk syncs.
-    async fn change(&self, edit: impl FnOnce(&mut BTreeMap<Arc<str>, StoredConnector>) + Send + 'static) -> Result<()> {
+    async fn change(&self, edit: impl FnOnce(&mut Known) + Send + 'static) -> Result<()> {
         let inner = Arc::clone(&self.0);
         let changed = task::spawn_blocking(move || inner.change(edit)).await;
         changed.unwrap_or_else(|error| Err(ConnectError::fatal("Writing connectors.json was cut short").because(error)))
@@ -48,7 +62,7 @@ impl FileConnectors {
 
 impl Inner {
     /// Memory changes only after the disk has.
-    fn change(&self, edit: impl FnOnce(&mut BTreeMap<Arc<str>, StoredConnector>)) -> Result<()> {
+    fn change(&self, edit: impl FnOnce(&mut Known)) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = known.clone();
         edit(&mut next);
@@ -61,12 +75,13 @@ impl Inner {
 #[async_trait]
 impl ConnectorStore for FileConnectors {
     async fn load(&self) -> Result<Vec<StoredConnector>> {
-        Ok(self.0.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
+        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.values().map(|kept| kept.connector.clone()).collect())
     }
 
     async fn put(&self, connector: &StoredConnector) -> Result<()> {
-        let connector = connector.clone();
-        self.change(move |known| drop(known.insert(Arc::clone(&connector.name), connector))).await
+        let kept = Arc::new(Kept::of(connector.clone()));
+        self.change(move |known| drop(known.insert(Arc::clone(&kept.connector.name), kept))).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -75,19 +90,23 @@ impl ConnectorStore for FileConnectors {
     }
 }
 
-fn render(known: &BTreeMap<Arc<str>, StoredConnector>) -> Vec<u8> {
-    let connectors: Vec<Value> = known
-        .values()
-        .map(|connector| {
-            json!({ "name": &*connector.name, "target": target_name(connector.target), "config": connector.config })
-        })
-        .collect();
-    let mut text = format!("{:#}", json!({ "format": FORMAT, "connectors": connectors })).into_bytes();
-    text.push(b'\n');
-    text
+impl Kept {
+    fn of(connector: StoredConnector) -> Self {
+        let StoredConnector { name, target, config } = &connector;
+        let text = format!("{:#}", json!({ "name": &**name, "target": target_name(*target), "config": config }));
+        let text = text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+        Self { connector, text }
+    }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<Arc<str>, StoredConnector>> {
+/// The document as `serde_json` prints it, of parts that it has printed before.
+fn render(known: &Known) -> Vec<u8> {
+    let parts: Vec<&str> = known.values().map(|kept| kept.text.as_str()).collect();
+    let list = if parts.is_empty() { String::new() } else { format!("\n{}\n  ", parts.join(",\n")) };
+    format!("{{\n  \"format\": {FORMAT},\n  \"connectors\": [{list}]\n}}\n").into_bytes()
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Known> {
     let bad = |what: &str| {
         damaged(path, what, "Correct it by hand or restore it from a copy; without it, POST the connectors again")
     };
@@ -111,7 +130,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<Arc<str>, StoredConnector
             let connector = read(entry).ok_or_else(|| {
                 bad(&format!("connector {} lacks a name, a known target or a flat config", index + 1))
             })?;
-            Ok((Arc::clone(&connector.name), connector))
+            Ok((Arc::clone(&connector.name), Arc::new(Kept::of(connector))))
         })
         .collect()
 }
@@ -130,4 +149,25 @@ fn target_name(target: TargetState) -> &'static str {
 
 fn target_of(name: &str) -> Option<TargetState> {
     [TargetState::Started, TargetState::Paused, TargetState::Stopped].into_iter().find(|it| target_name(*it) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_what_serde_json_prints() {
+        let mut known = Known::new();
+        for (number, name) in ["", "a", "b \"quoted\""].into_iter().enumerate() {
+            if number > 0 {
+                let config = ConfigMap::from([("name".into(), name.into()), ("text".into(), "two\nlines".into())]);
+                let connector = StoredConnector { name: name.into(), target: TargetState::Paused, config };
+                known.insert(name.into(), Arc::new(Kept::of(connector)));
+            }
+            let text = String::from_utf8(render(&known)).unwrap();
+            let document: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(text, format!("{document:#}\n"));
+            assert_eq!(parse(Path::new("x"), text.as_bytes()).unwrap().len(), number);
+        }
+    }
 }

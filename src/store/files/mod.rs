@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `lock` | the pid of the worker that owns the folder | at start |
 //! | `connectors.json` | connectors and their target states | whole: temporary file, sync, rename |
+//! | `identity` | a random name, by which a worker that keeps its state in Kafka knows its own past | once |
 //! | `offsets.log` | offsets of sources | appended: see `frame.rs`; rewritten when mostly garbage |
 //!
 //! `worker.rs` opens it; read `offsets.rs` for the log, `frame.rs` for its bytes, `java.rs` for the import.
@@ -16,6 +17,8 @@ mod lock;
 mod offsets;
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use self::offsets::FileOffsets;
 /// An open `state.dir`, locked while it lives.
 #[derive(Debug)]
 pub struct FileStore {
+    dir: PathBuf,
     /// Connector configurations.
     pub connectors: Arc<FileConnectors>,
     /// Source offsets.
@@ -51,7 +55,22 @@ impl FileStore {
         let lock = Lock::take(dir)?;
         let connectors = Arc::new(FileConnectors::open(dir)?);
         let offsets = Arc::new(FileOffsets::open(dir)?);
-        Ok(Self { connectors, offsets, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), connectors, offsets, _lock: lock })
+    }
+
+    /// A name of this folder's worker that no other worker has.
+    pub fn identity(&self) -> Result<String> {
+        let path = self.dir.join("identity");
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&path, "read", error)),
+            _ => {}
+        }
+        // Its seed is the system's randomness: enough to tell workers apart, and no secret.
+        let random = RandomState::new().hash_one(std::process::id());
+        let name = format!("{random:016x}");
+        atomic::replace(&path, name.as_bytes()).map_err(|error| failed(&path, "write", error))?;
+        Ok(name)
     }
 
     /// The seam of the herder.

@@ -110,7 +110,12 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         codec: rig.codec,
         guard: rig.guard,
         topics: Topics::new(None, ClientProperties::new(), None),
-        outbox: Outbox::new(producer, commits, rig.signal.clone(), SourceMeters::new(&rig.metrics, 0)),
+        outbox: Outbox::new(
+            producer,
+            commits,
+            rig.signal.clone(),
+            SourceMeters::new(&rig.metrics, 0, crate::settings::metrics::Sampling::default()),
+        ),
         signal: rig.signal,
         drain_timeout: Duration::ZERO,
         reporter: rig.reporter,
@@ -156,13 +161,13 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         flush_timeout: Duration::from_secs(1),
         reporter: rig.reporter,
         pulse: std::sync::Arc::default(),
-        refused_commits: crate::task::repeats::Repeats::default(),
+        flushing: crate::task::flush::Flushing::default(),
         flush_at: tokio::time::Instant::now(),
         progress: Progress::default(),
         refusals: Refusals::new(0),
         followed: Wish::Run,
         backlog: VecDeque::new(),
-        meters: SinkMeters::new(&rig.metrics, 0),
+        meters: SinkMeters::new(&rig.metrics, 0, crate::settings::metrics::Sampling::default()),
     };
     let mut task = file_sink(&rig.bench, &folder.path().join("out.txt"));
     let mut round = |raw| {

@@ -60,7 +60,7 @@ impl Desk {
         let (wish, wished) = watch::channel(Wish::Run);
         let kept = Arc::<Moody>::clone(&store);
         let commits = Commits::new("c".into(), kept, Duration::from_mins(1));
-        let meters = SourceMeters::new(&metrics, 0);
+        let meters = SourceMeters::new(&metrics, 0, crate::settings::metrics::Sampling::default());
         let outbox = Outbox::new(ClientProperties::new(), commits, Signal::new(wished), meters);
         let policy = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
         let tolerant = Guard::new(policy, ErrorMeters::new(&metrics, 0));

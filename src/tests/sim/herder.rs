@@ -14,8 +14,9 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, TaskId, Wish};
 use pipette_kit::{Dice, Run, Simulation};
 use tokio::time::{Instant, advance};
 
+use super::event::{Effect, Event, InstanceNews};
 use super::healing::{self, Healing, Part};
-use super::state::{Effect, Event, InstanceNews, State};
+use super::state::State;
 use super::status::{Condition, Status};
 use crate::plugins::ConnectorPlugin;
 use crate::settings::restarts::RestartPolicy;
@@ -448,7 +449,7 @@ fn number(config: &ConfigMap, key: &str) -> u64 {
 
 fn put(name: &Arc<str>, config: ConfigMap, target: TargetState) -> Event {
     let plugin = Ok(ConnectorPlugin::Source(&crate::sim::plugin::SOURCE));
-    Event::Put { name: Arc::clone(name), config, plugin, target }
+    Event::Put { name: Arc::clone(name), config, plugin, target, tasks: Vec::new() }
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Habits {
         let Parts { wish, signal, id, letters, guard, common, reporter } = self.parts(number);
         let (requests, asked) = mpsc::unbounded_channel();
         let door = Door { requests, commands: consumer.commands.clone() };
-        let meters = SinkMeters::new(&common.metrics, 0);
+        let meters = SinkMeters::new(&common.metrics, 0, self.metrics.sampling());
         let sink = SinkLoop {
             chain: Chain::default(),
             codec: codec(),
@@ -126,7 +126,7 @@ impl Habits {
             backlog: VecDeque::new(),
             meters,
             pulse: Arc::default(),
-            refused_commits: crate::task::repeats::Repeats::default(),
+            flushing: crate::task::flush::Flushing::default(),
         };
         let context = SinkContext { common, id, runtime: Arc::new(door) };
         let loops: Living = Box::pin(sink.run(task(signal), context));
@@ -150,11 +150,15 @@ impl Habits {
         let reader = OwnOffsets { connector: Arc::clone(&connector), store: Arc::clone(&store) };
         let commits = Commits::new(Arc::clone(&connector), store, self.flush_interval);
         let producer = self.cluster.producer(number, transaction.is_some());
-        let outbox =
-            Outbox::new(ClientProperties::new(), commits, signal.clone(), SourceMeters::new(&common.metrics, 0))
-                .with(letters)
-                .with_transactions(transaction)
-                .over(producer);
+        let outbox = Outbox::new(
+            ClientProperties::new(),
+            commits,
+            signal.clone(),
+            SourceMeters::new(&common.metrics, 0, self.metrics.sampling()),
+        )
+        .with(letters)
+        .with_transactions(transaction)
+        .over(producer);
         let source = SourceLoop {
             chain: Chain::default(),
             codec: codec(),

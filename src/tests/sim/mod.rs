@@ -2,11 +2,12 @@
 //! messages. A seed that fails is told with its shortest list of steps, and becomes a test.
 //!
 //! `pipette_kit::simulation` runs the seeds. `herder.rs` has the herder's world (a part of the herder, whose inner parts
-//! it moves), `source.rs` those of source tasks, `sink.rs` that of sink tasks. What is known of it by figures:
+//! it moves), `source.rs` those of source tasks, `sink.rs` that of sink tasks (its sink is in `bucket.rs`). What is known of it by figures:
 //! docs/proofs/simulator.md.
 
 use std::future::Future;
 
+mod bucket;
 mod folder;
 mod kafka;
 mod life;

@@ -81,9 +81,14 @@ impl Bed {
 
     /// The same, with these keys in the worker's file.
     pub(crate) fn shipped_with(keys: &[(&str, &str)]) -> Self {
+        Self::shipped_on(Arc::default(), keys)
+    }
+
+    /// The same, on a store that may hold connectors already.
+    pub(crate) fn shipped_on(store: Arc<Memory>, keys: &[(&str, &str)]) -> Self {
         let mut worker = worker_config("127.0.0.1:1");
         worker.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        Self::build(Arc::default(), Plugins::built_in(), worker, |tasks, _| tasks.starter())
+        Self::build(store, Plugins::built_in(), worker, |tasks, _| tasks.starter())
     }
 
     /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors,
@@ -119,6 +124,7 @@ impl Bed {
             worker_id: "127.0.0.1:8083".into(),
             plugins,
             connectors: Arc::clone(&store) as _,
+            kafka: None,
             offsets,
             sink_offsets: Arc::new(Group),
             used,
@@ -134,6 +140,7 @@ impl Bed {
             cluster_id: Arc::new(OnceLock::new()),
             levels: pipette::telemetry::levels(),
             door: Door::Main,
+            is_https: false,
         };
         runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
         Self { address, store, tasks, _runtime: runtime }

@@ -88,6 +88,8 @@ fn no<T>(_: Settings) -> Result<T> {
     Err(ConnectError::fatal("not made in tests"))
 }
 
+const HANG: Question = Question { path: "hang", about: "Never answers.", answer: |_, _| hang() };
+
 const fn source(
     class: &'static str,
     config: &'static ConfigDef,
@@ -96,7 +98,7 @@ const fn source(
     let mut plugin = SourcePlugin::new(info(class, config), make, no);
     plugin.questions = &[
         Question { path: "echo", about: "Answers the query.", answer: |_, query| Ok(format!("{:?}", query["q"])) },
-        Question { path: "hang", about: "Never answers.", answer: |_, _| hang() },
+        HANG,
     ];
     Plugin::Source(plugin)
 }
@@ -116,7 +118,12 @@ pub(crate) static PLUGINS: &[Plugin] = &[
     source("test.HangsInStartConnector", &TOY, |_| Ok(Box::new(Hangs))),
     source("test.FailsInStartConnector", &TOY, |_| Ok(Box::new(Fails))),
     source("test.FailsOnceConnector", &TOY, |_| Ok(Box::new(FailsOnce))),
-    source("test.PanicsConnector", &TOY, |_| panic!("on purpose")),
+    // Without the hook of panics, whose backtrace takes longer than a connector may.
+    source("test.PanicsConnector", &TOY, |_| std::panic::resume_unwind(Box::new("on purpose"))),
+    source("test.HangsInMakeConnector", &TOY, |_| hang()),
+    source("test.HangsInPlanConnector", &TOY, |_| Ok(Box::new(HangsInPlan))),
+    source("test.HangsInStopConnector", &TOY, |settings| Ok(Box::new(HangsInStop(Toy(settings))))),
+    HANGS_IN_PROBE,
     source("test.HangingRuleConnector", &HANGING_RULE, |settings| Ok(Box::new(Toy(settings)))),
     converter("org.apache.kafka.connect.json.JsonConverter", &JSON),
     converter("org.apache.kafka.connect.storage.StringConverter", &STRING),
@@ -134,6 +141,14 @@ pub(crate) static PLUGINS: &[Plugin] = &[
         make: no,
     }),
 ];
+
+const HANGS_IN_PROBE: Plugin = {
+    let make = |settings| -> Result<Box<dyn Connector>> { Ok(Box::new(Toy(settings))) };
+    let mut plugin = SourcePlugin::new(info("test.HangsInProbeConnector", &TOY), make, no);
+    plugin.questions = &[HANG];
+    plugin.probe = Some(|_| Box::pin(async { hang() }));
+    Plugin::Source(plugin)
+};
 
 /// For a bed with real tasks.
 pub(crate) static LIVE: &[Plugin] = &[
@@ -211,6 +226,28 @@ impl Connector for Hangs {
 
     async fn task_configs(&mut self, _max: usize) -> Result<Vec<ConfigMap>> {
         Ok(Vec::new())
+    }
+}
+
+struct HangsInPlan;
+
+#[async_trait]
+impl Connector for HangsInPlan {
+    async fn task_configs(&mut self, _max: usize) -> Result<Vec<ConfigMap>> {
+        hang()
+    }
+}
+
+struct HangsInStop(Toy);
+
+#[async_trait]
+impl Connector for HangsInStop {
+    async fn task_configs(&mut self, max: usize) -> Result<Vec<ConfigMap>> {
+        self.0.task_configs(max).await
+    }
+
+    async fn stop(&mut self) {
+        hang()
     }
 }
 

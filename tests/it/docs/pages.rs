@@ -1,15 +1,17 @@
 //! The generated pages, path by path. Everything in them comes from the values the program runs with: definitions of
 //! keys, descriptors of plugins, the table of metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pipette::metrics::derived::{DERIVED, Derived, MISSING};
 use pipette::metrics::table::TABLE;
 use pipette::plugins::{Family, Plugins};
-use pipette::settings::{connector, dead_letters, file, restarts, worker};
-use pipette_api::config::page::table;
+use pipette::rest::openapi;
+use pipette::settings::{clients, connector, dead_letters, file, java_keys, protection, restarts, worker};
+use pipette_api::config::page::{table, table_of};
 use pipette_api::{MetricInfo, MetricKind, Plugin};
 use serde_json::Value as Json;
 
@@ -22,6 +24,7 @@ pub(crate) fn all() -> BTreeMap<String, String> {
         ("docs/converters.md".to_owned(), converters(&plugins)),
         ("docs/worker.md".to_owned(), worker_keys()),
         ("docs/metrics.md".to_owned(), metrics(&plugins)),
+        ("docs/openapi.json".to_owned(), format!("{:#}\n", openapi::document(plugins.all()))),
     ]);
     for (name, readme) in readmes() {
         let of_page: Vec<_> = connectors(&plugins).filter(|plugin| plugin.info().readme == readme).collect();
@@ -259,14 +262,51 @@ fn converters(plugins: &Plugins) -> String {
 }
 
 fn worker_keys() -> String {
-    let mut page = note("src/settings/worker.rs");
+    let mut page = note("src/settings/worker.rs, java_keys.rs and protection.rs");
     page.push_str(
         "# Keys of the worker file\n\nThe file is a Java `.properties` file, given to `pipette run`. Keys that begin \
          with `producer.`, `consumer.` or `admin.` go to the Kafka clients, those below `key.converter.`, \
-         `value.converter.` and `header.converter.` to the converters. A key that is not known here is a warning in \
-         the log at start.\n\n",
+         `value.converter.` and `header.converter.` to the converters. A key that is not known here, and one that \
+         has no effect, is a warning in the log at start; one that protects and is not known stops the worker.\n\n",
     );
     page.push_str(&table(&worker::CONFIG));
+    page.push_str(
+        "\n## Keys for the worker's own Kafka clients\n\nWithout a prefix; connectors' clients have their own, behind \
+         `producer.` and the like. The defaults are Java's; where nothing is written, librdkafka's are used, but for \
+         `reconnect.backoff.max.ms`.\n\n",
+    );
+    page.push_str(&table_of(java_keys::OWN_CLIENTS.iter()));
+    page.push_str(
+        "\n## Keys that protect\n\nLogins and TLS of the worker's own clients, and of HTTPS for REST: \
+         [security](guides/security.md).\n\n",
+    );
+    page.push_str(&table_of(protection::LOGIN.iter().chain(protection::TLS)));
+    page.push_str(
+        "\n## Keys of Apache's worker without effect here\n\nThey are accepted and checked, and the log says at start \
+         why they change nothing.\n\n",
+    );
+    page.push_str(&table_of(java_keys::WITHOUT_EFFECT.iter()));
+    page.push_str(&silent_client_keys());
+    page
+}
+
+/// The settings of Kafka's clients that change nothing, by reason.
+fn silent_client_keys() -> String {
+    let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for name in clients::KINDS.iter().flat_map(|kind| clients::names(kind)) {
+        if let Some(why) = clients::without_effect(name) {
+            reasons.entry(why).or_default().insert(name);
+        }
+    }
+    let mut page =
+        "\n## Settings of Kafka's clients without effect here\n\nBehind `producer.`, `consumer.` and `admin.` in \
+                    the worker file, and behind `producer.override.` and the like in a connector. All others of Java's \
+                    clients are honoured.\n\n| settings | because |\n|---|---|\n"
+            .to_owned();
+    for (why, names) in reasons {
+        let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(page, "| {} | {why} |", names.join(", "));
+    }
     page
 }
 
@@ -287,6 +327,22 @@ fn metrics(plugins: &Plugins) -> String {
         let (kind, labels) = (kind(&row.info), labels.join(", "));
         let _ = writeln!(page, "| `{prefix}{name}` | {kind} | {labels} | {java} | {help} |");
     }
+    for Derived { info, java, .. } in DERIVED {
+        let labels = info.labels.iter().filter(|label| **label != "connector").copied().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(page, "| `{}` | gauge | {labels} | `{java}` | {} |", info.name, info.help);
+    }
+    page.push_str(
+        "\nRates, averages and maxima cover the last minute: `metrics.num.samples` times `metrics.sample.window.ms`.\n",
+    );
+    page.push_str(DIALECTS);
+    page.push_str(
+        "\n## What Apache's worker shows and this one does not\n\n| in Apache's worker | because |\n|---|---|\n",
+    );
+    for (java, why) in MISSING {
+        let group = java.strip_suffix(":*").map(|group| format!("the others of `{group}`"));
+        let _ = writeln!(page, "| {} | {why} |", group.unwrap_or_else(|| format!("`{java}`")));
+    }
+    page.push_str("\nThose of tasks' Kafka clients (`kafka.consumer`, `kafka.producer`) are not there either.\n");
     for plugin in connectors(plugins) {
         let of_plugin = match plugin {
             Plugin::Source(source) => source.metrics,
@@ -305,6 +361,21 @@ fn metrics(plugins: &Plugins) -> String {
     let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
     page
 }
+
+const DIALECTS: &str = "
+## Other names for the same
+
+Dashboards and alerts know the numbers of Apache's worker under the names that an exporter's rules give them. Which, says
+`metrics.prometheus.dialects` in the worker file, or `?dialect=` in the request; several are separated by commas.
+
+| dialect | whose | `connect-worker-metrics:task-count` | `connector-metrics:status` |
+|---|---|---|---|
+| `strimzi` (default) | Strimzi's examples for the JMX exporter, most Helm charts | `kafka_connect_worker_task_count` | `kafka_connect_connector_status{connector=\"a\",status=\"running\"}` |
+| `confluent` | Confluent's jmx-monitoring-stacks | `kafka_connect_connect_worker_metrics_task_count{connector=\"aggregate\"}` | `kafka_connect_connector_metrics{connector=\"a\",status=\"running\"}` |
+| `reporter` | Strimzi's Metrics Reporter | `kafka_connect_connect_worker_metrics_task_count` | `kafka_connect_connector_metrics_status_info{connector=\"a\",status=\"running\"}` |
+
+What begins with `pipette_` and `process_` has one name. `clientid` is `client_id` in the last two.
+";
 
 fn kind(info: &MetricInfo) -> &'static str {
     match info.kind {

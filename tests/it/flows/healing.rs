@@ -75,6 +75,19 @@ fn the_next_restart_is_shown_and_whoever_decides_otherwise_calls_it_off() {
 }
 
 #[test]
+fn the_same_configuration_again_leaves_a_restart_to_come_as_it_was_decided() {
+    let bed = failed(&LATE, ConnectError::fatal("the database went away"));
+    let waiting = wait_until(|| task(&bed), |task| task["state"] == "FAILED" && task["next_restart"].is_string());
+    let config = bed.get("/connectors/a/config").body;
+    assert_eq!(bed.put("/connectors/a/config", &config).status, 200);
+    // Of its tasks nothing has changed, so they are left alone, as by Apache's worker.
+    bed.wait_for_states("a", &["RUNNING", "FAILED"]);
+    assert_eq!(task(&bed), waiting);
+    assert_eq!(bed.post("/connectors/a/restart?includeTasks=true&onlyFailed=true", "").status, 202);
+    bed.wait_for_states("a", &["RUNNING", "RUNNING"]);
+}
+
+#[test]
 fn what_would_fail_again_is_not_restarted() {
     for error in [ConnectError::config("file is missing"), ConnectError::data("row 7 has no key")] {
         let bed = failed(&SOON, error);
@@ -153,15 +166,33 @@ fn with_compat_strict_keys_that_apache_ignores_are_ignored() {
             bed.wait_for_states(name, &["RUNNING", "RUNNING"]);
             let last = bed.tasks.last.lock().unwrap();
             let spec = last.as_ref().unwrap();
-            (spec.errors.refusals_max, spec.dead_letters.is_some())
+            (spec.errors.refusals_max, spec.dead_letters.is_some(), spec.memory_cap)
         };
         let refusals = ("errors.refusals.in.a.row.max", "7");
-        let source = of("in", "FileStreamSource", &[("file", "/tmp/in.txt"), letters]);
-        let sink = of("out", "FileStreamSink", &[("file", "/tmp/out.txt"), ("topics", "t"), refusals, letters]);
-        (source.1, sink)
+        let cap = ("memory.max.bytes", "5000000");
+        let source = of("in", "FileStreamSource", &[("file", "/tmp/in.txt"), letters, cap]);
+        let sink = of("out", "FileStreamSink", &[("file", "/tmp/out.txt"), ("topics", "t"), refusals, letters, cap]);
+        ((source.1, source.2), sink)
     };
-    assert_eq!(told(&[]), (true, (7, true)));
-    assert_eq!(told(&[("compat.strict", "true")]), (false, (0, true)));
+    let cap = Some(5_000_000);
+    assert_eq!(told(&[]), ((true, cap), (7, true, cap)));
+    assert_eq!(told(&[("compat.strict", "true")]), ((false, None), (0, true, None)));
+}
+
+#[test]
+fn with_compat_strict_nobody_minds_what_stands_in_keys_that_apache_ignores() {
+    let wrong = [("memory.max.bytes", "a lot"), ("errors.refusals.in.a.row.max", "few")];
+    let strict = Bed::shipped_with(&[("compat.strict", "true")]);
+    let config = [&[("file", "/tmp/out.txt"), ("topics", "t")], &wrong[..]].concat();
+    strict.create("out", "FileStreamSink", &config);
+    strict.wait_for_states("out", &["RUNNING", "RUNNING"]);
+    let config = json!({
+        "connector.class": "FileStreamSink", "name": "a", "topics": "t", "file": "/tmp/out.txt",
+        "memory.max.bytes": "a lot", "errors.refusals.in.a.row.max": "few",
+    });
+    let path = "/connector-plugins/FileStreamSink/config/validate";
+    assert_eq!(strict.put(path, &config.to_string()).json()["error_count"], 0);
+    assert_ne!(Bed::shipped().put(path, &config.to_string()).json()["error_count"], 0);
 }
 
 #[test]

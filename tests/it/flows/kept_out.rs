@@ -16,7 +16,7 @@ use super::sinks::{fill, plugin};
 use super::stage::{PATIENCE, Stage};
 use crate::support::wait;
 
-fn lines(count: usize) -> String {
+pub(super) fn lines(count: usize) -> String {
     (0..count).fold(String::new(), |text, line| text + &format!("line {line}\n"))
 }
 

@@ -13,6 +13,7 @@
 mod bad_input;
 mod dead_inputs;
 mod dead_letters;
+mod flushes;
 mod healing;
 mod hung;
 mod kept_in;

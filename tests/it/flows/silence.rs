@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::told::BrokerProcess;
-use crate::support::wait;
 use crate::support::worker::Worker;
+use crate::support::{topic, wait};
 
 /// What the design allows before silence is told, and what a busy machine may add.
 const TOLD: Duration = Duration::from_secs(5 + 3);
@@ -77,6 +77,44 @@ fn a_kafka_that_stops_answering_is_told_and_forgotten_when_it_answers() {
         wait_for(&worker, name, PATIENCE, str::is_empty);
     }
     arrived(3);
+    assert!(worker.stop().success());
+}
+
+/// A member that was killed counts until its session ends, and the next one has to wait for that long. Kafka is well.
+#[test]
+fn a_sink_that_waits_for_the_member_it_was_before_a_kill_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.txt");
+    let broker = BrokerProcess::start(folder.path());
+    let mut worker = Worker::prepare(folder.path(), &broker.address(), &[]);
+    worker.start();
+    let config = json!({
+        "connector.class": "FileStreamSink", "file": output, "topics": "t",
+        "consumer.override.session.timeout.ms": "12000",
+    });
+    let made = worker.rest().put("/connectors/lab-out/config", &config).unwrap();
+    assert_eq!(made.status, 201, "{made:?}");
+    topic::write(&broker.address(), "t", 0, "k", "one");
+    let arrived = |lines: usize| {
+        wait::until("lines in the file", PATIENCE, || {
+            let text = std::fs::read_to_string(&output).unwrap_or_default();
+            if text.lines().count() >= lines { Ok(()) } else { Err(text) }
+        });
+    };
+    arrived(1);
+    worker.kill();
+    worker.start();
+    topic::write(&broker.address(), "t", 0, "k", "two");
+    wait::until("the wait to be told", PATIENCE, || {
+        let health = health(&worker, "lab-out");
+        let health = health.as_str().unwrap_or_default();
+        assert!(!health.starts_with("no answer"), "{health}");
+        if health.starts_with("waits to join its consumer group for ") { Ok(()) } else { Err(health.to_owned()) }
+    });
+    let metrics = worker.rest().get("/metrics").unwrap().body.to_string();
+    assert!(metrics.contains("pipette_task_kafka_silent{connector=\\\"lab-out\\\",task=\\\"0\\\"} 0"), "{metrics}");
+    arrived(2);
+    wait_for(&worker, "lab-out", PATIENCE, str::is_empty);
     assert!(worker.stop().success());
 }
 

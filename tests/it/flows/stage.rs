@@ -11,7 +11,7 @@ use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
 use pipette::settings::dead_letters::DeadLetterTopic;
-use pipette::settings::group::OffsetsTopic;
+use pipette::settings::group::{InternalTopic, OffsetsTopic};
 use pipette::store::files::FileStore;
 use pipette::store::stores::OffsetStores;
 use pipette::task::spec::{
@@ -39,6 +39,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Stage {
     pub(super) folder: TempDir,
     broker: Broker,
+    /// Another Kafka, which is used instead.
+    pub(super) elsewhere: Option<String>,
     environment: TaskEnvironment,
     _store: FileStore,
     _io: tokio::runtime::Runtime,
@@ -98,6 +100,7 @@ impl Stage {
         Self {
             folder,
             broker,
+            elsewhere: None,
             environment,
             _store: store,
             _io: io,
@@ -123,14 +126,13 @@ impl Stage {
     /// Offsets in the topic `offsets`, and sources that write in transactions.
     pub(super) fn exactly_once(until: Until) -> Self {
         let mut stage = Self::new();
-        let topic = OffsetsTopic {
-            group: "lab".into(),
+        let topic = InternalTopic {
             name: "offsets".into(),
             partitions: 1,
             replication_factor: None,
             config: BTreeMap::from([("cleanup.policy".into(), "compact".into())]),
-            exactly_once: true,
         };
+        let topic = OffsetsTopic { group: "lab".into(), topic, exactly_once: true };
         let worker = pairs(&[("bootstrap.servers", &stage.bootstrap())]);
         stage.environment.offsets = Arc::new(OffsetStores::topics(worker, topic).unwrap().0);
         stage.until = Some(until);
@@ -143,7 +145,7 @@ impl Stage {
     }
 
     pub(super) fn bootstrap(&self) -> String {
-        self.broker.address().to_string()
+        self.elsewhere.clone().unwrap_or_else(|| self.broker.address().to_string())
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

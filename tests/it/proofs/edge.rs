@@ -178,7 +178,7 @@ fn arrive(site: &mut Site, began: Instant, all: usize) -> Arrival {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and small")]
-fn whole(figure: f64) -> usize {
+pub(super) fn whole(figure: f64) -> usize {
     figure.round() as usize
 }
 

@@ -19,4 +19,5 @@ mod replay;
 mod site;
 mod soak;
 mod tally;
+mod thousand;
 mod torn;

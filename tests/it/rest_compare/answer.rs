@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::clients;
 use super::table::Step;
 use super::wire::Reply;
 
@@ -52,6 +53,10 @@ pub(crate) fn normalised(step: &Step, reply: &Reply, chosen: &Chosen) -> Json {
         Ok(mut json) => {
             if step.path.trim_end_matches('/').split('?').next() == Some("/connectors") {
                 of_this_story(&mut json);
+            }
+            // A client makes a list of its own.
+            if let (true, Json::Array(items)) = (clients::lists_connectors(step), &mut json) {
+                items.retain(|item| item.to_string().contains('§'));
             }
             tidy(&mut json, "");
             json

@@ -2,33 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use super::answer::{Chosen, normalised};
+use super::clients;
 use super::table::{Stage, Step};
 use super::wire;
-use crate::support::java::JavaProcess;
-use crate::support::kafka::class_path;
+use crate::support::connect::{ApacheConnect, distributed};
 use crate::support::worker::Worker;
-use crate::support::{free_ports, lines_of, tail, wait};
 
 /// What sources read: 14 bytes.
 const LINES: &str = "one\ntwo\nthree\n";
 
-/// Keys that make a worker distributed. `*` is the group.
-const DISTRIBUTED: [(&str, &str); 9] = [
-    ("group.id", "*"),
-    ("config.storage.topic", "*-configs"),
-    ("offset.storage.topic", "*-offsets"),
-    ("status.storage.topic", "*-status"),
-    ("config.storage.replication.factor", "1"),
-    ("offset.storage.replication.factor", "1"),
-    ("status.storage.replication.factor", "1"),
-    ("offset.storage.partitions", "1"),
-    ("status.storage.partitions", "1"),
-];
+const MODULE: &str = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
 
 /// A worker that runs.
 pub(crate) struct Contender {
@@ -41,7 +28,7 @@ pub(crate) struct Contender {
 
 enum Process {
     Ours { _worker: Worker },
-    Java(JavaProcess),
+    Java(ApacheConnect),
 }
 
 impl Contender {
@@ -52,7 +39,7 @@ impl Contender {
         let keys: Vec<(String, String)> = settings(&group, stage);
         let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         keys.push(("compat.strict", "true"));
-        let mut worker = Worker::prepare(&folder, bootstrap, &keys);
+        let mut worker = Worker::prepare(&folder, bootstrap, &keys).in_environment(&[("KAFKA_OPTS", logins(&folder))]);
         worker.start();
         Self {
             address: worker.rest().address().to_owned(),
@@ -65,34 +52,10 @@ impl Contender {
     /// Apache's worker, from its jars.
     pub(crate) fn java(folder: &Path, bootstrap: &str, stage: Stage) -> Self {
         let folder = prepared(folder, "java");
-        let [port] = free_ports();
-        let group = format!("{}-java", stage.name());
-        let text = format!(
-            "bootstrap.servers={bootstrap}
-listeners=http://127.0.0.1:{port}
-key.converter=org.apache.kafka.connect.storage.StringConverter
-value.converter=org.apache.kafka.connect.storage.StringConverter
-offset.flush.interval.ms=200
-plugin.discovery=service_load
-"
-        );
-        let keys = settings(&group, stage);
+        let keys = settings(&format!("{}-java", stage.name()), stage);
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let file = folder.join("worker.properties");
-        fs::write(&file, text + &lines_of(&keys)).expect("the settings of Apache's worker");
-        let log = folder.join("worker.log");
-        let class = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let process = JavaProcess::start(&folder, &log, &["-Xms128m", "-Xmx1g"], &class_path(), class, &file);
-        let java = Self { address: format!("127.0.0.1:{port}"), folder, letter: 'j', process: Process::Java(process) };
-        let health = Step::parse("GET /health");
-        wait::until("Apache's worker", Duration::from_mins(2), || {
-            java.assert_lives();
-            match wire::send(&java.address, &health) {
-                Ok(reply) if reply.status == 200 => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
-        java
+        let java = ApacheConnect::with(&folder, bootstrap, &keys, &[&logins(&folder)]);
+        Self { address: java.rest().address().to_owned(), folder, letter: 'j', process: Process::Java(java) }
     }
 
     /// The answer to a step of the n-th story.
@@ -103,6 +66,9 @@ plugin.discovery=service_load
             address: self.address.clone(),
         };
         let filled = step.with(|text| chosen.fill(text));
+        if clients::is_command(step) {
+            return normalised(step, &clients::give(&self.address, &filled), &chosen);
+        }
         match wire::send(&self.address, &filled) {
             Ok(reply) => normalised(step, &reply, &chosen),
             Err(error) => {
@@ -125,25 +91,29 @@ plugin.discovery=service_load
     }
 
     fn assert_lives(&self) {
-        if let Process::Java(process) = &self.process {
-            assert!(process.lives(), "Apache's worker ended:\n{}", tail(&self.folder.join("worker.log"), 40));
+        if let Process::Java(java) = &self.process {
+            java.assert_lives();
         }
     }
+}
+
+/// What tells a worker where its log-ins are.
+fn logins(folder: &Path) -> String {
+    format!("-Djava.security.auth.login.config={}/jaas.conf", folder.display())
 }
 
 fn prepared(folder: &Path, name: &str) -> PathBuf {
     let folder = folder.join(name);
     fs::create_dir_all(&folder).expect("a folder for the worker");
     fs::write(folder.join("in.txt"), LINES).expect("something to read");
+    fs::write(folder.join("users.properties"), "ann=s3cret\nbob=\n").expect("users");
+    let users = folder.join("users.properties");
+    let entry = format!("KafkaConnect {{ {MODULE} required file=\"{}\"; }};", users.display());
+    fs::write(folder.join("jaas.conf"), entry).expect("a login configuration");
     folder
 }
 
 fn settings(group: &str, stage: Stage) -> Vec<(String, String)> {
-    let keys = DISTRIBUTED.iter().chain(stage.settings());
-    keys.map(|(key, value)| ((*key).to_owned(), value.replacen('*', group, usize::from(is_shared(key))))).collect()
-}
-
-/// Whether the group stands in its value.
-fn is_shared(key: &str) -> bool {
-    key == "group.id" || key.ends_with(".storage.topic")
+    let own = stage.settings().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    distributed(group).into_iter().chain(own).collect()
 }

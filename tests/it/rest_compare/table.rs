@@ -2,6 +2,8 @@
 //!
 //! The file explains its own form; `generated.rs` writes stories in the same form.
 
+use super::clients;
+
 /// What of the workers' settings a story needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -11,6 +13,8 @@ pub(crate) enum Stage {
     Cors,
     /// With what can be switched off switched off.
     Quiet,
+    /// With log-ins: `ann` and `s3cret`.
+    Locked,
 }
 
 /// Requests in order, after which all connectors are deleted.
@@ -45,15 +49,27 @@ const MACROS: [(&str, &str); 3] = [
 
 /// The stories of the table.
 pub(crate) fn stories() -> Vec<Story> {
-    let (mut stage, mut stories) = (Stage::Plain, Vec::<Story>::new());
-    for line in TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match (line.strip_prefix("[stage "), line.strip_prefix("= ")) {
-            (Some(name), _) => stage = Stage::named(name.trim_end_matches(']')),
-            (_, Some(title)) => stories.push(Story { stage, title: title.to_owned(), steps: Vec::new() }),
-            _ => stories.last_mut().expect("a title comes first").steps.push(Step::parse(line)),
+    Story::all(TABLE, Stage::Plain, Step::parse)
+}
+
+/// A body with the shorthand written out.
+pub(crate) fn filled_in(body: &str) -> String {
+    MACROS.iter().fold(body.to_owned(), |body, (name, text)| body.replace(name, text))
+}
+
+impl Story {
+    /// The stories of a table whose steps are read so; they begin on that stage.
+    pub(crate) fn all(table: &str, mut stage: Stage, parse: impl Fn(&str) -> Step) -> Vec<Self> {
+        let mut stories = Vec::<Self>::new();
+        for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match (line.strip_prefix("[stage "), line.strip_prefix("= ")) {
+                (Some(name), _) => stage = Stage::named(name.trim_end_matches(']')),
+                (_, Some(title)) => stories.push(Self { stage, title: title.to_owned(), steps: Vec::new() }),
+                _ => stories.last_mut().expect("a title comes first").steps.push(parse(line)),
+            }
         }
+        stories
     }
-    stories
 }
 
 impl Stage {
@@ -62,6 +78,7 @@ impl Stage {
             "plain" => Self::Plain,
             "cors" => Self::Cors,
             "quiet" => Self::Quiet,
+            "locked" => Self::Locked,
             _ => panic!("no stage {name}"),
         }
     }
@@ -71,6 +88,7 @@ impl Stage {
             Self::Plain => "plain",
             Self::Cors => "cors",
             Self::Quiet => "quiet",
+            Self::Locked => "locked",
         }
     }
 
@@ -84,6 +102,13 @@ impl Stage {
                 ("response.http.headers.config", "set X-One: a b, add X-Two:two, \"add X-Two:three, four\""),
             ],
             Self::Quiet => &[("topic.tracking.enable", "false"), ("admin.listeners", "")],
+            Self::Locked => &[
+                (
+                    "rest.extension.classes",
+                    "org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension",
+                ),
+                ("access.control.allow.origin", "http://good.example"),
+            ],
         }
     }
 }
@@ -102,12 +127,15 @@ impl Step {
                 _ => headers.push((name.to_owned(), value.trim().to_owned())),
             }
         }
-        let body = MACROS.iter().fold(rest.to_owned(), |body, (name, text)| body.replace(name, text));
+        let body = filled_in(rest);
         Self { line: line.to_owned(), method: method.to_owned(), path: path.to_owned(), headers, body, until }
     }
 
     /// Changes nothing, so it can be asked again.
     pub(crate) fn is_read(&self) -> bool {
+        if clients::is_command(self) {
+            return clients::is_read(self);
+        }
         ["GET", "HEAD", "OPTIONS"].contains(&self.method.as_str())
     }
 

@@ -8,11 +8,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// `$1` log, `$2` folder, then the command. Signals of a terminal are for the tests; the pipe's end is for us.
+/// `$1` log, `$2` folder, then the command. Signals of a terminal are for the tests; the pipe's end is for us. Java does not
+/// end by a SIGTERM that is ignored where it starts.
 const WARDEN: &str = r#"
 trap '' INT TERM HUP
 log=$1 folder=$2; shift 2
-"$@" >>"$log" 2>&1 </dev/null &
+( trap - TERM; exec "$@" ) >>"$log" 2>&1 </dev/null &
 echo $!; exec >/dev/null 2>&1
 cat >/dev/null
 kill -KILL $!; wait $!

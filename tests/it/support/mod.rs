@@ -4,6 +4,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod death;
 pub(crate) mod feeder;
 pub(crate) mod feed;
@@ -13,6 +14,7 @@ pub(crate) mod kafka;
 #[path = "../../../connectors/mqtt/tests/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
 pub(crate) mod publisher;
+pub(crate) mod python;
 pub(crate) mod rest;
 pub(crate) mod resume;
 pub(crate) mod small_disk;

@@ -8,6 +8,7 @@ use serde_json::Value;
 pub(crate) struct Rest {
     base: String,
     agent: ureq::Agent,
+    authorization: &'static str,
 }
 
 /// What the worker answered. A body that is not JSON is a JSON string here, an empty one is null.
@@ -25,7 +26,12 @@ impl Rest {
             // A killed worker's connection must not be taken up again after its restart.
             .max_idle_connections(0)
             .build();
-        Self { base: format!("http://127.0.0.1:{port}"), agent: config.into() }
+        Self { base: format!("http://127.0.0.1:{port}"), agent: config.into(), authorization: "" }
+    }
+
+    /// The same, with that header on each request.
+    pub(crate) fn authorized(self, authorization: &'static str) -> Self {
+        Self { authorization, ..self }
     }
 
     /// `host:port`.
@@ -46,6 +52,7 @@ impl Rest {
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("Content-Type", "application/json")
+            .header("Authorization", self.authorization)
             .body(body.map(ToString::to_string).unwrap_or_default())?;
         let mut answer = self.agent.run(request)?;
         let text = answer.body_mut().read_to_string()?;

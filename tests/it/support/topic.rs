@@ -163,8 +163,16 @@ pub(crate) fn delete(bootstrap: &str, topics: &[&str]) {
 
 /// Writes a record.
 pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
+    send(bootstrap, BaseRecord::to(topic).partition(partition).key(key).payload(value));
+}
+
+/// Writes a tombstone.
+pub(crate) fn take_away(bootstrap: &str, topic: &str, partition: i32, key: &str) {
+    send(bootstrap, BaseRecord::<str, str>::to(topic).partition(partition).key(key));
+}
+
+fn send(bootstrap: &str, record: BaseRecord<'_, str, str>) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer");
-    let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
     producer.send(record).expect("it is taken");
     producer.flush(Duration::from_secs(30)).expect("it is delivered");
 }

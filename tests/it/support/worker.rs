@@ -16,6 +16,8 @@ pub(crate) struct Worker {
     rest: Rest,
     options: Vec<&'static str>,
     environment: Vec<(&'static str, String)>,
+    /// What `ulimit` is told before it starts.
+    limit: Option<&'static str>,
 }
 
 impl Worker {
@@ -41,6 +43,7 @@ offset.flush.interval.ms=200
             rest: Rest::new(port),
             options: Vec::new(),
             environment: Vec::new(),
+            limit: None,
         }
     }
 
@@ -56,12 +59,19 @@ offset.flush.interval.ms=200
         self
     }
 
+    /// Has the shell limit the process: `-Sn 256`.
+    pub(crate) fn limited(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// Starts the process and does not wait for it. Its output goes to the end of the one log.
     pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "the worker runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("the worker's log");
-        let child = Command::new(env!("CARGO_BIN_EXE_pipette"))
-            .arg("run")
+        let limit = self.limit.map(|limit| format!("ulimit {limit} && ")).unwrap_or_default();
+        let child = Command::new("sh")
+            .args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_pipette"), "run"])
             .args(&self.options)
             .arg(&self.properties)
             .envs(self.environment.iter().cloned())
@@ -84,7 +94,8 @@ offset.flush.interval.ms=200
         wait::until("the worker's REST", Duration::from_secs(30), || {
             self.assert_lives();
             match self.rest.get("/") {
-                Ok(answer) if answer.status == 200 => Ok(()),
+                // It does not open to everybody.
+                Ok(answer) if [200, 401].contains(&answer.status) => Ok(()),
                 Ok(answer) => Err(format!("{answer:?}")),
                 Err(error) => Err(error.to_string()),
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipette_api::{
-    Assigned, ConfigMap, ConnectError, Datum, Offsets, Result, Seeks, Settings, SinkBatch, SinkPlugin, SinkTask,
+    Assigned, ConfigMap, ConnectError, Datum, Offsets, Reach, Result, Seeks, Settings, SinkBatch, SinkPlugin, SinkTask,
     TopicPartition, Wish,
 };
 
@@ -25,6 +25,7 @@ pub struct SinkHarness {
     pub committed: Offsets,
     plugin: &'static SinkPlugin,
     config: ConfigMap,
+    reach: Reach,
     task: Option<Box<dyn SinkTask>>,
     log: BTreeMap<TopicPartition, Vec<Datum>>,
     given: Offsets,
@@ -35,13 +36,23 @@ impl SinkHarness {
     pub fn new(plugin: &'static SinkPlugin, config: ConfigMap) -> Result<Self> {
         let (bench, runtime) = (Bench::new()?, Arc::new(RecordingRuntime::default()));
         let (committed, given, log) = (Offsets::new(), Offsets::new(), BTreeMap::new());
-        Ok(Self { bench, runtime, committed, plugin, config, task: None, log, given })
+        Ok(Self { bench, runtime, committed, plugin, config, reach: Reach::default(), task: None, log, given })
+    }
+
+    /// Lets the task touch no more than that.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::new(self.config.clone(), self.plugin.info.config).within(self.reach.clone())
     }
 
     /// Makes and starts the task.
     pub fn start(&mut self) -> Result<()> {
         self.bench.wish(Wish::Run);
-        let mut task = (self.plugin.task)(Settings::new(self.config.clone(), self.plugin.info.config))?;
+        let mut task = (self.plugin.task)(self.settings())?;
         let context = self.bench.sink(0, Arc::clone(&self.runtime) as _);
         self.bench.run("start", task.start(context))??;
         self.task = Some(task);

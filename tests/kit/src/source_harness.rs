@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConfigMap, ConnectError, Hook, Partition, Position, Record, Result, Settings, SourceBatch, SourceEntry,
+    ConfigMap, ConnectError, Hook, Partition, Position, Reach, Record, Result, Settings, SourceBatch, SourceEntry,
     SourcePlugin, SourceTask, Wish,
 };
 
@@ -28,6 +28,7 @@ pub struct SourceHarness {
     pub offsets: Arc<MapOffsets>,
     plugin: &'static SourcePlugin,
     config: ConfigMap,
+    reach: Reach,
     task: Option<Box<dyn SourceTask>>,
     open: VecDeque<OpenBatch>,
 }
@@ -49,13 +50,23 @@ impl SourceHarness {
     /// A task of that plugin, not started.
     pub fn new(plugin: &'static SourcePlugin, config: ConfigMap) -> Result<Self> {
         let (bench, offsets) = (Bench::new()?, Arc::new(MapOffsets::default()));
-        Ok(Self { bench, offsets, plugin, config, task: None, open: VecDeque::new() })
+        Ok(Self { bench, offsets, plugin, config, reach: Reach::default(), task: None, open: VecDeque::new() })
+    }
+
+    /// Lets the task touch no more than that.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::new(self.config.clone(), self.plugin.info.config).within(self.reach.clone())
     }
 
     /// Makes and starts the task. Started again after `stop` or `kill`, it goes on at the committed offsets.
     pub fn start(&mut self) -> Result<()> {
         self.bench.wish(Wish::Run);
-        let mut task = (self.plugin.task)(Settings::new(self.config.clone(), self.plugin.info.config))?;
+        let mut task = (self.plugin.task)(self.settings())?;
         let context = self.bench.source(0, Arc::clone(&self.offsets) as _);
         self.bench.run("start", task.start(context))??;
         self.task = Some(task);

@@ -83,9 +83,10 @@ impl Coalesce {
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, names, target))?;
         let found = plan.places.iter().map(|place| &value.values()[*place]).find(|value| !value.is_null());
         let found = found.cloned().unwrap_or(Value::Null);
-        value.reshape(Arc::clone(&plan.schema), |values| match values.get_mut(plan.target) {
-            Some(place) => *place = found,
-            None => {
+        value.reshape(Arc::clone(&plan.schema), |values| {
+            if let Some(place) = values.get_mut(plan.target) {
+                *place = found;
+            } else {
                 // Not twice the room: records are many, and few are given more fields.
                 values.reserve_exact(1);
                 values.push(found);

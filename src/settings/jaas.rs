@@ -1,7 +1,7 @@
-//! The one line of `sasl.jaas.config`: a login module, its options, a semicolon. Pure.
+//! Java's login configurations: a login module, its options, a semicolon. The one line of `sasl.jaas.config`, read for
+//! `src/kafka/security/`, and files of named entries with such lines, read for `logins.rs`. Pure.
 //!
-//! Words and quotes are those of Java's `StreamTokenizer`, which reads the key in Apache's clients. No error here ever
-//! holds a value.
+//! Words and quotes are those of Java's `StreamTokenizer`, which reads both there. No error here ever holds a value.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -9,27 +9,36 @@ use std::str::Chars;
 
 /// A login module and its options.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login {
+pub(crate) struct Login {
     /// The class, with its package.
-    pub(super) module: String,
+    pub(crate) module: String,
     /// The options.
-    pub(super) options: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
 }
 
 impl Login {
     /// The class without its package.
-    pub(super) fn class(&self) -> &str {
+    pub(crate) fn class(&self) -> &str {
         self.module.rsplit('.').next().unwrap_or_default()
     }
 
     /// Reads the line.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut tokens = Tokens(text.chars().peekable());
         let module = match tokens.next()? {
             Some(Token::Word(module)) => module,
             None => return Err("it is empty".into()),
             _ => return Err("it must begin with the class of a login module".into()),
         };
+        let login = Self::behind(module, &mut tokens)?;
+        match tokens.next()? {
+            None => Ok(login),
+            Some(_) => Err("more than one login module stands in it, or something behind the semicolon".into()),
+        }
+    }
+
+    /// What follows the class of a module, up to the semicolon.
+    fn behind(module: String, tokens: &mut Tokens<'_>) -> Result<Self, String> {
         match tokens.next()? {
             Some(Token::Word(flag))
                 if ["required", "requisite", "sufficient", "optional"]
@@ -40,7 +49,7 @@ impl Login {
         let mut options = BTreeMap::new();
         loop {
             let name = match tokens.next()? {
-                Some(Token::Sign(';')) => break,
+                Some(Token::Sign(';')) => return Ok(Self { module, options }),
                 Some(Token::Word(name) | Token::Quoted(name)) => name,
                 // What stands there may be half of a password.
                 Some(Token::Sign(_)) => {
@@ -59,9 +68,32 @@ impl Login {
                 _ => return Err(format!("{} has no value. Put values in quotes", after(&options))),
             };
         }
-        match tokens.next()? {
-            None => Ok(Self { module, options }),
-            Some(_) => Err("more than one login module stands in it, or something behind the semicolon".into()),
+    }
+
+    /// The modules of an entry in a file of entries, `Name { module required option="value"; };`; `None` without the entry.
+    pub(crate) fn entry(text: &str, wanted: &str) -> Result<Option<Vec<Self>>, String> {
+        let (mut tokens, mut found) = (Tokens(text.chars().peekable()), None);
+        loop {
+            let name = match tokens.next()? {
+                Some(Token::Word(name) | Token::Quoted(name)) => name,
+                None => return Ok(found),
+                Some(Token::Sign(_)) => return Err("there is a sign where the name of an entry should stand".into()),
+            };
+            let Some(Token::Sign('{')) = tokens.next()? else { return Err(format!("`{{` must follow {name}")) };
+            let mut logins = Vec::new();
+            loop {
+                match tokens.next()? {
+                    Some(Token::Word(module)) => logins.push(Self::behind(module, &mut tokens)?),
+                    Some(Token::Sign('}')) => break,
+                    _ => return Err(format!("the entry {name} needs classes of login modules, and a `}}` at its end")),
+                }
+            }
+            let Some(Token::Sign(';')) = tokens.next()? else {
+                return Err(format!("a semicolon must follow the `}}` of {name}"));
+            };
+            if name == wanted && found.is_none() {
+                found = Some(logins);
+            }
         }
     }
 }
@@ -197,12 +229,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_entry_is_found_among_others() {
+        let file =
+            "/* all */\nA { x.M optional; };\n\"B\" {\n x.M required file=\"a b\"; y.N sufficient c=d; }; // end";
+        let entry = |name: &str| Login::entry(file, name).unwrap();
+        let found: Vec<_> = entry("B").unwrap().iter().map(|login| login.class().to_owned()).collect();
+        assert_eq!(found, ["M", "N"]);
+        assert_eq!(entry("B").unwrap()[0].options["file"], "a b");
+        assert!(entry("A").is_some_and(|logins| logins[0].options.is_empty()) && entry("C").is_none());
+        for wrong in ["A", "A {", "A { x.M required; }", "A { x.M; };", "{ x.M required; };", "A { = };"] {
+            assert!(Login::entry(wrong, "A").is_err(), "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_is_quoted_comes_back(value in "[^\r\n]{0,40}", other in any::<String>()) {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
             prop_assert_eq!(&options(&format!("password=\"{escaped}\""))[0].1, &value);
             let _ = Login::parse(&other);
+            let _ = Login::entry(&other, &value);
         }
     }
 }

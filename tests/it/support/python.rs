@@ -1,0 +1,21 @@
+//! Clients of REST from PyPI, as `./test --fetch` leaves them: `tests/python/` lists their packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A program of a set of packages, or a failure that says how to get it. The set is whole when its list lies beside it.
+pub(crate) fn program(set: &str, name: &str) -> PathBuf {
+    let home = std::env::var_os("PIPETTE_PYTHON_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/pipette/python"),
+        PathBuf::from,
+    );
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/python/{set}.txt"));
+    let wanted = fs::read_to_string(list).expect("a list of packages");
+    let fetched = fs::read_to_string(home.join(set).join("complete")).unwrap_or_default();
+    assert!(
+        fetched == wanted,
+        "{set} in {} is missing or of another version: run ./test --fetch (it needs Python 3.11 or newer)",
+        home.display()
+    );
+    home.join(set).join("bin").join(name)
+}

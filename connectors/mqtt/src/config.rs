@@ -15,7 +15,7 @@ use crate::template::{Place, Template, check_kafka};
 use crate::uri::Server;
 
 const VERSIONS: &[&str] = &["auto", "3.1.1", "5"];
-const FORMATS: &[&str] = &["bytes", "string", "json"];
+const FORMATS: &[&str] = &["bytes", "string", "json", "envelope"];
 const RETAINED: &[&str] = &["emit", "once", "skip"];
 const OVERFLOWS: &[&str] = &["block", "drop_newest"];
 const NULLS: &[&str] = &["ignore", "empty", "fail"];
@@ -239,7 +239,8 @@ pub(crate) static KAFKA_KEY: Key<String> = Key::new(
 .check(topic_template);
 pub(crate) static VALUE_FORMAT: Key<String> = Key::new(
     "mqtt.value.format",
-    "What the payload becomes: `bytes`, `string` (UTF-8), or `json` (values without a schema). A payload that is no text \
+    "What the payload becomes: `bytes`, `string` (UTF-8), or `json` (values without a schema), or \
+     `envelope` (a struct of topic, payload, flags and what MQTT 5 adds). A payload that is no text \
      or no JSON is bad input, and `errors.tolerance` says what becomes of it.",
 )
 .default("bytes")

@@ -3,7 +3,7 @@
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
 //! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
-//! their ends), `mapping.rs`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
+//! their ends), `mapping.rs` with `envelope.rs`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
 mod board;
@@ -11,6 +11,7 @@ mod budget;
 mod client;
 mod config;
 mod drain;
+mod envelope;
 mod filter;
 mod mapping;
 mod outgoing;

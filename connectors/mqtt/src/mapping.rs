@@ -11,6 +11,7 @@ use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Record, Result, Sche
 
 use crate::client::{Message, Properties};
 use crate::config::HEADER_NAMES;
+use crate::envelope::Envelope;
 use crate::filter::matches;
 use crate::settings::{Format, SourceSettings};
 use crate::template::{Template, TopicParts, kafka_topic};
@@ -25,6 +26,7 @@ pub(crate) struct Mapping {
     topic: Template,
     key: Option<Template>,
     format: Format,
+    envelope: Envelope,
     names: Names,
     client_id: Datum,
     routes: HashMap<Bytes, Arc<Route>>,
@@ -42,27 +44,28 @@ struct Route {
 struct Names([Option<Arc<str>>; HEADER_NAMES.len()]);
 
 impl Mapping {
-    pub(crate) fn new(settings: &SourceSettings, connector: &Arc<str>, client_id: &str) -> Self {
+    pub(crate) fn new(settings: &SourceSettings, connector: &Arc<str>, client_id: &str) -> Result<Self> {
         let wanted =
             |name: &str| settings.headers.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name));
-        Self {
+        Ok(Self {
             connector: Arc::clone(connector),
             by_filter: settings.mapping.clone(),
             topic: settings.topic.clone(),
             key: settings.key.clone(),
             format: settings.format,
+            envelope: Envelope::new()?,
             names: Names(std::array::from_fn(|index| {
                 wanted(HEADER_NAMES[index]).then(|| Arc::from(HEADER_NAMES[index]))
             })),
             client_id: text(client_id),
             routes: HashMap::new(),
-        }
+        })
     }
 
     /// The record of a message; a data error that names its topic when it cannot become one.
     pub(crate) fn record(&mut self, message: &Message) -> Result<Record> {
         let route = self.route(message)?;
-        let value = self.value(&message.payload).map_err(|error| {
+        let value = self.value(message, &route).map_err(|error| {
             error.within(format!("A message of {} bytes on the topic {}", message.payload.len(), shown(&message.topic)))
         })?;
         Ok(Record {
@@ -99,12 +102,13 @@ impl Mapping {
         Ok(route)
     }
 
-    fn value(&self, payload: &Bytes) -> Result<Datum> {
-        let blob = Blob::whole(payload.clone())?;
+    fn value(&self, message: &Message, route: &Route) -> Result<Datum> {
+        let blob = Blob::whole(message.payload.clone())?;
         Ok(match self.format {
             Format::Bytes => Datum::new(Schema::of(Kind::Bytes), Value::Bytes(blob)),
             Format::Text => Datum::new(Schema::of(Kind::String), Value::String(Text::new(blob)?)),
             Format::Json => Datum::schemaless(pipette_json::parse(&blob)?),
+            Format::Envelope => self.envelope.seal(message, route.name.value.clone(), blob),
         })
     }
 
@@ -190,7 +194,7 @@ mod tests {
         let config: ConfigMap =
             base.iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = SourceSettings::read(&Settings::new(config, &crate::SOURCE_CONFIG)).unwrap();
-        Mapping::new(&settings, &Arc::from("plant"), "plant-0")
+        Mapping::new(&settings, &Arc::from("plant"), "plant-0").unwrap()
     }
 
     fn message(topic: &'static str, payload: &'static str) -> Message {
@@ -258,6 +262,32 @@ mod tests {
             ["mqtt.topic", "mqtt.user.unit", "mqtt.user.unit"]
         );
         assert!(mapping(&[("mqtt.headers.include", "")]).record(&with).unwrap().headers.0.is_empty());
+    }
+
+    #[test]
+    fn an_envelope_holds_all_that_is_known() {
+        let with = Message {
+            properties: Some(Box::new(Properties {
+                content_type: Some("text/plain".into()),
+                user: vec![("unit".into(), "C".into())],
+                ..Properties::default()
+            })),
+            ..message("a/b", "21")
+        };
+        let record = mapping(&[("mqtt.value.format", "envelope")]).record(&with).unwrap();
+        let Value::Struct(sealed) = &record.value.value else { panic!("a struct") };
+        let text = |name: &str| sealed.get(name).and_then(Value::as_str);
+        assert_eq!(
+            (text("topic"), text("content_type"), text("response_topic")),
+            (Some("a/b"), Some("text/plain"), None)
+        );
+        assert_eq!(sealed.get("payload"), Some(&Value::Bytes(Blob::from(&b"21"[..]))));
+        assert_eq!((sealed.get("qos"), sealed.get("retained")), (Some(&Value::I8(1)), Some(&Value::Bool(true))));
+        let Some(Value::Map(user)) = sealed.get("user_properties") else { panic!("user properties") };
+        assert_eq!(user.get("unit"), Some(&Value::text("C")));
+        let mut json = Vec::new();
+        pipette_json::write(&record.value.value, &mut json).unwrap();
+        assert!(String::from_utf8(json).unwrap().starts_with(r#"{"topic":"a/b","payload":"MjE=","qos":1"#));
     }
 
     #[test]

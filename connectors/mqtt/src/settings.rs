@@ -18,6 +18,10 @@ use crate::filter::{Subscription, overlap, shared};
 use crate::template::Template;
 use crate::uri::Server;
 
+/// Packets of one reading from the socket. They are not counted before they are handed on, so that a small budget with
+/// large messages takes fewer.
+const MOST_AT_ONCE: usize = 64;
+
 /// What source and sink need for a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct BrokerSettings {
@@ -104,6 +108,7 @@ impl BrokerSettings {
             receive_maximum: u16::MAX,
             maximum_packet: 1024 * 1024,
             in_flight: 10,
+            read_at_once: MOST_AT_ONCE,
             username: self.username.clone(),
             password: self.password.clone(),
             tls,
@@ -185,6 +190,7 @@ pub(crate) enum Format {
     Bytes,
     Text,
     Json,
+    Envelope,
 }
 
 /// The settings of a source task.
@@ -262,6 +268,7 @@ impl SourceSettings {
             format: match settings.get(&VALUE_FORMAT)?.as_str() {
                 "string" => Format::Text,
                 "json" => Format::Json,
+                "envelope" => Format::Envelope,
                 _ => Format::Bytes,
             },
             headers: if headers.iter().any(|name| name == "*") { None } else { Some(headers) },
@@ -304,6 +311,7 @@ impl SourceSettings {
             receive_maximum: self.receive_maximum,
             maximum_packet: self.maximum_packet,
             in_flight: 1,
+            read_at_once: (self.buffer.bytes / self.maximum_packet as usize / 4).clamp(1, MOST_AT_ONCE),
             ..self.broker.dial(client_id)?
         })
     }

@@ -142,7 +142,7 @@ impl Run {
             session: Session::new(settings.broker.clone(), settings.dial(client_id.clone())?, Arc::clone(&budget)),
             window: Window::default(),
             stored: unbounded_channel(),
-            mapping: Mapping::new(&settings, &connector, &client_id),
+            mapping: Mapping::new(&settings, &connector, &client_id)?,
             numbers: SourceNumbers::register(&context.common.metrics, context.id.task),
             board: context.common.shared.get::<Board>(),
             partition: Arc::new(partition),

@@ -26,6 +26,7 @@ fn each(test: &impl AsyncFn(&mut Mosquitto, Dial)) {
             receive_maximum: 10,
             maximum_packet: 1024 * 1024,
             in_flight: 10,
+            read_at_once: 8,
             username: None,
             password: None,
             tls: None,

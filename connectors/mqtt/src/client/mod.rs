@@ -168,6 +168,8 @@ pub(crate) struct Dial {
     pub(crate) maximum_packet: u32,
     /// Messages of ours that may wait for their acknowledgement.
     pub(crate) in_flight: u16,
+    /// Packets of one reading from the socket, which are held besides the budget.
+    pub(crate) read_at_once: usize,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Password>,
     pub(crate) tls: Option<Arc<Tls>>,

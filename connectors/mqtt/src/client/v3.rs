@@ -48,6 +48,7 @@ fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
         .set_max_packet_size(dial.maximum_packet as usize, LARGEST)
         .set_ack_mode(lib::AckMode::Manual)
         .set_max_request_batch(REQUESTS_PER_WRITE)
+        .set_read_batch_size(dial.read_at_once)
         .set_inflight(dial.in_flight)
         .set_pending_throttle(Duration::ZERO);
     if !dial.clean {

@@ -49,6 +49,7 @@ fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
         .set_connect_timeout(dial.timeout)
         .set_ack_mode(lib::AckMode::Manual)
         .set_max_request_batch(REQUESTS_PER_WRITE)
+        .set_read_batch_size(dial.read_at_once)
         .set_outgoing_inflight_upper_limit(dial.in_flight)
         .set_pending_throttle(Duration::ZERO);
     if !dial.user_properties.is_empty() {

@@ -1,6 +1,6 @@
 //! A real Mosquitto on a free port of the loopback, with its data in a folder of its own; and its two small clients, to
 //! talk to it without this crate.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // each test takes what it needs
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "each test takes what it needs")]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -91,6 +91,21 @@ fn kafka_clients_of_a_connector_keep_to_hosts_and_files_that_are_allowed() {
 }
 
 #[test]
+fn mqtt_keeps_to_hosts_and_files_that_are_allowed() {
+    let bed = Bed::shipped_with(&[("url.allowed.hosts", "mqtt.example"), ("file.allowed.paths", "/data")]);
+    let of = |server: &str, file: &str| {
+        let tls = ["mqtt.ssl.ca.path", "mqtt.ssl.cert.path", "mqtt.ssl.key.path"].map(|key| (key, file));
+        let more = [("mqtt.topics", "lab/#"), ("kafka.topic", "t"), ("mqtt.server.uri", server)];
+        let wrong = errors(&bed, "MqttSource", &[&more[..], &tls[..]].concat()).into_iter();
+        wrong.filter(|(_, text)| text.contains("would allow it")).map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(of("mqtts://mqtt.example:8883", "/data/key.pem"), [""; 0]);
+    assert_eq!(of("mqtts://169.254.169.254:8883", "/data/key.pem"), ["mqtt.server.uri"]);
+    let files = of("mqtts://mqtt.example:8883", "/home/me/key.pem");
+    assert_eq!(files, ["mqtt.ssl.ca.path", "mqtt.ssl.cert.path", "mqtt.ssl.key.path"]);
+}
+
+#[test]
 fn a_link_that_was_changed_since_validation_leads_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let (inner, secret) = (folder.path().join("in"), folder.path().join("secret"));

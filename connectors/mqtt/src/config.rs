@@ -43,6 +43,7 @@ pub(crate) static SERVER: Key<Vec<String>> = Key::new(
 )
 .importance(Importance::High)
 .group("Broker")
+.address()
 .check(servers);
 pub(crate) static VERSION: Key<String> = Key::new(
     "mqtt.protocol.version",
@@ -268,6 +269,7 @@ pub(crate) static CA: Key<String> = Key::new(
 )
 .optional()
 .group("Security")
+.path()
 .check(not_empty);
 pub(crate) static CERT: Key<String> = Key::new(
     "mqtt.ssl.cert.path",
@@ -275,11 +277,13 @@ pub(crate) static CERT: Key<String> = Key::new(
 )
 .optional()
 .group("Security")
+.path()
 .check(not_empty);
 pub(crate) static SSL_KEY: Key<String> =
     Key::new("mqtt.ssl.key.path", "File with the private key (PEM, without a password) of the client's certificate.")
         .optional()
         .group("Security")
+        .path()
         .check(not_empty);
 pub(crate) static ALPN: Key<Vec<String>> =
     Key::new("mqtt.ssl.alpn", "Protocol names offered in the TLS handshake, such as `x-amzn-mqtt-ca`.")

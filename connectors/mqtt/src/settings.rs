@@ -4,11 +4,12 @@
 //! `plan.rs`, then `source.rs` and `sink.rs`.
 
 use std::fs;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::config::key::Password;
-use pipette_api::{ConnectError, Result, Settings};
+use pipette_api::{ConnectError, Reach, Result, Settings};
 
 use crate::budget::Held;
 use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
@@ -48,11 +49,14 @@ pub(crate) struct Security {
     pub(crate) cert: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) alpn: Vec<String>,
+    /// Which files may be read.
+    pub(crate) reach: Reach,
 }
 
 impl BrokerSettings {
     fn read(settings: &Settings) -> Result<Self> {
         let servers = settings.get(&SERVER)?;
+        servers.iter().try_for_each(|server| settings.reach().address(server))?;
         let servers: std::result::Result<_, _> = servers.iter().map(|server| Server::parse(server)).collect();
         Ok(Self {
             servers: servers.map_err(ConnectError::config)?,
@@ -73,6 +77,7 @@ impl BrokerSettings {
                 cert: settings.find(&CERT)?,
                 key: settings.find(&SSL_KEY)?,
                 alpn: settings.get(&ALPN)?,
+                reach: settings.reach().clone(),
             },
             will: match settings.find(&WILL_TOPIC)? {
                 None => None,
@@ -152,7 +157,7 @@ impl Security {
         let read = |key: &pipette_api::Key<String>, path: &Option<String>| {
             let name = key.info.name;
             path.as_ref()
-                .map(|path| open(path).map_err(|reason| ConnectError::config(format!("{name}: {reason}"))))
+                .map(|path| open(path, &self.reach).map_err(|reason| ConnectError::config(format!("{name}: {reason}"))))
                 .transpose()
         };
         let (cert, key) = (read(&CERT, &self.cert)?, read(&SSL_KEY, &self.key)?);
@@ -162,13 +167,18 @@ impl Security {
     /// What is wrong with the files, by key.
     pub(crate) fn look(&self) -> Broken {
         let files = [(&CA, &self.ca), (&CERT, &self.cert), (&SSL_KEY, &self.key)];
-        let wrong = files.into_iter().filter_map(|(key, path)| Some((key.info.name, open(path.as_ref()?).err()?)));
+        let wrong =
+            files.into_iter().filter_map(|(key, path)| Some((key.info.name, open(path.as_ref()?, &self.reach).err()?)));
         wrong.collect()
     }
 }
 
-fn open(path: &str) -> std::result::Result<Vec<u8>, String> {
-    let content = fs::read(path).map_err(|error| format!("the file {path} cannot be read: {error}"))?;
+fn open(path: &str, reach: &Reach) -> std::result::Result<Vec<u8>, String> {
+    let unreadable = |error| format!("the file {path} cannot be read: {error}");
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    reach.opened(&file).map_err(|error| error.to_string())?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).map_err(unreadable)?;
     if content.windows(11).any(|part| part == b"-----BEGIN ") {
         return Ok(content);
     }

@@ -101,7 +101,11 @@ fn records_are_published_and_committed_behind_the_acknowledgement() {
     mosquitto.kill();
     write(&stage, &texts("p", 10));
     wait::until("a lost connection", PATIENCE, || {
-        if stage.metrics().contains(r#"mqtt_sink_connected{connector="orders",task="0"} 0"#) { Ok(()) } else { Err(stage.metrics()) }
+        if stage.metrics().contains(r#"mqtt_sink_connected{connector="orders",task="0"} 0"#) {
+            Ok(())
+        } else {
+            Err(stage.metrics())
+        }
     });
     assert_eq!(committed(&stage), 60, "nothing is committed that the broker does not have");
     mosquitto.run();

@@ -67,12 +67,8 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
     await_subscription(&mut worker, &name);
 
     let device = Publisher::start(Load { port: broker.port, qos: plan.qos, rate: plan.rate, topics: 50, size: 100 });
-    let mut faults = [
-        vec![Fault::Kill; plan.kills],
-        vec![Fault::Restart; plan.restarts],
-        vec![Fault::Death; plan.deaths],
-    ]
-    .concat();
+    let mut faults =
+        [vec![Fault::Kill; plan.kills], vec![Fault::Restart; plan.restarts], vec![Fault::Death; plan.deaths]].concat();
     while !faults.is_empty() {
         let fault = faults.swap_remove(round.dice.index(faults.len()));
         wait::moment(Duration::from_millis(200 + round.dice.below(1500)));

@@ -113,14 +113,17 @@ impl Device {
         let mut stream = TcpStream::connect(("127.0.0.1", self.load.port))?;
         stream.set_nodelay(true)?;
         // CONNECT of "device", clean session, without keep-alive; then CONNACK.
-        stream.write_all(&[0x10, 18, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 6, b'd', b'e', b'v', b'i', b'c', b'e'])?;
+        stream.write_all(&[
+            0x10, 18, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 6, b'd', b'e', b'v', b'i', b'c', b'e',
+        ])?;
         stream.read_exact(&mut [0; 4])?;
         stream.set_read_timeout(Some(Duration::from_millis(1)))?;
         self.input.clear();
         self.output.clear();
         if self.shared.rewinds.swap(false, Ordering::Relaxed) {
             let now = Instant::now();
-            let saved = self.history.iter().find(|(at, _)| now - *at < UNSAVED).map_or(self.published.numbers, |(_, n)| *n);
+            let saved =
+                self.history.iter().find(|(at, _)| now - *at < UNSAVED).map_or(self.published.numbers, |(_, n)| *n);
             self.unacknowledged.clear();
             self.again = (saved..self.published.numbers).collect();
         } else {

@@ -29,7 +29,7 @@ fn main() {
             broker.publish(&format!("lab/{part}"), qos, &vec![payload.clone(); count]);
         }
         let (beside, ours) = (beside(&broker, messages), ours(&broker, version, qos, messages));
-        let rate = |took: Duration| messages as f64 / took.as_secs_f64();
+        let rate = |took: Duration| f64::from(u32::try_from(messages).expect("a small number")) / took.as_secs_f64();
         println!(
             "MQTT {version}, quality {qos}, {messages} messages of {bytes} bytes: {:.0}/s, mosquitto_sub {:.0}/s, ratio {:.2}",
             rate(ours),

@@ -331,6 +331,29 @@ fn nothing_is_stranded_when_tasks_go_and_come() {
 }
 
 #[test]
+fn deleting_the_offsets_drops_the_session() {
+    let broker = Mosquitto::start();
+    let config = source_config(&broker, &[]);
+    let (mut harness, mut seen) = (source(config.clone()), Vec::new());
+    poll_until(&mut harness, &mut seen, subscribed);
+    let offsets: Vec<_> = harness.offsets.all().into_keys().map(|partition| (partition, None)).collect();
+    harness.stop().unwrap();
+    broker.publish("lab/a", 1, &texts("old", 3));
+    let bench = pipette_kit::Bench::new().unwrap();
+    let mut connector = (SOURCE.connector)(pipette_api::Settings::new(config.clone(), SOURCE.info.config)).unwrap();
+    bench.run("a deletion", connector.alter_offsets(&offsets)).unwrap().unwrap();
+    let altered = vec![(offsets[0].0.clone(), Some(pipette_api::OffsetMap::new()))];
+    let error = bench.run("a change", connector.alter_offsets(&altered)).unwrap().unwrap_err();
+    assert!(error.chain().contains("cannot be set"), "{}", error.chain());
+    let mut harness = source(config);
+    poll_until(&mut harness, &mut seen, subscribed);
+    broker.publish("lab/a", 1, &texts("new", 3));
+    poll_until(&mut harness, &mut seen, |_, seen| seen.len() >= 3);
+    assert_eq!(seen, texts("new", 3));
+    harness.stop().unwrap();
+}
+
+#[test]
 fn a_paused_source_leaves_messages_with_the_broker() {
     let broker = Mosquitto::start();
     let (mut harness, mut seen) = (source(source_config(&broker, &[])), Vec::new());

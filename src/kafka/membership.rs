@@ -10,14 +10,15 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::contact::STATISTICS;
 use super::properties::ClientProperties;
 
 /// Java's defaults and librdkafka's.
 const SESSION: Duration = Duration::from_secs(45);
 const POLL_INTERVAL: Duration = Duration::from_mins(5);
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Heartbeats in the rest of a session: the last one that was answered may be older than the last answer, and it takes a
-/// moment until the silence is seen.
+/// Heartbeats in the rest of a session, besides the time between two statistics: the last heartbeat that was answered may be
+/// older than the last answer, which is seen with the next statistics.
 const REST: u32 = 2;
 /// With fewer heartbeats in a session than this, a late one would look like an outage.
 const ENOUGH: u32 = 5;
@@ -54,7 +55,8 @@ impl Membership {
         };
         let session = read("session.timeout.ms", SESSION);
         let heartbeat = read("heartbeat.interval.ms", HEARTBEAT);
-        let patience = (session >= heartbeat * ENOUGH).then(|| session.saturating_sub(heartbeat * REST));
+        let patience =
+            (session >= heartbeat * ENOUGH + STATISTICS).then(|| session.saturating_sub(heartbeat * REST + STATISTICS));
         let longest_join = session.max(read("max.poll.interval.ms", POLL_INTERVAL));
         let heard = Heard { answers: 0, at: Instant::now(), steady: false, asked: false, joins: None };
         Self { patience, longest_join, heard: Mutex::new(heard) }

@@ -78,16 +78,22 @@ impl Flatten {
             return map.values().iter().zip(map.keys().iter()).try_for_each(|(value, key)| stays(key, value));
         }
         let mut members = Vec::new();
-        self.gather(map, "", &mut members, 0)?;
+        self.gather(map, Some(""), &mut members, 0)?;
         *map = unique(members);
         Ok(())
     }
 
-    fn gather(&self, map: &Map, prefix: &str, members: &mut Vec<(Value, Value)>, depth: usize) -> Result<()> {
+    /// Members of a map that stands under null at the top have no name, as in Java.
+    fn gather(&self, map: &Map, prefix: Option<&str>, members: &mut Vec<(Value, Value)>, depth: usize) -> Result<()> {
         if depth == MAX_DEPTH {
             return Err(ConnectError::data(format!("a value nested deeper than {MAX_DEPTH} levels is not flattened")));
         }
         for (key, value) in map.iter() {
+            let Some(prefix) = prefix else {
+                return Err(ConnectError::data(
+                    "a map under the key null is not flattened: its members would have no name",
+                ));
+            };
             let name = match key {
                 Value::String(_) | Value::Null if prefix.is_empty() => key.clone(),
                 Value::String(name) => Value::text(self.name(prefix, name.as_str())),
@@ -95,8 +101,7 @@ impl Flatten {
                 other => return Err(fields::no_name(other)),
             };
             if let Value::Map(inner) = value {
-                let prefix = name.as_str().unwrap_or_default().to_owned();
-                self.gather(inner, &prefix, members, depth + 1)?;
+                self.gather(inner, name.as_str(), members, depth + 1)?;
             } else {
                 stays(&name, value)?;
                 members.push((name, value.clone()));
@@ -198,5 +203,27 @@ impl Shaping<'_> {
             }
         }
         Ok(nodes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipette_api::{ConfigMap, Datum};
+
+    use super::*;
+
+    /// Java's worker fails such a record too, without saying why.
+    #[test]
+    fn members_of_a_map_under_null_have_no_name() {
+        let flatten = |inner: Map| {
+            let mut transform = make(&Settings::new(ConfigMap::new(), &CONFIG), Side::Value).unwrap();
+            let outer = Map::from(vec![(Value::Null, Value::Map(Box::new(inner))), (Value::text("a"), Value::I32(1))]);
+            let mut record = Record::new("t".into(), Datum::schemaless(Value::Map(Box::new(outer))));
+            transform.apply(&mut record).map(|_| record.value.value)
+        };
+        let error = flatten(Map::from(vec![(Value::text("b"), Value::I32(2))])).unwrap_err();
+        assert!(error.to_string().contains("under the key null"), "{error}");
+        let flat = Map::from(vec![(Value::text("a"), Value::I32(1))]);
+        assert_eq!(flatten(Map::default()).unwrap(), Value::Map(Box::new(flat)));
     }
 }

@@ -393,10 +393,9 @@ impl ClientContext for Conversation {
 impl ConsumerContext for Conversation {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         self.hear();
-        match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
-            _ => self.revoked(consumer, list),
-        }
+        let given = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        self.membership.assigned(given);
+        if given { self.assigned(consumer, list) } else { self.revoked(consumer, list) }
     }
 }
 

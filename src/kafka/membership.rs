@@ -40,6 +40,8 @@ struct Heard {
     at: Instant,
     /// The group is not rebalancing.
     steady: bool,
+    /// Partitions were given, if only none: the group was steady then, whatever earlier statistics say later.
+    assigned: bool,
     /// A rebalance was asked for since then. What statistics of before say later changes nothing about that.
     asked: bool,
     /// Since when the coordinator is there and the group lets it wait.
@@ -58,7 +60,7 @@ impl Membership {
         let patience =
             (session >= heartbeat * ENOUGH + STATISTICS).then(|| session.saturating_sub(heartbeat * REST + STATISTICS));
         let longest_join = session.max(read("max.poll.interval.ms", POLL_INTERVAL));
-        let heard = Heard { answers: 0, at: Instant::now(), steady: false, asked: false, joins: None };
+        let heard = Heard { answers: 0, at: Instant::now(), steady: false, assigned: false, asked: false, joins: None };
         Self { patience, longest_join, heard: Mutex::new(heard) }
     }
 
@@ -73,6 +75,15 @@ impl Membership {
         heard.joins = if joins { heard.joins.or_else(|| Some(Instant::now())) } else { None };
     }
 
+    /// Partitions were given, or are taken away.
+    pub(super) fn assigned(&self, given: bool) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.assigned = given;
+        if given {
+            (heard.at, heard.asked) = (Instant::now(), false);
+        }
+    }
+
     /// For how long the group has let it wait, and how long it may.
     pub(super) fn join_under_way(&self) -> Option<(Duration, Duration)> {
         let joins = self.heard.lock().unwrap_or_else(PoisonError::into_inner).joins?;
@@ -83,7 +94,7 @@ impl Membership {
     pub(super) fn is_at_stake(&self) -> bool {
         let Some(patience) = self.patience else { return false };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_stake = heard.steady && !heard.asked && heard.at.elapsed() >= patience;
+        let at_stake = (heard.steady || heard.assigned) && !heard.asked && heard.at.elapsed() >= patience;
         heard.asked |= at_stake;
         at_stake
     }
@@ -152,6 +163,21 @@ mod tests {
         assert!(!membership.is_at_stake(), "the coordinator answers again");
         silent_for(&membership, Duration::from_secs(40));
         assert!(membership.is_at_stake(), "another outage");
+    }
+
+    /// An outage may begin before the first statistics that know of it, and while a commit waits none are read.
+    #[test]
+    fn partitions_that_were_given_say_that_the_group_is_steady() {
+        let membership = membership(&[]);
+        membership.note(&statistics(7, "wait-sync"));
+        membership.assigned(true);
+        membership.note(&statistics(7, "wait-sync"));
+        silent_for(&membership, Duration::from_secs(40));
+        assert!(membership.is_at_stake());
+        membership.assigned(true);
+        membership.assigned(false);
+        silent_for(&membership, Duration::from_secs(40));
+        assert!(!membership.is_at_stake(), "the group rebalances");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Heartbeats in the rest of a session, besides the time between two statistics: the last heartbeat that was answered may be
 /// older than the last answer, which is seen with the next statistics.
 const REST: u32 = 2;
-/// With fewer heartbeats in a session than this, a late one would look like an outage.
+/// With fewer heartbeats and statistics in a session than this, a late one would look like an outage.
 const ENOUGH: u32 = 5;
 
 /// What is known of the group's coordinator.
@@ -57,8 +57,8 @@ impl Membership {
         };
         let session = read("session.timeout.ms", SESSION);
         let heartbeat = read("heartbeat.interval.ms", HEARTBEAT);
-        let patience =
-            (session >= heartbeat * ENOUGH + STATISTICS).then(|| session.saturating_sub(heartbeat * REST + STATISTICS));
+        let patience = (session >= (heartbeat + STATISTICS) * ENOUGH)
+            .then(|| session.saturating_sub(heartbeat * REST + STATISTICS));
         let longest_join = session.max(read("max.poll.interval.ms", POLL_INTERVAL));
         let heard = Heard { answers: 0, at: Instant::now(), steady: false, assigned: false, asked: false, joins: None };
         Self { patience, longest_join, heard: Mutex::new(heard) }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_session_of_few_heartbeats_is_left_to_librdkafka() {
-        for (session, watched) in [("6000", false), ("20000", true)] {
+        for (session, watched) in [("6000", false), ("19000", false), ("20000", true)] {
             let membership = membership(&[("session.timeout.ms", session)]);
             membership.note(&statistics(1, "steady"));
             silent_for(&membership, Duration::from_mins(1));

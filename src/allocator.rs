@@ -13,14 +13,14 @@ use std::ptr;
 use mimalloc::MiMalloc;
 
 /// From here on blocks are large. A batch of small records has none as large as that.
-const LARGE: usize = 1_500_000;
+const LARGE: u32 = 1_500_000;
 
 /// A batch is thousands of small values made by one thread and dropped by it: mimalloc's. It keeps what is freed for a
 /// second, though, and with records of megabytes that is more memory than is in use.
 pub struct Allocator;
 
 fn is_large(size: usize) -> bool {
-    size >= LARGE
+    size >= LARGE as usize
 }
 
 // SAFETY: a block's layout, which its owner hands back unchanged, says which of the two allocators it came from; each is
@@ -74,7 +74,7 @@ pub fn give_large_blocks_back() {
         const MMAP_THRESHOLD: std::ffi::c_int = -3;
         // SAFETY: two numbers into the C library's settings; it refuses what it cannot use.
         unsafe {
-            mallopt(MMAP_THRESHOLD, 1_500_000);
+            mallopt(MMAP_THRESHOLD, LARGE.cast_signed());
             mallopt(TRIM_THRESHOLD, 4 << 20);
         }
     }
@@ -83,6 +83,8 @@ pub fn give_large_blocks_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LARGE: usize = super::LARGE as usize;
 
     fn bytes(size: usize) -> Layout {
         Layout::from_size_align(size, 8).unwrap()

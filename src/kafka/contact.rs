@@ -118,11 +118,16 @@ impl Contact {
 /// What librdkafka's statistics say of a client's brokers: whether it waits for one of them, and how many answers have
 /// come from all. While it has got through to none, what they say is why not, and no answer.
 pub(super) fn read_statistics(json: &str) -> Option<(bool, u64)> {
-    let brokers = &json[json.find("\"brokers\"")?..json.find("\"topics\"")?];
+    let (brokers, _) = brokers_and_topics(json)?;
     let requests = numbers(brokers, "\"waitresp_cnt\":").sum::<u64>();
     let is_connected = brokers.contains("\"state\":\"UP\"");
     let answers = if is_connected { numbers(brokers, "\"rx\":").sum() } else { 0 };
     Some((requests > 0 || !is_connected, answers))
+}
+
+/// What statistics say of brokers, and what they say of topics.
+pub(super) fn brokers_and_topics(json: &str) -> Option<(&str, &str)> {
+    json[json.find("\"brokers\"")?..].split_once("\"topics\"")
 }
 
 pub(super) fn numbers<'a>(text: &'a str, member: &'a str) -> impl Iterator<Item = u64> + 'a {

@@ -38,9 +38,8 @@ struct Heard {
     /// How many answers have come from it, and when that was last seen to change.
     answers: u64,
     at: Instant,
-    /// The group is not rebalancing.
-    steady: bool,
-    /// Partitions were given, if only none: the group was steady then, whatever earlier statistics say later.
+    /// Partitions were given, if only none, and the group is not rebalancing since. Statistics say so too, but later, and
+    /// while an offset commit waits none are read.
     assigned: bool,
     /// A rebalance was asked for since then. What statistics of before say later changes nothing about that.
     asked: bool,
@@ -60,18 +59,17 @@ impl Membership {
         let patience = (session >= (heartbeat + STATISTICS) * ENOUGH)
             .then(|| session.saturating_sub(heartbeat * REST + STATISTICS));
         let longest_join = session.max(read("max.poll.interval.ms", POLL_INTERVAL));
-        let heard = Heard { answers: 0, at: Instant::now(), steady: false, assigned: false, asked: false, joins: None };
+        let heard = Heard { answers: 0, at: Instant::now(), assigned: false, asked: false, joins: None };
         Self { patience, longest_join, heard: Mutex::new(heard) }
     }
 
     /// What librdkafka's statistics say of the coordinator.
     pub(super) fn note(&self, json: &str) {
-        let Some(Said { answers, steady, joins }) = read_statistics(json) else { return };
+        let Some(Said { answers, joins }) = read_statistics(json) else { return };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.answers != answers {
             (heard.answers, heard.at, heard.asked) = (answers, Instant::now(), false);
         }
-        heard.steady = steady;
         heard.joins = if joins { heard.joins.or_else(|| Some(Instant::now())) } else { None };
     }
 
@@ -94,7 +92,7 @@ impl Membership {
     pub(super) fn is_at_stake(&self) -> bool {
         let Some(patience) = self.patience else { return false };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_stake = (heard.steady || heard.assigned) && !heard.asked && heard.at.elapsed() >= patience;
+        let at_stake = heard.assigned && !heard.asked && heard.at.elapsed() >= patience;
         heard.asked |= at_stake;
         at_stake
     }
@@ -104,8 +102,6 @@ impl Membership {
 struct Said {
     /// How many answers have come from the coordinator.
     answers: u64,
-    /// The group is not rebalancing.
-    steady: bool,
     /// The coordinator is there, and the answer that is waited for is the group's.
     joins: bool,
 }
@@ -117,7 +113,7 @@ fn read_statistics(json: &str) -> Option<Said> {
     let is_there = after(coordinator, "\"state\":").is_some_and(|state| state.starts_with("\"UP\""));
     let group = after(after(json, "\"cgrp\":")?, "\"join_state\":")?;
     let joins = is_there && ["\"wait-join\"", "\"wait-sync\""].iter().any(|state| group.starts_with(state));
-    Some(Said { answers: digits.parse().ok()?, steady: group.starts_with("\"steady\""), joins })
+    Some(Said { answers: digits.parse().ok()?, joins })
 }
 
 fn after<'a>(text: &'a str, member: &str) -> Option<&'a str> {
@@ -148,6 +144,7 @@ mod tests {
         let membership = membership(&[]);
         silent_for(&membership, Duration::from_secs(40));
         assert!(!membership.is_at_stake(), "it is in no group yet");
+        membership.assigned(true);
         membership.note(&statistics(7, "steady"));
         silent_for(&membership, Duration::from_secs(30));
         assert!(!membership.is_at_stake(), "the session goes on for long");
@@ -156,9 +153,11 @@ mod tests {
         assert!(membership.is_at_stake());
         membership.note(&statistics(7, "steady"));
         assert!(!membership.is_at_stake(), "it is asked for already");
+        membership.assigned(false);
         membership.note(&statistics(8, "wait-join"));
         silent_for(&membership, Duration::from_secs(40));
         assert!(!membership.is_at_stake(), "the group rebalances");
+        membership.assigned(true);
         membership.note(&statistics(9, "steady"));
         assert!(!membership.is_at_stake(), "the coordinator answers again");
         silent_for(&membership, Duration::from_secs(40));
@@ -202,7 +201,7 @@ mod tests {
     fn a_session_of_few_heartbeats_is_left_to_librdkafka() {
         for (session, watched) in [("6000", false), ("19000", false), ("20000", true)] {
             let membership = membership(&[("session.timeout.ms", session)]);
-            membership.note(&statistics(1, "steady"));
+            membership.assigned(true);
             silent_for(&membership, Duration::from_mins(1));
             assert_eq!(membership.is_at_stake(), watched, "{session}");
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::contact::numbers;
+use super::contact::{brokers_and_topics, numbers};
 
 /// Hears what a client has received and sent, in bytes, how many brokers it is connected to, and how many records it is
 /// behind on the partition where that is most; -1 when nobody knows.
@@ -28,7 +28,7 @@ impl Traffic {
 }
 
 fn read(json: &str) -> Option<[i64; 4]> {
-    let (brokers, topics) = json[json.find("\"brokers\"")?..].split_once("\"topics\"")?;
+    let (brokers, topics) = brokers_and_topics(json)?;
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let sum = |member| signed(numbers(brokers, member).sum());
     let connections = brokers.matches("\"state\":\"UP\"").count() as u64;

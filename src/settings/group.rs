@@ -22,78 +22,56 @@ pub(super) static GROUP: Key<String> = Key::new(
 .check(not_empty)
 .importance(Importance::High);
 pub(super) static CONFIGS: Topic = Topic {
-    name: Key::new(
+    name: topic(
         "config.storage.topic",
         "The compacted topic with one partition for connectors, their tasks and what is wanted of them, in Apache's \
          format; made if it is missing. Needs `group.id` and the other two topics. Any other `config.storage.…` key is a \
          setting of a topic that is made.",
-    )
-    .optional()
-    .check(not_empty)
-    .importance(Importance::High),
+    ),
     partitions: None,
-    replication: Key::new(
+    replication: replication(
         "config.storage.replication.factor",
         "The replication factor of the topic for connectors when it is made; -1 is the broker's default. Left out, it is \
          3, or as many as there are brokers.",
-    )
-    .optional()
-    .check(positive_or_default)
-    .importance(Importance::Low),
+    ),
     prefix: "config.storage.",
 };
-pub(super) static OFFSET_PARTITIONS: Key<i32> = Key::new(
+pub(super) static OFFSET_PARTITIONS: Key<i32> = partitions(
     "offset.storage.partitions",
     "The partitions of the offsets topic when it is made; -1 is the broker's default.",
-)
-.default("25")
-.check(positive_or_default)
-.importance(Importance::Low);
+    "25",
+);
 pub(super) static OFFSETS: Topic = Topic {
-    name: Key::new(
+    name: topic(
         "offset.storage.topic",
         "The compacted topic for source offsets, in Apache's format; made if it is missing. Takes effect with `group.id`; \
          without both, offsets are kept in files. Any other `offset.storage.…` key is a setting of a topic that is made.",
-    )
-    .optional()
-    .check(not_empty)
-    .importance(Importance::High),
+    ),
     partitions: Some(&OFFSET_PARTITIONS),
-    replication: Key::new(
+    replication: replication(
         "offset.storage.replication.factor",
         "The replication factor of the offsets topic when it is made; -1 is the broker's default. Left out, it is 3, or as \
          many as there are brokers.",
-    )
-    .optional()
-    .check(positive_or_default)
-    .importance(Importance::Low),
+    ),
     prefix: "offset.storage.",
 };
-pub(super) static STATUS_PARTITIONS: Key<i32> = Key::new(
+pub(super) static STATUS_PARTITIONS: Key<i32> = partitions(
     "status.storage.partitions",
     "The partitions of the topic for statuses when it is made; -1 is the broker's default.",
-)
-.default("5")
-.check(positive_or_default)
-.importance(Importance::Low);
+    "5",
+);
 pub(super) static STATUSES: Topic = Topic {
-    name: Key::new(
+    name: topic(
         "status.storage.topic",
         "The compacted topic for statuses and the topics that connectors have used, in Apache's format; made if it is \
          missing. Any other `status.storage.…` key is a setting of a topic that is made.",
-    )
-    .optional()
-    .check(not_empty)
-    .importance(Importance::High),
+    ),
     partitions: Some(&STATUS_PARTITIONS),
-    replication: Key::new(
+    replication: replication(
         "status.storage.replication.factor",
         "The replication factor of the topic for statuses when it is made; -1 is the broker's default. Left out, it is 3, \
          or as many as there are brokers.",
-    )
-    .optional()
-    .check(positive_or_default)
-    .importance(Importance::Low),
+    ),
     prefix: "status.storage.",
 };
 pub(super) static SESSION: Key<Duration> = Key::new(
@@ -126,6 +104,18 @@ pub(super) struct Topic {
     pub(super) partitions: Option<&'static Key<i32>>,
     pub(super) replication: Key<i16>,
     prefix: &'static str,
+}
+
+const fn topic(name: &'static str, doc: &'static str) -> Key<String> {
+    Key::new(name, doc).optional().check(not_empty).importance(Importance::High)
+}
+
+const fn replication(name: &'static str, doc: &'static str) -> Key<i16> {
+    Key::new(name, doc).optional().check(positive_or_default).importance(Importance::Low)
+}
+
+const fn partitions(name: &'static str, doc: &'static str, default: &'static str) -> Key<i32> {
+    Key::new(name, doc).default(default).check(positive_or_default).importance(Importance::Low)
 }
 
 /// A topic in which the worker keeps something.

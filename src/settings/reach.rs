@@ -59,13 +59,9 @@ pub(super) fn read(
     if open.is_none() && paths.is_none() && hosts.is_none() {
         return Ok((Reach::default(), None));
     }
-    let nothing = || open.as_ref().map(|_| Vec::new());
-    let limits = Limits {
-        paths: paths.or_else(nothing),
-        hosts: hosts.or_else(|| open.as_ref().map(|_| Vec::new())),
-        brokers,
-        open,
-    };
+    // What no key names is nothing then.
+    let (unnamed_paths, unnamed_hosts) = open.as_ref().map(|_| (Vec::new(), Vec::new())).unzip();
+    let limits = Limits { paths: paths.or(unnamed_paths), hosts: hosts.or(unnamed_hosts), brokers, open };
     Ok((Reach::through(Arc::new(limits)), named))
 }
 

@@ -4,7 +4,7 @@
 //! `herder/recorder.rs` says what should stand there; what stands there and should not is taken away.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipette_api::{ConfigMap, Result};
 use serde_json::{Value, json};
@@ -49,21 +49,25 @@ impl TopicStatuses {
         opened.copied().map_err(|error| error.within("status.storage.topic"))
     }
 
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connectors that something is said of.
     pub fn connectors(&self) -> BTreeSet<Arc<str>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).keys().map(Arc::clone).collect()
+        self.table().keys().map(Arc::clone).collect()
     }
 
     /// The topics that a connector has used.
     pub fn topics(&self, connector: &str) -> Vec<UsedTopic> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table();
         let rows = table.get(connector).into_iter().flatten();
         rows.filter(|(key, _)| key.starts_with(TOPIC)).filter_map(|(_, value)| UsedTopic::read(value)).collect()
     }
 
     /// What is to be written so that this and nothing else is said of the connectors.
     pub fn changes(&self, wanted: &BTreeMap<Arc<str>, Rows>) -> Vec<Row> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table();
         let nothing = Rows::new();
         let of = |(connector, wanted): (&Arc<str>, &Rows)| {
             let known = table.get(connector).unwrap_or(&nothing);
@@ -78,7 +82,7 @@ impl TopicStatuses {
     /// Writes them.
     pub async fn write(&self, rows: &[Row]) -> Result<()> {
         self.topic.write(rows.iter()).await?;
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table();
         for (key, value) in rows {
             note(&mut table, key, value.as_deref());
         }

@@ -32,6 +32,9 @@ pub mod transaction;
 pub mod used;
 pub mod watchdog;
 #[cfg(test)]
+#[path = "tests/records.rs"]
+pub(crate) mod records;
+#[cfg(test)]
 #[path = "tests/allocations.rs"]
 mod allocations;
 

@@ -55,23 +55,14 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use pipette_api::record::TimestampType;
-    use pipette_api::{Datum, RawRecord, Record};
+    use pipette_api::{Datum, Record};
 
+    use super::super::records::bare;
     use super::*;
 
     fn record(offset: i64) -> SinkRecord {
         let tp = TopicPartition::new("t", i32::try_from(offset % 2).unwrap());
-        let origin = RawRecord {
-            tp,
-            offset,
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            timestamp: None,
-            timestamp_type: TimestampType::NotAvailable,
-        };
-        SinkRecord { record: Record::new("t".into(), Datum::NULL), origin }
+        SinkRecord { record: Record::new("t".into(), Datum::NULL), origin: bare(tp, offset) }
     }
 
     fn offsets(pieces: &Pieces) -> Vec<i64> {

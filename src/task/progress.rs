@@ -163,8 +163,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use pipette_api::record::TimestampType;
-
+    use super::super::records::bare;
     use super::*;
 
     fn tp(partition: i32) -> TopicPartition {
@@ -172,15 +171,7 @@ mod tests {
     }
 
     fn record(partition: i32) -> RawRecord {
-        RawRecord {
-            tp: tp(partition),
-            offset: 0,
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            timestamp: None,
-            timestamp_type: TimestampType::NotAvailable,
-        }
+        bare(tp(partition), 0)
     }
 
     fn owning(committed: Option<i64>) -> Progress {

@@ -67,22 +67,13 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use pipette_api::TopicPartition;
-    use pipette_api::record::TimestampType;
-
+    use super::super::records::bare;
     use super::*;
+    use pipette_api::TopicPartition;
 
     fn refused(count: usize, reason: &str) -> Vec<Refused> {
         let one = |_| {
-            let origin = RawRecord {
-                tp: TopicPartition::new("t", 0),
-                offset: 0,
-                key: None,
-                value: None,
-                headers: Vec::new(),
-                timestamp: None,
-                timestamp_type: TimestampType::NotAvailable,
-            };
+            let origin = bare(TopicPartition::new("t", 0), 0);
             Refused { origin, error: ConnectError::data(reason) }
         };
         (0..count).map(one).collect()

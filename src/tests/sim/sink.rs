@@ -6,7 +6,6 @@ use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pipette_api::record::TimestampType;
 use pipette_api::{Assigned, Blob, Body, ConnectError, Offsets, RawRecord, Result, SinkTask, TopicPartition, Wish};
 use pipette_kit::{Dice, Run, Simulation};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +16,7 @@ use super::kafka::Cluster;
 use super::life::{End, Habits, Lives};
 use crate::budget::Share;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
+use crate::task::records::bare;
 
 const SINK: Simulation = Simulation { name: "sink", seeds: 4_000, steps: 120 };
 const PARTITIONS: i32 = 3;
@@ -321,15 +321,8 @@ fn commit(shore: &Shore, committed: &mut BTreeMap<i32, i64>, offsets: &Offsets) 
 }
 
 fn record(partition: i32, offset: i64) -> RawRecord {
-    RawRecord {
-        tp: tp(partition),
-        offset,
-        key: None,
-        value: Some(Body::Bytes(Blob::whole(value(partition, offset)).unwrap())),
-        headers: Vec::new(),
-        timestamp: None,
-        timestamp_type: TimestampType::NotAvailable,
-    }
+    let value = Some(Body::Bytes(Blob::whole(value(partition, offset)).unwrap()));
+    RawRecord { value, ..bare(tp(partition), offset) }
 }
 
 fn live(run: &mut Run) {

@@ -1,9 +1,10 @@
 //! The MQTT client as the connector needs it: one connection, from its CONNACK to its end.
 //!
 //! [`connect`] dials; a [`Link`] never reconnects by itself, so that an acknowledgement can never reach another connection
-//! than the one its message came by. `session.rs` dials again. Only `v3.rs` and `v5.rs` name the client library; what any
-//! client must do stands in `tests/conformance.rs`. Read next: `pump.rs`.
+//! than the one its message came by. `session.rs` dials again. Only `v3.rs`, `v5.rs` and `alike.rs` name the client library;
+//! what any client must do stands in `conformance.rs`. Read next: `pump.rs`.
 
+mod alike;
 #[cfg(test)]
 mod conformance;
 mod pump;

@@ -1,5 +1,5 @@
 //! MQTT 3.1.1 by the client library, which has other types for it: they are turned into ours here, and nothing else is
-//! done. What is behind the choices stands in `v5.rs`.
+//! done. What is behind the choices stands in `v5.rs`, and what both versions have alike in `alike.rs`.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -8,36 +8,23 @@ use std::time::Duration;
 
 use rumqttc_v4 as lib;
 
+use super::alike::{self, REQUESTS_PER_WRITE, alike};
 use super::socket::Socket;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Qos, Receipt, Refused, Requests, SubscribeOptions,
-    Version, Welcome, Wire, v5,
+    Version, Welcome, Wire,
 };
 use crate::budget::Budget;
 use crate::filter::Subscription;
 use crate::uri::{Scheme, Server};
 
-/// Acknowledgements that go into one write.
-const REQUESTS_PER_WRITE: usize = 256;
 /// A broker cannot say how many messages it takes unacknowledged: this many is what Mosquitto does, which ends a connection
 /// that exceeds it with quality of service 2.
 const IN_FLIGHT: u16 = 20;
 /// The largest packet that MQTT has.
 const LARGEST: usize = 256 * 1024 * 1024 - 1;
 
-pub(super) async fn connect(dial: &Dial, budget: Arc<Budget>) -> Result<Link, Fault> {
-    let (mut options, socket) = (options(dial)?, Socket::default());
-    let (below, server) = (socket.clone(), dial.server.clone());
-    options.set_socket_connector(move |_, _| below.clone().open(server.clone()));
-    let (client, events) = lib::AsyncClient::builder(options).unbounded().build();
-    let mut wire = V3 { events, server: dial.server.clone() };
-    loop {
-        let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
-        if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
-            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), (wire, socket), budget));
-        }
-    }
-}
+alike!(V3);
 
 fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
     let mut options = lib::MqttOptions::new(&dial.client_id, broker(&dial.server)?);
@@ -65,24 +52,6 @@ fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
     Ok(options)
 }
 
-fn broker(server: &Server) -> Result<lib::Broker, Fault> {
-    if server.scheme.is_web_socket() {
-        // The library takes the encryption from the transport.
-        return lib::Broker::websocket(server.plain().to_string())
-            .map_err(|error| Fault::away(format!("{server} is no address for a WebSocket: {error}")));
-    }
-    Ok(lib::Broker::tcp(&server.host, server.port))
-}
-
-fn transport(dial: &Dial) -> Result<lib::Transport, Fault> {
-    Ok(match dial.server.scheme {
-        Scheme::Tcp => lib::Transport::Tcp,
-        Scheme::WebSocket => lib::Transport::Ws,
-        Scheme::Tls => lib::Transport::Tls(v5::tls(dial.tls.as_deref())?),
-        Scheme::SecureWebSocket => lib::Transport::Wss(v5::tls(dial.tls.as_deref())?),
-    })
-}
-
 fn welcome(answer: &lib::ConnAck) -> Welcome {
     Welcome {
         version: Version::V3,
@@ -91,26 +60,6 @@ fn welcome(answer: &lib::ConnAck) -> Welcome {
         maximum_qos: Qos::ExactlyOnce,
         retain_available: true,
         maximum_packet: None,
-    }
-}
-
-struct V3 {
-    events: lib::EventLoop,
-    server: Server,
-}
-
-impl Wire for V3 {
-    async fn turn(&mut self) -> Result<Option<Event>, Fault> {
-        let event = self.events.poll().await.map_err(|error| self.fault(error))?;
-        let lib::Event::Incoming(packet) = event else { return Ok(None) };
-        Ok(match packet {
-            lib::Packet::Publish(publish) => Some(Event::Message(message(publish))),
-            lib::Packet::SubAck(answer) => {
-                Some(Event::Subscribed(answer.return_codes.into_iter().map(granted).collect()))
-            }
-            lib::Packet::UnsubAck(_) => Some(Event::Unsubscribed),
-            _ => None,
-        })
     }
 }
 
@@ -130,18 +79,6 @@ fn granted(code: lib::SubscribeReasonCode) -> Result<Qos, String> {
     match code {
         lib::SubscribeReasonCode::Success(level) => Ok(qos(level)),
         lib::SubscribeReasonCode::Failure => Err("the broker gives no reason".into()),
-    }
-}
-
-struct Client(lib::AsyncClient);
-
-impl Client {
-    /// Requests go to a queue without a limit, which fails only when the connection is gone.
-    fn sent<T>(outcome: Result<T, lib::ClientError>) -> Result<T, Fault> {
-        outcome.map_err(|error| match error {
-            lib::ClientError::InvalidRequest(_) => Fault::away("the request breaks a rule of MQTT"),
-            _ => Fault::away("the connection has ended"),
-        })
     }
 }
 
@@ -174,22 +111,6 @@ impl Requests for Client {
 
     fn disconnect(&self) -> Result<(), Fault> {
         Self::sent(self.0.try_disconnect())
-    }
-}
-
-fn qos(level: lib::QoS) -> Qos {
-    match level {
-        lib::QoS::AtMostOnce => Qos::AtMostOnce,
-        lib::QoS::AtLeastOnce => Qos::AtLeastOnce,
-        lib::QoS::ExactlyOnce => Qos::ExactlyOnce,
-    }
-}
-
-fn level(qos: Qos) -> lib::QoS {
-    match qos {
-        Qos::AtMostOnce => lib::QoS::AtMostOnce,
-        Qos::AtLeastOnce => lib::QoS::AtLeastOnce,
-        Qos::ExactlyOnce => lib::QoS::ExactlyOnce,
     }
 }
 
@@ -229,35 +150,17 @@ fn refused(server: &Server, code: lib::ConnectReturnCode) -> Fault {
     Fault::new(kind, format!("{server} refuses the connection: {code:?}"))
 }
 
-/// See `v5.rs`.
-#[derive(Debug)]
-struct Ours {
-    in_flight: u16,
-}
-
-type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, lib::SessionStoreError>> + Send + 'a>>;
-
-impl lib::SessionStore for Ours {
-    fn load<'a>(&'a self, key: &'a lib::SessionStoreKey) -> Stored<'a, Option<lib::PersistedSession>> {
-        let session = lib::PersistedSession {
-            format_version: 1,
-            client_id: key.client_id().to_owned(),
-            clean_session: false,
-            max_inflight: self.in_flight,
-            ack_mode: lib::PersistedAckMode::Manual,
-            last_pkid: 0,
-            last_puback: 0,
-            replay: Vec::new(),
-            incoming_qos2: Vec::new(),
-        };
-        Box::pin(ready(Ok(Some(session))))
-    }
-
-    fn save<'a>(&'a self, _: &'a lib::SessionStoreKey, _: &'a lib::PersistedSession) -> Stored<'a, ()> {
-        Box::pin(ready(Ok(())))
-    }
-
-    fn clear<'a>(&'a self, _: &'a lib::SessionStoreKey) -> Stored<'a, ()> {
-        Box::pin(ready(Ok(())))
+/// What `alike.rs` says of a session.
+fn stored(key: &lib::SessionStoreKey, in_flight: u16) -> lib::PersistedSession {
+    lib::PersistedSession {
+        format_version: 1,
+        client_id: key.client_id().to_owned(),
+        clean_session: false,
+        max_inflight: in_flight,
+        ack_mode: lib::PersistedAckMode::Manual,
+        last_pkid: 0,
+        last_puback: 0,
+        replay: Vec::new(),
+        incoming_qos2: Vec::new(),
     }
 }

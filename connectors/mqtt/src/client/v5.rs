@@ -1,8 +1,8 @@
 //! MQTT 5 by the client library.
 //!
 //! Each connection gets a client of its own. What the library would carry from one connection to the next (packet ids,
-//! messages to repeat, half done handshakes) is kept by us, who know what is in Kafka. Read next: `v3.rs`, the same for
-//! MQTT 3.1.1.
+//! messages to repeat, half done handshakes) is kept by us, who know what is in Kafka. Read next: `alike.rs`, the
+//! part that `v3.rs` shares.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -11,31 +11,17 @@ use std::time::Duration;
 
 use rumqttc_v5 as lib;
 
+use super::alike::{self, REQUESTS_PER_WRITE, alike};
 use super::socket::Socket;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Properties, Qos, Receipt, Refused, Requests,
-    Retained, SubscribeOptions, Tls, Version, Welcome, Will, Wire,
+    Retained, SubscribeOptions, Version, Welcome, Will, Wire,
 };
 use crate::budget::Budget;
 use crate::filter::Subscription;
 use crate::uri::{Scheme, Server};
 
-/// Acknowledgements that go into one write.
-const REQUESTS_PER_WRITE: usize = 256;
-
-pub(super) async fn connect(dial: &Dial, budget: Arc<Budget>) -> Result<Link, Fault> {
-    let (mut options, socket) = (options(dial)?, Socket::default());
-    let (below, server) = (socket.clone(), dial.server.clone());
-    options.set_socket_connector(move |_, _| below.clone().open(server.clone()));
-    let (client, events) = lib::AsyncClient::builder(options).unbounded().build();
-    let mut wire = V5 { events, server: dial.server.clone() };
-    loop {
-        let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
-        if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
-            return Ok(Link::new(welcome(&answer), Box::new(Client(client)), (wire, socket), budget));
-        }
-    }
-}
+alike!(V5);
 
 fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
     let mut options = lib::MqttOptions::new(&dial.client_id, broker(&dial.server)?);
@@ -83,42 +69,6 @@ fn will(will: &Will) -> lib::LastWill {
     lib::LastWill::new(&will.topic, will.message.clone(), level(will.qos), will.retain, Some(properties))
 }
 
-fn broker(server: &Server) -> Result<lib::Broker, Fault> {
-    if server.scheme.is_web_socket() {
-        // The library takes the encryption from the transport.
-        return lib::Broker::websocket(server.plain().to_string())
-            .map_err(|error| Fault::away(format!("{server} is no address for a WebSocket: {error}")));
-    }
-    Ok(lib::Broker::tcp(&server.host, server.port))
-}
-
-fn transport(dial: &Dial) -> Result<lib::Transport, Fault> {
-    Ok(match dial.server.scheme {
-        Scheme::Tcp => lib::Transport::Tcp,
-        Scheme::WebSocket => lib::Transport::Ws,
-        Scheme::Tls => lib::Transport::Tls(tls(dial.tls.as_deref())?),
-        Scheme::SecureWebSocket => lib::Transport::Wss(tls(dial.tls.as_deref())?),
-    })
-}
-
-/// Without a CA of our own the system's certificates hold.
-pub(super) fn tls(tls: Option<&Tls>) -> Result<lib::TlsConfiguration, Fault> {
-    let Some(Tls { ca: Some(ca), identity, alpn }) = tls else {
-        return lib::TlsConfiguration::try_default_rustls().map_err(|error| {
-            Fault::new(
-                FaultKind::Tls,
-                format!("the system's certificates cannot be used ({error}): set mqtt.ssl.ca.path"),
-            )
-        });
-    };
-    let alpn = alpn.iter().map(|name| name.clone().into_bytes()).collect::<Vec<_>>();
-    Ok(lib::TlsConfiguration::Simple {
-        ca: ca.clone(),
-        alpn: (!alpn.is_empty()).then_some(alpn),
-        client_auth: identity.clone(),
-    })
-}
-
 fn welcome(answer: &lib::ConnAck) -> Welcome {
     let said = answer.properties.as_ref();
     Welcome {
@@ -128,26 +78,6 @@ fn welcome(answer: &lib::ConnAck) -> Welcome {
         maximum_qos: said.and_then(|said| said.max_qos).and_then(Qos::from_level).unwrap_or(Qos::ExactlyOnce),
         retain_available: said.and_then(|said| said.retain_available) != Some(0),
         maximum_packet: said.and_then(|said| said.max_packet_size),
-    }
-}
-
-struct V5 {
-    events: lib::EventLoop,
-    server: Server,
-}
-
-impl Wire for V5 {
-    async fn turn(&mut self) -> Result<Option<Event>, Fault> {
-        let event = self.events.poll().await.map_err(|error| self.fault(error))?;
-        let lib::Event::Incoming(packet) = event else { return Ok(None) };
-        Ok(match packet {
-            lib::Packet::Publish(publish) => Some(Event::Message(message(publish))),
-            lib::Packet::SubAck(answer) => {
-                Some(Event::Subscribed(answer.return_codes.into_iter().map(granted).collect()))
-            }
-            lib::Packet::UnsubAck(_) => Some(Event::Unsubscribed),
-            _ => None,
-        })
     }
 }
 
@@ -179,18 +109,6 @@ fn granted(code: lib::SubscribeReasonCode) -> Result<Qos, String> {
     match code {
         lib::SubscribeReasonCode::Success(level) => Ok(qos(level)),
         refusal => Err(format!("{refusal:?}")),
-    }
-}
-
-struct Client(lib::AsyncClient);
-
-impl Client {
-    /// Requests go to a queue without a limit, which fails only when the connection is gone.
-    fn sent<T>(outcome: Result<T, lib::ClientError>) -> Result<T, Fault> {
-        outcome.map_err(|error| match error {
-            lib::ClientError::InvalidRequest(_) => Fault::away("the request breaks a rule of MQTT"),
-            _ => Fault::away("the connection has ended"),
-        })
     }
 }
 
@@ -272,22 +190,6 @@ fn given(properties: Properties) -> lib::PublishProperties {
     }
 }
 
-fn qos(level: lib::QoS) -> Qos {
-    match level {
-        lib::QoS::AtMostOnce => Qos::AtMostOnce,
-        lib::QoS::AtLeastOnce => Qos::AtLeastOnce,
-        lib::QoS::ExactlyOnce => Qos::ExactlyOnce,
-    }
-}
-
-fn level(qos: Qos) -> lib::QoS {
-    match qos {
-        Qos::AtMostOnce => lib::QoS::AtMostOnce,
-        Qos::AtLeastOnce => lib::QoS::AtLeastOnce,
-        Qos::ExactlyOnce => lib::QoS::ExactlyOnce,
-    }
-}
-
 impl V5 {
     fn fault(&self, error: lib::ConnectionError) -> Fault {
         use lib::ConnectionError as Error;
@@ -344,37 +246,18 @@ fn refused(server: &Server, code: lib::ConnectReturnCode) -> Fault {
     Fault::new(kind, format!("{server} refuses the connection: {code:?}"))
 }
 
-/// A session that begins with nothing of ours in it. The library refuses to subscribe in a session that it does not know,
-/// which after a restart is every session; and what it would remember is remembered by us.
-#[derive(Debug)]
-struct Ours {
-    in_flight: u16,
-}
-
-type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, lib::SessionStoreError>> + Send + 'a>>;
-
-impl lib::SessionStore for Ours {
-    fn load<'a>(&'a self, key: &'a lib::SessionStoreKey) -> Stored<'a, Option<lib::PersistedSession>> {
-        let session = lib::PersistedSession {
-            format_version: 1,
-            client_id: key.client_id().to_owned(),
-            clean_start: false,
-            session_expiry_interval: None,
-            outgoing_inflight_upper_limit: Some(self.in_flight),
-            ack_mode: lib::PersistedAckMode::Manual,
-            last_pkid: 0,
-            last_puback: 0,
-            replay: Vec::new(),
-            incoming_qos2: Vec::new(),
-        };
-        Box::pin(ready(Ok(Some(session))))
-    }
-
-    fn save<'a>(&'a self, _: &'a lib::SessionStoreKey, _: &'a lib::PersistedSession) -> Stored<'a, ()> {
-        Box::pin(ready(Ok(())))
-    }
-
-    fn clear<'a>(&'a self, _: &'a lib::SessionStoreKey) -> Stored<'a, ()> {
-        Box::pin(ready(Ok(())))
+/// What `alike.rs` says of a session.
+fn stored(key: &lib::SessionStoreKey, in_flight: u16) -> lib::PersistedSession {
+    lib::PersistedSession {
+        format_version: 1,
+        client_id: key.client_id().to_owned(),
+        clean_start: false,
+        session_expiry_interval: None,
+        outgoing_inflight_upper_limit: Some(in_flight),
+        ack_mode: lib::PersistedAckMode::Manual,
+        last_pkid: 0,
+        last_puback: 0,
+        replay: Vec::new(),
+        incoming_qos2: Vec::new(),
     }
 }

@@ -1,4 +1,5 @@
-//! The one reviewed place with `unsafe`: calls of librdkafka that rdkafka does not wrap, or wraps per record.
+//! Reviewed `unsafe`: calls of librdkafka that rdkafka does not wrap, or wraps per record. The other place with it is
+//! `src/allocator.rs`.
 //!
 //! `admin.rs` asks for group offsets and takes them away; `producer.rs` flushes; `consumer.rs` takes records by the batch
 //! and `batch.rs` copies them out. Each call owns what it makes through small guards, so that every way out frees it once.

@@ -39,9 +39,10 @@ pub trait Collect: Send {
     fn collect(&mut self, raw: RawRecord) -> Result<Option<RawRecord>>;
 
     /// The smallest offset of a partition that is still needed, because it is of something incomplete, and a text that is
-    /// committed beside it (at most 3,000 bytes; a longer one is left out). No offset behind it is committed. `None` when
-    /// nothing is incomplete.
-    fn floor(&self, tp: &TopicPartition) -> Option<(i64, String)>;
+    /// committed beside it (at most 3,000 bytes; a longer one is left out). No offset behind it is committed. What was
+    /// completed by records before `upto` is durable in the sink, so that the text may say that it need not come again;
+    /// what was completed by later ones may be lost yet. `None` when nothing is incomplete.
+    fn floor(&self, tp: &TopicPartition, upto: i64) -> Option<(i64, String)>;
 
     /// What will never be complete, one after the other, asked for behind every batch: the record that stands for it in the
     /// dead letter queue, and why. Its pieces are then no longer needed.

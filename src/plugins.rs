@@ -202,7 +202,7 @@ impl Plugins {
         }
     }
 
-    /// A transformation.
+    /// A transformation that computes.
     pub fn transform(&self, name: &str) -> Option<&'static TransformPlugin> {
         match self.find(Family::Transform, name) {
             Some(Plugin::Transform(plugin)) => Some(plugin),

@@ -15,7 +15,7 @@ use crate::template::{Place, Template, check_kafka};
 use crate::uri::Server;
 
 const VERSIONS: &[&str] = &["auto", "3.1.1", "5"];
-const FORMATS: &[&str] = &["bytes", "string", "json", "envelope"];
+const FORMATS: &[&str] = &["bytes", "string", "json", "envelope", "sparkplug_b"];
 const RETAINED: &[&str] = &["emit", "once", "skip"];
 const OVERFLOWS: &[&str] = &["block", "drop_newest"];
 const NULLS: &[&str] = &["ignore", "empty", "fail"];
@@ -34,6 +34,7 @@ pub(crate) const HEADER_NAMES: &[&str] = &[
     "mqtt.message.expiry",
     "mqtt.subscription.ids",
     "mqtt.user",
+    "sparkplug",
 ];
 
 pub(crate) static SERVER: Key<Vec<String>> = Key::new(
@@ -240,9 +241,9 @@ pub(crate) static KAFKA_KEY: Key<String> = Key::new(
 .check(topic_template);
 pub(crate) static VALUE_FORMAT: Key<String> = Key::new(
     "mqtt.value.format",
-    "What the payload becomes: `bytes`, `string` (UTF-8), or `json` (values without a schema), or \
-     `envelope` (a struct of topic, payload, flags and what MQTT 5 adds). A payload that is no text \
-     or no JSON is bad input, and `errors.tolerance` says what becomes of it.",
+    "What the payload becomes: `bytes`, `string` (UTF-8), `json` (values without a schema), `envelope` (a struct of topic, \
+     payload, flags and what MQTT 5 adds), or `sparkplug_b` (see `mqtt.sparkplug.mode`). A payload that is not what is \
+     asked for is bad input, and `errors.tolerance` says what becomes of it.",
 )
 .default("bytes")
 .importance(Importance::High)
@@ -254,7 +255,7 @@ pub(crate) static HEADERS: Key<Vec<String>> = Key::new(
     "Headers to write: `*` for all, or names from `mqtt.topic`, `mqtt.qos`, `mqtt.retained`, `mqtt.duplicate`, \
      `mqtt.message.id`, `mqtt.client.id`, and from MQTT 5 `mqtt.content.type`, `mqtt.response.topic`, \
      `mqtt.correlation.data`, `mqtt.payload.format`, `mqtt.message.expiry`, `mqtt.subscription.ids`, `mqtt.user` (each \
-     user property as `mqtt.user.NAME`). Empty for none.",
+     user property as `mqtt.user.NAME`), and `sparkplug` (all that begin so). Empty for none.",
 )
 .default("*")
 .group("Mapping")

@@ -3,7 +3,7 @@
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
 //! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
-//! their ends), `mapping.rs` with `envelope.rs`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
+//! their ends), `mapping.rs` with `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
 mod board;
@@ -21,6 +21,7 @@ mod session;
 mod settings;
 mod sink;
 mod source;
+mod sparkplug;
 mod template;
 mod uri;
 mod window;
@@ -62,6 +63,11 @@ pub static SOURCE_CONFIG: ConfigDef = ConfigDef::new(&[
     &config::KAFKA_KEY.info,
     &config::VALUE_FORMAT.info,
     &config::HEADERS.info,
+    &sparkplug::keys::MODE.info,
+    &sparkplug::keys::REBIRTH.info,
+    &sparkplug::keys::REBIRTH_INTERVAL.info,
+    &sparkplug::keys::MAX_VALUES.info,
+    &sparkplug::keys::STATE_BYTES.info,
     &config::BUFFER_RECORDS.info,
     &config::BUFFER_BYTES.info,
     &config::OVERFLOW.info,

@@ -16,6 +16,7 @@ use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
 use crate::config::*;
 use crate::filter::{Subscription, overlap, shared};
+use crate::sparkplug::keys::SparkplugSettings;
 use crate::template::Template;
 use crate::uri::Server;
 
@@ -201,6 +202,7 @@ pub(crate) enum Format {
     Text,
     Json,
     Envelope,
+    Sparkplug,
 }
 
 /// The settings of a source task.
@@ -224,6 +226,7 @@ pub(crate) struct SourceSettings {
     pub(crate) topic: Template,
     pub(crate) key: Option<Template>,
     pub(crate) format: Format,
+    pub(crate) sparkplug: SparkplugSettings,
     /// Names of headers; `None` is all.
     pub(crate) headers: Option<Vec<String>>,
 }
@@ -279,8 +282,10 @@ impl SourceSettings {
                 "string" => Format::Text,
                 "json" => Format::Json,
                 "envelope" => Format::Envelope,
+                "sparkplug_b" => Format::Sparkplug,
                 _ => Format::Bytes,
             },
+            sparkplug: SparkplugSettings::read(settings)?,
             headers: if headers.iter().any(|name| name == "*") { None } else { Some(headers) },
         })
     }
@@ -348,6 +353,9 @@ pub(crate) fn source_rule(settings: &Settings) -> Vec<(&'static str, String)> {
     }
     if read.options.no_local && read.is_shared() {
         broken.push((NO_LOCAL.info.name, "is not allowed with shared subscriptions".into()));
+    }
+    if read.format == Format::Sparkplug {
+        broken.extend(read.sparkplug.rules(&read.subscriptions, read.is_shared(), settings.raw("tasks.max")));
     }
     broken
 }

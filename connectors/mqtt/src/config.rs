@@ -403,7 +403,9 @@ fn optional_topic(text: Option<&str>) -> Result<(), String> {
 /// Places that an MQTT topic can fill.
 fn of_topics(text: &str) -> Result<Template, String> {
     let template = Template::parse(text)?;
-    let known = |place: &&Place| matches!(place, Place::Topic | Place::Level(_) | Place::Levels(..) | Place::Connector);
+    let known = |place: &&Place| {
+        matches!(place, Place::Topic | Place::Lenses | Place::Level(_) | Place::Levels(..) | Place::Connector)
+    };
     if let Some(place) = template.places().find(|place| !known(place)) {
         return Err(format!("{place} is known of Kafka records only"));
     }

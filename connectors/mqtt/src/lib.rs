@@ -3,7 +3,8 @@
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
 //! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
-//! their ends), `mapping.rs` with `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
+//! their ends), `mapping.rs` with `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `lenses/` takes the
+//! configurations of others. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
 mod board;
@@ -13,6 +14,7 @@ mod config;
 mod drain;
 mod envelope;
 mod filter;
+mod lenses;
 mod mapping;
 mod outgoing;
 mod patience;
@@ -165,4 +167,9 @@ pub static SINK: SinkPlugin = SinkPlugin {
 };
 
 /// What this crate brings.
-pub static PLUGINS: &[Plugin] = &[Plugin::Source(SOURCE), Plugin::Sink(SINK)];
+pub static PLUGINS: &[Plugin] = &[
+    Plugin::Source(SOURCE),
+    Plugin::Source(lenses::LENSES_SOURCE),
+    Plugin::Sink(SINK),
+    Plugin::Sink(lenses::LENSES_SINK),
+];

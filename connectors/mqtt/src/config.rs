@@ -337,6 +337,10 @@ pub(crate) static RETAIN: Key<bool> =
     Key::new("mqtt.retain", "Whether the broker keeps the last message of each topic for new subscribers.")
         .default("false")
         .group("Publishing");
+pub(crate) static RETAINED_ENABLED: Key<bool> =
+    Key::new("mqtt.retained.enabled", "Confluent's name for `mqtt.retain`, which wins when both are given.")
+        .optional()
+        .group("Publishing");
 pub(crate) static MESSAGE_EXPIRY: Key<u32> = Key::new(
     "mqtt.message.expiry.seconds",
     "How long the broker may keep a message for subscribers that are away; 0 is for ever. MQTT 5 only.",

@@ -35,6 +35,8 @@ mod mosquitto;
 use pipette_api::config::ConfigDef;
 use pipette_api::{ExactlyOnce, Info, Plugin, SinkPlugin, SourcePlugin};
 
+pub use sparkplug::SparkplugReader;
+
 const README: &str = include_str!("../README.md");
 
 /// The keys of the source.
@@ -104,6 +106,7 @@ pub static SINK_CONFIG: ConfigDef = ConfigDef::new(&[
     &config::MQTT_TOPIC.info,
     &config::QOS.info,
     &config::RETAIN.info,
+    &config::RETAINED_ENABLED.info,
     &config::MESSAGE_EXPIRY.info,
     &config::SEND_HEADERS.info,
     &config::IN_FLIGHT.info,

@@ -16,7 +16,7 @@ mod value;
 mod wire;
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Result, Schema, Value};
@@ -29,7 +29,7 @@ use self::records::{Heading, Shapes};
 use self::topic::{MessageKind, Place, Topic};
 use self::types::DataType;
 use self::value::typed;
-use crate::client::Message;
+use crate::client::{Message, Packet, Qos};
 
 pub(crate) use self::noted::Noted;
 
@@ -242,6 +242,37 @@ fn headers(heading: &Heading<'_>, has_gap: bool) -> Headers {
         headers.add(GAP, Datum::new(Schema::of(Kind::Boolean), Value::Bool(true)));
     }
     headers
+}
+
+/// The reader by itself, for tests with bytes of strangers.
+pub struct SparkplugReader(Sparkplug);
+
+impl SparkplugReader {
+    /// A reader that asks no node for anything. A message may have so many values, what is remembered so many bytes.
+    pub fn new(max_values: usize, state_bytes: usize) -> Result<Self> {
+        let settings = SparkplugSettings {
+            is_flat: true,
+            rebirth: Rebirth::Off,
+            interval: Duration::ZERO,
+            max_values,
+            state_bytes,
+            names_are_keys: true,
+        };
+        Sparkplug::new(settings).map(Self)
+    }
+
+    /// The values of the records of a message; a data error when it is no Sparkplug B.
+    pub fn values(&mut self, topic: &str, payload: &[u8]) -> Result<Vec<Datum>> {
+        let message = Message {
+            packet: Packet { id: 0, qos: Qos::AtMostOnce },
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            payload: Bytes::copy_from_slice(payload),
+            dup: false,
+            retained: false,
+            properties: None,
+        };
+        Ok(self.0.parts(topic, &message)?.records.into_iter().map(|(_, value)| value).collect())
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use pipette_api::{ConfigMap, Settings, Struct};
 
 use super::wire::{write_bytes, write_varint};
 use super::*;
-use crate::client::{Packet, Qos};
 
 fn sparkplug(pairs: &[(&str, &str)]) -> Sparkplug {
     let base = [("mqtt.server.uri", "mqtt://localhost"), ("mqtt.topics", "#")];

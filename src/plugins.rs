@@ -47,7 +47,9 @@ impl Family {
             Plugin::Source(_) | Plugin::Sink(_) => Self::Connector,
             Plugin::Converter(_) => Self::Converter,
             Plugin::HeaderConverter(_) => Self::HeaderConverter,
-            Plugin::Transform(_) => Self::Transform,
+            Plugin::Transform(_) | Plugin::AsyncTransform(_) | Plugin::Expand(_) | Plugin::Collect(_) => {
+                Self::Transform
+            }
             Plugin::Predicate(_) => Self::Predicate,
         }
     }
@@ -246,7 +248,7 @@ fn place(plugin: &Plugin) -> u8 {
     match plugin {
         Plugin::Sink(_) => 0,
         Plugin::Source(_) => 1,
-        Plugin::Transform(_) => 2,
+        Plugin::Transform(_) | Plugin::AsyncTransform(_) | Plugin::Expand(_) | Plugin::Collect(_) => 2,
         Plugin::Predicate(_) => 3,
         Plugin::Converter(_) => 4,
         Plugin::HeaderConverter(_) => 5,

@@ -291,7 +291,7 @@ impl Sheet<'_> {
     /// A plugin's own keys and the implicit ones, in Java's order, counted on from 2.
     fn link_keys(&mut self, prefix: &str, group: &str, plugin: &'static Plugin) {
         let mut rows = own_rows(plugin.info().config, 1);
-        if matches!(plugin, Plugin::Transform(_)) {
+        if Family::of(plugin) == Family::Transform {
             rows.retain(|row| row.name != "predicate" && row.name != "negate");
             rows.push(Row::new(connector::PREDICATE.info));
             rows.push(Row::new(connector::NEGATE.info));

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use pipette_api::{ConnectError, Metric, MetricInfo, MetricKind, Metrics, Question, Result, Shared};
 use serde_json::{Value, json};
 
+use crate::budget::Shown;
+
 const fn counter(name: &'static str, help: &'static str) -> MetricInfo {
     MetricInfo { name, kind: MetricKind::Counter, help, labels: &["task"] }
 }
@@ -76,6 +78,11 @@ impl SourceNumbers {
             unknown,
             rebirths,
         }
+    }
+
+    /// What the budget tells by itself.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown { bytes: self.bytes.clone(), dropped: self.dropped.clone() }
     }
 }
 

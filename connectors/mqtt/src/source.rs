@@ -133,17 +133,14 @@ impl Run {
         let session = kept(SESSION).map_or_else(|| fresh_session(&client_id), str::to_owned);
         let outdated = kept(FILTERS).unwrap_or_default().split(',').filter(|filter| !filter.is_empty());
         let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned).collect();
-        let budget = Arc::new(if settings.drop_newest {
-            Budget::dropping(settings.buffer)
-        } else {
-            Budget::new(settings.buffer)
-        });
+        let numbers = SourceNumbers::register(&context.common.metrics, context.id.task);
+        let budget = Arc::new(Budget::new(settings.buffer, settings.overflow).shown(numbers.shown()));
         Ok(Self {
             session: Session::new(settings.broker.clone(), settings.dial(client_id.clone())?, Arc::clone(&budget)),
             window: Window::default(),
             stored: unbounded_channel(),
             mapping: Mapping::new(&settings, &connector, &client_id)?,
-            numbers: SourceNumbers::register(&context.common.metrics, context.id.task),
+            numbers,
             board: context.common.shared.get::<Board>(),
             partition: Arc::new(partition),
             shape: Arc::new(OffsetShape {
@@ -422,8 +419,6 @@ impl Run {
 
     fn show(&self) {
         self.numbers.messages.set(i64::try_from(self.window.len()).unwrap_or(i64::MAX));
-        self.numbers.bytes.set(i64::try_from(self.budget.held().bytes).unwrap_or(i64::MAX));
-        self.numbers.dropped.count(self.budget.take_dropped());
     }
 
     /// The connection ended by itself.

@@ -35,6 +35,7 @@ mod replay;
 mod rest;
 mod rest_compare;
 mod restart;
+mod secrets;
 mod state_topics;
 mod stores;
 mod support;

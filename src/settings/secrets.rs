@@ -66,7 +66,9 @@ mod tests {
 
     fn secrets(pairs: &[(&str, &str)]) -> Secrets {
         let mut secrets = Secrets::default();
-        pairs.iter().for_each(|(placeholder, secret)| secrets.add(placeholder, secret));
+        for (placeholder, secret) in pairs {
+            secrets.add(placeholder, secret);
+        }
         secrets
     }
 

@@ -94,12 +94,7 @@ impl Drop for Link {
     }
 }
 
-async fn pump(
-    mut wire: impl Wire,
-    budget: Arc<Budget>,
-    events: Inlet,
-    mut closing: watch::Receiver<bool>,
-) {
+async fn pump(mut wire: impl Wire, budget: Arc<Budget>, events: Inlet, mut closing: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;

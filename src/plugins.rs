@@ -20,6 +20,8 @@ fn built_in() -> Vec<&'static [Plugin]> {
         connector_lab_files::PLUGINS,
         #[cfg(feature = "connector-mqtt")]
         connector_mqtt::PLUGINS,
+        #[cfg(feature = "transform-claim-check")]
+        transform_claim_check::PLUGINS,
         #[cfg(feature = "transform-standard")]
         transform_standard::PLUGINS,
     ]
@@ -47,7 +49,9 @@ impl Family {
             Plugin::Source(_) | Plugin::Sink(_) => Self::Connector,
             Plugin::Converter(_) => Self::Converter,
             Plugin::HeaderConverter(_) => Self::HeaderConverter,
-            Plugin::Transform(_) => Self::Transform,
+            Plugin::Transform(_) | Plugin::AsyncTransform(_) | Plugin::Expand(_) | Plugin::Collect(_) => {
+                Self::Transform
+            }
             Plugin::Predicate(_) => Self::Predicate,
         }
     }
@@ -198,7 +202,7 @@ impl Plugins {
         }
     }
 
-    /// A transformation.
+    /// A transformation that computes.
     pub fn transform(&self, name: &str) -> Option<&'static TransformPlugin> {
         match self.find(Family::Transform, name) {
             Some(Plugin::Transform(plugin)) => Some(plugin),
@@ -246,7 +250,7 @@ fn place(plugin: &Plugin) -> u8 {
     match plugin {
         Plugin::Sink(_) => 0,
         Plugin::Source(_) => 1,
-        Plugin::Transform(_) => 2,
+        Plugin::Transform(_) | Plugin::AsyncTransform(_) | Plugin::Expand(_) | Plugin::Collect(_) => 2,
         Plugin::Predicate(_) => 3,
         Plugin::Converter(_) => 4,
         Plugin::HeaderConverter(_) => 5,

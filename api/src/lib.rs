@@ -3,7 +3,8 @@
 //! * A **source task** has `start`, `poll`, `stop`; a **sink task** has `start`, `open`, `put`, `flush`, `close`, `stop`;
 //!   both are async and work in batches. A **connector** plans their configurations.
 //! * A **transformation** has `apply`, a **predicate** `test`, a **converter** `encode` and `decode`; they are
-//!   synchronous, because CPU work does not wait.
+//!   synchronous, because CPU work does not wait. What waits for something outside is an **asynchronous
+//!   transformation**; what makes several records of one, or one of several, an **expander** or a **collector**.
 //! * **Acknowledgements travel with the batch**: [`SourceBatch::acked`] runs once it is in Kafka,
 //!   [`SourceBatch::committed`] once its offset is stored.
 //! * **Errors have four kinds** because the runtime takes four decisions: see [`ErrorKind`].
@@ -20,10 +21,12 @@ pub mod context;
 pub mod converter;
 pub mod data;
 pub mod error;
+pub mod pieces;
 pub mod plugin;
 pub mod position;
 pub mod reach;
 pub mod record;
+pub mod room;
 pub mod signal;
 pub mod sink;
 pub mod source;
@@ -40,9 +43,10 @@ pub use data::{
     Value,
 };
 pub use error::{ConnectError, ErrorKind, Result};
+pub use pieces::{Collect, Expand};
 pub use plugin::{
-    ConverterPlugin, ExactlyOnce, HeaderConverterPlugin, Info, Plugin, PredicatePlugin, Question, SinkPlugin,
-    SourcePlugin, TransformPlugin,
+    AsyncTransformPlugin, CollectPlugin, ConverterPlugin, Direction, ExactlyOnce, ExpandPlugin, HeaderConverterPlugin,
+    Info, Plugin, PredicatePlugin, Question, SinkPlugin, SourcePlugin, TransformPlugin,
 };
 pub use position::{OffsetMap, OffsetReader, OffsetShape, Partition, Position, Primitive};
 pub use reach::{Gate, Place, Reach};
@@ -50,7 +54,8 @@ pub use record::{
     Body, EncodedRecord, Headers, KafkaHeaders, RawRecord, Record, SinkRecord, SourceEntry, SourceRecord,
     TimestampType, TopicPartition,
 };
+pub use room::{Landlord, Room, RoomLease};
 pub use signal::{Signal, Wish};
 pub use sink::{Assigned, Offsets, Seeks, SinkBatch, SinkContext, SinkRuntime, SinkTask};
 pub use source::{Boundary, Hook, SourceBatch, SourceContext, SourceTask};
-pub use transform::{Predicate, Side, Transform, Verdict};
+pub use transform::{AsyncTransform, Predicate, Side, Transform, TransformContext, Verdict};

@@ -9,9 +9,10 @@ use crate::connector::Connector;
 use crate::context::{MetricInfo, Shared};
 use crate::converter::{Converter, HeaderConverter};
 use crate::error::Result;
+use crate::pieces::{Collect, Expand};
 use crate::sink::SinkTask;
 use crate::source::SourceTask;
-use crate::transform::{Predicate, Transform};
+use crate::transform::{AsyncTransform, Predicate, Transform, TransformContext};
 
 /// One plugin.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,9 @@ pub enum Plugin {
     Source(SourcePlugin),
     Sink(SinkPlugin),
     Transform(TransformPlugin),
+    AsyncTransform(AsyncTransformPlugin),
+    Expand(ExpandPlugin),
+    Collect(CollectPlugin),
     Predicate(PredicatePlugin),
     Converter(ConverterPlugin),
     HeaderConverter(HeaderConverterPlugin),
@@ -32,6 +36,9 @@ impl Plugin {
             Self::Source(plugin) => &plugin.info,
             Self::Sink(plugin) => &plugin.info,
             Self::Transform(plugin) => &plugin.info,
+            Self::AsyncTransform(plugin) => &plugin.info,
+            Self::Expand(plugin) => &plugin.info,
+            Self::Collect(plugin) => &plugin.info,
             Self::Predicate(plugin) => &plugin.info,
             Self::Converter(plugin) => &plugin.info,
             Self::HeaderConverter(plugin) => &plugin.info,
@@ -43,7 +50,7 @@ impl Plugin {
         match self {
             Self::Source(_) => "source",
             Self::Sink(_) => "sink",
-            Self::Transform(_) => "transformation",
+            Self::Transform(_) | Self::AsyncTransform(_) | Self::Expand(_) | Self::Collect(_) => "transformation",
             Self::Predicate(_) => "predicate",
             Self::Converter(_) => "converter",
             Self::HeaderConverter(_) => "header_converter",
@@ -179,6 +186,54 @@ pub struct TransformPlugin {
     pub info: Info,
     /// Makes one instance, for one place in one task's chain.
     pub make: fn(Settings) -> Result<Box<dyn Transform>>,
+}
+
+/// The connectors a transformation makes sense in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Sources only.
+    IntoKafka,
+    /// Sinks only.
+    OutOfKafka,
+    /// Both.
+    Either,
+}
+
+/// A transformation that waits for something outside. Its definition lists
+/// [`MAX_IN_FLIGHT`](crate::transform::MAX_IN_FLIGHT) and
+/// [`MAX_IN_FLIGHT_BYTES`](crate::transform::MAX_IN_FLIGHT_BYTES).
+#[derive(Debug, Clone, Copy)]
+pub struct AsyncTransformPlugin {
+    /// What all plugins have.
+    pub info: Info,
+    /// Where it may stand.
+    pub direction: Direction,
+    /// The metrics it publishes.
+    pub metrics: &'static [MetricInfo],
+    /// Makes one instance, for one place in one task's chain; nothing connects here.
+    pub make: fn(Settings, TransformContext) -> Result<Box<dyn AsyncTransform>>,
+}
+
+/// A step that makes several records of one: the last of a source.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpandPlugin {
+    /// What all plugins have.
+    pub info: Info,
+    /// The metrics it publishes.
+    pub metrics: &'static [MetricInfo],
+    /// Makes one instance, for one task; nothing connects here.
+    pub make: fn(Settings, TransformContext) -> Result<Box<dyn Expand>>,
+}
+
+/// A step that makes one record of several: the first of a sink.
+#[derive(Debug, Clone, Copy)]
+pub struct CollectPlugin {
+    /// What all plugins have.
+    pub info: Info,
+    /// The metrics it publishes.
+    pub metrics: &'static [MetricInfo],
+    /// Makes one instance, for one task; nothing connects here.
+    pub make: fn(Settings, TransformContext) -> Result<Box<dyn Collect>>,
 }
 
 /// A predicate.

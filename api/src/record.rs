@@ -38,6 +38,12 @@ impl Record {
             offset: None,
         }
     }
+
+    /// About how many bytes of memory it holds. A payload, which is elsewhere, counts next to nothing.
+    pub fn held(&self) -> u64 {
+        let headers: u64 = self.headers.0.iter().map(|(name, datum)| name.len() as u64 + datum.value.held()).sum();
+        size_of::<Self>() as u64 + self.key.value.held() + self.value.value.held() + headers
+    }
 }
 
 /// Connect headers: named data, in order, names may repeat.
@@ -176,4 +182,25 @@ pub struct SinkRecord {
     pub record: Record,
     /// The record as consumed: offsets are kept by this, whatever a transform did to the topic name.
     pub origin: RawRecord,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Keys, Map, Value};
+
+    #[test]
+    fn a_record_holds_what_its_values_hold() {
+        let bytes = |len: usize| Value::Bytes(Blob::whole(vec![0; len]).unwrap());
+        let bare = Record::new("t".into(), Datum::NULL);
+        let with = |value| Record { value: Datum::schemaless(value), ..bare.clone() }.held() - bare.held();
+        assert_eq!(with(bytes(1 << 20)), 1 << 20);
+        let map = Map::new(Arc::new(Keys::from(vec![Value::text("image")])), vec![bytes(5_000)]);
+        assert!((5_000..5_200).contains(&with(Value::Map(Box::new(map)))));
+        let list = Value::Array(vec![bytes(300), Value::Null, Value::text("x".repeat(700))].into());
+        assert!((1_000..1_200).contains(&with(list)));
+        let mut headers = bare.clone();
+        headers.headers.add("name", Datum::schemaless(bytes(96)));
+        assert_eq!(headers.held() - bare.held(), 100);
+    }
 }

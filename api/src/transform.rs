@@ -1,7 +1,17 @@
-//! Transformations and predicates: synchronous, one record at a time, in place.
+//! Transformations and predicates, one record at a time, in place: those that compute are synchronous, those that wait for
+//! something outside are asynchronous.
+//!
+//! What makes several records of one, or one of several, is in [`crate::pieces`]. The worker's side of the asynchronous
+//! ones is `src/task/flight.rs`.
 
+use async_trait::async_trait;
+
+use crate::config::Key;
+use crate::config::checks::{at_least, in_range};
+use crate::context::{Context, TaskId};
 use crate::error::Result;
 use crate::record::Record;
+use crate::room::Room;
 
 /// What becomes of a record after a transformation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,4 +60,60 @@ pub trait Transform: Send {
 pub trait Predicate: Send {
     /// True when the record matches.
     fn test(&self, record: &Record) -> bool;
+}
+
+/// How many calls of one [`AsyncTransform`] run at once; its definition lists it, the worker heeds it.
+pub static MAX_IN_FLIGHT: Key<u32> = Key::new(
+    "max.in.flight",
+    "How many records this transformation works on at the same time. They leave in the order in which they came.",
+)
+.default("16")
+.check(in_range::<1, 1024>);
+
+/// How much the calls of one [`AsyncTransform`] may hold together; its definition lists it, the worker heeds it.
+pub static MAX_IN_FLIGHT_BYTES: Key<u64> = Key::new(
+    "max.in.flight.bytes",
+    "How many bytes of memory the records in this transformation may take together. A single record that is larger goes \
+     alone.",
+)
+.default("67108864")
+.check(at_least::<1>);
+
+/// What asynchronous transformations, expanders and collectors are made with, besides their settings (whose
+/// [`Settings::reach`](crate::Settings::reach) is the door to files and hosts). Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TransformContext {
+    /// The connector's name, the runtime for shared clients, what the runtime wants, shared values, metrics.
+    pub common: Context,
+    /// Which task it is for.
+    pub id: TaskId,
+    /// The worker's memory, for what is held beside the records.
+    pub room: Room,
+}
+
+/// A transformation that waits for something outside, such as an object store. One instance per task and place in the
+/// chain. The runtime runs up to [`MAX_IN_FLIGHT`] calls of `apply` at the same time, also for records of different
+/// batches, on the runtime of `context.common.io`; records leave in the order in which they came.
+#[async_trait]
+pub trait AsyncTransform: Send + Sync {
+    /// Whether there is anything to do for this record. One that is not needed costs no future, and does not overtake the
+    /// others. Called in the order of the records, on the task's thread: it must not wait.
+    fn needs(&self, record: &Record) -> bool;
+
+    /// How many bytes of memory a call holds at most, its record included: what [`MAX_IN_FLIGHT_BYTES`] and the worker's
+    /// budget count for it. As large as the record, unless the transformation says otherwise (one that streams a payload
+    /// holds a few parts of it).
+    fn holds(&self, record: &Record) -> u64 {
+        record.held()
+    }
+
+    /// Changes the record in place. **On an error the record is unchanged** (law T3): the runtime needs it for a retry
+    /// (`Retriable`, as long as `errors.retry.timeout` says), the log and the dead letter queue. The future may be dropped
+    /// at any await: at the end of a task that does not wait for it any longer. Its record is then read again by the next
+    /// start, and `stop` takes away what the call has left outside.
+    async fn apply(&self, record: &mut Record) -> Result<Verdict>;
+
+    /// After the last call of `apply` has ended or was dropped: takes away what a dropped one has left (half an upload).
+    /// The runtime waits for it a few seconds.
+    async fn stop(&self) {}
 }

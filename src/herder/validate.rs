@@ -14,7 +14,7 @@ use super::letter_checks::{self, Named};
 use super::version;
 use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::providers::Secrets;
+use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::settings::{connector, dead_letters, restarts};
 
@@ -291,7 +291,7 @@ impl Sheet<'_> {
     /// A plugin's own keys and the implicit ones, in Java's order, counted on from 2.
     fn link_keys(&mut self, prefix: &str, group: &str, plugin: &'static Plugin) {
         let mut rows = own_rows(plugin.info().config, 1);
-        if matches!(plugin, Plugin::Transform(_)) {
+        if Family::of(plugin) == Family::Transform {
             rows.retain(|row| row.name != "predicate" && row.name != "negate");
             rows.push(Row::new(connector::PREDICATE.info));
             rows.push(Row::new(connector::NEGATE.info));

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
-    Wish,
+    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Wish,
 };
 use tokio::sync::mpsc;
 
-use super::chain::Chain;
+use super::chain::{Chain, Tried, Went};
 use super::codec::Codec;
 use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
@@ -24,6 +23,8 @@ use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
+use super::stage::line::Line;
+use super::stage::sink::Waiting;
 use super::thread::Reporter;
 use crate::descriptors;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
@@ -36,6 +37,8 @@ pub(super) const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 pub struct SinkLoop {
     /// Transformations.
     pub chain: Chain,
+    /// Those of them that wait for something outside.
+    pub line: Line<SinkRecord>,
     /// Converters.
     pub codec: Codec,
     /// Decides about bad records.
@@ -86,6 +89,9 @@ impl SinkLoop {
         let (safe, judged) = self.flush_at_close(&mut *task, |_| true).await;
         let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
+        if self.line.has_steps() {
+            pulse.during(Call::Stop, self.line.end(self.flush_timeout / 4)).await;
+        }
         let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
@@ -144,7 +150,7 @@ impl SinkLoop {
     }
 
     /// Every event but records; answers which partitions are gone, or were sent back: what is at hand of them is left out.
-    async fn rebalance(
+    pub(super) async fn rebalance(
         &mut self,
         task: &mut dyn SinkTask,
         event: ConsumerEvent,
@@ -197,7 +203,7 @@ impl SinkLoop {
     pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
         self.meters.read.count(raw.len());
         let mut next = Offsets::new();
-        let mut records = Vec::with_capacity(raw.len());
+        let mut waiting = Waiting::of(raw.len());
         let mut last: Option<(TopicPartition, i64)> = None;
         for origin in raw {
             // Neighbours are usually of one partition: the map is touched once per change, not per record.
@@ -210,14 +216,18 @@ impl SinkLoop {
                     }
                 }
             }
-            records.extend(self.prepare(origin).await?);
+            self.prepare(task, &mut waiting, origin).await?;
         }
         next.extend(last);
+        if self.line.has_steps() {
+            Box::pin(self.gather(task, &mut waiting)).await?;
+            next.retain(|tp, _| !waiting.gone.contains(tp));
+        }
         // Wanted back meanwhile: what was not tried to its end is neither put nor skipped, it is read again next time.
-        if self.signal.wish() == Wish::Stop {
+        if self.is_recalled() {
             return Ok(());
         }
-        let Some(next) = self.put(task, Pieces::new(records, next)).await? else { return Ok(()) };
+        let Some(next) = self.put(task, Pieces::new(waiting.records, next)).await? else { return Ok(()) };
         for (tp, offset) in next {
             self.progress.advance(&tp, offset);
         }
@@ -310,7 +320,7 @@ impl SinkLoop {
         }
     }
 
-    fn leave_out(&mut self, gone: &[TopicPartition]) {
+    pub(super) fn leave_out(&mut self, gone: &[TopicPartition]) {
         let stays = |record: &RawRecord| !gone.contains(&record.tp);
         self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
@@ -357,9 +367,8 @@ impl SinkLoop {
     pub(super) async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for Refused { origin, error } in refused {
-            let judged = self.bad::<()>(Stage::Put, SINK_TASK, &origin, error).await;
-            let judged = judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset));
-            outcome = outcome.and(judged.map(drop));
+            let judged = self.bad(Stage::Put, SINK_TASK, &origin, error).await;
+            outcome = outcome.and(judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset)));
         }
         outcome
     }
@@ -369,9 +378,14 @@ impl SinkLoop {
         let _ = self.consumer.commands.send(command);
     }
 
-    /// Bytes to record, through the chain. `None` when it was filtered or tolerated, or when a stop came before it was
-    /// known what becomes of it, which gives its whole batch up.
-    async fn prepare(&mut self, origin: RawRecord) -> Result<Option<SinkRecord>, Failure> {
+    /// Bytes to record, through the chain, to the others of its batch. Not when it was filtered or tolerated, nor when a
+    /// stop came before it was known what becomes of it, which gives its whole batch up.
+    async fn prepare(
+        &mut self,
+        task: &mut dyn SinkTask,
+        waiting: &mut Waiting,
+        origin: RawRecord,
+    ) -> Result<(), Failure> {
         let mut record = match self.codec.decode(&origin) {
             Ok(record) => record,
             Err((stage, error)) => {
@@ -379,45 +393,37 @@ impl SinkLoop {
             }
         };
         let mut at = 0;
-        match self.chain.apply(&mut record, &mut at) {
-            Ok(Verdict::Keep) => Ok(Some(SinkRecord { record, origin })),
-            Ok(Verdict::Drop) => Ok(None),
-            Err(error) => Box::pin(self.again(SinkRecord { record, origin }, at, error)).await,
-        }
-    }
-
-    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
-    async fn again(
-        &mut self,
-        mut tried: SinkRecord,
-        mut at: usize,
-        mut error: ConnectError,
-    ) -> Result<Option<SinkRecord>, Failure> {
-        let (mut attempt, began) = (1, Instant::now());
-        loop {
-            match self.guard.retry(&error, attempt, began) {
-                None => return self.bad(Stage::Transform, self.chain.class(at), &tried.origin, error).await,
-                Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
-                Some(wait) => patience::wait(&self.signal, wait).await,
+        let went = match self.chain.apply(&mut record, &mut at) {
+            Ok(went) => went,
+            Err(error) => {
+                match Box::pin(self.chain.again(&mut record, &mut at, error, &self.guard, &self.signal)).await {
+                    Tried::Went(went) => went,
+                    Tried::Failed(error) => {
+                        return Box::pin(self.bad(Stage::Transform, self.chain.class(at), &origin, error)).await;
+                    }
+                    Tried::Recalled => return Ok(()),
+                }
             }
-            attempt += 1;
-            error = match self.chain.apply(&mut tried.record, &mut at) {
-                Ok(Verdict::Keep) => return Ok(Some(tried)),
-                Ok(Verdict::Drop) => return Ok(None),
-                Err(error) => error,
-            };
+        };
+        match went {
+            Went::Through if self.line.is_empty() => waiting.records.push(SinkRecord { record, origin }),
+            Went::Through | Went::Waits => {
+                Box::pin(self.board(task, waiting, SinkRecord { record, origin }, at)).await?;
+            }
+            Went::Dropped => {}
         }
+        Ok(())
     }
 
     /// A record that failed for good: its dead letter is on its way, or the stop that came first gives it up, before it
     /// is skipped or fails the task.
-    async fn bad<T>(
+    pub(super) async fn bad(
         &mut self,
         stage: Stage,
         class: &'static str,
         origin: &RawRecord,
         error: ConnectError,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<(), Failure> {
         let place = || Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
         if let Some(dead_letters) = &mut self.dead_letters
             && stage.blames_the_record(&error)
@@ -426,7 +432,7 @@ impl SinkLoop {
             let sent = dead_letters.send_consumed(origin, &Blame { stage, class, error: &error }, number).await;
             sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
         }
-        self.guard.judge(stage, place(), error).map(|()| None)
+        self.guard.judge(stage, place(), error)
     }
 
     /// Lets go what is in the dead letter topic; what never will be is the end of the task.

@@ -36,6 +36,7 @@ mod replay;
 mod rest;
 mod rest_compare;
 mod restart;
+mod secrets;
 mod state_topics;
 mod stores;
 mod support;

@@ -73,6 +73,18 @@ pub enum Part<'a> {
     Unread(&'a Unread, usize),
 }
 
+impl Part<'_> {
+    /// About how many bytes of memory it holds; a part that begins inside of a text, up to the end of which it may reach,
+    /// counts nothing.
+    pub(super) fn held(&self) -> u64 {
+        match self {
+            Self::Value(value) => value.held(),
+            Self::Text(text) => text.len() as u64,
+            Self::Unread(..) => 0,
+        }
+    }
+}
+
 /// The parts of a map or struct, in order, as spans of a text.
 #[derive(Debug, Clone)]
 pub struct Unread {

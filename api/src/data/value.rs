@@ -53,6 +53,9 @@ pub enum Value {
     Struct(Box<Struct>),
 }
 
+/// What a member of a list, map or struct takes whatever it is.
+const PLACE: u64 = size_of::<Value>() as u64;
+
 // A guarded promise: batches of values stay small and moves stay cheap.
 const _: () = assert!(size_of::<Value>() == 24 && size_of::<Option<Value>>() == 24 && size_of::<Text>() == 24);
 
@@ -66,6 +69,20 @@ impl Value {
     #[inline]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
+    }
+
+    /// About how many bytes of memory it holds beside its own place. Members that nobody has read yet count as what is
+    /// known of them; a payload, which is elsewhere, counts nothing.
+    pub fn held(&self) -> u64 {
+        let list = |values: &[Self]| values.iter().map(|value| PLACE + value.held()).sum();
+        match self {
+            Self::String(text) => text.len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Array(values) => list(values),
+            Self::Map(map) => map.parts().map(|(_, part)| PLACE + part.held()).sum(),
+            Self::Struct(record) => record.parts().map(|part| PLACE + part.held()).sum(),
+            _ => 0,
+        }
     }
 
     /// Puts a value in the place of this one. Where this one is null, as in what is made to be filled, it is faster than an

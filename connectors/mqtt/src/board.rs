@@ -20,7 +20,7 @@ const fn gauge(name: &'static str, help: &'static str) -> MetricInfo {
 }
 
 /// The metrics of sources, in the order in which [`SourceNumbers`] has them.
-pub(crate) static SOURCE_METRICS: [MetricInfo; 11] = [
+pub(crate) static SOURCE_METRICS: [MetricInfo; 14] = [
     gauge("mqtt_source_connected", "1 while the broker's connection stands."),
     counter("mqtt_source_connects_total", "Connections that the broker accepted."),
     counter("mqtt_source_sessions_lost_total", "Times the broker had lost the session: messages may be missing."),
@@ -32,6 +32,9 @@ pub(crate) static SOURCE_METRICS: [MetricInfo; 11] = [
     counter("mqtt_source_acknowledged_total", "Messages acknowledged to the broker."),
     gauge("mqtt_source_held_messages", "Messages received and not yet in Kafka or not yet acknowledged."),
     gauge("mqtt_source_held_bytes", "Bytes of those messages."),
+    counter("mqtt_source_sparkplug_gaps_total", "Sparkplug messages before which others of the node are missing."),
+    counter("mqtt_source_sparkplug_unknown_total", "Sparkplug metrics whose name or type no birth has told."),
+    counter("mqtt_source_sparkplug_rebirths_total", "Commands to Sparkplug nodes to send their births."),
 ];
 
 /// The numbers of a source task.
@@ -48,14 +51,33 @@ pub(crate) struct SourceNumbers {
     pub(crate) acknowledged: Metric,
     pub(crate) messages: Metric,
     pub(crate) bytes: Metric,
+    pub(crate) gaps: Metric,
+    pub(crate) unknown: Metric,
+    pub(crate) rebirths: Metric,
 }
 
 impl SourceNumbers {
     pub(crate) fn register(metrics: &Metrics, task: usize) -> Self {
         let task = task.to_string();
-        let [connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, messages, bytes] =
-            SOURCE_METRICS.each_ref().map(|info| metrics.register(info, &[&task]));
-        Self { connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, messages, bytes }
+        let all = SOURCE_METRICS.each_ref().map(|info| metrics.register(info, &[&task]));
+        let [connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, ..] = all.clone();
+        let [.., messages, bytes, gaps, unknown, rebirths] = all;
+        Self {
+            connected,
+            connects,
+            lost,
+            received,
+            known,
+            skipped,
+            dropped,
+            bad,
+            acknowledged,
+            messages,
+            bytes,
+            gaps,
+            unknown,
+            rebirths,
+        }
     }
 
     /// What the budget tells by itself.

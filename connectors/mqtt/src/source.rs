@@ -20,7 +20,7 @@ use crate::budget::{Budget, Held};
 use crate::client::{Event, Fault, Message, Qos, Retained, Welcome};
 use crate::drain::Drain;
 use crate::filter::Subscription;
-use crate::mapping::Mapping;
+use crate::mapping::{Made, Mapping};
 use crate::plan::hash;
 use crate::session::Session;
 use crate::settings::SourceSettings;
@@ -321,7 +321,7 @@ impl Run {
         while let Some(message) = next.take() {
             received += 1;
             bytes += message.size();
-            entries.extend(self.entry(message));
+            self.enter(message, &mut entries);
             if entries.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
                 break;
             }
@@ -336,6 +336,9 @@ impl Run {
         }
         let ready = self.window.ready();
         self.acknowledge(ready);
+        if let Some(noted) = self.mapping.noted() {
+            noted.act(&self.numbers, self.session.link.as_ref());
+        }
         self.show();
         if entries.is_empty() {
             return None;
@@ -348,7 +351,7 @@ impl Run {
         Some(SourceBatch { entries, acked: Some(acked), ..SourceBatch::default() })
     }
 
-    fn entry(&mut self, message: Message) -> Option<SourceEntry> {
+    fn enter(&mut self, message: Message, entries: &mut Vec<SourceEntry>) {
         let bytes = message.size();
         let arrival = self.window.arrived(Arrived {
             packet: message.packet,
@@ -359,21 +362,26 @@ impl Run {
         self.free(arrival.freed);
         let Some(number) = arrival.number else {
             self.numbers.known.add(1);
-            return None;
+            return;
         };
         if self.is_skipped(&message) {
             self.numbers.skipped.add(1);
             self.settle(number..=number);
-            return None;
+            return;
         }
         let position = Some(self.position());
-        Some(match self.mapping.record(&message) {
-            Ok(record) => SourceEntry::Record(SourceRecord { record, position }),
+        match self.mapping.made(&message) {
+            Ok(Made::One(record)) => entries.push(SourceEntry::Record(SourceRecord { record, position })),
+            Ok(Made::Many(records)) if records.is_empty() => self.settle(number..=number),
+            Ok(Made::Many(records)) => {
+                let entry = |record| SourceEntry::Record(SourceRecord { record, position: position.clone() });
+                entries.extend(records.into_iter().map(entry));
+            }
             Err(error) => {
                 self.numbers.bad.add(1);
-                SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error }
+                entries.push(SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error });
             }
-        })
+        }
     }
 
     /// A message that the broker had kept, and that is not wanted. The flag says so only when it is not as published.

@@ -32,10 +32,10 @@ const FILE_USERS: &[&str] = &[
 /// The rooms of `src/`, from those that all may use to those that nothing may use. A room uses lower ones only.
 const RANKS: &[(&str, u8)] = &[
     ("settings", 0),
-    ("telemetry", 0),
     ("budget", 0),
     ("descriptors", 0),
     ("metrics", 1),
+    ("telemetry", 1),
     ("convert", 1),
     ("kafka", 1),
     ("store", 2),

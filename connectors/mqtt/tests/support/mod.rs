@@ -9,6 +9,7 @@ use pipette_api::ConfigMap;
 use pipette_kit::build;
 
 /// A source of `lab/#` that comes back quickly.
+#[allow(dead_code)] // not each test binary needs it
 pub(crate) fn source_config(broker: &Mosquitto, more: &[(&str, &str)]) -> ConfigMap {
     config(&broker.uri(), &[("mqtt.topics", "lab/#"), ("mqtt.value.format", "string"), ("kafka.topic", "lab")], more)
 }

@@ -161,7 +161,7 @@ fn device(port: u16, ends: &AtomicBool) -> io::Result<()> {
 /// What a machine measures: the topic and its JSON.
 fn reading(number: usize) -> (String, String) {
     let machine = MACHINES[number % MACHINES.len()];
-    let turn = (number / MACHINES.len()) as f64;
+    let turn = f64::from(u32::try_from(number / MACHINES.len()).unwrap_or(0));
     let temperature = 60.0 + 5.0 * (turn / 20.0).sin();
     let payload = format!(r#"{{"machine":"{machine}","reading":{number},"temperature":{temperature:.2}}}"#);
     (format!("plant/{machine}/temperature"), payload)

@@ -60,6 +60,8 @@ fn what_kafka_has_is_not_handed_over_again_after_a_cut() {
         let entries = harness.poll().unwrap_or_default();
         assert_eq!(entries.iter().filter_map(record).count(), 0, "nothing twice");
     }
+    assert_eq!(number(&harness, "mqtt_source_duplicates_total"), 15);
+    assert_eq!(number(&harness, "mqtt_source_subscriptions"), 1);
     harness.settle();
     let more = texts("d", 5);
     broker.publish("lab/a", 1, &more);

@@ -93,8 +93,9 @@ fn play(extent: &Extent) -> Tally {
         took.iter_mut().zip(took_more).for_each(|(took, more)| *took += more);
     }
     tally.add("messages", usize::try_from(messages).expect("messages of a test"));
-    let [ours, beside] = took.map(|took| messages as f64 / took.as_secs_f64());
-    tally.most("ns of CPU in the worker per message", whole((stage.used() - used) * 1e9 / messages as f64));
+    let messages = f64::from(u32::try_from(messages).expect("messages of a test"));
+    let [ours, beside] = took.map(|took| messages / took.as_secs_f64());
+    tally.most("ns of CPU in the worker per message", whole((stage.used() - used) * 1e9 / messages));
     tally.least("messages/s into Kafka", whole(ours));
     tally.least("messages/s into mosquitto_sub", whole(beside));
     tally.least("% of mosquitto_sub's", whole(ours / beside * 100.0));

@@ -24,6 +24,7 @@ mod java_compare;
 mod listeners;
 mod offsets;
 mod memory;
+mod mqtt;
 mod offsets_topic;
 mod on_apache_kafka;
 mod openapi;

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pipette::bench::process::{forget_peak, peak_mib};
+use pipette::bench::process::{cpu_seconds, forget_peak, peak_mib};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
@@ -83,15 +83,19 @@ fn play(extent: &Extent) -> Tally {
     stage.broker.session(BESIDE, "lab/#");
     stage.forget_peak();
     // Java compiles what it does often.
-    (0..extent.warm_up).for_each(|_| drop(stage.pass(extent)));
-    let (mut messages, mut took) = (0, [Duration::ZERO; 2]);
+    for _ in 0..extent.warm_up {
+        stage.pass(extent);
+    }
+    let (mut messages, mut took, used) = (0, [Duration::ZERO; 2], stage.used());
     for _ in 0..extent.passes {
         let (more, took_more) = stage.pass(extent);
         messages += more;
         took.iter_mut().zip(took_more).for_each(|(took, more)| *took += more);
     }
     tally.add("messages", usize::try_from(messages).expect("messages of a test"));
-    let [ours, beside] = took.map(|took| messages as f64 / took.as_secs_f64());
+    let messages = f64::from(u32::try_from(messages).expect("messages of a test"));
+    let [ours, beside] = took.map(|took| messages / took.as_secs_f64());
+    tally.most("ns of CPU in the worker per message", whole((stage.used() - used) * 1e9 / messages));
     tally.least("messages/s into Kafka", whole(ours));
     tally.least("messages/s into mosquitto_sub", whole(beside));
     tally.least("% of mosquitto_sub's", whole(ours / beside * 100.0));
@@ -222,6 +226,11 @@ impl Stage {
         let line = page.lines().find(|line| line.starts_with(&begin));
         let number = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
         number.unwrap_or_else(|| panic!("no bytes held on\n{page}"))
+    }
+
+    /// Seconds of CPU.
+    fn used(&self) -> f64 {
+        cpu_seconds(&self.worker.pid().to_string()).expect("its CPU time")
     }
 
     fn forget_peak(&self) {

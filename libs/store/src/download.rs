@@ -82,6 +82,7 @@ impl StoredPayload {
         if object.size > self.limits.max_bytes {
             return Err(too_large(&self.reference.uri, self.limits));
         }
+        self.hold_tag(self.reference.etag.as_deref(), &object)?;
         if self.integrity != Integrity::Off
             && self.reference.content_encoding.is_none()
             && let Some(size) = self.reference.size
@@ -94,6 +95,17 @@ impl StoredPayload {
         }
         let end = len.map_or(object.size, |len| object.size.min(start.saturating_add(len)));
         Ok(Fetch { payload: self.clone(), object, reader, at: start, end, resumes: 0 })
+    }
+
+    /// The request asked for this object only, but not every store that speaks S3 listens. Quotes come and go on the way.
+    fn hold_tag(&self, expected: Option<&str>, object: &Object) -> Result<()> {
+        let bare = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
+        match (expected, &object.etag) {
+            (Some(expected), Some(found)) if bare(expected) != bare(found) => {
+                Err(self.mismatch("the object was overwritten since its reference was written"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn mismatch(&self, how: &str) -> ConnectError {
@@ -199,6 +211,7 @@ impl Fetch {
             version: self.object.version.clone(),
         };
         let (object, reader) = self.payload.store.read(&self.payload.key, &cut).await?;
+        self.payload.hold_tag(self.object.etag.as_deref(), &object)?;
         if object.size != self.object.size {
             return Err(self.payload.mismatch("it was overwritten while it was read"));
         }

@@ -120,6 +120,9 @@ impl Told {
                 ErrorKind::Fatal,
                 "the store sends elsewhere: the region or the endpoint in store.options is another one",
             ),
+            (Some(401 | 403), _) => {
+                say(ErrorKind::Fatal, "forbidden: check store.options and the rights of the credentials")
+            }
             (Some(status @ 300..), _) => say(ErrorKind::Fatal, &format!("the store refuses the request with {status}")),
             (_, Some(HttpErrorKind::Timeout)) => say(ErrorKind::Retriable, "the store did not answer in time"),
             (_, Some(_)) => {

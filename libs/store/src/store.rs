@@ -212,12 +212,14 @@ pub struct Listing<'a> {
 enum Pages {
     Folders(Arc<Folder>, VecDeque<PathBuf>),
     Stream(BoxStream<'static, object_store::Result<ObjectMeta>>),
+    Done,
 }
 
 impl Listing<'_> {
     /// The next objects, possibly none of a folder; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Object>>> {
         match &mut self.source {
+            Pages::Done => Ok(None),
             Pages::Folders(folder, left) => {
                 let Some(next) = left.pop_front() else { return Ok(None) };
                 let folder = Arc::clone(folder);
@@ -231,7 +233,10 @@ impl Listing<'_> {
                     match stream.next().await {
                         Some(Ok(meta)) => page.push(Object::of(meta)),
                         Some(Err(error)) => return Err(self.store.fault(Act::List, &self.store.uri.key, &error)),
-                        None => break,
+                        None => {
+                            self.source = Pages::Done;
+                            break;
+                        }
                     }
                 }
                 Ok((!page.is_empty()).then_some(page))

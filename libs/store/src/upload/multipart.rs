@@ -286,15 +286,18 @@ async fn complete(shared: &Shared, key: &str, id: &str, parts: Vec<PartId>, size
     let path = shared.store.path(key)?;
     match client(shared).complete_multipart(&path, &id.to_owned(), parts).await {
         Ok(put) => Ok((put.e_tag, put.version)),
-        // The answer to an earlier try may be lost: the upload is gone because it is complete.
-        Err(error @ object_store::Error::NotFound { .. }) => match shared.store.head(key).await? {
-            Some(object) if object.size == size => Ok((object.etag, object.version)),
-            _ => Err(ConnectError::retriable(format!(
-                "the upload of {} is gone before its end: somebody aborted it",
-                shared.store.uri_of(key)
-            ))
-            .because(shared.store.fault(Act::Write, key, &error))),
-        },
+        // The answer to an earlier try may be lost: the upload is gone because it is complete. S3 answers 404 then, some of
+        // its like 403.
+        Err(error @ (object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. })) => {
+            match shared.store.head(key).await? {
+                Some(object) if object.size == size => Ok((object.etag, object.version)),
+                _ => Err(ConnectError::retriable(format!(
+                    "the upload of {} is gone before its end: somebody aborted it",
+                    shared.store.uri_of(key)
+                ))
+                .because(shared.store.fault(Act::Write, key, &error))),
+            }
+        }
         Err(error) => Err(shared.store.fault(Act::Write, key, &error)),
     }
 }

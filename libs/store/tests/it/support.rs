@@ -1,7 +1,7 @@
 //! Payloads that tests make up, and looks at what became of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,15 +31,17 @@ impl Made {
         Self { known: false, ..Self::new(size) }
     }
 
-    pub(crate) fn byte(seed: u64, at: u64) -> u8 {
-        let mixed = (at ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> 56).to_le_bytes()[0] ^ at.to_le_bytes()[0]
-    }
-
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        (0..self.size).map(|at| Self::byte(self.seed, at)).collect()
+    pub(crate) fn bytes(&self) -> Bytes {
+        let start = usize::try_from(self.seed % 1000).unwrap();
+        NOISE.slice(start..start + usize::try_from(self.size).unwrap())
     }
 }
+
+/// Made once: without optimisation it takes its time.
+static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
+    let words = (0..(13_u64 << 20) / 8).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    words.flat_map(|word| (word ^ word >> 29).to_le_bytes()).collect::<Vec<u8>>().into()
+});
 
 #[async_trait]
 impl Payload for Made {
@@ -57,15 +59,16 @@ impl Payload for Made {
         if self.changes && opened > 0 {
             made.seed += 1;
         }
-        let end = len.map_or(self.size, |len| start + len);
-        Ok(Box::new(MadeReader { made, at: start, end }))
+        let end = usize::try_from(len.map_or(self.size, |len| start + len)).unwrap();
+        let left = made.bytes().slice(usize::try_from(start).unwrap()..end);
+        Ok(Box::new(MadeReader { made, at: start, left }))
     }
 }
 
 struct MadeReader {
     made: Made,
     at: u64,
-    end: u64,
+    left: Bytes,
 }
 
 #[async_trait]
@@ -77,9 +80,8 @@ impl PayloadReader for MadeReader {
         {
             return Err(ConnectError::retriable("the source went away"));
         }
-        let end = self.end.min(self.at + self.made.piece as u64);
-        let piece: Bytes = (self.at..end).map(|at| Made::byte(self.made.seed, at)).collect();
-        self.at = end;
+        let piece = self.left.split_to(self.made.piece.min(self.left.len()));
+        self.at += piece.len() as u64;
         tokio::task::yield_now().await;
         Ok((!piece.is_empty()).then_some(piece))
     }
@@ -125,4 +127,14 @@ pub(crate) async fn keys(store: &Store) -> Vec<String> {
     }
     keys.sort();
     keys
+}
+
+/// Looks again and again, and gives up loudly.
+pub(crate) async fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+    while !happens() {
+        assert!(std::time::Instant::now() < deadline, "{what} does not come");
+        tick.tick().await;
+    }
 }

@@ -10,12 +10,13 @@
 //!
 //! No type of `object_store` shows outside. Read next: `store.rs`, then `upload/mod.rs`.
 
+pub mod chunk;
 mod compression;
 mod config;
 mod digest;
 mod download;
 mod fault;
-
+pub mod foreign;
 mod journal;
 mod local;
 mod naming;

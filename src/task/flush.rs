@@ -51,6 +51,7 @@ impl SinkLoop {
         self.commit(safe).await;
         let Some(error) = failed else { return judged };
         let sent_back = self.rewind();
+        self.uncollected(&[], &sent_back)?;
         judged?;
         if matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Config) {
             return Err(Failure::new("flush", error));
@@ -115,7 +116,7 @@ impl SinkLoop {
                 if !is_idle {
                     self.flushed();
                 }
-                Flushed { safe: self.progress.worth_committing(safe), judged, failed: None }
+                Flushed { safe: self.worth_committing(safe), judged, failed: None }
             }
             Err(error) => {
                 self.flushing.failures += 1;

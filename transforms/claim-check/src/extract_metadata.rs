@@ -6,14 +6,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pipette_api::config::checks::{distinct, in_range, not_empty, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
-    AsyncTransform, AsyncTransformPlugin, Blob, ConfigDef, ConnectError, Datum, Direction, Info, Key, Kind, Payload,
-    PayloadReader, Record, Result, Schema, SchemaBuilder, SchemaCache, Settings, Value, Verdict, async_trait,
+    AsyncTransform, AsyncTransformPlugin, ConfigDef, ConnectError, Datum, Direction, Info, Key, Kind, Record, Result,
+    Schema, SchemaBuilder, SchemaCache, Settings, Value, Verdict, async_trait,
 };
 
+use crate::in_memory::InMemory;
 use crate::metadata::{LEVELS, Limits, Meta, Wanted, extract, identifying};
 
 const OUTPUTS: &[&str] = &["header", "headers", "field"];
@@ -255,34 +255,5 @@ impl AsyncTransform for ExtractMetadata {
         }
         self.put(&meta, record)?;
         Ok(Verdict::Keep)
-    }
-}
-
-/// Bytes that are here already.
-#[derive(Debug)]
-struct InMemory(Blob);
-
-#[async_trait]
-impl Payload for InMemory {
-    fn len(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
-    }
-
-    async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {
-        let all = self.0.as_bytes();
-        let rest = usize::try_from(start).ok().and_then(|start| all.get(start..));
-        let wanted = len.map_or(Some(usize::MAX), |len| usize::try_from(len).ok());
-        let part = rest.zip(wanted).map(|(rest, wanted)| &rest[..wanted.min(rest.len())]);
-        let part = part.ok_or_else(|| ConnectError::data(format!("bytes from {start} are not there")))?;
-        Ok(Box::new(Once(Some(Bytes::copy_from_slice(part)).filter(|part| !part.is_empty()))))
-    }
-}
-
-struct Once(Option<Bytes>);
-
-#[async_trait]
-impl PayloadReader for Once {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        Ok(self.0.take())
     }
 }

@@ -4,8 +4,10 @@
 //! `metadata.rs`, which others who hold a payload call as [`extract`]. The worker lists [`PLUGINS`] in `src/plugins.rs`.
 
 mod extract_metadata;
+mod in_memory;
 mod metadata;
 
+pub use in_memory::InMemory;
 pub use metadata::{Limits, Meta, Wanted, extract};
 
 use pipette_api::Plugin;

@@ -23,6 +23,7 @@ use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
+use super::stage::collect::Collector;
 use super::stage::line::Line;
 use super::stage::sink::Waiting;
 use super::thread::Reporter;
@@ -39,6 +40,8 @@ pub struct SinkLoop {
     pub chain: Chain,
     /// Those of them that wait for something outside.
     pub line: Line<SinkRecord>,
+    /// The first step, when it makes one record of several.
+    pub collector: Option<Collector>,
     /// Converters.
     pub codec: Codec,
     /// Decides about bad records.
@@ -159,6 +162,9 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
+                if let Some(collector) = &mut self.collector {
+                    collector.assigned(&assigned).map_err(|error| Failure::new("open", error))?;
+                }
                 self.progress.show(&mut self.meters);
                 let seeks = self
                     .pulse
@@ -176,13 +182,17 @@ impl SinkLoop {
                 self.progress.show(&mut self.meters);
                 self.tell(ConsumerCommand::Closed(safe));
                 // What the sink held of the others went with it.
+                let mut sent_back = Vec::new();
                 if self.flushing.failures() > failed {
-                    gone.extend(self.rewind());
+                    sent_back = self.rewind();
                 }
+                self.uncollected(&gone, &sent_back)?;
+                gone.extend(sent_back);
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
+                self.uncollected(&gone, &[])?;
                 self.progress.show(&mut self.meters);
                 self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
@@ -206,6 +216,9 @@ impl SinkLoop {
         let mut waiting = Waiting::of(raw.len());
         let mut last: Option<(TopicPartition, i64)> = None;
         for origin in raw {
+            if waiting.gone.contains(&origin.tp) {
+                continue;
+            }
             // Neighbours are usually of one partition: the map is touched once per change, not per record.
             match &mut last {
                 Some((tp, offset)) if *tp == origin.tp => *offset = origin.offset + 1,
@@ -219,6 +232,7 @@ impl SinkLoop {
             self.prepare(task, &mut waiting, origin).await?;
         }
         next.extend(last);
+        Box::pin(self.give_up_overdue()).await?;
         if self.line.has_steps() {
             Box::pin(self.gather(task, &mut waiting)).await?;
             next.retain(|tp, _| !waiting.gone.contains(tp));
@@ -258,6 +272,7 @@ impl SinkLoop {
                     }
                     let text = descriptors::explained(error.chain());
                     tracing::warn!(error = %text, attempt, "The sink is away; putting the same records again");
+                    self.pulse.contact().fails(text);
                     self.rest_in_group(task, &mut pieces, patience::delay(&error, attempt)).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
@@ -278,6 +293,7 @@ impl SinkLoop {
             }
         }
         if attempt > 1 {
+            self.pulse.contact().works();
             self.go_on();
         }
         // Reports made during put count before its offsets do.
@@ -384,6 +400,12 @@ impl SinkLoop {
         waiting: &mut Waiting,
         origin: RawRecord,
     ) -> Result<(), Failure> {
+        let origin = if self.collector.is_some() {
+            let Some(origin) = Box::pin(self.collect(origin)).await? else { return Ok(()) };
+            origin
+        } else {
+            origin
+        };
         let mut record = match self.codec.decode(&origin) {
             Ok(record) => record,
             Err((stage, error)) => {

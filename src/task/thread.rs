@@ -26,6 +26,7 @@ use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
+use super::stage::collect::Collector;
 use super::stage::expand::Expander;
 use super::stage::flight::{Carries, Crew};
 use super::stage::line::Line;
@@ -329,6 +330,7 @@ impl Parts {
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
         let Pipeline { chain, line, codec, guard } = self.pipeline(meters, &share)?;
+        let collector = Collector::new(&self.spec.transforms, &self.step_context(&share)).map_err(at_start)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
         let client = consumer.get("client.id").cloned().unwrap_or_default();
@@ -346,6 +348,7 @@ impl Parts {
         let sink = SinkLoop {
             chain,
             line,
+            collector,
             codec,
             guard,
             dead_letters,

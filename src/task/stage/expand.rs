@@ -115,13 +115,11 @@ impl SourceLoop {
             // Pieces of a local file come without a wait, and whoever looks on would think that the thread hangs.
             tokio::task::yield_now().await;
         }
-        match last {
-            Some(piece) => self.encoded(batch, &piece, position.into()).await,
-            None => {
-                self.outbox.settled(batch, position.into());
-                Ok(())
-            }
+        if let Some(piece) = last {
+            return self.encoded(batch, &piece, position.into()).await;
         }
+        self.outbox.settled(batch, position.into());
+        Ok(())
     }
 
     /// The next piece, asked for again while what it is read from is away; when that lasts, the task ends.

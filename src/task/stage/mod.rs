@@ -4,6 +4,7 @@
 //! `sink.rs`. `expand.rs` makes several records of one, `collect.rs` one of several. A task whose chain has nothing of the
 //! kind never comes here.
 
+pub mod collect;
 pub mod expand;
 pub mod flight;
 pub mod line;

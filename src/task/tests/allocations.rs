@@ -155,6 +155,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
     let mut sink = SinkLoop {
         chain: Chain::default(),
         line: Line::default(),
+        collector: None,
         codec: rig.codec,
         guard: rig.guard,
         dead_letters: None,

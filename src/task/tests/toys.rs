@@ -61,13 +61,15 @@ impl AsyncTransform for Store {
         let _running = Running(&self.seen);
         self.seen.half.lock().unwrap().insert(text.clone());
         let wait = if text.contains("forever") { 1 << 40 } else { 1 + self.dice.lock().unwrap().below(20) };
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(wait), std::future::pending::<()>()).await;
         self.seen.half.lock().unwrap().remove(&text);
         let count = self.seen.applied.fetch_add(1, Ordering::SeqCst);
         assert!(!text.contains("panic"), "a toy that panics");
         match text {
             _ if text.contains("bad") => return Err(ConnectError::data("it is bad")),
-            _ if text.contains("flaky") && count % 3 > 0 => return Err(ConnectError::retriable("it is away")),
+            _ if text.contains("flaky") && !count.is_multiple_of(3) => {
+                return Err(ConnectError::retriable("it is away"));
+            }
             _ if text.contains("away") => return Err(ConnectError::retriable("it is away")),
             _ if text.contains("drop") => return Ok(Verdict::Drop),
             _ => {}

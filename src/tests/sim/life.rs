@@ -112,6 +112,7 @@ impl Habits {
         let sink = SinkLoop {
             chain: Chain::default(),
             line: Line::default(),
+            collector: None,
             codec: codec(),
             guard,
             dead_letters: letters,

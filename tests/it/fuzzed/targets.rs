@@ -14,7 +14,7 @@ use transform_claim_check::{InMemory, Limits, Wanted, extract};
 pub type Target = fn(&[u8]);
 
 /// By name, which is also that of the corpus.
-pub static ALL: [(&str, Target); 8] = [
+pub static ALL: [(&str, Target); 9] = [
     ("json", json),
     ("envelope", envelope),
     ("header", header),
@@ -22,6 +22,7 @@ pub static ALL: [(&str, Target); 8] = [
     ("field_path", field_path),
     ("date_pattern", date_pattern),
     ("filter_path", filter_path),
+    ("sparkplug", sparkplug),
     ("metadata", metadata),
 ];
 
@@ -217,6 +218,34 @@ pub fn filter_path(bytes: &[u8]) {
     let Some(value) = good(parse(&Blob::whole(json.to_owned()).unwrap())) else { return };
     let mut record = Record::new("t".into(), Datum::schemaless(value));
     let _ = good(filter.apply(&mut record));
+}
+
+/// Messages of Sparkplug B, one after the other: each becomes records that can be written, or is bad input. A message has
+/// a byte that chooses its topic, two for its length, and its payload.
+pub fn sparkplug(bytes: &[u8]) {
+    const TOPICS: [&str; 9] = [
+        "spBv1.0/g/NBIRTH/n",
+        "spBv1.0/g/NDATA/n",
+        "spBv1.0/g/DBIRTH/n/d",
+        "spBv1.0/g/DDATA/n/d",
+        "spBv1.0/g/NDEATH/n",
+        "spBv1.0/g/DDEATH/n/d",
+        "spBv1.0/g/NCMD/n",
+        "spBv1.0/STATE/h",
+        "spBv1.0/g/NDATA/m",
+    ];
+    let mut reader = connector_mqtt::SparkplugReader::new(1000, 65_536).unwrap();
+    let mut writer = converter("JsonConverter", &[("schemas.enable", "true")]);
+    let mut rest = bytes;
+    while let [kind, low, high, payload @ ..] = rest {
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(payload.len());
+        let topic = TOPICS[usize::from(*kind) % TOPICS.len()];
+        for value in good(reader.values(topic, &payload[..length])).unwrap_or_default() {
+            let mut buffer = Vec::new();
+            assert!(writer.encode("t", "h", &value, &mut buffer).unwrap().is_some(), "{value:?}");
+        }
+        rest = &payload[length..];
+    }
 }
 
 fn transform(class: &str, config: &[(&str, &str)]) -> Option<Box<dyn Transform>> {

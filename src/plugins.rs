@@ -20,6 +20,8 @@ fn built_in() -> Vec<&'static [Plugin]> {
         connector_lab_files::PLUGINS,
         #[cfg(feature = "connector-mqtt")]
         connector_mqtt::PLUGINS,
+        #[cfg(feature = "transform-claim-check")]
+        transform_claim_check::PLUGINS,
         #[cfg(feature = "transform-standard")]
         transform_standard::PLUGINS,
     ]
@@ -200,7 +202,7 @@ impl Plugins {
         }
     }
 
-    /// A transformation.
+    /// A transformation that computes.
     pub fn transform(&self, name: &str) -> Option<&'static TransformPlugin> {
         match self.find(Family::Transform, name) {
             Some(Plugin::Transform(plugin)) => Some(plugin),

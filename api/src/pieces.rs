@@ -44,8 +44,8 @@ pub trait Collect: Send {
     /// what was completed by later ones may be lost yet. `None` when nothing is incomplete.
     fn floor(&self, tp: &TopicPartition, upto: i64) -> Option<(i64, String)>;
 
-    /// What will never be complete, one after the other, asked for behind every batch: the record that stands for it in the
-    /// dead letter queue, and why. Its pieces are then no longer needed.
+    /// What will never be complete, one after the other, asked for behind every batch: its first piece, which stands for it
+    /// in the dead letter queue, and why. None of its pieces is needed any more.
     fn overdue(&mut self) -> Option<(RawRecord, ConnectError)> {
         None
     }

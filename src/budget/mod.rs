@@ -4,6 +4,7 @@
 //! in; the loops of `task/` and the consumer thread of `kafka/` lease per batch. What clients hold is derived from a
 //! task's share in `kafka/sizes.rs`.
 
+mod room;
 pub mod shares;
 
 use std::fmt::Write as _;
@@ -213,6 +214,24 @@ impl Share {
         books.shares.add(self.0.member, bytes);
         self.0.show(&books);
         self.0.budget.tell_overdraft(&mut books, keys);
+    }
+
+    /// Room at once, or not at all.
+    pub fn lease_now(&self, bytes: u64) -> Option<Lease> {
+        let mut books = self.0.budget.books();
+        let Some(ticket) = books.shares.ask(self.0.member, bytes) else {
+            self.0.show(&books);
+            return Some(Lease { entered: Arc::clone(&self.0), bytes });
+        };
+        books.shares.withdraw(self.0.member, ticket, bytes);
+        None
+    }
+
+    /// Room for what is there already, whoever else holds how much.
+    pub fn overdraw(&self, bytes: u64) -> Lease {
+        let mut lease = Lease { entered: Arc::clone(&self.0), bytes: 0 };
+        lease.settle(bytes);
+        lease
     }
 
     /// Asks for room for a batch. Dropping the request withdraws it.

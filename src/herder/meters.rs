@@ -163,8 +163,8 @@ pub(super) fn describe(metrics: &WorkerMetrics, spec: &TaskSpec, plugin: Connect
     }
     for step in &spec.transforms {
         let of = [owner[0], owner[1], ("transform", &*step.alias)];
-        metrics.show_text(&table::TRANSFORM_CLASS, &of, step.plugin.info.class);
-        metrics.show_text(&table::TRANSFORM_VERSION, &of, step.plugin.info.version);
+        metrics.show_text(&table::TRANSFORM_CLASS, &of, step.plugin.info().class);
+        metrics.show_text(&table::TRANSFORM_VERSION, &of, step.plugin.info().version);
         let alias = spec.settings.raw(&format!("transforms.{}.predicate", step.alias));
         if let (Some(predicate), Some(alias)) = (&step.predicate, alias) {
             let of = [owner[0], owner[1], ("predicate", alias.trim())];

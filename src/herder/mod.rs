@@ -5,6 +5,7 @@
 //! `healing.rs` restarts what has failed.
 
 pub mod aside;
+mod chain_checks;
 mod client_keys;
 pub mod event;
 pub mod form;

@@ -1,19 +1,26 @@
 //! The preview: sample records sent through a connector's chain, with a look at each of them after each step.
 //!
-//! Nothing is stored and no connector starts. `handle.rs` calls it for `POST /transforms/preview`, on a thread of its own,
-//! and `src/preview.rs` for the command; both show what [`run`] answers. Read next: `preview/sample.rs`.
+//! The worker stores nothing and no connector starts; a step that writes to something outside does write there.
+//! `handle.rs` calls it for `POST /transforms/preview`, on a thread of its own, and `src/preview.rs` for the command; both
+//! show what [`run`] answers. Read next: `preview/sample.rs`.
 
 mod sample;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipette_api::{ConfigMap, ConnectError, Record, Result, Verdict};
+use pipette_api::{
+    ConfigMap, ConnectError, Context, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict, Wish,
+};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 pub use self::sample::Sample;
 use super::spec;
 use super::validate::{Draft, validate};
 use crate::kafka::last::last_records;
 use crate::kafka::properties;
+use crate::metrics::WorkerMetrics;
 use crate::plugins::{ConnectorPlugin, Plugins};
 use crate::settings::connector::{self, ConnectorConfig};
 use crate::settings::worker::WorkerConfig;
@@ -75,7 +82,11 @@ pub fn run(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records
     let own = ConnectorConfig::read(config)?;
     let class = config.get(connector::CLASS.info.name).map(String::as_str).unwrap_or_default();
     let is_sink = matches!(plugins.connector(class).map_err(ConnectError::config)?, ConnectorPlugin::Sink(_));
-    let mut chain = Chain::new(&spec::chain(plugins, &own)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime for the preview").because(error))?;
+    let (wish, wished) = watch::channel(Wish::Run);
+    let mut chain = Chain::new(&spec::chain(plugins, &own, &worker.reach)?, &context(runtime.handle(), wished))?;
     let mut codec = Codec::new(&spec::converters(plugins, worker, &own)?)?;
     let starts: Vec<Result<Record>> = match records {
         Records::Samples(samples) if samples.len() > MOST => {
@@ -96,7 +107,28 @@ pub fn run(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records
             raws.iter().map(|raw| decoded(&mut codec, raw)).collect()
         }
     };
-    Ok(starts.into_iter().map(|start| trail(&mut chain, start)).collect())
+    let trails = runtime.block_on(async {
+        let mut trails = Vec::with_capacity(starts.len());
+        for start in starts {
+            trails.push(trail(&mut chain, start).await);
+        }
+        for (_, later) in chain.laters() {
+            later.transform.stop().await;
+        }
+        trails
+    });
+    drop(wish);
+    runtime.shutdown_background();
+    Ok(trails)
+}
+
+/// What steps that wait for something outside are made with: a task that is none.
+fn context(io: &Handle, wished: watch::Receiver<Wish>) -> TransformContext {
+    let connector = Arc::from("preview");
+    let id = TaskId { connector: Arc::clone(&connector), task: 0 };
+    let metrics = WorkerMetrics::new().connector(&connector);
+    let common = Context { connector, io: io.clone(), signal: Signal::new(wished), shared: Shared::default(), metrics };
+    TransformContext { common, id, room: Room::default() }
 }
 
 fn refuse_mistakes(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap) -> Result<()> {
@@ -118,7 +150,7 @@ fn decoded(codec: &mut Codec, raw: &pipette_api::RawRecord) -> Result<Record> {
     codec.decode(raw).map_err(|(stage, error)| error.within(codec.class(stage)))
 }
 
-fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
+async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
     let mut steps = Vec::new();
     let mut record = match &start {
         Ok(record) => record.clone(),
@@ -126,10 +158,12 @@ fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
     };
     for step in chain.steps() {
         // The first time a step works out what it knows of a schema, which is not what the next thousand records cost.
-        let _ = step.apply(&mut record.clone());
+        if !step.waits() {
+            let _ = step.apply_waiting(&mut record.clone()).await;
+        }
         let mut changed = record.clone();
         let began = Instant::now();
-        let answer = step.apply(&mut changed);
+        let answer = step.apply_waiting(&mut changed).await;
         let took = began.elapsed();
         let (alias, class) = (step.alias().to_owned(), step.class());
         let outcome = match answer {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pipette_api::{
-    ConfigMap, ConnectError, ConverterPlugin, HeaderConverterPlugin, Info, PredicatePlugin, Result, Settings, Shared,
-    TaskId, TransformPlugin,
+    ConfigMap, ConnectError, ConverterPlugin, HeaderConverterPlugin, Info, Plugin, PredicatePlugin, Reach, Result,
+    Settings, Shared, TaskId,
 };
 
 use super::{Parts, client_keys};
@@ -19,7 +19,8 @@ use crate::settings::dead_letters as letters;
 use crate::settings::providers::Providers;
 use crate::settings::worker::WorkerConfig;
 use crate::task::spec::{
-    Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, TaskSpec, Transactions, TransformSpec, Until,
+    Converters, DeadLetterSpec, ErrorPolicy, PredicateSpec, Role, StepPlugin, TaskSpec, Transactions, TransformSpec,
+    Until,
 };
 use crate::task::topics::Rules;
 
@@ -40,7 +41,7 @@ pub(super) fn task(
         role: role(parts, id, plugin, config, &own, gone)?,
         settings: Settings::new(Arc::clone(config), plugin.info().config).within(parts.worker.reach.clone()),
         converters: converters(&parts.plugins, &parts.worker, &own)?,
-        transforms: chain(&parts.plugins, &own)?,
+        transforms: chain(&parts.plugins, &own, &parts.worker.reach)?,
         errors: ErrorPolicy {
             tolerate: own.tolerate,
             refusals_max: own.refusals_max,
@@ -192,14 +193,19 @@ fn header_converter(plugins: &Plugins, part: Part) -> Result<(&'static HeaderCon
 }
 
 /// The steps of the chain, in order.
-pub(super) fn chain(plugins: &Plugins, own: &ConnectorConfig) -> Result<Vec<TransformSpec>> {
-    own.transforms.iter().map(|step| transform(plugins, step)).collect()
+pub(super) fn chain(plugins: &Plugins, own: &ConnectorConfig, reach: &Reach) -> Result<Vec<TransformSpec>> {
+    own.transforms.iter().map(|step| transform(plugins, step, reach)).collect()
 }
 
-fn transform(plugins: &Plugins, step: &Step) -> Result<TransformSpec> {
+fn transform(plugins: &Plugins, step: &Step, reach: &Reach) -> Result<TransformSpec> {
     let key = format!("transforms.{}.type", step.alias);
-    let plugin: Option<&'static TransformPlugin> = plugins.transform(&step.part.class);
-    let plugin = plugin.ok_or_else(|| unknown(plugins, Family::Transform, &key, &step.part.class))?;
+    let plugin = match plugins.find(Family::Transform, &step.part.class) {
+        Some(Plugin::Transform(plugin)) => StepPlugin::Now(plugin),
+        Some(Plugin::AsyncTransform(plugin)) => StepPlugin::Later(plugin),
+        Some(Plugin::Expand(plugin)) => StepPlugin::Expand(plugin),
+        Some(Plugin::Collect(plugin)) => StepPlugin::Collect(plugin),
+        _ => return Err(unknown(plugins, Family::Transform, &key, &step.part.class)),
+    };
     let predicate = step.predicate.as_ref().map(|(part, negate)| {
         let key = format!("transforms.{}.predicate", step.alias);
         let plugin: Option<&'static PredicatePlugin> = plugins.predicate(&part.class);
@@ -209,7 +215,7 @@ fn transform(plugins: &Plugins, step: &Step) -> Result<TransformSpec> {
     Ok(TransformSpec {
         alias: step.alias.as_str().into(),
         plugin,
-        settings: settings(step.part.clone(), &plugin.info),
+        settings: settings(step.part.clone(), plugin.info()).within(reach.clone()),
         predicate: predicate.transpose()?,
     })
 }

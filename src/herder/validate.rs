@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
-use super::client_keys;
 use super::form::{Entry, Validation, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
+use super::{chain_checks, client_keys};
 use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::providers::Secrets;
+use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::settings::{connector, dead_letters, restarts};
 
@@ -234,6 +234,9 @@ impl Sheet<'_> {
             for alias in self.list(key).into_iter().filter(|alias| seen.insert(alias.clone())) {
                 self.link(key, &alias, family, noun);
             }
+        }
+        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config) {
+            self.blame(&key, error);
         }
     }
 

@@ -3,6 +3,7 @@
 //! It sends a closed enum of events; everything to it, answers to its events included, is one command channel, so it
 //! waits in one place only. Used by `task/sink.rs` alone. Rebalances and commits are in `conversation.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ pub enum ConsumerCommand {
     Closed(Offsets),
     /// Commit; the metadata goes with each offset, as that of an intent which begins there.
     Commit(Offsets, Option<Arc<str>>, oneshot::Sender<Result<()>>),
+    /// These texts stand beside these offsets whenever they are committed.
+    Note(BTreeMap<TopicPartition, (i64, Arc<str>)>),
     /// Read these partitions again from here on; what is handed over from then on is of this generation.
     Rewind(Offsets, u64),
     /// Hand nothing over until told to go on: the task is paused, or its sink is away.

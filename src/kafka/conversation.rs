@@ -212,6 +212,7 @@ impl Conversation {
             ConsumerCommand::Commit(offsets, metadata, reply) => {
                 let _ = reply.send(self.commit(consumer, offsets, metadata.as_ref()));
             }
+            ConsumerCommand::Note(notes) => self.positions.note(notes),
             ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, offsets, generation),
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;

@@ -3,7 +3,7 @@
 //!
 //! `conversation.rs` keeps it and calls from the consumer's thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +56,11 @@ impl Positions {
     /// Partitions taken away or sent back since the last call.
     pub(super) fn take_stale(&self) -> Vec<TopicPartition> {
         std::mem::take(&mut *lock(&self.stale))
+    }
+
+    /// These stand beside their offsets from now on.
+    pub(super) fn note(&self, notes: BTreeMap<TopicPartition, (i64, Arc<str>)>) {
+        lock(&self.intents).note(notes);
     }
 
     /// How often partitions were sent back.
@@ -112,7 +117,7 @@ impl Positions {
             let mut element = list.add_partition(&tp.topic, tp.partition);
             let _ = element.set_offset(Offset::Offset(*offset));
             if let Some(metadata) = intents.beside(tp, *offset, new) {
-                element.set_metadata(metadata);
+                element.set_metadata(&metadata);
             }
         }
         match sys::commit(consumer.client().native_ptr(), &list, LOOK, meanwhile) {

@@ -146,7 +146,7 @@ impl TrafficMeters {
 }
 
 /// What goes wrong with records, of either kind of task.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 #[allow(missing_docs, reason = "the rows of the table say it")]
 pub struct ErrorMeters {
     pub failures: Metric,

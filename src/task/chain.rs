@@ -1,10 +1,19 @@
 //! The transformations of a task, in order, each with its predicate.
+//!
+//! Those that compute run here, neighbours in one pass. A record that comes to one that waits for something outside goes
+//! on in `stage/line.rs`. What stands outside of the converters is in `stage/expand.rs` and `stage/collect.rs`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use pipette_api::{ConnectError, Predicate, Record, Result, Transform, Verdict};
+use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
+use pipette_api::{
+    AsyncTransform, ConnectError, Predicate, Record, Result, Signal, Transform, TransformContext, Verdict, Wish,
+};
 
-use super::spec::TransformSpec;
+use super::guard::Guard;
+use super::patience;
+use super::spec::{StepPlugin, TransformSpec};
 
 /// The chain of one task.
 #[derive(Default)]
@@ -16,20 +25,60 @@ pub struct Chain {
 pub struct Step {
     alias: Arc<str>,
     class: &'static str,
-    transform: Box<dyn Transform>,
+    work: Work,
     when: Option<When>,
 }
 
-struct When {
+enum Work {
+    Now(Box<dyn Transform>),
+    Later(Later),
+}
+
+/// A step that waits for something outside.
+#[derive(Clone)]
+pub struct Later {
+    /// Its name in `transforms`.
+    pub alias: Arc<str>,
+    /// The transformation.
+    pub transform: Arc<dyn AsyncTransform>,
+    /// Calls at the same time.
+    pub most: usize,
+    /// Bytes they may hold together.
+    pub most_bytes: u64,
+}
+
+/// The condition of a step.
+pub struct When {
     predicate: Box<dyn Predicate>,
     negate: bool,
 }
 
+/// How far a record came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// Behind the last step.
+    Through,
+    /// It is filtered.
+    Dropped,
+    /// Before a step that waits for something outside.
+    Waits,
+}
+
+/// What came of trying again.
+pub enum Tried {
+    /// It succeeded.
+    Went(Went),
+    /// Its time is up.
+    Failed(ConnectError),
+    /// The task is to stop: nobody knows yet what becomes of the record, it is read again next time.
+    Recalled,
+}
+
 impl Chain {
-    /// Makes every step; a config error names the step.
-    pub fn new(specs: &[TransformSpec]) -> Result<Self> {
-        let steps = specs.iter().map(Step::new).collect::<Result<_>>()?;
-        Ok(Self { steps })
+    /// Makes every step between the converters; a config error names the step.
+    pub fn new(specs: &[TransformSpec], context: &TransformContext) -> Result<Self> {
+        let made = specs.iter().filter_map(|spec| Step::new(spec, context).transpose());
+        Ok(Self { steps: made.collect::<Result<_>>()? })
     }
 
     /// The class of the transformation at a step, as Java calls it.
@@ -39,14 +88,74 @@ impl Chain {
 
     /// Sends a record through, from step `at` on. On an error the record is as it was before the step that failed,
     /// which is named and left in `at`, so that a retry goes on there.
-    pub fn apply(&mut self, record: &mut Record, at: &mut usize) -> Result<Verdict> {
+    pub fn apply(&mut self, record: &mut Record, at: &mut usize) -> Result<Went> {
         while let Some(step) = self.steps.get_mut(*at) {
-            match step.apply(record)? {
-                Some(Verdict::Drop) => return Ok(Verdict::Drop),
-                Some(Verdict::Keep) | None => *at += 1,
+            let Work::Now(transform) = &mut step.work else { return Ok(Went::Waits) };
+            if When::admits(step.when.as_ref(), record) {
+                match transform.apply(record) {
+                    Ok(Verdict::Keep) => {}
+                    Ok(Verdict::Drop) => return Ok(Went::Dropped),
+                    Err(error) => return Err(named(&step.alias, error)),
+                }
             }
+            *at += 1;
         }
-        Ok(Verdict::Keep)
+        Ok(Went::Through)
+    }
+
+    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
+    pub async fn again(
+        &mut self,
+        record: &mut Record,
+        at: &mut usize,
+        mut error: ConnectError,
+        guard: &Guard,
+        signal: &Signal,
+    ) -> Tried {
+        let (mut attempt, began) = (1, Instant::now());
+        loop {
+            match guard.retry(&error, attempt, began) {
+                None => return Tried::Failed(error),
+                Some(_) if signal.wish() == Wish::Stop => return Tried::Recalled,
+                Some(wait) => patience::wait(signal, wait).await,
+            }
+            attempt += 1;
+            error = match self.apply(record, at) {
+                Ok(went) => return Tried::Went(went),
+                Err(error) => error,
+            };
+        }
+    }
+
+    /// The same as [`Chain::apply`] for those who have one record and time: waits at each step that waits.
+    pub async fn apply_waiting(&mut self, record: &mut Record, at: &mut usize) -> Result<Verdict> {
+        loop {
+            match self.apply(record, at)? {
+                Went::Through => return Ok(Verdict::Keep),
+                Went::Dropped => return Ok(Verdict::Drop),
+                Went::Waits => {}
+            }
+            if self.steps[*at].apply_waiting(record).await? == Some(Verdict::Drop) {
+                return Ok(Verdict::Drop);
+            }
+            *at += 1;
+        }
+    }
+
+    /// The step that waits and stands there, when it has something to do for the record.
+    pub fn waits_for(&self, at: usize, record: &Record) -> bool {
+        self.steps.get(at).is_some_and(|step| match &step.work {
+            Work::Later(later) => When::admits(step.when.as_ref(), record) && later.transform.needs(record),
+            Work::Now(_) => false,
+        })
+    }
+
+    /// Every step that waits, and where it stands.
+    pub fn laters(&self) -> impl Iterator<Item = (usize, &Later)> {
+        self.steps.iter().enumerate().filter_map(|(at, step)| match &step.work {
+            Work::Later(later) => Some((at, later)),
+            Work::Now(_) => None,
+        })
     }
 
     /// The steps one by one, for whoever wants to look in between.
@@ -66,27 +175,59 @@ impl Step {
         self.class
     }
 
-    /// Sends a record through; `None` when the predicate leaves it out. The error names the step.
-    pub fn apply(&mut self, record: &mut Record) -> Result<Option<Verdict>> {
-        if self.when.as_ref().is_some_and(|when| when.predicate.test(record) == when.negate) {
-            return Ok(None);
-        }
-        let verdict = self.transform.apply(record);
-        verdict.map(Some).map_err(|error| error.within(format!("transformation \"{}\"", self.alias)))
+    /// Whether it waits for something outside.
+    pub fn waits(&self) -> bool {
+        matches!(self.work, Work::Later(_))
     }
 
-    fn new(spec: &TransformSpec) -> Result<Self> {
-        let named = |error: ConnectError| error.within(format!("transformation \"{}\"", spec.alias));
-        let when = match &spec.predicate {
-            None => None,
-            Some(when) => {
-                let predicate = (when.plugin.make)(when.settings.clone()).map_err(named)?;
-                Some(When { predicate, negate: when.negate })
-            }
+    /// Sends a record through, however long that takes; `None` when the predicate leaves it out. The error names the step.
+    pub async fn apply_waiting(&mut self, record: &mut Record) -> Result<Option<Verdict>> {
+        if !When::admits(self.when.as_ref(), record) {
+            return Ok(None);
+        }
+        let verdict = match &mut self.work {
+            Work::Now(transform) => transform.apply(record),
+            Work::Later(later) if !later.transform.needs(record) => Ok(Verdict::Keep),
+            Work::Later(later) => later.transform.apply(record).await,
         };
-        let transform = (spec.plugin.make)(spec.settings.clone()).map_err(named)?;
-        Ok(Self { alias: Arc::clone(&spec.alias), class: spec.plugin.info.class, transform, when })
+        verdict.map(Some).map_err(|error| named(&self.alias, error))
     }
+
+    fn new(spec: &TransformSpec, context: &TransformContext) -> Result<Option<Self>> {
+        let name = |error| named(&spec.alias, error);
+        let settings = spec.settings.clone();
+        let work = match spec.plugin {
+            StepPlugin::Now(plugin) => Work::Now((plugin.make)(settings).map_err(name)?),
+            StepPlugin::Later(plugin) => {
+                let most = settings.get(&MAX_IN_FLIGHT).map_err(name)?;
+                let most_bytes = settings.get(&MAX_IN_FLIGHT_BYTES).map_err(name)?;
+                let transform = Arc::from((plugin.make)(settings, context.clone()).map_err(name)?);
+                Work::Later(Later { alias: Arc::clone(&spec.alias), transform, most: most as usize, most_bytes })
+            }
+            StepPlugin::Expand(_) | StepPlugin::Collect(_) => return Ok(None),
+        };
+        let (alias, class) = (Arc::clone(&spec.alias), spec.plugin.info().class);
+        Ok(Some(Self { alias, class, work, when: When::new(spec)? }))
+    }
+}
+
+impl When {
+    /// The condition of a step, if it has one.
+    pub fn new(spec: &TransformSpec) -> Result<Option<Self>> {
+        let Some(when) = &spec.predicate else { return Ok(None) };
+        let predicate = (when.plugin.make)(when.settings.clone()).map_err(|error| named(&spec.alias, error))?;
+        Ok(Some(Self { predicate, negate: when.negate }))
+    }
+
+    /// Whether a step with this condition sees the record.
+    pub fn admits(when: Option<&Self>, record: &Record) -> bool {
+        when.is_none_or(|when| when.predicate.test(record) != when.negate)
+    }
+}
+
+/// An error of a step, with its name.
+pub fn named(alias: &str, error: ConnectError) -> ConnectError {
+    error.within(format!("transformation \"{alias}\""))
 }
 
 #[cfg(test)]
@@ -119,15 +260,16 @@ mod tests {
         let step = |name: &'static str, when| Step {
             alias: name.into(),
             class: "test.Append",
-            transform: Box::new(Append(name)),
+            work: Work::Now(Box::new(Append(name))),
             when,
         };
         let when = |negate| Some(When { predicate: Box::new(Marked), negate });
         let mut chain = Chain { steps: vec![step("a", None), step("b", when(false)), step("c", when(true))] };
         let mut record = Record::new("t".into(), Datum::schemaless(value));
         Ok(match chain.apply(&mut record, &mut 0)? {
-            Verdict::Keep => record.value.value.as_str().map(str::to_owned),
-            Verdict::Drop => None,
+            Went::Through => record.value.value.as_str().map(str::to_owned),
+            Went::Dropped => None,
+            Went::Waits => unreachable!("no step waits"),
         })
     }
 

@@ -51,6 +51,7 @@ impl SinkLoop {
         self.commit(safe).await;
         let Some(error) = failed else { return judged };
         let sent_back = self.rewind();
+        self.uncollected(&[], &sent_back)?;
         judged?;
         if matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Config) {
             return Err(Failure::new("flush", error));
@@ -115,12 +116,12 @@ impl SinkLoop {
                 if !is_idle {
                     self.flushed();
                 }
-                Flushed { safe: self.progress.worth_committing(safe), judged, failed: None }
+                Flushed { safe: self.worth_committing(safe), judged, failed: None }
             }
             Err(error) => {
                 self.flushing.failures += 1;
                 self.flushing.row = self.flushing.row.saturating_add(1);
-                self.pulse.unflushed(error.chain());
+                self.pulse.flushes().fails(error.chain());
                 Flushed { safe: Offsets::new(), judged, failed: Some(error) }
             }
         }
@@ -130,7 +131,7 @@ impl SinkLoop {
         if self.flushing.row > 0 {
             self.flushing.row = 0;
             self.flushing.failed.end();
-            self.pulse.flushed();
+            self.pulse.flushes().works();
         }
     }
 

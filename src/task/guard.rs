@@ -69,7 +69,7 @@ impl Stage {
 }
 
 /// Decides by `errors.*` (KIP-298), counts, and has bad records told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Guard {
     policy: ErrorPolicy,
     meters: ErrorMeters,

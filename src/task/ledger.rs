@@ -15,6 +15,8 @@ use crate::store::OffsetEntry;
 pub enum Mark {
     /// Nothing.
     None,
+    /// Nothing, but what follows in its partition waits for it: one piece of a record whose position comes with the last.
+    Part(Arc<Partition>),
     /// Where the source goes on.
     At(Position),
     /// The offset of the partition is taken away.
@@ -22,11 +24,12 @@ pub enum Mark {
 }
 
 impl Mark {
-    fn partition(&self) -> Option<&Arc<Partition>> {
+    /// The source partition it is about.
+    pub fn partition(&self) -> Option<&Arc<Partition>> {
         match self {
             Self::None => None,
             Self::At(position) => Some(&position.partition),
-            Self::Forget(partition) => Some(partition),
+            Self::Part(partition) | Self::Forget(partition) => Some(partition),
         }
     }
 }
@@ -137,7 +140,7 @@ impl Ledger {
         let index = usize::try_from(number.checked_sub(self.base)?).ok()?;
         match &self.slots.get(index)?.mark {
             Mark::At(position) => Some(position),
-            Mark::None | Mark::Forget(_) => None,
+            Mark::None | Mark::Part(_) | Mark::Forget(_) => None,
         }
     }
 
@@ -162,7 +165,7 @@ impl Ledger {
         for lane in std::mem::take(&mut self.dirty) {
             let mark = std::mem::replace(&mut self.lanes.all[lane].committable, Mark::None);
             offsets.extend(match mark {
-                Mark::None => None,
+                Mark::None | Mark::Part(_) => None,
                 Mark::At(position) => {
                     Some(OffsetEntry { offset: Some(position.render()), partition: position.partition })
                 }
@@ -183,7 +186,10 @@ impl Ledger {
             if !slot.settled {
                 break;
             }
-            state.committable = std::mem::replace(&mut slot.mark, Mark::None);
+            match std::mem::replace(&mut slot.mark, Mark::None) {
+                Mark::Part(_) => {}
+                mark => state.committable = mark,
+            }
             state.unsettled.pop();
         }
         if was_clean && !matches!(state.committable, Mark::None) {

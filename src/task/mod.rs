@@ -1,13 +1,14 @@
 //! Tasks: one OS thread each, with a runtime of its own. The herder starts and stops them; they report back.
 //!
 //! Read `source.rs` and `sink.rs` for the two loops, `ledger.rs` for when an offset may be committed, `guard.rs` for
-//! what happens to a bad record, `transaction.rs` for exactly-once, `watchdog.rs` for tasks that hang or wait for Kafka,
+//! what happens to a bad record, `stage/` for steps that wait for something outside, `transaction.rs` for exactly-once, `watchdog.rs` for tasks that hang or wait for Kafka,
 //! `replay/` for dead letters on their way back.
 
 pub mod chain;
 pub mod codec;
 pub mod commits;
 pub mod dead_letters;
+pub mod deliver;
 pub mod door;
 pub mod flush;
 pub mod patience;
@@ -26,6 +27,7 @@ pub mod report;
 pub mod sink;
 pub mod source;
 pub mod spec;
+pub mod stage;
 pub mod thread;
 pub mod topics;
 pub mod transaction;

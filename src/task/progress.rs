@@ -143,6 +143,11 @@ impl Progress {
         safe.into_iter().filter_map(worth).collect()
     }
 
+    /// Whether this is what is committed of a partition that the task owns.
+    pub fn is_committed(&self, tp: &TopicPartition, offset: i64) -> bool {
+        self.owned.get(tp).is_some_and(|reach| reach.committed == Some(offset))
+    }
+
     /// Shows how many partitions there are, and how many records were put and not committed yet, as far as it is known:
     /// offsets may have gaps.
     pub fn show(&self, meters: &mut SinkMeters) {

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Verdict,
-    Wish,
+    ConnectError, ErrorKind, Offsets, RawRecord, Signal, SinkContext, SinkRecord, SinkTask, TopicPartition, Wish,
 };
 use tokio::sync::mpsc;
 
-use super::chain::Chain;
+use super::chain::{Chain, Tried, Went};
 use super::codec::Codec;
 use super::dead_letters::{self, Blame, DeadLetters};
 use super::door::Request;
@@ -24,6 +23,9 @@ use super::progress::Progress;
 use super::pulse::{Call, Pulse};
 use super::refusals::{Refusals, Refused};
 use super::report::{Failure, Place};
+use super::stage::collect::Collector;
+use super::stage::line::Line;
+use super::stage::sink::Waiting;
 use super::thread::Reporter;
 use crate::descriptors;
 use crate::kafka::consumer::{Batch, ConsumerCommand, ConsumerEvent, TaskConsumer};
@@ -36,6 +38,10 @@ pub(super) const SINK_TASK: &str = "org.apache.kafka.connect.sink.SinkTask";
 pub struct SinkLoop {
     /// Transformations.
     pub chain: Chain,
+    /// Those of them that wait for something outside.
+    pub line: Line<SinkRecord>,
+    /// The first step, when it makes one record of several.
+    pub collector: Option<Collector>,
     /// Converters.
     pub codec: Codec,
     /// Decides about bad records.
@@ -86,6 +92,9 @@ impl SinkLoop {
         let (safe, judged) = self.flush_at_close(&mut *task, |_| true).await;
         let closed = if owned.is_empty() { Ok(()) } else { pulse.during(Call::Close, task.close(&owned)).await };
         self.commit(safe).await;
+        if self.line.has_steps() {
+            pulse.during(Call::Stop, self.line.end(self.flush_timeout / 4)).await;
+        }
         let stopped = pulse.during(Call::Stop, task.stop()).await.map_err(|error| Failure::new("stop", error));
         ended.and(judged).and(closed.map_err(|error| Failure::new("close", error))).and(stopped)
     }
@@ -144,7 +153,7 @@ impl SinkLoop {
     }
 
     /// Every event but records; answers which partitions are gone, or were sent back: what is at hand of them is left out.
-    async fn rebalance(
+    pub(super) async fn rebalance(
         &mut self,
         task: &mut dyn SinkTask,
         event: ConsumerEvent,
@@ -153,6 +162,9 @@ impl SinkLoop {
         match event {
             ConsumerEvent::Assigned(assigned) => {
                 self.progress.assign(&assigned);
+                if let Some(collector) = &mut self.collector {
+                    collector.assigned(&assigned).map_err(|error| Failure::new("open", error))?;
+                }
                 self.progress.show(&mut self.meters);
                 let seeks = self
                     .pulse
@@ -170,13 +182,17 @@ impl SinkLoop {
                 self.progress.show(&mut self.meters);
                 self.tell(ConsumerCommand::Closed(safe));
                 // What the sink held of the others went with it.
+                let mut sent_back = Vec::new();
                 if self.flushing.failures() > failed {
-                    gone.extend(self.rewind());
+                    sent_back = self.rewind();
                 }
+                self.uncollected(&gone, &sent_back)?;
+                gone.extend(sent_back);
                 closed.map_err(close_failed).and(judged).map(|()| gone)
             }
             ConsumerEvent::Lost(gone) => {
                 self.progress.forget(&gone);
+                self.uncollected(&gone, &[])?;
                 self.progress.show(&mut self.meters);
                 self.pulse.during(Call::Close, task.close(&gone)).await.map_err(close_failed).map(|()| gone)
             }
@@ -197,9 +213,12 @@ impl SinkLoop {
     pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
         self.meters.read.count(raw.len());
         let mut next = Offsets::new();
-        let mut records = Vec::with_capacity(raw.len());
+        let mut waiting = Waiting::of(raw.len());
         let mut last: Option<(TopicPartition, i64)> = None;
         for origin in raw {
+            if waiting.gone.contains(&origin.tp) {
+                continue;
+            }
             // Neighbours are usually of one partition: the map is touched once per change, not per record.
             match &mut last {
                 Some((tp, offset)) if *tp == origin.tp => *offset = origin.offset + 1,
@@ -210,14 +229,19 @@ impl SinkLoop {
                     }
                 }
             }
-            records.extend(self.prepare(origin).await?);
+            self.prepare(task, &mut waiting, origin).await?;
         }
         next.extend(last);
+        Box::pin(self.give_up_overdue()).await?;
+        if self.line.has_steps() {
+            Box::pin(self.gather(task, &mut waiting)).await?;
+            next.retain(|tp, _| !waiting.gone.contains(tp));
+        }
         // Wanted back meanwhile: what was not tried to its end is neither put nor skipped, it is read again next time.
-        if self.signal.wish() == Wish::Stop {
+        if self.is_recalled() {
             return Ok(());
         }
-        let Some(next) = self.put(task, Pieces::new(records, next)).await? else { return Ok(()) };
+        let Some(next) = self.put(task, Pieces::new(waiting.records, next)).await? else { return Ok(()) };
         for (tp, offset) in next {
             self.progress.advance(&tp, offset);
         }
@@ -248,6 +272,7 @@ impl SinkLoop {
                     }
                     let text = descriptors::explained(error.chain());
                     tracing::warn!(error = %text, attempt, "The sink is away; putting the same records again");
+                    self.pulse.contact().fails(text);
                     self.rest_in_group(task, &mut pieces, patience::delay(&error, attempt)).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
@@ -268,6 +293,7 @@ impl SinkLoop {
             }
         }
         if attempt > 1 {
+            self.pulse.contact().works();
             self.go_on();
         }
         // Reports made during put count before its offsets do.
@@ -308,7 +334,7 @@ impl SinkLoop {
         }
     }
 
-    fn leave_out(&mut self, gone: &[TopicPartition]) {
+    pub(super) fn leave_out(&mut self, gone: &[TopicPartition]) {
         let stays = |record: &RawRecord| !gone.contains(&record.tp);
         self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
     }
@@ -355,9 +381,8 @@ impl SinkLoop {
     pub(super) async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for Refused { origin, error } in refused {
-            let judged = self.bad::<()>(Stage::Put, SINK_TASK, &origin, error).await;
-            let judged = judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset));
-            outcome = outcome.and(judged.map(drop));
+            let judged = self.bad(Stage::Put, SINK_TASK, &origin, error).await;
+            outcome = outcome.and(judged.inspect_err(|_| self.progress.stop_before(&origin.tp, origin.offset)));
         }
         outcome
     }
@@ -367,9 +392,20 @@ impl SinkLoop {
         let _ = self.consumer.commands.send(command);
     }
 
-    /// Bytes to record, through the chain. `None` when it was filtered or tolerated, or when a stop came before it was
-    /// known what becomes of it, which gives its whole batch up.
-    async fn prepare(&mut self, origin: RawRecord) -> Result<Option<SinkRecord>, Failure> {
+    /// Bytes to record, through the chain, to the others of its batch. Not when it was filtered or tolerated, nor when a
+    /// stop came before it was known what becomes of it, which gives its whole batch up.
+    async fn prepare(
+        &mut self,
+        task: &mut dyn SinkTask,
+        waiting: &mut Waiting,
+        origin: RawRecord,
+    ) -> Result<(), Failure> {
+        let origin = if self.collector.is_some() {
+            let Some(origin) = Box::pin(self.collect(origin)).await? else { return Ok(()) };
+            origin
+        } else {
+            origin
+        };
         let mut record = match self.codec.decode(&origin) {
             Ok(record) => record,
             Err((stage, error)) => {
@@ -377,45 +413,37 @@ impl SinkLoop {
             }
         };
         let mut at = 0;
-        match self.chain.apply(&mut record, &mut at) {
-            Ok(Verdict::Keep) => Ok(Some(SinkRecord { record, origin })),
-            Ok(Verdict::Drop) => Ok(None),
-            Err(error) => Box::pin(self.again(SinkRecord { record, origin }, at, error)).await,
-        }
-    }
-
-    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
-    async fn again(
-        &mut self,
-        mut tried: SinkRecord,
-        mut at: usize,
-        mut error: ConnectError,
-    ) -> Result<Option<SinkRecord>, Failure> {
-        let (mut attempt, began) = (1, Instant::now());
-        loop {
-            match self.guard.retry(&error, attempt, began) {
-                None => return self.bad(Stage::Transform, self.chain.class(at), &tried.origin, error).await,
-                Some(_) if self.signal.wish() == Wish::Stop => return Ok(None),
-                Some(wait) => patience::wait(&self.signal, wait).await,
+        let went = match self.chain.apply(&mut record, &mut at) {
+            Ok(went) => went,
+            Err(error) => {
+                match Box::pin(self.chain.again(&mut record, &mut at, error, &self.guard, &self.signal)).await {
+                    Tried::Went(went) => went,
+                    Tried::Failed(error) => {
+                        return Box::pin(self.bad(Stage::Transform, self.chain.class(at), &origin, error)).await;
+                    }
+                    Tried::Recalled => return Ok(()),
+                }
             }
-            attempt += 1;
-            error = match self.chain.apply(&mut tried.record, &mut at) {
-                Ok(Verdict::Keep) => return Ok(Some(tried)),
-                Ok(Verdict::Drop) => return Ok(None),
-                Err(error) => error,
-            };
+        };
+        match went {
+            Went::Through if self.line.is_empty() => waiting.records.push(SinkRecord { record, origin }),
+            Went::Through | Went::Waits => {
+                Box::pin(self.board(task, waiting, SinkRecord { record, origin }, at)).await?;
+            }
+            Went::Dropped => {}
         }
+        Ok(())
     }
 
     /// A record that failed for good: its dead letter is on its way, or the stop that came first gives it up, before it
     /// is skipped or fails the task.
-    async fn bad<T>(
+    pub(super) async fn bad(
         &mut self,
         stage: Stage,
         class: &'static str,
         origin: &RawRecord,
         error: ConnectError,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<(), Failure> {
         let place = || Place::Sink { tp: origin.tp.clone(), offset: origin.offset };
         if let Some(dead_letters) = &mut self.dead_letters
             && stage.blames_the_record(&error)
@@ -424,7 +452,7 @@ impl SinkLoop {
             let sent = dead_letters.send_consumed(origin, &Blame { stage, class, error: &error }, number).await;
             sent.map_err(|error| Failure::of_dead_letter(Some(place()), error))?;
         }
-        self.guard.judge(stage, place(), error).map(|()| None)
+        self.guard.judge(stage, place(), error)
     }
 
     /// Lets go what is in the dead letter topic; what never will be is the end of the task.

@@ -1,50 +1,47 @@
 //! The loop of a source task: poll → chain → converters → producer, while deliveries come back and offsets are
 //! committed.
 //!
-//! Runs on the task's thread (`thread.rs`). The sending half is `outbox.rs`.
+//! Runs on the task's thread (`thread.rs`). What is behind the chain is in `deliver.rs`, the sending half in `outbox.rs`;
+//! records that wait for something outside are in `stage/`.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    Blob, Body, ConnectError, Datum, EncodedRecord, ErrorKind, Payload, Position, Record, Signal, SourceBatch,
-    SourceContext, SourceEntry, SourceRecord, SourceTask, Value, Verdict, Wish,
+    Boundary, ConnectError, ErrorKind, Signal, SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Wish,
 };
 
-use super::chain::Chain;
+use super::chain::{Chain, Tried, Went};
 use super::codec::Codec;
-use super::guard::{Guard, Stage};
-use super::ledger::Mark;
-use super::outbox::{Bad, Outbox, Unsent};
+use super::guard::Guard;
+use super::outbox::{Outbox, Unsent};
 use super::patience;
-use super::payload;
 use super::pulse::{Call, Pulse};
-use super::raw_input::{Input, RawInput};
-use super::report::{Failure, Place};
+use super::report::Failure;
+use super::stage::expand::Expander;
+use super::stage::line::Line;
+use super::stage::source::Load;
 use super::thread::Reporter;
 use super::topics::Topics;
 use crate::budget::{Lease, Share};
-use crate::kafka::producer::Outgoing;
 use crate::kafka::sizes;
 
-/// Attempts to read one payload, about half a minute with the waits between them.
-const PAYLOAD_ATTEMPTS: u32 = 9;
-
 /// What a record takes beside its bytes, about.
-const BESIDE: u64 = 256;
+pub(super) const BESIDE: u64 = 256;
 /// A plugin has the batch, and has begun to read what follows.
 const COPIES: u64 = 2;
 /// A source that has had nothing for so long gives back what it does not own.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Whoever hands over bad input, as Java calls it.
-const SOURCE_TASK: &str = "org.apache.kafka.connect.source.SourceTask";
-
 /// Everything a source task runs with.
 pub struct SourceLoop {
     /// Transformations.
     pub chain: Chain,
+    /// Those of them that wait for something outside.
+    pub line: Line<Load>,
+    /// The last step, when it makes several records of one.
+    pub expander: Option<Expander>,
     /// Converters.
     pub codec: Codec,
     /// Decides about bad records.
@@ -68,10 +65,11 @@ pub struct SourceLoop {
 }
 
 /// What goes on whatever the loop waits for.
-enum Due {
+pub(super) enum Due {
     Deliveries,
     Nudge,
     Commit,
+    Landed,
 }
 
 impl SourceLoop {
@@ -88,10 +86,13 @@ impl SourceLoop {
         }
         self.reporter.running();
         let ended = self.poll_until_stopped(&mut *task).await;
+        let began = Instant::now();
+        let ended = self.land(ended).await;
+        let left = self.drain_timeout.saturating_sub(began.elapsed()).max(self.drain_timeout / 4);
         // A transaction that fails counts for nothing; its records are read again. It is taken back at once: as long as it
         // is open, nobody reads on behind it.
         let failed = ended.is_err() && self.outbox.is_transactional();
-        let drained = if failed { Ok(()) } else { self.outbox.drain(self.drain_timeout, &self.guard).await };
+        let drained = if failed { Ok(()) } else { self.outbox.drain(left, &self.guard).await };
         let known = self.outbox.fatal().is_some();
         if let Err(error) = self.outbox.drop_open().await {
             tracing::debug!(error = error.chain(), "The last transaction ends by time, or with the next start");
@@ -126,6 +127,7 @@ impl SourceLoop {
                 _ if self.outbox.is_given_up() => return Ok(()),
                 Ok(batch) => {
                     failures = 0;
+                    self.pulse.contact().works();
                     match self.take(batch).await {
                         Ok(()) => {}
                         Err(Unsent::Recalled) => return Ok(()),
@@ -134,6 +136,7 @@ impl SourceLoop {
                 }
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     failures += 1;
+                    self.pulse.contact().fails(error.chain());
                     patience::rest(&self.signal, &error, failures, "The source is away; trying again").await;
                 }
                 Err(error) => return Err(Failure::new("poll", error)),
@@ -151,7 +154,7 @@ impl SourceLoop {
                 biased;
                 lease = &mut granted => return Ok(Some(lease)),
                 () = self.signal.recalled() => return Ok(None),
-                due = due(&self.outbox) => due,
+                due = due(&self.outbox, &mut self.line) => due,
             };
             self.tend(due).await?;
         }
@@ -177,7 +180,7 @@ impl SourceLoop {
                     }
                     return Ok(batch);
                 }
-                due = due(&self.outbox) => due,
+                due = due(&self.outbox, &mut self.line) => due,
                 () = tokio::time::sleep_until(idle), if lease.bytes() > own => {
                     lease.settle(own);
                     continue;
@@ -187,8 +190,13 @@ impl SourceLoop {
         }
     }
 
-    async fn tend(&mut self, due: Due) -> Result<(), Failure> {
+    pub(super) async fn tend(&mut self, due: Due) -> Result<(), Failure> {
         match due {
+            Due::Landed => match Box::pin(self.let_out()).await {
+                Err(Unsent::Failed(failure)) => Err(failure),
+                // Whoever wants the task back ends it.
+                Ok(()) | Err(Unsent::Recalled) => Ok(()),
+            },
             Due::Deliveries => self.outbox.take_deliveries(&self.guard).await,
             Due::Nudge => {
                 self.outbox.nudge();
@@ -199,17 +207,19 @@ impl SourceLoop {
     }
 
     async fn pause(&mut self, task: &mut dyn SourceTask) -> Result<(), Failure> {
+        self.fly_out(self.drain_timeout).await?;
         self.outbox.drain(self.drain_timeout, &self.guard).await?;
         if self.signal.wish() != Wish::Pause {
             return Ok(());
         }
         self.pulse.during(Call::Pause, task.pause()).await;
         self.reporter.paused();
-        // What Kafka took its time over is settled and stored all the same.
+        // What took its time is settled and stored all the same.
         while self.signal.wish() == Wish::Pause {
             tokio::select! {
                 () = self.signal.until(|wish| wish != Wish::Pause) => break,
                 () = self.outbox.delivered() => self.outbox.take_deliveries(&self.guard).await?,
+                () = self.line.landed() => self.tend(Due::Landed).await?,
                 () = tokio::time::sleep_until(self.outbox.commit_due()) => self.outbox.commit().await?,
             }
         }
@@ -221,8 +231,11 @@ impl SourceLoop {
     }
 
     pub(super) async fn take(&mut self, batch: SourceBatch) -> Result<(), Unsent> {
+        if self.line.is_closed() {
+            return Err(Unsent::Recalled);
+        }
         if batch.is_empty() {
-            return Ok(self.outbox.batch_ends(batch.boundary).await?);
+            return self.batch_ends(None, batch.boundary).await;
         }
         let records = batch.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
         self.outbox.meters.polled.count(records);
@@ -233,195 +246,50 @@ impl SourceLoop {
         for entry in batch.entries {
             match entry {
                 SourceEntry::Record(record) => self.record(id, record).await?,
-                SourceEntry::Encoded(record, position) => self.encoded(id, record, position).await?,
-                SourceEntry::Position(position) => self.outbox.settled(id, Mark::At(position)),
-                SourceEntry::Forget(partition) => self.outbox.settled(id, Mark::Forget(partition)),
-                SourceEntry::Bad { position, raw, error } => {
-                    let bad = (Stage::Poll, SOURCE_TASK, error);
-                    Box::pin(self.bad(id, position, bad, &Input::Raw(raw))).await?;
-                }
+                entry if self.line.is_empty() => self.entry(id, entry).await?,
+                entry => Box::pin(self.board(Load::Entry(id, entry))).await?,
             }
         }
-        self.outbox.close(id);
-        Ok(self.outbox.batch_ends(batch.boundary).await?)
+        self.batch_ends(Some(id), batch.boundary).await
+    }
+
+    /// Behind a batch: at once, or when what came before is let out of the steps that wait.
+    async fn batch_ends(&mut self, batch: Option<u64>, boundary: Boundary) -> Result<(), Unsent> {
+        if !self.line.is_empty() {
+            return Box::pin(self.board(Load::End(batch, boundary))).await;
+        }
+        if let Some(batch) = batch {
+            self.outbox.close(batch);
+        }
+        Ok(self.outbox.batch_ends(boundary).await?)
     }
 
     async fn record(&mut self, batch: u64, source: SourceRecord) -> Result<(), Unsent> {
         let SourceRecord { mut record, position } = source;
         let mut at = 0;
-        let verdict = match self.chain.apply(&mut record, &mut at) {
-            Err(error) => Box::pin(self.again(&mut record, &mut at, error)).await?,
-            Ok(verdict) => Ok(verdict),
-        };
-        match verdict {
-            Ok(Verdict::Keep) => {}
-            Ok(Verdict::Drop) => {
-                self.outbox.settled(batch, position.into());
-                return Ok(());
-            }
+        let went = match self.chain.apply(&mut record, &mut at) {
+            Ok(went) => Ok(went),
             Err(error) => {
-                let bad = (Stage::Transform, self.chain.class(at), error);
-                return Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await;
-            }
-        }
-        if !self.topics.is_known(&record.topic) {
-            self.make_topic(&record.topic).await?;
-        }
-        if let Err(error) = self.read_payloads(&mut record, position.as_ref()).await? {
-            let bad = (Stage::ValueConverter, self.codec.class(Stage::ValueConverter), error);
-            return Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await;
-        }
-        match self.codec.encode(&record) {
-            Ok(outgoing) => {
-                self.batch_bytes += outgoing.size();
-                self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
-            }
-            Err((stage, error)) => {
-                let bad = (stage, self.codec.class(stage), error);
-                Box::pin(self.bad(batch, position, bad, &Input::Record(&record))).await
-            }
-        }
-    }
-
-    /// Puts the bytes of payloads in their place, or says why they can never be had.
-    async fn read_payloads(
-        &self,
-        record: &mut Record,
-        position: Option<&Position>,
-    ) -> Result<Result<(), ConnectError>, Unsent> {
-        for datum in [&mut record.key, &mut record.value] {
-            if let Value::Payload(payload) = &datum.value {
-                match self.materialise(&**payload, &record.topic, position).await? {
-                    Ok(bytes) => *datum = Datum { schema: datum.schema.take(), value: Value::Bytes(bytes) },
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// The rest of the chain, from the step `at` on, which failed: until it succeeds or its time is up.
-    async fn again(
-        &mut self,
-        record: &mut Record,
-        at: &mut usize,
-        mut error: ConnectError,
-    ) -> Result<Result<Verdict, ConnectError>, Unsent> {
-        let (mut attempt, began) = (1, Instant::now());
-        loop {
-            match self.guard.retry(&error, attempt, began) {
-                None => return Ok(Err(error)),
-                // Nobody knows yet what becomes of it: it is read again next time.
-                Some(_) if self.signal.wish() == Wish::Stop => return Err(Unsent::Recalled),
-                Some(wait) => patience::wait(&self.signal, wait).await,
-            }
-            attempt += 1;
-            error = match self.chain.apply(record, at) {
-                Ok(verdict) => return Ok(Ok(verdict)),
-                Err(error) => error,
-            };
-        }
-    }
-
-    async fn encoded(&mut self, batch: u64, record: EncodedRecord, position: Option<Position>) -> Result<(), Unsent> {
-        if !self.topics.is_known(&record.topic) {
-            self.make_topic(&record.topic).await?;
-        }
-        let value = match &record.value {
-            None => None,
-            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-            Some(Body::Payload(payload)) => {
-                match self.materialise(&**payload, &record.topic, position.as_ref()).await? {
-                    Ok(bytes) => Some(bytes),
-                    Err(error) => {
-                        let bad = (Stage::Produce, SOURCE_TASK, error);
-                        return Box::pin(self.bad(batch, position, bad, &Input::Encoded(&record))).await;
-                    }
+                match Box::pin(self.chain.again(&mut record, &mut at, error, &self.guard, &self.signal)).await {
+                    Tried::Went(went) => Ok(went),
+                    Tried::Failed(error) => Err(error),
+                    Tried::Recalled => return Err(Unsent::Recalled),
                 }
             }
         };
-        let outgoing = Outgoing {
-            topic: &record.topic,
-            partition: record.partition,
-            key: record.key.as_ref().map(pipette_api::Blob::as_bytes),
-            value: value.as_ref().map(pipette_api::Blob::as_bytes),
-            headers: &record.headers,
-            timestamp: record.timestamp,
-        };
-        self.batch_bytes += outgoing.size();
-        self.outbox.send(batch, position.into(), &outgoing, &self.guard).await
-    }
-
-    /// The bytes of a payload, or why this one can never be had. What may be had later is tried again, and is no bad
-    /// record: when it lasts, the task ends, so that a share that is away costs no record.
-    async fn materialise(
-        &self,
-        payload: &dyn Payload,
-        topic: &Arc<str>,
-        position: Option<&Position>,
-    ) -> Result<Result<Blob, ConnectError>, Unsent> {
-        let mut attempt = 1;
-        loop {
-            match payload::materialise(payload).await {
-                Err(error) if error.kind() == ErrorKind::Retriable => {
-                    if self.signal.wish() == Wish::Stop {
-                        return Err(Unsent::Recalled);
-                    }
-                    if attempt == PAYLOAD_ATTEMPTS {
-                        let from = position.map(|position| Arc::clone(&position.partition));
-                        let place = Place::Source { topic: Some(Arc::clone(topic)), from };
-                        return Err(Failure::at(Stage::ValueConverter, place, error).into());
-                    }
-                    patience::rest(&self.signal, &error, attempt, "A file cannot be read for now; trying again").await;
-                    attempt += 1;
-                }
-                outcome => return Ok(outcome),
-            }
-        }
-    }
-
-    /// A record that will not be sent: kept, skipped and counted, or the end of the task.
-    async fn bad(
-        &mut self,
-        batch: u64,
-        position: Option<Position>,
-        (stage, class, error): (Stage, &'static str, ConnectError),
-        input: &Input<'_>,
-    ) -> Result<(), Unsent> {
-        let from = position.as_ref().map(|position| Arc::clone(&position.partition));
-        let place = Place::Source { topic: input.topic(), from };
-        let input = self.outbox.has_dead_letters().then(|| RawInput::new(input, &mut self.codec));
-        self.outbox.bad(batch, position.into(), Bad { stage, class, place, input, error }, &self.guard).await
-    }
-
-    /// Makes a topic, again and again while Kafka is away.
-    async fn make_topic(&mut self, topic: &Arc<str>) -> Result<(), Unsent> {
-        let mut attempt = 1;
-        loop {
-            match self.topics.ensure(topic).await {
-                Ok(()) => {
-                    self.pulse.granted();
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Retriable => {
-                    self.pulse.refused("topic", error.chain());
-                    patience::rest(&self.signal, &error, attempt, "The topic cannot be made yet; trying again").await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(Failure::new("topic creation", error).into()),
-            }
-            if self.signal.wish() == Wish::Stop {
-                return Err(Unsent::Recalled);
-            }
+        match went {
+            Ok(Went::Through) if self.line.is_empty() => self.deliver(batch, record, position).await,
+            went => Box::pin(self.board_record(batch, SourceRecord { record, position }, at, went)).await,
         }
     }
 }
 
-/// What the outbox needs next; it may be asked again and again.
-async fn due(outbox: &Outbox) -> Due {
+/// What the loop has to do next; it may be asked again and again.
+pub(super) async fn due(outbox: &Outbox, line: &mut Line<Load>) -> Due {
     tokio::select! {
         () = outbox.delivered() => Due::Deliveries,
         () = outbox.lingered() => Due::Nudge,
         () = tokio::time::sleep_until(outbox.commit_due()) => Due::Commit,
+        () = line.landed() => Due::Landed,
     }
 }

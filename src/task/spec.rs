@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{
-    ConverterPlugin, HeaderConverterPlugin, PredicatePlugin, Settings, Shared, SinkPlugin, SourcePlugin, TaskId,
-    TransformPlugin,
+    AsyncTransformPlugin, CollectPlugin, ConverterPlugin, ExpandPlugin, HeaderConverterPlugin, Info, PredicatePlugin,
+    Settings, Shared, SinkPlugin, SourcePlugin, TaskId, TransformPlugin,
 };
 
 use crate::kafka::consumer::Subscription;
@@ -114,11 +114,36 @@ pub struct TransformSpec {
     /// The name in `transforms`.
     pub alias: Arc<str>,
     /// The plugin.
-    pub plugin: &'static TransformPlugin,
+    pub plugin: StepPlugin,
     /// Its settings.
     pub settings: Settings,
     /// When it applies; always when `None`.
     pub predicate: Option<PredicateSpec>,
+}
+
+/// What a step of the chain may be.
+#[derive(Debug, Clone, Copy)]
+pub enum StepPlugin {
+    /// Computes.
+    Now(&'static TransformPlugin),
+    /// Waits for something outside.
+    Later(&'static AsyncTransformPlugin),
+    /// Makes several records of one, behind the converters of a source.
+    Expand(&'static ExpandPlugin),
+    /// Makes one record of several, before the converters of a sink.
+    Collect(&'static CollectPlugin),
+}
+
+impl StepPlugin {
+    /// What all plugins have.
+    pub fn info(self) -> &'static Info {
+        match self {
+            Self::Now(plugin) => &plugin.info,
+            Self::Later(plugin) => &plugin.info,
+            Self::Expand(plugin) => &plugin.info,
+            Self::Collect(plugin) => &plugin.info,
+        }
+    }
 }
 
 /// When a step applies.

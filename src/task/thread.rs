@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use pipette_api::{ConnectError, Context, Result, Signal, SinkContext, SourceContext, TaskId, Wish};
+use pipette_api::{
+    ConnectError, Context, Result, Room, Signal, SinkContext, SourceContext, TaskId, TransformContext, Wish,
+};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
@@ -24,6 +26,10 @@ use super::report::Failure;
 use super::sink::SinkLoop;
 use super::source::SourceLoop;
 use super::spec::{Role, TaskSpec};
+use super::stage::collect::Collector;
+use super::stage::expand::Expander;
+use super::stage::flight::{Carries, Crew};
+use super::stage::line::Line;
 use super::topics::Topics;
 use super::transaction::Transaction;
 use super::watchdog::Trouble;
@@ -205,15 +211,37 @@ struct Parts {
     pulse: Arc<Pulse>,
 }
 
+/// What a record goes through.
+struct Pipeline<T> {
+    chain: Chain,
+    line: Line<T>,
+    codec: Codec,
+    guard: Guard,
+}
+
 fn at_start(error: ConnectError) -> Failure {
     Failure::new("start", error)
 }
 
 impl Parts {
-    fn pipeline(&self, meters: ErrorMeters) -> Result<(Chain, Codec, Guard), Failure> {
-        let chain = Chain::new(&self.spec.transforms).map_err(at_start)?;
+    fn pipeline<T: Carries>(&self, meters: ErrorMeters, share: &Share) -> Result<Pipeline<T>, Failure> {
+        let context = self.step_context(share);
+        let chain = Chain::new(&self.spec.transforms, &context).map_err(at_start)?;
         let codec = Codec::new(&self.spec.converters).map_err(at_start)?;
-        Ok((chain, codec, Guard::new(self.spec.errors.clone(), meters)))
+        let guard = Guard::new(self.spec.errors.clone(), meters);
+        let crew = Crew {
+            io: self.environment.io.clone(),
+            guard: Arc::new(guard.clone()),
+            signal: self.signal.clone(),
+            share: share.clone(),
+        };
+        let line = Line::new(&chain, &crew);
+        Ok(Pipeline { chain, line, codec, guard })
+    }
+
+    fn step_context(&self, share: &Share) -> TransformContext {
+        let room = Room::of(Arc::new(share.clone()));
+        TransformContext { common: self.common.clone(), id: self.spec.id.clone(), room }
     }
 
     /// The task's part of the worker's memory.
@@ -247,7 +275,8 @@ impl Parts {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
-        let (chain, codec, guard) = self.pipeline(meters)?;
+        let Pipeline { chain, line, codec, guard } = self.pipeline(meters, &share)?;
+        let expander = Expander::new(&self.spec.transforms, &self.step_context(&share)).map_err(at_start)?;
         let named = offsets_topic.as_deref();
         let offsets = self.environment.offsets.of(named).map_err(at_start)?;
         let (connector, sampling) = (Arc::clone(&self.spec.id.connector), self.environment.metrics.sampling());
@@ -275,6 +304,8 @@ impl Parts {
         outbox.pulse = Arc::clone(&self.pulse);
         let source = SourceLoop {
             chain,
+            line,
+            expander,
             codec,
             guard,
             topics: Topics::new(topics, producer, dead_topic).noting(used),
@@ -298,7 +329,8 @@ impl Parts {
             Ok(dead_letters) => dead_letters,
             Err(ended) => return ended.map_or(Ok(()), Err),
         };
-        let (chain, codec, guard) = self.pipeline(meters)?;
+        let Pipeline { chain, line, codec, guard } = self.pipeline(meters, &share)?;
+        let collector = Collector::new(&self.spec.transforms, &self.step_context(&share)).map_err(at_start)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
         let client = consumer.get("client.id").cloned().unwrap_or_default();
@@ -315,6 +347,8 @@ impl Parts {
         let context = SinkContext { common: self.common, id: self.spec.id.clone(), runtime: Arc::new(door) };
         let sink = SinkLoop {
             chain,
+            line,
+            collector,
             codec,
             guard,
             dead_letters,

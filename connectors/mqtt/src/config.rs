@@ -17,7 +17,7 @@ use crate::uri::Server;
 const VERSIONS: &[&str] = &["auto", "3.1.1", "5"];
 const FORMATS: &[&str] = &["bytes", "string", "json", "envelope", "sparkplug_b"];
 const RETAINED: &[&str] = &["emit", "once", "skip"];
-const OVERFLOWS: &[&str] = &["block", "drop_newest"];
+const OVERFLOWS: &[&str] = &["block", "drop_oldest", "drop_newest"];
 const NULLS: &[&str] = &["ignore", "empty", "fail"];
 /// The headers a source can write.
 pub(crate) const HEADER_NAMES: &[&str] = &[
@@ -191,7 +191,8 @@ pub(crate) static BUFFER_BYTES: Key<u32> = Key::new(
 pub(crate) static OVERFLOW: Key<String> = Key::new(
     "mqtt.qos0.overflow",
     "What becomes of messages of quality 0 once memory is full: `block` lets the broker wait, which drops what it cannot \
-     keep; `drop_newest` drops and counts them here, so that messages of quality 1 and 2 flow on.",
+     keep; `drop_oldest` and `drop_newest` drop and count them here, so that messages of quality 1 and 2 flow on, until \
+     memory holds twice as much.",
 )
 .default("block")
 .group("Memory")

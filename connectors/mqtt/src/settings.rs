@@ -11,7 +11,7 @@ use std::time::Duration;
 use pipette_api::config::key::Password;
 use pipette_api::{ConnectError, Key, Reach, Result, Settings};
 
-use crate::budget::Held;
+use crate::budget::{Held, Overflow};
 use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
 use crate::config::*;
@@ -238,7 +238,7 @@ pub(crate) struct SourceSettings {
     pub(crate) drained: Vec<String>,
     pub(crate) options: SubscribeOptions,
     pub(crate) buffer: Held,
-    pub(crate) drop_newest: bool,
+    pub(crate) overflow: Overflow,
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet: u32,
     pub(crate) mapping: Vec<(String, Template)>,
@@ -288,7 +288,11 @@ impl SourceSettings {
                 bytes: settings.get(&BUFFER_BYTES)? as usize,
                 records: settings.get(&BUFFER_RECORDS)? as usize,
             },
-            drop_newest: settings.get(&OVERFLOW)? == "drop_newest",
+            overflow: match settings.get(&OVERFLOW)?.as_str() {
+                "drop_oldest" => Overflow::DropOldest,
+                "drop_newest" => Overflow::DropNewest,
+                _ => Overflow::Block,
+            },
             receive_maximum: settings.get(&RECEIVE_MAXIMUM)?,
             maximum_packet: settings.get(&MAX_PACKET)?,
             mapping: mapping.map_err(ConnectError::config)?,

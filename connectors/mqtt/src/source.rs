@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pipette_api::{
     Blob, ConnectError, Hook, OffsetMap, OffsetShape, Partition, Position, Primitive, Result, SourceBatch,
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::board::{Board, SourceNumbers};
 use crate::budget::{Budget, Held};
-use crate::client::{Event, Fault, Message, Qos, Retained, Welcome};
+use crate::client::{Event, Fault, FaultKind, Message, Qos, Retained, Welcome};
 use crate::drain::Drain;
 use crate::filter::Subscription;
 use crate::mapping::{Made, Mapping};
@@ -133,17 +133,14 @@ impl Run {
         let session = kept(SESSION).map_or_else(|| fresh_session(&client_id), str::to_owned);
         let outdated = kept(FILTERS).unwrap_or_default().split(',').filter(|filter| !filter.is_empty());
         let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned).collect();
-        let budget = Arc::new(if settings.drop_newest {
-            Budget::dropping(settings.buffer)
-        } else {
-            Budget::new(settings.buffer)
-        });
+        let numbers = SourceNumbers::register(&context.common.metrics, context.id.task);
+        let budget = Arc::new(Budget::new(settings.buffer, settings.overflow).shown(numbers.shown()));
         Ok(Self {
             session: Session::new(settings.broker.clone(), settings.dial(client_id.clone())?, Arc::clone(&budget)),
             window: Window::default(),
             stored: unbounded_channel(),
             mapping: Mapping::new(&settings, &connector, &client_id)?,
-            numbers: SourceNumbers::register(&context.common.metrics, context.id.task),
+            numbers,
             board: context.common.shared.get::<Board>(),
             partition: Arc::new(partition),
             shape: Arc::new(OffsetShape {
@@ -301,6 +298,7 @@ impl Run {
             .zip(granted)
             .filter_map(|(asked, answer)| Some(format!("{}@{}", asked.filter, answer.as_ref().ok()?.level())));
         let shown: Vec<String> = shown.collect();
+        self.numbers.subscriptions.set(i64::try_from(shown.len()).unwrap_or(i64::MAX));
         self.board.change(self.session.client_id(), |seen| {
             (seen.granted, seen.last_fault) = (shown, None);
         });
@@ -347,7 +345,9 @@ impl Run {
             return None;
         }
         let (numbers, sender) = (begin..=self.window.received().saturating_sub(1), self.stored.0.clone());
+        let (received, lag) = (Instant::now(), self.numbers.lag_ms.clone());
         let acked = Hook::new(move || {
+            lag.set(i64::try_from(received.elapsed().as_millis()).unwrap_or(i64::MAX));
             // A task that is gone acknowledges nothing, and the broker sends everything again.
             let _ = sender.send(numbers);
         });
@@ -363,6 +363,7 @@ impl Run {
             bytes,
         });
         self.free(arrival.freed);
+        self.numbers.duplicates.count(usize::from(message.dup));
         let Some(number) = arrival.number else {
             self.numbers.known.add(1);
             return;
@@ -422,13 +423,12 @@ impl Run {
 
     fn show(&self) {
         self.numbers.messages.set(i64::try_from(self.window.len()).unwrap_or(i64::MAX));
-        self.numbers.bytes.set(i64::try_from(self.budget.held().bytes).unwrap_or(i64::MAX));
-        self.numbers.dropped.count(self.budget.take_dropped());
     }
 
     /// The connection ended by itself.
     fn lost(&mut self, fault: &Fault) -> ConnectError {
         self.gone();
+        self.numbers.oversize.count(usize::from(matches!(fault.kind, FaultKind::TooLarge(_))));
         let error = self.session.lost(fault);
         self.told(error)
     }
@@ -443,6 +443,7 @@ impl Run {
 
     fn gone(&mut self) {
         self.numbers.connected.set(0);
+        self.numbers.subscriptions.set(0);
         self.board.change(self.session.client_id(), |seen| seen.connected = false);
         let freed = self.window.disconnected();
         self.free(freed);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Context, RawRecord, Result, SinkRecord, Verdict, Wish};
+use pipette_api::{ConnectError, Context, RawRecord, Result, Room, SinkRecord, TransformContext, Verdict, Wish};
 
 use self::report::{Bound, Line, Outcome, Refusal, SharedReport, State, Wanted};
 use self::target::{Again, Put, Target};
@@ -75,6 +75,9 @@ fn run(replay: &Replay) -> Result<State> {
     let ended = runtime.block_on(async {
         let mut hand = Hand::new(replay).await?;
         let ended = hand.every_round(replay).await;
+        for (_, later) in hand.chain.laters() {
+            later.transform.stop().await;
+        }
         let closed = match hand.target.take() {
             Some(target) => target.end().await,
             None => Ok(()),
@@ -122,7 +125,8 @@ impl Hand {
             None => Start::Remembered,
         };
         let letters = Stretch::open(&replay.reader, &dead.topic.name, start)?;
-        let (codec, chain) = (Codec::new(&spec.converters)?, Chain::new(&spec.transforms)?);
+        let context = TransformContext { common: common.clone(), id: spec.id.clone(), room: Room::default() };
+        let (codec, chain) = (Codec::new(&spec.converters)?, Chain::new(&spec.transforms, &context)?);
         let (mut target, mut anew) = (None, None);
         if !wanted.dry_run {
             let task = (plugin.task)(spec.settings.clone())?;
@@ -187,7 +191,7 @@ impl Hand {
         };
         let (mut at, mut again) = (0, Again::new(&replay.common.signal));
         loop {
-            match self.chain.apply(&mut record, &mut at) {
+            match self.chain.apply_waiting(&mut record, &mut at).await {
                 Ok(Verdict::Keep) => break,
                 Ok(Verdict::Drop) => return Ok(Fate::Known(Outcome::Filtered)),
                 Err(error) if !Stage::Transform.blames_the_record(&error) => return Err(error),

@@ -32,6 +32,7 @@ use crate::task::refusals::Refusals;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, ErrorPolicy};
+use crate::task::stage::line::Line;
 use crate::task::thread::Reporter;
 use crate::task::topics::Topics;
 
@@ -107,6 +108,8 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
     let commits = Commits::new("c".into(), store.offset_store(), Duration::from_mins(1));
     let mut source = SourceLoop {
         chain: Chain::default(),
+        line: Line::default(),
+        expander: None,
         codec: rig.codec,
         guard: rig.guard,
         topics: Topics::new(None, ClientProperties::new(), None),
@@ -151,6 +154,8 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
     let (_requests, asked) = mpsc::unbounded_channel();
     let mut sink = SinkLoop {
         chain: Chain::default(),
+        line: Line::default(),
+        collector: None,
         codec: rig.codec,
         guard: rig.guard,
         dead_letters: None,

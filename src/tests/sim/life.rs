@@ -36,6 +36,7 @@ use crate::task::report::Failure;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
 use crate::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, Transactions, Until};
+use crate::task::stage::line::Line;
 use crate::task::thread::Reporter;
 use crate::task::topics::Topics;
 use crate::task::transaction::Transaction;
@@ -110,6 +111,8 @@ impl Habits {
         let meters = SinkMeters::new(&common.metrics, 0, self.metrics.sampling());
         let sink = SinkLoop {
             chain: Chain::default(),
+            line: Line::default(),
+            collector: None,
             codec: codec(),
             guard,
             dead_letters: letters,
@@ -161,6 +164,8 @@ impl Habits {
         .over(producer);
         let source = SourceLoop {
             chain: Chain::default(),
+            line: Line::default(),
+            expander: None,
             codec: codec(),
             guard,
             topics: Topics::new(None, ClientProperties::new(), None),

@@ -159,7 +159,11 @@ impl World {
                     }
                     ConsumerCommand::Hold => member.holds = true,
                     ConsumerCommand::GoOn => member.holds = false,
-                    ConsumerCommand::Pause(_) | ConsumerCommand::Resume(_) | ConsumerCommand::Stop => {}
+                    // What stands beside offsets is not looked at here.
+                    ConsumerCommand::Note(_)
+                    | ConsumerCommand::Pause(_)
+                    | ConsumerCommand::Resume(_)
+                    | ConsumerCommand::Stop => {}
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipette::task::TaskNews;
-use pipette::task::spec::{ErrorPolicy, TransformSpec};
+use pipette::task::spec::{ErrorPolicy, StepPlugin, TransformSpec};
 use pipette_api::{
     ConfigDef, ConfigMap, ConnectError, Hook, Info, Payload, PayloadReader, Record, Result, Settings, SourceBatch,
     SourceContext, SourceEntry, SourcePlugin, SourceTask, Transform, TransformPlugin, Value, Verdict, Wish,
@@ -47,7 +47,7 @@ pub(super) const fn step(make: fn(Settings) -> Result<Box<dyn Transform>>) -> Tr
 /// A chain of one step.
 pub(super) fn chain(plugin: &'static TransformPlugin) -> Vec<TransformSpec> {
     let settings = Settings::new(ConfigMap::new(), &NO_KEYS);
-    vec![TransformSpec { alias: "ask".into(), plugin, settings, predicate: None }]
+    vec![TransformSpec { alias: "ask".into(), plugin: StepPlugin::Now(plugin), settings, predicate: None }]
 }
 
 pub(super) fn at_least(count: &AtomicUsize, wanted: usize, what: &str) {

@@ -7,7 +7,8 @@
 //! `told.rs` (what status and log say of a failure).
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
 //! `targets.rs` those in which it is not the records,
-//! `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is, `mqtt.rs` those with
+//! `waiting.rs` those with steps that wait for something outside, `pieces.rs` those with several records of one and one
+//! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is, `mqtt.rs` those with
 //! a real MQTT broker.
 
 mod bad_input;
@@ -21,6 +22,7 @@ mod kept_out;
 mod silence;
 mod made_topics;
 mod mqtt;
+mod pieces;
 mod positions;
 mod sinks;
 mod sources;
@@ -28,3 +30,4 @@ mod stage;
 mod told;
 mod targets;
 mod transactions;
+mod waiting;

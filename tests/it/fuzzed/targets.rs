@@ -9,11 +9,12 @@ use pipette_api::{
     Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value,
 };
 use pipette_json::{Document, Parser, parse, write};
+use transform_claim_check::{InMemory, Limits, Wanted, extract};
 
 pub type Target = fn(&[u8]);
 
 /// By name, which is also that of the corpus.
-pub static ALL: [(&str, Target); 8] = [
+pub static ALL: [(&str, Target); 9] = [
     ("json", json),
     ("envelope", envelope),
     ("header", header),
@@ -22,6 +23,7 @@ pub static ALL: [(&str, Target); 8] = [
     ("date_pattern", date_pattern),
     ("filter_path", filter_path),
     ("sparkplug", sparkplug),
+    ("metadata", metadata),
 ];
 
 /// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
@@ -269,4 +271,19 @@ fn read(converter: &mut Box<dyn HeaderConverter>, bytes: &[u8]) -> Result<Datum>
 
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
+}
+
+/// Whatever a file holds, there is an answer: short texts that can be shown.
+pub fn metadata(bytes: &[u8]) {
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let tags =
+        ["exif.Make", "exif.UserComment", "tiff.XResolution", "ome.Channels", "dicom.PatientName", "dicom.00180050"];
+    let wanted = Wanted::parse(&list(&["basic", "exif", "tiff", "dicom"]), &list(&tags)).unwrap();
+    let limits = Limits { bytes: 20_000, time: std::time::Duration::from_secs(10) };
+    let payload = InMemory(Blob::whole(bytes.to_vec()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let meta = runtime.block_on(extract(&payload, &wanted, limits)).unwrap();
+    for (name, text) in meta.entries() {
+        assert!(text.len() <= 1024 && !text.chars().any(char::is_control), "{name}: {text:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
+pub(crate) mod source;
 
 use mosquitto::Mosquitto;
 use pipette_api::ConfigMap;
@@ -24,4 +25,10 @@ pub(crate) fn config(uri: &str, some: &[(&str, &str)], more: &[(&str, &str)]) ->
 #[allow(dead_code)] // not each test binary needs them
 pub(crate) fn texts(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{name}-{number:05}")).collect()
+}
+
+/// Free ports of the loopback, for what is shared with the worker's tests.
+#[allow(dead_code)] // not each test binary needs them
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    std::array::from_fn(|_| mosquitto::free_port())
 }

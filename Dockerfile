@@ -15,7 +15,9 @@ COPY connectors/lab-files/Cargo.toml connectors/lab-files/
 COPY connectors/mqtt/Cargo.toml connectors/mqtt/
 COPY libs/java/Cargo.toml libs/java/
 COPY libs/json/Cargo.toml libs/json/
+COPY libs/store/Cargo.toml libs/store/
 COPY tests/kit/Cargo.toml tests/kit/
+COPY transforms/claim-check/Cargo.toml transforms/claim-check/
 COPY transforms/standard/Cargo.toml transforms/standard/
 RUN for manifest in $(find . -name Cargo.toml); do \
       mkdir -p "$(dirname "$manifest")/src" && touch "$(dirname "$manifest")/src/lib.rs"; \

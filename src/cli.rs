@@ -112,6 +112,7 @@ fn quickstart(matches: &ArgMatches, levels: &str) -> Outcome {
         dir: path(matches, "dir").to_owned(),
         listen: matches.get_one::<String>("listen").cloned(),
         once: matches.get_flag("once"),
+        mqtt: matches.contains_id("with"),
     };
     quickstart::run(&asked)
 }
@@ -316,11 +317,17 @@ fn quickstart_command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Exit with 0 when every row of the sample files has arrived"),
         )
+        .arg(
+            Arg::new("with").long("with").value_name("WHAT").value_parser(["mqtt"]).help(
+                "Show more: mqtt is a simulated plant that publishes to a Mosquitto of its own, if one is installed",
+            ),
+        )
         .after_help(
             "\
 Examples:
   pipette quickstart
   pipette quickstart --dir /tmp/try --once
+  pipette quickstart --with mqtt
 
 While it runs, copy a CSV file into DIR/inbox and watch DIR/out/rows.jsonl grow. Ctrl-C stops it; only data stays.",
         )

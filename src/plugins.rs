@@ -20,6 +20,8 @@ fn built_in() -> Vec<&'static [Plugin]> {
         connector_lab_files::PLUGINS,
         #[cfg(feature = "connector-mqtt")]
         connector_mqtt::PLUGINS,
+        #[cfg(feature = "transform-claim-check")]
+        transform_claim_check::PLUGINS,
         #[cfg(feature = "transform-standard")]
         transform_standard::PLUGINS,
     ]

@@ -4,6 +4,7 @@
 //! curl. Everything it makes is below one folder; a second start goes on where the first stopped.
 
 pub(crate) mod http;
+mod plant;
 mod progress;
 mod samples;
 
@@ -23,13 +24,17 @@ use crate::plugins::Plugins;
 use crate::settings::worker::{Listener, WorkerConfig};
 use crate::worker::Worker;
 
-use self::progress::Progress;
+use self::plant::Plant;
+use self::progress::{Lines, Progress};
 
 const REST_PORT: u16 = 8083;
 const KAFKA_PORT: u16 = 9092;
 const SOURCE: &str = "lab-files";
 const SINK: &str = "rows-to-file";
 const TOPIC: &str = "lab.readings";
+const PLANT_SOURCE: &str = "plant";
+const PLANT_SINK: &str = "readings-to-file";
+const PLANT_TOPIC: &str = "plant.readings";
 /// How often the folders are looked at for the progress line.
 const LOOK: Duration = Duration::from_millis(200);
 /// `--once` gives up after this long; the samples take seconds.
@@ -44,6 +49,8 @@ pub struct Quickstart {
     pub listen: Option<String>,
     /// Stop when the samples have arrived.
     pub once: bool,
+    /// An MQTT broker and a simulated plant as well.
+    pub mqtt: bool,
 }
 
 /// The folders and files below `--dir`.
@@ -53,50 +60,89 @@ struct Places {
     finished: PathBuf,
     errors: PathBuf,
     rows: PathBuf,
+    readings: PathBuf,
     state: PathBuf,
     kafka: PathBuf,
+    mqtt: PathBuf,
 }
 
 /// Runs until Ctrl-C, or with `once` until the samples have arrived.
 pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
+    let plugins = Plugins::built_in();
+    if asked.mqtt && plugins.find_any("MqttSource").is_none() {
+        let message =
+            "This build has no MQTT connectors: build with --features connector-mqtt, or start without --with";
+        return Err(Failure::setup(ConnectError::config(message)));
+    }
     let places = Places::make(&asked.dir).map_err(Failure::setup)?;
+    let mut plant = asked.mqtt.then(|| Plant::start(&places.mqtt)).transpose().map_err(Failure::setup)?;
     let broker = start_broker(&places.kafka, KAFKA_PORT).map_err(Failure::setup)?;
     let listen = match &asked.listen {
         Some(listen) => listen.clone(),
         None => free_listener(REST_PORT).map_err(Failure::setup)?,
     };
-    let config = worker_config(&places, broker.address(), &listen).map_err(Failure::setup)?;
-    let worker = Worker::start(config, Plugins::built_in())?;
-    let ended = demonstrate(asked, &places, &worker).map_err(Failure::start);
+    let hosts = plant.as_ref().map(Plant::address);
+    let config = worker_config(&places, broker.address(), &listen, hosts).map_err(Failure::setup)?;
+    let worker = Worker::start(config, plugins)?;
+    let ended = demonstrate(asked, &places, &worker, plant.as_mut()).map_err(Failure::start);
     worker.stop();
+    drop(plant);
     broker.stop();
     ended
 }
 
 /// Connectors, samples, and then looking on.
-fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker) -> Result<()> {
+fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker, plant: Option<&mut Plant>) -> Result<()> {
     let signals = worker.signals()?;
     let url = format!("http://{}", worker.address());
     put_connector(&url, SOURCE, &places.source())?;
-    put_connector(&url, SINK, &places.sink())?;
-    let expected = samples::drop_into(&places.inbox, &places.finished)?;
+    put_connector(&url, SINK, &lines_of(TOPIC, &places.rows))?;
+    let samples = samples::drop_into(&places.inbox, &places.finished)?;
+    let (mut wanted, mut files) = (vec![samples], vec![Lines::of(&places.rows)]);
     say(&welcome(places, &url, asked.once))?;
-    let mut progress = Progress::new(places.inbox.clone(), places.finished.clone(), places.rows.clone());
+    if let Some(plant) = plant {
+        let mut before = Lines::of(&places.readings);
+        wanted.push(before.count()? + plant::FIRST);
+        files.push(before);
+        put_connector(&url, PLANT_SOURCE, &measured_by(plant))?;
+        put_connector(&url, PLANT_SINK, &lines_of(PLANT_TOPIC, &places.readings))?;
+        await_subscription(&url)?;
+        plant.publish();
+        say(&told_of_the_plant(places, plant, &url, asked.once))?;
+    }
+    let mut progress = Progress::new(places.inbox.clone(), places.finished.clone(), files);
     let began = std::time::Instant::now();
     while signals.recv_timeout(LOOK).is_err() {
-        let rows = progress.look()?;
-        if asked.once && rows >= expected {
-            return progress.end(&format!("All {expected} sample rows are in {}\n", places.rows.display()));
+        let arrived = progress.look()?;
+        if asked.once && arrived.iter().zip(&wanted).all(|(arrived, wanted)| arrived >= wanted) {
+            return progress.end(&format!("All {samples} sample rows are in {}\n", places.rows.display()));
         }
         if asked.once && began.elapsed() > ONCE_WITHIN {
             let status = http::get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
             return Err(ConnectError::fatal(format!(
-                "Only {rows} of {expected} sample rows arrived within {} s; the connectors say: {status}",
+                "Only {arrived:?} of {wanted:?} rows arrived within {} s; the connectors say: {status}",
                 ONCE_WITHIN.as_secs()
             )));
         }
     }
     progress.end("Stopping; the next start goes on here\n")
+}
+
+/// What is published before anybody subscribes is lost.
+fn await_subscription(url: &str) -> Result<()> {
+    let began = std::time::Instant::now();
+    loop {
+        // The path is the connector's, which is there once its task has started.
+        let sessions = http::get(&format!("{url}/connectors/{PLANT_SOURCE}/sessions")).unwrap_or_default();
+        let sessions: serde_json::Value = serde_json::from_str(&sessions).unwrap_or_default();
+        if sessions["sessions"][0]["subscriptions"][0].is_string() {
+            return Ok(());
+        }
+        if began.elapsed() > ONCE_WITHIN {
+            return Err(ConnectError::fatal(format!("{PLANT_SOURCE} does not subscribe: {sessions}")));
+        }
+        std::thread::park_timeout(LOOK);
+    }
 }
 
 impl Places {
@@ -112,8 +158,10 @@ impl Places {
             finished: dir.join("finished"),
             errors: dir.join("errors"),
             rows: dir.join("out").join("rows.jsonl"),
+            readings: dir.join("out").join("readings.jsonl"),
             state: dir.join("state"),
             kafka: dir.join("kafka"),
+            mqtt: dir.join("mqtt"),
         };
         for folder in [&places.inbox, &places.finished, &places.errors, &dir.join("out")] {
             fs::create_dir_all(folder).map_err(named)?;
@@ -137,21 +185,34 @@ impl Places {
             ("settle.interval.ms", "250"),
         ])
     }
-
-    /// The rows as they are in Kafka, one JSON text a line.
-    fn sink(&self) -> ConfigMap {
-        config(&[
-            ("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector"),
-            ("tasks.max", "1"),
-            ("topics", TOPIC),
-            ("file", &text(&self.rows)),
-            ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
-            ("consumer.override.auto.offset.reset", "earliest"),
-        ])
-    }
 }
 
-fn worker_config(places: &Places, kafka: SocketAddr, listen: &str) -> Result<WorkerConfig> {
+/// The records as they are in Kafka, one JSON text a line.
+fn lines_of(topic: &str, file: &Path) -> ConfigMap {
+    config(&[
+        ("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector"),
+        ("tasks.max", "1"),
+        ("topics", topic),
+        ("file", &text(file)),
+        ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("consumer.override.auto.offset.reset", "earliest"),
+    ])
+}
+
+/// All that the simulated machines measure, acknowledged when Kafka has it.
+fn measured_by(plant: &Plant) -> ConfigMap {
+    config(&[
+        ("connector.class", "io.pipette.MqttSourceConnector"),
+        ("tasks.max", "1"),
+        ("mqtt.server.uri", &plant.uri()),
+        ("mqtt.topics", "plant/#"),
+        ("mqtt.value.format", "json"),
+        ("kafka.topic", PLANT_TOPIC),
+    ])
+}
+
+/// `hosts` are those that connectors speak to, besides Kafka.
+fn worker_config(places: &Places, kafka: SocketAddr, listen: &str, hosts: Option<String>) -> Result<WorkerConfig> {
     let json = "org.apache.kafka.connect.json.JsonConverter";
     let mut keys = config(&[
         ("bootstrap.servers", &kafka.to_string()),
@@ -169,6 +230,7 @@ fn worker_config(places: &Places, kafka: SocketAddr, listen: &str) -> Result<Wor
     }
     // Others reach it: connectors keep to what the quick start shows.
     keys.insert("file.allowed.paths".into(), text(places.state.parent().unwrap_or(&places.state)));
+    keys.extend(hosts.map(|hosts| ("url.allowed.hosts".into(), hosts)));
     WorkerConfig::read(keys)
 }
 
@@ -245,6 +307,19 @@ and lines in            {rows}
     )
 }
 
+fn told_of_the_plant(places: &Places, plant: &Plant, url: &str, once: bool) -> String {
+    let next = if once { String::new() } else { format!("  curl -s {url}/connectors/{PLANT_SOURCE}/sessions\n\n") };
+    format!(
+        "\
+What machines publish to {broker}, on plant/#,
+becomes records in topic {PLANT_TOPIC}
+and lines in            {readings}
+{next}",
+        broker = plant.uri(),
+        readings = places.readings.display(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,7 +342,7 @@ mod tests {
         let places = Places::make(dir.path()).unwrap();
         let kafka = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
         for (listen, beyond) in [("http://127.0.0.1:0", true), ("http://0.0.0.0:0", false)] {
-            let reach = worker_config(&places, kafka, listen).unwrap().reach;
+            let reach = worker_config(&places, kafka, listen, None).unwrap().reach;
             for own in [&places.inbox, &places.finished, &places.errors, &places.rows] {
                 reach.path(own).unwrap();
             }

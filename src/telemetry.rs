@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -18,6 +18,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::secrets::hide_known;
 
 /// What the level of everything else is called.
 pub const ROOT: &str = "root";
@@ -201,7 +203,26 @@ pub fn panic_place() -> Option<String> {
 
 /// Time, level, message, fields; colours only for people.
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
-    fmt::layer().compact().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)
+    fmt::layer()
+        .compact()
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| Discreet(io::stderr()))
+}
+
+/// Writes lines without the secrets that configurations were given, whoever wrote them.
+struct Discreet<W>(W);
+
+impl<W: Write> Write for Discreet<W> {
+    /// A line is written in one piece.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(hide_known(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use pipette_api::{ConfigDef, ConfigMap, Place, Plugin, Reach};
 use crate::plugins::{ConnectorPlugin, Family};
 use crate::settings::clients::{self, ClientKey};
 use crate::settings::connector;
-use crate::settings::providers::Secrets;
 use crate::settings::reach::place_of_client;
+use crate::settings::secrets::Secrets;
 
 /// A key as a form shows it.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use super::meters::describe;
 use super::state::State;
 use super::{Parts, TaskDoor, spec};
 use crate::plugins::ConnectorPlugin;
-use crate::settings::providers::Secrets;
+use crate::settings::secrets::Secrets;
 use crate::store::{ConnectorStore, NewPlan};
 use crate::task::report::{Failure, Trace};
 use crate::task::watchdog::Trouble;

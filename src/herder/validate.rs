@@ -14,7 +14,7 @@ use super::version;
 use super::{chain_checks, client_keys};
 use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::providers::Secrets;
+use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::settings::{connector, dead_letters, restarts};
 

@@ -1,5 +1,6 @@
 //! The quick start's live line: what lies where. Read from the folders, so that it shows what a user would see there.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,47 +14,63 @@ use crate::console::say;
 pub(super) struct Progress {
     inbox: PathBuf,
     finished: PathBuf,
-    rows: PathBuf,
-    /// How far the file of rows was counted.
-    counted: u64,
-    lines: usize,
+    files: Vec<Lines>,
     shown: String,
     /// A terminal shows one line that changes, anything else a line for each change.
     live: bool,
 }
 
+/// A file that a sink makes and that grows.
+#[derive(Debug)]
+pub(super) struct Lines {
+    path: PathBuf,
+    /// How far it was counted.
+    counted: u64,
+    lines: usize,
+}
+
 impl Progress {
-    pub(super) fn new(inbox: PathBuf, finished: PathBuf, rows: PathBuf) -> Self {
-        Self { inbox, finished, rows, counted: 0, lines: 0, shown: String::new(), live: io::stdout().is_terminal() }
+    pub(super) fn new(inbox: PathBuf, finished: PathBuf, files: Vec<Lines>) -> Self {
+        Self { inbox, finished, files, shown: String::new(), live: io::stdout().is_terminal() }
     }
 
-    /// Shows the state if it has changed; returns how many rows have arrived.
-    pub(super) fn look(&mut self) -> Result<usize> {
-        self.count()
-            .map_err(|error| ConnectError::fatal(format!("Cannot read {}", self.rows.display())).because(error))?;
-        let state = format!(
-            "{} in inbox, {} finished, {} rows in {}",
-            files(&self.inbox),
-            files(&self.finished),
-            self.lines,
-            self.rows.file_name().unwrap_or_default().to_string_lossy(),
-        );
+    /// Shows the state if it has changed; returns how many rows have arrived in each file.
+    pub(super) fn look(&mut self) -> Result<Vec<usize>> {
+        let rows = self.files.iter_mut().map(Lines::count).collect::<Result<Vec<_>>>()?;
+        let mut state = format!("{} in inbox, {} finished", files(&self.inbox), files(&self.finished));
+        for Lines { path, lines, .. } in &self.files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let _ = write!(state, ", {lines} rows in {name}");
+        }
         if state != self.shown {
             // Blanks cover what a longer line leaves behind.
             say(&if self.live { format!("\r{state:<72}") } else { format!("{state}\n") })?;
             self.shown = state;
         }
-        Ok(self.lines)
+        Ok(rows)
     }
 
     /// Ends the live line with a last message.
     pub(super) fn end(&self, message: &str) -> Result<()> {
         say(&if self.live { format!("\n{message}") } else { message.to_owned() })
     }
+}
+
+impl Lines {
+    pub(super) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), counted: 0, lines: 0 }
+    }
+
+    /// How many there are by now.
+    pub(super) fn count(&mut self) -> Result<usize> {
+        self.look()
+            .map_err(|error| ConnectError::fatal(format!("Cannot read {}", self.path.display())).because(error))?;
+        Ok(self.lines)
+    }
 
     /// Counts the lines that came since the last look. The sink makes the file, so at first there is none.
-    fn count(&mut self) -> io::Result<()> {
-        let mut file = match File::open(&self.rows) {
+    fn look(&mut self) -> io::Result<()> {
+        let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -89,13 +106,13 @@ mod tests {
     fn rows_are_counted_as_they_come() {
         let dir = tempfile::tempdir().unwrap();
         let rows = dir.path().join("rows.jsonl");
-        let mut progress = Progress::new(dir.path().to_owned(), dir.path().to_owned(), rows.clone());
-        assert_eq!(progress.look().unwrap(), 0);
+        let mut progress = Progress::new(dir.path().to_owned(), dir.path().to_owned(), vec![Lines::of(&rows)]);
+        assert_eq!(progress.look().unwrap(), [0]);
         let mut file = File::create(&rows).unwrap();
         file.write_all(b"1\n2\nhal").unwrap();
-        assert_eq!(progress.look().unwrap(), 2);
+        assert_eq!(progress.look().unwrap(), [2]);
         assert_eq!(progress.shown, "1 file in inbox, 1 file finished, 2 rows in rows.jsonl");
         file.write_all("f\n".repeat(9_000).as_bytes()).unwrap();
-        assert_eq!(progress.look().unwrap(), 9_002);
+        assert_eq!(progress.look().unwrap(), [9_002]);
     }
 }

@@ -144,6 +144,7 @@ impl<'a> Statuses<'a> {
                 seconds(*since),
                 longest.as_secs()
             ),
+            Trouble::Away { since, cause } => format!("away for {} s, and tried again: {cause}", seconds(*since)),
             Trouble::Flush { since, cause } => {
                 format!("the sink cannot flush for {} s, and its records come again: {cause}", seconds(*since))
             }

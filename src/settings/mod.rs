@@ -23,6 +23,7 @@ pub mod providers;
 pub mod rest;
 pub mod reach;
 pub mod restarts;
+pub mod secrets;
 pub mod stores;
 pub mod unused;
 pub mod worker;

@@ -4,7 +4,6 @@
 //! stored and shown keeps the placeholders: the herder resolves at the last moment.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -13,6 +12,7 @@ use regex::{Captures, Regex};
 
 use super::properties;
 use super::reach::{is_below, resolve};
+use super::secrets::Secrets;
 
 const KEY: &str = "config.providers";
 /// The variables that a provider gives when nobody says which.
@@ -36,31 +36,6 @@ enum Provider {
     Directory(Option<Vec<PathBuf>>),
     /// Variables whose names match.
     Environment(String),
-}
-
-/// What placeholders stand for, so that it can be kept out of what is shown.
-#[derive(Clone, Default)]
-pub struct Secrets(Vec<(String, String)>);
-
-/// How many there are.
-impl fmt::Debug for Secrets {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Secrets({})", self.0.len())
-    }
-}
-
-impl Secrets {
-    /// Shorter ones are words of every text: `1`, `all`.
-    const LEAST: usize = 4;
-
-    /// The text with the placeholders again.
-    pub fn hide_in(&self, text: &mut String) {
-        for (placeholder, secret) in self.0.iter().filter(|(_, secret)| secret.len() >= Self::LEAST) {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), placeholder);
-            }
-        }
-    }
 }
 
 impl Providers {
@@ -125,7 +100,7 @@ impl Providers {
             match self.look_up(&found).map_err(|error| error.within(format!("{key}: {}", whole.as_str())))? {
                 Some(found) => {
                     text.push_str(&found);
-                    secrets.0.push((whole.as_str().to_owned(), found));
+                    secrets.add(whole.as_str(), &found);
                 }
                 None => text.push_str(whole.as_str()),
             }
@@ -321,14 +296,5 @@ mod tests {
         let env = [(KEY, "e"), ("config.providers.e.class", "EnvVarConfigProvider")];
         let pairs = [&env[..], &[("config.providers.e.param.allowlist.pattern", "(")]].concat();
         assert!(error(&pairs).contains("allowlist.pattern"));
-    }
-
-    #[test]
-    fn what_a_placeholder_stands_for_is_hidden_in_texts() {
-        let secrets = Secrets(vec![("${a}".into(), "hunter2".into()), ("${b}".into(), "all".into())]);
-        let mut text = String::from("hunter2 is not all of xhunter2x");
-        secrets.hide_in(&mut text);
-        assert_eq!(text, "${a} is not all of x${a}x");
-        assert_eq!(format!("{secrets:?}"), "Secrets(2)");
     }
 }

@@ -121,7 +121,7 @@ impl SinkLoop {
             Err(error) => {
                 self.flushing.failures += 1;
                 self.flushing.row = self.flushing.row.saturating_add(1);
-                self.pulse.unflushed(error.chain());
+                self.pulse.flushes().fails(error.chain());
                 Flushed { safe: Offsets::new(), judged, failed: Some(error) }
             }
         }
@@ -131,7 +131,7 @@ impl SinkLoop {
         if self.flushing.row > 0 {
             self.flushing.row = 0;
             self.flushing.failed.end();
-            self.pulse.flushed();
+            self.pulse.flushes().works();
         }
     }
 

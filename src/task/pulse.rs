@@ -72,8 +72,32 @@ pub struct Pulse {
     contacts: Mutex<Vec<Arc<Contact>>>,
     /// What Kafka refuses to do for the loop, since when, and why.
     refused: Mutex<Option<(&'static str, Instant, String)>>,
-    /// Since when flushes of the sink fail, and why the last one did.
-    unflushed: Mutex<Option<(Instant, String)>>,
+    unflushed: Failing,
+    away: Failing,
+}
+
+/// What fails again and again: since when, and why it did last.
+#[derive(Debug, Default)]
+pub struct Failing(Mutex<Option<(Instant, String)>>);
+
+impl Failing {
+    /// Once more, and this is why.
+    pub fn fails(&self, cause: String) {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = failing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *failing = Some((since, cause));
+    }
+
+    /// No longer.
+    pub fn works(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// For how long it has failed, and why it did last.
+    pub fn look(&self) -> Option<(Duration, String)> {
+        let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.as_ref().map(|(since, cause)| (since.elapsed(), cause.clone()))
+    }
 }
 
 impl Default for Pulse {
@@ -85,7 +109,8 @@ impl Default for Pulse {
             busy_since: AtomicU64::new(NEVER),
             contacts: Mutex::default(),
             refused: Mutex::default(),
-            unflushed: Mutex::default(),
+            unflushed: Failing::default(),
+            away: Failing::default(),
         }
     }
 }
@@ -160,22 +185,14 @@ impl Pulse {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The sink could not flush.
-    pub fn unflushed(&self, cause: String) {
-        let mut unflushed = self.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = unflushed.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        *unflushed = Some((since, cause));
+    /// Flushes of the sink.
+    pub fn flushes(&self) -> &Failing {
+        &self.unflushed
     }
 
-    /// It could.
-    pub fn flushed(&self) {
-        *self.unflushed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// For how long flushes of the sink have failed, and why the last one did.
-    pub fn failing_flush(&self) -> Option<(Duration, String)> {
-        let unflushed = self.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
-        unflushed.as_ref().map(|(since, cause)| (since.elapsed(), cause.clone()))
+    /// The calls that reach the source or the sink itself, when trying again may help.
+    pub fn contact(&self) -> &Failing {
+        &self.away
     }
 
     fn since(&self, at: &AtomicU64) -> Option<Duration> {

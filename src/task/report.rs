@@ -10,7 +10,7 @@ use pipette_api::{ConnectError, ErrorKind, Partition, Primitive, TaskId, TopicPa
 use super::guard::Stage;
 use super::spec::ErrorPolicy;
 use crate::descriptors;
-use crate::settings::providers::Secrets;
+use crate::settings::secrets::Secrets;
 
 /// Why a task ends: where it was, and the error.
 #[derive(Debug)]

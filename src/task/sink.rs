@@ -272,6 +272,7 @@ impl SinkLoop {
                     }
                     let text = descriptors::explained(error.chain());
                     tracing::warn!(error = %text, attempt, "The sink is away; putting the same records again");
+                    self.pulse.contact().fails(text);
                     self.rest_in_group(task, &mut pieces, patience::delay(&error, attempt)).await?;
                     attempt += 1;
                     if self.signal.wish() == Wish::Stop {
@@ -292,6 +293,7 @@ impl SinkLoop {
             }
         }
         if attempt > 1 {
+            self.pulse.contact().works();
             self.go_on();
         }
         // Reports made during put count before its offsets do.

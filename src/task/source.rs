@@ -127,6 +127,7 @@ impl SourceLoop {
                 _ if self.outbox.is_given_up() => return Ok(()),
                 Ok(batch) => {
                     failures = 0;
+                    self.pulse.contact().works();
                     match self.take(batch).await {
                         Ok(()) => {}
                         Err(Unsent::Recalled) => return Ok(()),
@@ -135,6 +136,7 @@ impl SourceLoop {
                 }
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     failures += 1;
+                    self.pulse.contact().fails(error.chain());
                     patience::rest(&self.signal, &error, failures, "The source is away; trying again").await;
                 }
                 Err(error) => return Err(Failure::new("poll", error)),

@@ -1,5 +1,5 @@
 //! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it,
-//! does its group keep it waiting, can its sink not flush?
+//! does its group keep it waiting, can its sink not flush, is its source or sink away?
 //!
 //! `thread.rs` shows it each task; what it finds goes to the herder as news, to the log and into a metric. It asks nobody
 //! and waits for nobody.
@@ -42,6 +42,13 @@ pub enum Trouble {
         since: SystemTime,
         /// How long that may be.
         longest: Duration,
+    },
+    /// Its source cannot be read, or its sink not be written to; both are tried again.
+    Away {
+        /// When the first of these attempts failed.
+        since: SystemTime,
+        /// Why the last one did.
+        cause: Arc<str>,
     },
     /// Its sink cannot flush.
     Flush {
@@ -164,9 +171,13 @@ impl Watched {
             let since = known.map_or_else(|| before(silence.time), |(since, _)| since);
             return Some(Trouble::Silence { what: silence.what, since, cause });
         }
-        let (time, cause) = pulse.failing_flush()?;
-        let known = if let Some(Trouble::Flush { since, .. }) = &self.trouble { Some(*since) } else { None };
-        Some(Trouble::Flush { since: steady(time, known), cause: cause.into() })
+        if let Some((time, cause)) = pulse.flushes().look() {
+            let known = if let Some(Trouble::Flush { since, .. }) = &self.trouble { Some(*since) } else { None };
+            return Some(Trouble::Flush { since: steady(time, known), cause: cause.into() });
+        }
+        let (time, cause) = pulse.contact().look()?;
+        let known = if let Some(Trouble::Away { since, .. }) = &self.trouble { Some(*since) } else { None };
+        Some(Trouble::Away { since: steady(time, known), cause: cause.into() })
     }
 
     fn log(&self, now: Option<&Trouble>) {

@@ -62,6 +62,29 @@ fn samples_arrive_and_a_second_start_goes_on() {
 }
 
 #[test]
+fn a_simulated_plant_publishes_and_its_readings_arrive() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let readings = || fs::read_to_string(dir.join("demo/out/readings.jsonl")).unwrap_or_default();
+    for first in [true, false] {
+        let before = readings().lines().count();
+        let mut child = quickstart(dir, &["--once", "--with", "mqtt"]);
+        assert!(ended(&mut child, dir, Duration::from_mins(1)), "{}", tail(&dir.join("log"), 40));
+        assert_eq!(rows(dir), SAMPLE_ROWS);
+        let readings = readings();
+        let own: Vec<serde_json::Value> =
+            readings.lines().skip(before).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let numbers: Vec<_> = own.iter().filter_map(|reading| reading["reading"].as_u64()).take(100).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "first start: {first}");
+        assert!(own.iter().all(|reading| reading["temperature"].is_f64()), "{:?}", own.first());
+    }
+    let log = fs::read_to_string(dir.join("log")).expect("the log");
+    assert!(log.contains("What machines publish to mqtt://127.0.0.1:"), "{log}");
+    let pid = fs::read_to_string(dir.join("demo/mqtt/log")).expect("the broker's log");
+    assert_eq!(pid.matches("terminating").count(), 2, "it ends with each start: {pid}");
+}
+
+#[test]
 fn a_taken_port_is_told_at_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

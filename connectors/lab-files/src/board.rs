@@ -14,7 +14,7 @@ const FINISHED: usize = 1000;
 /// Files per page of the answer.
 const PAGE: usize = 1000;
 
-const fn counter(name: &'static str, help: &'static str) -> MetricInfo {
+pub(crate) const fn counter(name: &'static str, help: &'static str) -> MetricInfo {
     MetricInfo { name, kind: MetricKind::Counter, help, labels: &[] }
 }
 

@@ -75,7 +75,8 @@ fn readable(path: &Path) -> std::result::Result<(), String> {
     }
 }
 
-fn writable(path: &Path) -> std::result::Result<(), String> {
+/// Whether files can be put into the folder; the error is the reason.
+pub(crate) fn writable(path: &Path) -> std::result::Result<(), String> {
     readable(path)?;
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|error| {
         format!("files cannot be moved in folder {}: {error}. Give the worker's user write rights", path.display())

@@ -5,12 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pipette_api::{ConnectError, Reach};
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use crate::identity::Look;
@@ -138,11 +139,17 @@ fn moved(departing: Departing<'_>, target: PathBuf) -> io::Result<Finished> {
 }
 
 fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    rename_no_replace_at((CWD, from), (CWD, to))
+}
+
+/// The same of names inside of open folders.
+pub(crate) fn rename_no_replace_at(from: (impl AsFd + Copy, &Path), to: (impl AsFd + Copy, &Path)) -> io::Result<()> {
+    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
         // File systems that do not know the flag, network ones mostly: a link never replaces either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
+            linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+            unlinkat(from.0, from.1, AtFlags::empty())?;
+            Ok(())
         }
         result => result.map_err(io::Error::from),
     }
@@ -215,13 +222,17 @@ fn same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
     if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
         return Ok(false);
     }
-    let (one, other) = (File::open(one)?, File::open(other)?);
+    same_content(&File::open(one)?, &File::open(other)?)
+}
+
+/// From where they stand to their ends.
+pub(crate) fn same_content(one: &File, other: &File) -> io::Result<bool> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     loop {
         a.clear();
         b.clear();
-        (&one).take(BLOCK).read_to_end(&mut a)?;
-        (&other).take(BLOCK).read_to_end(&mut b)?;
+        { one }.take(BLOCK).read_to_end(&mut a)?;
+        { other }.take(BLOCK).read_to_end(&mut b)?;
         if a != b || a.is_empty() {
             return Ok(a == b);
         }

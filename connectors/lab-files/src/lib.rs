@@ -1,10 +1,12 @@
-//! Watched folders of legacy lab servers.
+//! Watched folders of legacy lab servers, and folders that files are written to.
 //!
-//! A file becomes records once it has stopped changing, and leaves the folder only after its last record is in Kafka and
+//! The source: a file becomes records once it has stopped changing, and leaves the folder only after its last record is in Kafka and
 //! its offset is stored. Reading order: `config.rs` and `settings.rs` (the keys), `connector.rs`, `source.rs` (the task),
 //! then what the task is made of: `scan.rs` and `hint.rs` find files, `settle.rs` and `ledger.rs` decide, `reading.rs`
 //! with `window.rs`, `decode.rs` and `formats/` turns them into records, `finish.rs` clears them away, `identity.rs` says
 //! which file is which, `board.rs` shows it all.
+//!
+//! The sink: a record becomes a file. Begin at `sink.rs`.
 
 mod board;
 mod clear;
@@ -24,13 +26,17 @@ mod reading;
 mod scan;
 mod settings;
 mod settle;
+mod sink;
 mod source;
 mod watch;
 mod window;
 
 pub use config::CONFIG;
+pub use sink::SINK_CONFIG;
 
-use pipette_api::{ExactlyOnce, Info, Plugin, SourcePlugin};
+use pipette_api::{ExactlyOnce, Info, Plugin, SinkPlugin, SourcePlugin};
+
+const README: &str = include_str!("../README.md");
 
 /// The source.
 pub static SOURCE: SourcePlugin = SourcePlugin {
@@ -45,7 +51,7 @@ pub static SOURCE: SourcePlugin = SourcePlugin {
             aliases: &["LabFilesSource", "LabFilesSourceConnector"],
             version: env!("CARGO_PKG_VERSION"),
             about: "Reads the files that appear in watched folders, and clears them away once they are in Kafka.",
-            readme: include_str!("../README.md"),
+            readme: README,
             config: &CONFIG,
         },
         |_| Ok(Box::new(connector::LabFilesConnector)),
@@ -53,5 +59,23 @@ pub static SOURCE: SourcePlugin = SourcePlugin {
     )
 };
 
+/// The sink.
+pub static SINK: SinkPlugin = SinkPlugin {
+    probe: Some(sink::probe),
+    metrics: &sink::METRICS,
+    ..SinkPlugin::new(
+        Info {
+            class: "io.pipette.LabFilesSinkConnector",
+            aliases: &["LabFilesSink", "LabFilesSinkConnector"],
+            version: env!("CARGO_PKG_VERSION"),
+            about: "Writes each record to a file of its own, whole and synced before it has its name.",
+            readme: README,
+            config: &SINK_CONFIG,
+        },
+        |_| Ok(Box::new(sink::LabFilesSinkConnector)),
+        |settings| Ok(Box::new(sink::LabFilesSinkTask::new(&settings)?)),
+    )
+};
+
 /// The plugins of this crate.
-pub static PLUGINS: &[Plugin] = &[Plugin::Source(SOURCE)];
+pub static PLUGINS: &[Plugin] = &[Plugin::Source(SOURCE), Plugin::Sink(SINK)];

@@ -1,14 +1,17 @@
-//! The laws, with a driver that puts files into the folder as a careful lab server does: complete, by renaming.
+//! The laws, with drivers that put files into the folder as a careful lab server does: complete, by renaming; and that read
+//! the files of an output folder.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use connector_lab_files::SOURCE;
-use pipette_api::{ConfigMap, Record, SourcePlugin, Value};
+use connector_lab_files::{SINK, SOURCE};
+use pipette_api::{ConfigMap, Datum, Record, SinkPlugin, SourcePlugin, Value};
 use pipette_kit::config_laws;
-use pipette_kit::{Bench, Capability, SourceDriver, SourceTraits, build, source_laws};
+use pipette_kit::{
+    Bench, Capability, Redelivery, SinkDriver, SinkTraits, SourceDriver, SourceTraits, build, sink_laws, source_laws,
+};
 use tempfile::TempDir;
 
 /// How long a thread that was told to end may take.
@@ -17,6 +20,7 @@ const ENDING: Duration = Duration::from_secs(2);
 #[test]
 fn configuration_keeps_its_laws() {
     config_laws::hold(&SOURCE.info, &[("input.path", "/lab"), ("topic", "reads"), ("cleanup.policy", "NONE")]);
+    config_laws::hold(&SINK.info, &[("output.path", "/lab")]);
 }
 
 #[test]
@@ -37,6 +41,80 @@ fn a_file_for_each_record_that_is_deleted_keeps_the_laws() {
 #[test]
 fn whole_files_keep_the_laws() {
     source_laws::check(|| Inbox::new("whole", "MOVE", 1));
+}
+
+#[test]
+fn the_sink_keeps_its_laws() {
+    sink_laws::check(Outbox::new);
+}
+
+/// What of a folder this process has open.
+fn open_below(folder: &Path) -> Vec<PathBuf> {
+    let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|file| file.starts_with(folder)).collect()
+}
+
+/// A folder inside of which the output folder is.
+struct Outbox {
+    folder: TempDir,
+}
+
+impl Outbox {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("out")).unwrap();
+        Self { folder }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+}
+
+impl SinkDriver for Outbox {
+    fn plugin(&self) -> &'static SinkPlugin {
+        &SINK
+    }
+
+    fn config(&self) -> ConfigMap {
+        build::config(&[("output.path", self.output().to_str().unwrap())])
+    }
+
+    fn traits(&self) -> SinkTraits {
+        SinkTraits {
+            ordered: Capability::Yes,
+            redelivery: Redelivery::Idempotent,
+            outage: Capability::Yes,
+            poison: Capability::Yes,
+        }
+    }
+
+    /// Names have the offset in them, so that their order is that of their partition.
+    fn contents(&mut self) -> Vec<String> {
+        let (mut folders, mut files) = (vec![self.output()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() { &mut folders } else { &mut files }.push(path);
+            }
+        }
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+    }
+
+    /// The share is not mounted.
+    fn outage(&mut self, away: bool) {
+        let (here, elsewhere) = (self.output(), self.folder.path().join("away"));
+        let (from, to) = if away { (here, elsewhere) } else { (elsewhere, here) };
+        fs::rename(from, to).unwrap();
+    }
+
+    fn poison(&self) -> Datum {
+        build::map(&[("content", Value::text("x"))])
+    }
+
+    fn left_behind(&mut self) -> Vec<String> {
+        open_below(self.folder.path()).iter().map(|path| path.display().to_string()).collect()
+    }
 }
 
 /// A watched folder, and the way its files are written.

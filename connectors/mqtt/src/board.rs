@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use pipette_api::{ConnectError, Metric, MetricInfo, MetricKind, Metrics, Question, Result, Shared};
 use serde_json::{Value, json};
 
+use crate::budget::Shown;
+
 const fn counter(name: &'static str, help: &'static str) -> MetricInfo {
     MetricInfo { name, kind: MetricKind::Counter, help, labels: &["task"] }
 }
@@ -18,7 +20,7 @@ const fn gauge(name: &'static str, help: &'static str) -> MetricInfo {
 }
 
 /// The metrics of sources, in the order in which [`SourceNumbers`] has them.
-pub(crate) static SOURCE_METRICS: [MetricInfo; 11] = [
+pub(crate) static SOURCE_METRICS: [MetricInfo; 18] = [
     gauge("mqtt_source_connected", "1 while the broker's connection stands."),
     counter("mqtt_source_connects_total", "Connections that the broker accepted."),
     counter("mqtt_source_sessions_lost_total", "Times the broker had lost the session: messages may be missing."),
@@ -28,8 +30,15 @@ pub(crate) static SOURCE_METRICS: [MetricInfo; 11] = [
     counter("mqtt_source_dropped_total", "Messages of quality 0 dropped because memory was full."),
     counter("mqtt_source_bad_total", "Messages that could not become records."),
     counter("mqtt_source_acknowledged_total", "Messages acknowledged to the broker."),
+    counter("mqtt_source_duplicates_total", "Messages that the broker says it has sent before."),
+    counter("mqtt_source_oversize_total", "Connections ended because a message was above mqtt.max.packet.size.bytes."),
+    gauge("mqtt_source_subscriptions", "Filters that the broker has granted."),
+    gauge("mqtt_source_acknowledge_lag_ms", "How long the last batch took from its receipt until it was in Kafka."),
     gauge("mqtt_source_held_messages", "Messages received and not yet in Kafka or not yet acknowledged."),
     gauge("mqtt_source_held_bytes", "Bytes of those messages."),
+    counter("mqtt_source_sparkplug_gaps_total", "Sparkplug messages before which others of the node are missing."),
+    counter("mqtt_source_sparkplug_unknown_total", "Sparkplug metrics whose name or type no birth has told."),
+    counter("mqtt_source_sparkplug_rebirths_total", "Commands to Sparkplug nodes to send their births."),
 ];
 
 /// The numbers of a source task.
@@ -44,16 +53,48 @@ pub(crate) struct SourceNumbers {
     pub(crate) dropped: Metric,
     pub(crate) bad: Metric,
     pub(crate) acknowledged: Metric,
+    pub(crate) duplicates: Metric,
+    pub(crate) oversize: Metric,
+    pub(crate) subscriptions: Metric,
+    pub(crate) lag_ms: Metric,
     pub(crate) messages: Metric,
     pub(crate) bytes: Metric,
+    pub(crate) gaps: Metric,
+    pub(crate) unknown: Metric,
+    pub(crate) rebirths: Metric,
 }
 
 impl SourceNumbers {
     pub(crate) fn register(metrics: &Metrics, task: usize) -> Self {
         let task = task.to_string();
-        let [connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, messages, bytes] =
-            SOURCE_METRICS.each_ref().map(|info| metrics.register(info, &[&task]));
-        Self { connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, messages, bytes }
+        let all = SOURCE_METRICS.each_ref().map(|info| metrics.register(info, &[&task]));
+        let [connected, connects, lost, received, known, skipped, dropped, bad, acknowledged, ..] = all.clone();
+        let [.., duplicates, oversize, subscriptions, lag_ms, messages, bytes, gaps, unknown, rebirths] = all;
+        Self {
+            connected,
+            connects,
+            lost,
+            received,
+            known,
+            skipped,
+            dropped,
+            bad,
+            acknowledged,
+            duplicates,
+            oversize,
+            subscriptions,
+            lag_ms,
+            messages,
+            bytes,
+            gaps,
+            unknown,
+            rebirths,
+        }
+    }
+
+    /// What the budget tells by itself.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown { bytes: self.bytes.clone(), dropped: self.dropped.clone() }
     }
 }
 

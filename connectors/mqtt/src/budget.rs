@@ -5,21 +5,56 @@
 //! does not keep to it. Read next: `client/pump.rs`, `window.rs`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use pipette_api::Metric;
 use tokio::sync::Notify;
 
 use crate::client::Qos;
+
+/// Between two times that it is said that messages are dropped.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Shared by the connection, which takes, and the task, which gives back.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Held,
-    /// Whether messages without acknowledgement are dropped above the limit, so that the others flow on up to its double.
-    drops: bool,
+    overflow: Overflow,
     bytes: AtomicUsize,
     records: AtomicUsize,
-    dropped: AtomicUsize,
+    /// What is told of it at any time: a source that is not polled tells nothing.
+    shown: Shown,
+    /// When it was last said that messages are dropped.
+    said: Mutex<Option<Instant>>,
     given_back: Notify,
+}
+
+/// Metrics of what is held and dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) bytes: Metric,
+    pub(crate) dropped: Metric,
+}
+
+/// What becomes of messages without acknowledgement above the limit. When they are dropped, the others flow on up to its
+/// double: what is to be dropped must be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    Block,
+    DropOldest,
+    DropNewest,
+}
+
+/// What becomes of a message that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is counted.
+    In,
+    /// There is no room for it.
+    Dropped,
+    /// There is room once an older one is dropped; then it is to be asked for again.
+    InPlaceOfAnOlder,
 }
 
 /// An amount.
@@ -30,14 +65,22 @@ pub(crate) struct Held {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: Held) -> Self {
-        let (bytes, records, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { limit, drops: false, bytes, records, dropped, given_back: Notify::new() }
+    pub(crate) fn new(limit: Held, overflow: Overflow) -> Self {
+        Self {
+            limit,
+            overflow,
+            bytes: AtomicUsize::new(0),
+            records: AtomicUsize::new(0),
+            shown: Shown::default(),
+            said: Mutex::default(),
+            given_back: Notify::new(),
+        }
     }
 
-    /// The same with messages of quality 0 dropped above the limit.
-    pub(crate) fn dropping(limit: Held) -> Self {
-        Self { drops: true, ..Self::new(limit) }
+    /// The same, shown to others.
+    pub(crate) fn shown(self, shown: Shown) -> Self {
+        shown.bytes.set(0);
+        Self { shown, ..self }
     }
 
     /// What is held now.
@@ -46,32 +89,51 @@ impl Budget {
     }
 
     fn has_room(&self) -> bool {
-        let (held, times) = (self.held(), if self.drops { 2 } else { 1 });
+        let (held, times) = (self.held(), if self.overflow == Overflow::Block { 1 } else { 2 });
         held.bytes < self.limit.bytes.saturating_mul(times) && held.records < self.limit.records.saturating_mul(times)
     }
 
-    /// Takes a message in, or answers false when it is to be dropped. The last one may exceed the limit: what is read
-    /// from a socket cannot be put back.
-    pub(crate) fn take(&self, bytes: usize, qos: Qos) -> bool {
+    /// Takes a message in, or answers what is to be dropped. The last one may exceed the limit: what is read from a socket
+    /// cannot be put back.
+    pub(crate) fn take(&self, bytes: usize, qos: Qos) -> Taken {
         let held = self.held();
         let full = held.bytes >= self.limit.bytes || held.records >= self.limit.records;
-        if self.drops && full && qos == Qos::AtMostOnce {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return false;
+        if full && qos == Qos::AtMostOnce {
+            match self.overflow {
+                Overflow::Block => {}
+                Overflow::DropOldest => return Taken::InPlaceOfAnOlder,
+                Overflow::DropNewest => return Taken::Dropped,
+            }
         }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.records.fetch_add(1, Ordering::Relaxed);
-        true
+        self.show(bytes);
+        Taken::In
     }
 
-    /// How many messages were dropped since this was last asked.
-    pub(crate) fn take_dropped(&self) -> usize {
-        self.dropped.swap(0, Ordering::Relaxed)
+    /// A message of this topic was dropped. It is counted, and said once a minute.
+    pub(crate) fn dropped(&self, topic: &[u8]) {
+        self.shown.dropped.add(1);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            *said = Some(Instant::now());
+            tracing::warn!(
+                topic = %String::from_utf8_lossy(topic),
+                dropped = self.shown.dropped.get(),
+                held_bytes = self.held().bytes,
+                "Messages of quality 0 are dropped, because memory is full: see mqtt.qos0.overflow and mqtt.buffer.max.bytes"
+            );
+        }
+    }
+
+    fn show(&self, bytes: usize) {
+        self.shown.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn give_back(&self, held: Held) {
         if held != Held::default() {
-            self.bytes.fetch_sub(held.bytes, Ordering::Relaxed);
+            let before = self.bytes.fetch_sub(held.bytes, Ordering::Relaxed);
+            self.show(before - held.bytes);
             self.records.fetch_sub(held.records, Ordering::Relaxed);
             self.given_back.notify_one();
         }
@@ -98,8 +160,8 @@ mod tests {
 
     #[test]
     fn either_limit_holds_the_reader_back() {
-        let budget = Budget::new(Held { bytes: 100, records: 2 });
-        assert!(budget.take(10, Qos::AtLeastOnce));
+        let budget = Budget::new(Held { bytes: 100, records: 2 }, Overflow::Block);
+        assert_eq!(budget.take(10, Qos::AtLeastOnce), Taken::In);
         assert!(budget.has_room());
         budget.take(10, Qos::AtMostOnce);
         assert!(!budget.has_room(), "two records");
@@ -107,22 +169,27 @@ mod tests {
         budget.take(100, Qos::AtLeastOnce);
         assert!(!budget.has_room(), "a hundred bytes");
         budget.give_back(Held { bytes: 100, records: 1 });
-        assert_eq!((budget.held(), budget.take_dropped()), (Held::default(), 0));
+        assert_eq!(budget.held(), Held::default());
     }
 
     #[test]
     fn messages_without_acknowledgement_give_way() {
-        let budget = Budget::dropping(Held { bytes: 100, records: 100 });
-        assert!(budget.take(100, Qos::AtMostOnce));
-        assert!(!budget.take(10, Qos::AtMostOnce) && budget.take(10, Qos::AtLeastOnce) && budget.has_room());
-        assert_eq!((budget.take_dropped(), budget.take_dropped(), budget.held().bytes), (1, 0, 110));
-        budget.take(90, Qos::AtLeastOnce);
-        assert!(!budget.has_room(), "the double is the end");
+        for (overflow, expected) in
+            [(Overflow::DropNewest, Taken::Dropped), (Overflow::DropOldest, Taken::InPlaceOfAnOlder)]
+        {
+            let budget = Budget::new(Held { bytes: 100, records: 100 }, overflow);
+            assert_eq!(budget.take(100, Qos::AtMostOnce), Taken::In);
+            assert_eq!(budget.take(10, Qos::AtMostOnce), expected);
+            assert_eq!((budget.take(10, Qos::AtLeastOnce), budget.held().bytes), (Taken::In, 110));
+            assert!(budget.has_room());
+            budget.take(90, Qos::AtLeastOnce);
+            assert!(!budget.has_room(), "the double is the end");
+        }
     }
 
     #[tokio::test]
     async fn a_waiter_is_woken_by_what_is_given_back() {
-        let budget = Budget::new(Held { bytes: 10, records: 10 });
+        let budget = Budget::new(Held { bytes: 10, records: 10 }, Overflow::Block);
         budget.take(10, Qos::AtLeastOnce);
         let waited = tokio::join!(budget.room(), async { budget.give_back(Held { bytes: 10, records: 1 }) });
         assert_eq!(waited, ((), ()));

@@ -15,9 +15,9 @@ use crate::template::{Place, Template, check_kafka};
 use crate::uri::Server;
 
 const VERSIONS: &[&str] = &["auto", "3.1.1", "5"];
-const FORMATS: &[&str] = &["bytes", "string", "json", "envelope"];
+const FORMATS: &[&str] = &["bytes", "string", "json", "envelope", "sparkplug_b"];
 const RETAINED: &[&str] = &["emit", "once", "skip"];
-const OVERFLOWS: &[&str] = &["block", "drop_newest"];
+const OVERFLOWS: &[&str] = &["block", "drop_oldest", "drop_newest"];
 const NULLS: &[&str] = &["ignore", "empty", "fail"];
 /// The headers a source can write.
 pub(crate) const HEADER_NAMES: &[&str] = &[
@@ -34,6 +34,7 @@ pub(crate) const HEADER_NAMES: &[&str] = &[
     "mqtt.message.expiry",
     "mqtt.subscription.ids",
     "mqtt.user",
+    "sparkplug",
 ];
 
 pub(crate) static SERVER: Key<Vec<String>> = Key::new(
@@ -190,7 +191,8 @@ pub(crate) static BUFFER_BYTES: Key<u32> = Key::new(
 pub(crate) static OVERFLOW: Key<String> = Key::new(
     "mqtt.qos0.overflow",
     "What becomes of messages of quality 0 once memory is full: `block` lets the broker wait, which drops what it cannot \
-     keep; `drop_newest` drops and counts them here, so that messages of quality 1 and 2 flow on.",
+     keep; `drop_oldest` and `drop_newest` drop and count them here, so that messages of quality 1 and 2 flow on, until \
+     memory holds twice as much.",
 )
 .default("block")
 .group("Memory")
@@ -240,9 +242,9 @@ pub(crate) static KAFKA_KEY: Key<String> = Key::new(
 .check(topic_template);
 pub(crate) static VALUE_FORMAT: Key<String> = Key::new(
     "mqtt.value.format",
-    "What the payload becomes: `bytes`, `string` (UTF-8), or `json` (values without a schema), or \
-     `envelope` (a struct of topic, payload, flags and what MQTT 5 adds). A payload that is no text \
-     or no JSON is bad input, and `errors.tolerance` says what becomes of it.",
+    "What the payload becomes: `bytes`, `string` (UTF-8), `json` (values without a schema), `envelope` (a struct of topic, \
+     payload, flags and what MQTT 5 adds), or `sparkplug_b` (see `mqtt.sparkplug.mode`). A payload that is not what is \
+     asked for is bad input, and `errors.tolerance` says what becomes of it.",
 )
 .default("bytes")
 .importance(Importance::High)
@@ -254,7 +256,7 @@ pub(crate) static HEADERS: Key<Vec<String>> = Key::new(
     "Headers to write: `*` for all, or names from `mqtt.topic`, `mqtt.qos`, `mqtt.retained`, `mqtt.duplicate`, \
      `mqtt.message.id`, `mqtt.client.id`, and from MQTT 5 `mqtt.content.type`, `mqtt.response.topic`, \
      `mqtt.correlation.data`, `mqtt.payload.format`, `mqtt.message.expiry`, `mqtt.subscription.ids`, `mqtt.user` (each \
-     user property as `mqtt.user.NAME`). Empty for none.",
+     user property as `mqtt.user.NAME`), and `sparkplug` (all that begin so). Empty for none.",
 )
 .default("*")
 .group("Mapping")
@@ -336,6 +338,10 @@ pub(crate) static RETAIN: Key<bool> =
     Key::new("mqtt.retain", "Whether the broker keeps the last message of each topic for new subscribers.")
         .default("false")
         .group("Publishing");
+pub(crate) static RETAINED_ENABLED: Key<bool> =
+    Key::new("mqtt.retained.enabled", "Confluent's name for `mqtt.retain`, which wins when both are given.")
+        .optional()
+        .group("Publishing");
 pub(crate) static MESSAGE_EXPIRY: Key<u32> = Key::new(
     "mqtt.message.expiry.seconds",
     "How long the broker may keep a message for subscribers that are away; 0 is for ever. MQTT 5 only.",
@@ -402,7 +408,9 @@ fn optional_topic(text: Option<&str>) -> Result<(), String> {
 /// Places that an MQTT topic can fill.
 fn of_topics(text: &str) -> Result<Template, String> {
     let template = Template::parse(text)?;
-    let known = |place: &&Place| matches!(place, Place::Topic | Place::Level(_) | Place::Levels(..) | Place::Connector);
+    let known = |place: &&Place| {
+        matches!(place, Place::Topic | Place::Lenses | Place::Level(_) | Place::Levels(..) | Place::Connector)
+    };
     if let Some(place) = template.places().find(|place| !known(place)) {
         return Err(format!("{place} is known of Kafka records only"));
     }

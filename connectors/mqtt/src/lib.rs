@@ -3,7 +3,8 @@
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
 //! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
-//! their ends), `mapping.rs` with `envelope.rs`; then `sink.rs` with `outgoing.rs`. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
+//! their ends), `mapping.rs` with `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `lenses/` takes the
+//! configurations of others. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
 mod board;
@@ -13,6 +14,7 @@ mod config;
 mod drain;
 mod envelope;
 mod filter;
+mod lenses;
 mod mapping;
 mod outgoing;
 mod patience;
@@ -21,6 +23,7 @@ mod session;
 mod settings;
 mod sink;
 mod source;
+mod sparkplug;
 mod template;
 mod uri;
 mod window;
@@ -31,6 +34,8 @@ mod mosquitto;
 
 use pipette_api::config::ConfigDef;
 use pipette_api::{ExactlyOnce, Info, Plugin, SinkPlugin, SourcePlugin};
+
+pub use sparkplug::SparkplugReader;
 
 const README: &str = include_str!("../README.md");
 
@@ -62,6 +67,11 @@ pub static SOURCE_CONFIG: ConfigDef = ConfigDef::new(&[
     &config::KAFKA_KEY.info,
     &config::VALUE_FORMAT.info,
     &config::HEADERS.info,
+    &sparkplug::keys::MODE.info,
+    &sparkplug::keys::REBIRTH.info,
+    &sparkplug::keys::REBIRTH_INTERVAL.info,
+    &sparkplug::keys::MAX_VALUES.info,
+    &sparkplug::keys::STATE_BYTES.info,
     &config::BUFFER_RECORDS.info,
     &config::BUFFER_BYTES.info,
     &config::OVERFLOW.info,
@@ -96,6 +106,7 @@ pub static SINK_CONFIG: ConfigDef = ConfigDef::new(&[
     &config::MQTT_TOPIC.info,
     &config::QOS.info,
     &config::RETAIN.info,
+    &config::RETAINED_ENABLED.info,
     &config::MESSAGE_EXPIRY.info,
     &config::SEND_HEADERS.info,
     &config::IN_FLIGHT.info,
@@ -159,4 +170,9 @@ pub static SINK: SinkPlugin = SinkPlugin {
 };
 
 /// What this crate brings.
-pub static PLUGINS: &[Plugin] = &[Plugin::Source(SOURCE), Plugin::Sink(SINK)];
+pub static PLUGINS: &[Plugin] = &[
+    Plugin::Source(SOURCE),
+    Plugin::Source(lenses::LENSES_SOURCE),
+    Plugin::Sink(SINK),
+    Plugin::Sink(lenses::LENSES_SINK),
+];

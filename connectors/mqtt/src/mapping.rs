@@ -14,6 +14,7 @@ use crate::config::HEADER_NAMES;
 use crate::envelope::Envelope;
 use crate::filter::matches;
 use crate::settings::{Format, SourceSettings};
+use crate::sparkplug::{Noted, Sparkplug};
 use crate::template::{Template, TopicParts, kafka_topic};
 
 /// Topics that are remembered; beyond that all are forgotten and made anew.
@@ -27,9 +28,17 @@ pub(crate) struct Mapping {
     key: Option<Template>,
     format: Format,
     envelope: Envelope,
+    /// With that format alone.
+    sparkplug: Option<Sparkplug>,
     names: Names,
     client_id: Datum,
     routes: HashMap<Bytes, Arc<Route>>,
+}
+
+/// What a message becomes.
+pub(crate) enum Made {
+    One(Record),
+    Many(Vec<Record>),
 }
 
 /// What a topic decides.
@@ -54,6 +63,10 @@ impl Mapping {
             key: settings.key.clone(),
             format: settings.format,
             envelope: Envelope::new()?,
+            sparkplug: match settings.format {
+                Format::Sparkplug => Some(Sparkplug::new(settings.sparkplug.clone())?),
+                _ => None,
+            },
             names: Names(std::array::from_fn(|index| {
                 wanted(HEADER_NAMES[index]).then(|| Arc::from(HEADER_NAMES[index]))
             })),
@@ -62,15 +75,44 @@ impl Mapping {
         })
     }
 
-    /// The record of a message; a data error that names its topic when it cannot become one.
-    pub(crate) fn record(&mut self, message: &Message) -> Result<Record> {
+    /// What was noticed in messages of Sparkplug B since this was last asked.
+    pub(crate) fn noted(&mut self) -> Option<Noted> {
+        self.sparkplug.as_mut().map(Sparkplug::noted)
+    }
+
+    /// What a message becomes; a data error that names its topic when it cannot become that.
+    pub(crate) fn made(&mut self, message: &Message) -> Result<Made> {
         let route = self.route(message)?;
-        let value = self.value(message, &route).map_err(|error| {
+        let made = match self.format {
+            Format::Sparkplug => self.many(message, &route).map(Made::Many),
+            _ => self.record(message, &route).map(Made::One),
+        };
+        made.map_err(|error| {
             error.within(format!("A message of {} bytes on the topic {}", message.payload.len(), shown(&message.topic)))
-        })?;
+        })
+    }
+
+    fn many(&mut self, message: &Message, route: &Route) -> Result<Vec<Record>> {
+        let mut headers = self.headers(message, route);
+        let Some(sparkplug) = &mut self.sparkplug else { unreachable!("made with the format that asks for it") };
+        let parts = sparkplug.parts(route.name.value.as_str().unwrap_or_default(), message)?;
+        if self.names.0.last().is_some_and(Option::is_some) {
+            headers.0.extend(parts.headers.0);
+        }
+        let record = |(key, value): (Option<Datum>, Datum)| Record {
+            key: key.unwrap_or_else(|| route.key.clone()),
+            headers: headers.clone(),
+            timestamp: now(),
+            ..Record::new(Arc::clone(&route.topic), value)
+        };
+        Ok(parts.records.into_iter().map(record).collect())
+    }
+
+    fn record(&self, message: &Message, route: &Arc<Route>) -> Result<Record> {
+        let value = self.value(message, route)?;
         Ok(Record {
             key: route.key.clone(),
-            headers: self.headers(message, &route),
+            headers: self.headers(message, route),
             timestamp: now(),
             ..Record::new(Arc::clone(&route.topic), value)
         })
@@ -109,6 +151,7 @@ impl Mapping {
             Format::Text => Datum::new(Schema::of(Kind::String), Value::String(Text::new(blob)?)),
             Format::Json => Datum::schemaless(pipette_json::parse(&blob)?),
             Format::Envelope => self.envelope.seal(message, route.name.value.clone(), blob),
+            Format::Sparkplug => unreachable!("a message of Sparkplug B becomes many records"),
         })
     }
 
@@ -135,7 +178,7 @@ impl Mapping {
 
 /// `names` are those behind the first six.
 fn properties_into(properties: &Properties, names: &[Option<Arc<str>>], headers: &mut Headers) {
-    let [content_type, response, correlation, format, expiry, subscriptions, user] = names else { return };
+    let [content_type, response, correlation, format, expiry, subscriptions, user, ..] = names else { return };
     let bytes = |bytes: &Bytes| {
         Blob::whole(bytes.clone()).ok().map(|blob| Datum::new(Schema::of(Kind::Bytes), Value::Bytes(blob)))
     };
@@ -197,6 +240,13 @@ mod tests {
         Mapping::new(&settings, &Arc::from("plant"), "plant-0").unwrap()
     }
 
+    fn only(mapping: &mut Mapping, message: &Message) -> Result<Record> {
+        match mapping.made(message)? {
+            Made::One(record) => Ok(record),
+            Made::Many(_) => panic!("one message, one record"),
+        }
+    }
+
     fn message(topic: &'static str, payload: &'static str) -> Message {
         Message {
             packet: Packet { id: 7, qos: Qos::AtLeastOnce },
@@ -216,7 +266,7 @@ mod tests {
             ("kafka.key", "${topic[-1]}"),
         ]);
         for (topic, expected, key) in [("a/b", "a.b", "b"), ("a/b/c", "deep", "c"), ("x/y z", "rest.x.y_z", "y z")] {
-            let record = mapping.record(&message(topic, "1")).unwrap();
+            let record = only(&mut mapping, &message(topic, "1")).unwrap();
             assert_eq!((&*record.topic, record.key.value.as_str()), (expected, Some(key)), "{topic}");
         }
     }
@@ -235,7 +285,7 @@ mod tests {
             })),
             ..message("a/b", "1")
         };
-        let record = mapping(&[]).record(&with).unwrap();
+        let record = only(&mut mapping(&[]), &with).unwrap();
         let shown: Vec<String> =
             record.headers.0.iter().map(|(name, datum)| format!("{name}={:?}", datum.value)).collect();
         let text = |name: &str, value: &str| format!("{name}={:?}", Value::text(value));
@@ -256,12 +306,12 @@ mod tests {
             text("mqtt.user.unit", "K"),
         ];
         assert_eq!(shown, expected);
-        let few = mapping(&[("mqtt.headers.include", "mqtt.topic,mqtt.user")]).record(&with).unwrap();
+        let few = only(&mut mapping(&[("mqtt.headers.include", "mqtt.topic,mqtt.user")]), &with).unwrap();
         assert_eq!(
             few.headers.0.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             ["mqtt.topic", "mqtt.user.unit", "mqtt.user.unit"]
         );
-        assert!(mapping(&[("mqtt.headers.include", "")]).record(&with).unwrap().headers.0.is_empty());
+        assert!(only(&mut mapping(&[("mqtt.headers.include", "")]), &with).unwrap().headers.0.is_empty());
     }
 
     #[test]
@@ -274,7 +324,7 @@ mod tests {
             })),
             ..message("a/b", "21")
         };
-        let record = mapping(&[("mqtt.value.format", "envelope")]).record(&with).unwrap();
+        let record = only(&mut mapping(&[("mqtt.value.format", "envelope")]), &with).unwrap();
         let Value::Struct(sealed) = &record.value.value else { panic!("a struct") };
         let text = |name: &str| sealed.get(name).and_then(Value::as_str);
         assert_eq!(
@@ -293,18 +343,18 @@ mod tests {
     #[test]
     fn what_is_no_text_or_json_is_bad_input_with_its_topic() {
         let mut json = mapping(&[("mqtt.value.format", "json")]);
-        let Value::Map(map) = json.record(&message("a/b", r#"{"t": 21}"#)).unwrap().value.value else {
+        let Value::Map(map) = only(&mut json, &message("a/b", r#"{"t": 21}"#)).unwrap().value.value else {
             panic!("a map")
         };
         assert_eq!(map.get("t"), Some(&Value::I64(21)));
-        let error = json.record(&message("a/b", "{oops")).unwrap_err();
+        let error = only(&mut json, &message("a/b", "{oops")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
         assert!(error.to_string().starts_with("A message of 5 bytes on the topic a/b: "), "{error}");
         let mut string = mapping(&[("mqtt.value.format", "string")]);
-        assert_eq!(string.record(&message("a", "hé")).unwrap().value.value.as_str(), Some("hé"));
+        assert_eq!(only(&mut string, &message("a", "hé")).unwrap().value.value.as_str(), Some("hé"));
         let bad = Message { payload: Bytes::from_static(b"\xff"), ..message("a/b", "") };
-        assert!(string.record(&bad).unwrap_err().to_string().contains("UTF-8"));
-        let empty = mapping(&[]).record(&message("a", "")).unwrap();
+        assert!(only(&mut string, &bad).unwrap_err().to_string().contains("UTF-8"));
+        let empty = only(&mut mapping(&[]), &message("a", "")).unwrap();
         assert_eq!(empty.value.value, Value::Bytes(Blob::from(&b""[..])), "an empty message is no tombstone");
     }
 }

@@ -11,7 +11,7 @@ use pipette_api::{
     ConnectError, Connector, ConnectorContext, OffsetMap, OffsetReader, Partition, Result, Settings, async_trait,
 };
 
-use crate::budget::{Budget, Held};
+use crate::budget::{Budget, Held, Overflow};
 use crate::client::{self, Dial, Fault, FaultKind, Version};
 use crate::config::{CLIENT_ID, DRAINED, PASSWORD, SERVER, TOPICS, VALIDATE_CONNECT, VERSION};
 use crate::filter::Subscription;
@@ -196,7 +196,7 @@ pub(crate) fn blamed(fault: &Fault) -> &'static str {
 
 /// One connection to the first server that takes it, in the version that it knows.
 async fn dialled(broker: &BrokerSettings, dial: Dial) -> std::result::Result<client::Link, Fault> {
-    let budget = Arc::new(Budget::new(Held { bytes: 1024 * 1024, records: 1000 }));
+    let budget = Arc::new(Budget::new(Held { bytes: 1024 * 1024, records: 1000 }, Overflow::Block));
     let mut last = Fault::away("mqtt.server.uri names no broker");
     for server in &broker.servers {
         let mut dial = Dial { server: server.clone(), ..dial.clone() };

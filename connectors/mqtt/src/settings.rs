@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::config::key::Password;
-use pipette_api::{ConnectError, Reach, Result, Settings};
+use pipette_api::{ConnectError, Key, Reach, Result, Settings};
 
-use crate::budget::Held;
+use crate::budget::{Held, Overflow};
 use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
 use crate::config::*;
 use crate::filter::{Subscription, overlap, shared};
+use crate::sparkplug::keys::SparkplugSettings;
 use crate::template::Template;
 use crate::uri::Server;
 
@@ -70,8 +71,9 @@ impl BrokerSettings {
             backoff: (settings.get(&BACKOFF)?, settings.get(&BACKOFF_MAX)?),
             retry_time: u64::try_from(settings.get(&RETRY_TIME)?).ok().map(Duration::from_millis),
             client_id: settings.find(&CLIENT_ID)?,
-            username: settings.find(&USERNAME)?,
-            password: settings.find(&PASSWORD)?,
+            // Confluent's default is an empty one, which means none.
+            username: settings.find(&USERNAME)?.filter(|name| !name.is_empty()),
+            password: settings.find(&PASSWORD)?.filter(|password| !password.0.is_empty()),
             security: Security {
                 ca: settings.find(&CA)?,
                 cert: settings.find(&CERT)?,
@@ -123,7 +125,14 @@ impl BrokerSettings {
     }
 
     /// What is wrong between these keys.
-    fn rules(&self, broken: &mut Broken) {
+    fn rules(&self, settings: &Settings, broken: &mut Broken) {
+        let store = JAVA_STORES.into_iter().find(|name| settings.raw(name).is_some_and(|path| !path.is_empty()));
+        if let Some(store) = store {
+            broken.push((
+                CA.info.name,
+                format!("is needed instead of {store}, which names a key store of Java: {TO_PEM}, and see mqtt.ssl.cert.path"),
+            ));
+        }
         if self.backoff.0 > self.backoff.1 {
             broken.push((BACKOFF_MAX.info.name, "must not be shorter than mqtt.reconnect.backoff.ms".into()));
         }
@@ -154,7 +163,7 @@ impl BrokerSettings {
 impl Security {
     /// Reads the files; a config error names key and file.
     pub(crate) fn open(&self) -> Result<Tls> {
-        let read = |key: &pipette_api::Key<String>, path: &Option<String>| {
+        let read = |key: &Key<String>, path: &Option<String>| {
             let name = key.info.name;
             path.as_ref()
                 .map(|path| open(path, &self.reach).map_err(|reason| ConnectError::config(format!("{name}: {reason}"))))
@@ -182,10 +191,21 @@ fn open(path: &str, reach: &Reach) -> std::result::Result<Vec<u8>, String> {
     if content.windows(11).any(|part| part == b"-----BEGIN ") {
         return Ok(content);
     }
-    Err(format!(
-        "the file {path} holds nothing in PEM: convert a Java key store with keytool -importkeystore … \
-         -deststoretype pkcs12, then openssl pkcs12 -in … -out {path} -nodes"
-    ))
+    Err(format!("the file {path} holds nothing in PEM: {TO_PEM}"))
+}
+
+/// What to do about a key store.
+const TO_PEM: &str = "convert a Java key store with keytool -importkeystore … -deststoretype pkcs12, then openssl pkcs12 \
+                      -in … -out FILE -nodes";
+/// Confluent's keys for them.
+const JAVA_STORES: [&str; 2] = ["mqtt.ssl.trust.store.path", "mqtt.ssl.key.store.path"];
+
+/// The value of our key, or that of Confluent's where ours is not given.
+fn under_either(settings: &Settings, ours: &Key<bool>, theirs: &Key<bool>) -> Result<bool> {
+    match (settings.raw(ours.info.name), settings.find(theirs)?) {
+        (None, Some(value)) => Ok(value),
+        _ => settings.get(ours),
+    }
 }
 
 type Broken = Vec<(&'static str, String)>;
@@ -201,6 +221,7 @@ pub(crate) enum Format {
     Text,
     Json,
     Envelope,
+    Sparkplug,
 }
 
 /// The settings of a source task.
@@ -217,13 +238,14 @@ pub(crate) struct SourceSettings {
     pub(crate) drained: Vec<String>,
     pub(crate) options: SubscribeOptions,
     pub(crate) buffer: Held,
-    pub(crate) drop_newest: bool,
+    pub(crate) overflow: Overflow,
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet: u32,
     pub(crate) mapping: Vec<(String, Template)>,
     pub(crate) topic: Template,
     pub(crate) key: Option<Template>,
     pub(crate) format: Format,
+    pub(crate) sparkplug: SparkplugSettings,
     /// Names of headers; `None` is all.
     pub(crate) headers: Option<Vec<String>>,
 }
@@ -243,10 +265,7 @@ impl SourceSettings {
             broker: BrokerSettings::read(settings)?,
             subscriptions: subscriptions.map_err(ConnectError::config)?,
             group,
-            clean: match (settings.raw(CLEAN.info.name), settings.find(&CLEAN_SESSION)?) {
-                (None, Some(clean)) => clean,
-                _ => settings.get(&CLEAN)?,
-            },
+            clean: under_either(settings, &CLEAN, &CLEAN_SESSION)?,
             expiry_seconds: settings.get(&EXPIRY)?,
             drain_idle: settings.get(&DRAIN_IDLE)?,
             drained: settings
@@ -269,7 +288,11 @@ impl SourceSettings {
                 bytes: settings.get(&BUFFER_BYTES)? as usize,
                 records: settings.get(&BUFFER_RECORDS)? as usize,
             },
-            drop_newest: settings.get(&OVERFLOW)? == "drop_newest",
+            overflow: match settings.get(&OVERFLOW)?.as_str() {
+                "drop_oldest" => Overflow::DropOldest,
+                "drop_newest" => Overflow::DropNewest,
+                _ => Overflow::Block,
+            },
             receive_maximum: settings.get(&RECEIVE_MAXIMUM)?,
             maximum_packet: settings.get(&MAX_PACKET)?,
             mapping: mapping.map_err(ConnectError::config)?,
@@ -279,8 +302,10 @@ impl SourceSettings {
                 "string" => Format::Text,
                 "json" => Format::Json,
                 "envelope" => Format::Envelope,
+                "sparkplug_b" => Format::Sparkplug,
                 _ => Format::Bytes,
             },
+            sparkplug: SparkplugSettings::read(settings)?,
             headers: if headers.iter().any(|name| name == "*") { None } else { Some(headers) },
         })
     }
@@ -331,7 +356,7 @@ impl SourceSettings {
 pub(crate) fn source_rule(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut broken = Vec::new();
     let Ok(read) = SourceSettings::read(settings) else { return broken };
-    read.broker.rules(&mut broken);
+    read.broker.rules(settings, &mut broken);
     if let Some((one, other)) = overlapping(&read.subscriptions)
         && !settings.get(&OVERLAP).unwrap_or(false)
     {
@@ -348,6 +373,9 @@ pub(crate) fn source_rule(settings: &Settings) -> Vec<(&'static str, String)> {
     }
     if read.options.no_local && read.is_shared() {
         broken.push((NO_LOCAL.info.name, "is not allowed with shared subscriptions".into()));
+    }
+    if read.format == Format::Sparkplug {
+        broken.extend(read.sparkplug.rules(&read.subscriptions, read.is_shared(), settings.raw("tasks.max")));
     }
     broken
 }
@@ -386,7 +414,7 @@ impl SinkSettings {
             broker: BrokerSettings::read(settings)?,
             topic: Template::parse(&settings.get(&MQTT_TOPIC)?).map_err(ConnectError::config)?,
             qos: qos(settings.get(&QOS)?),
-            retain: settings.get(&RETAIN)?,
+            retain: under_either(settings, &RETAIN, &RETAINED_ENABLED)?,
             expiry_seconds: settings.get(&MESSAGE_EXPIRY)?,
             headers: settings.get(&SEND_HEADERS)?,
             in_flight: settings.get(&IN_FLIGHT)?,
@@ -407,61 +435,11 @@ impl SinkSettings {
 pub(crate) fn sink_rule(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut broken = Vec::new();
     if let Ok(read) = SinkSettings::read(settings) {
-        read.broker.rules(&mut broken);
+        read.broker.rules(settings, &mut broken);
     }
     broken
 }
 
 #[cfg(test)]
-mod tests {
-    use pipette_api::{ConfigDef, ConfigMap};
-
-    use super::*;
-
-    fn errors(definition: &'static ConfigDef, pairs: &[(&str, &str)]) -> String {
-        let base = [("mqtt.server.uri", "mqtt://localhost"), ("mqtt.topics", "a/#")];
-        let config: ConfigMap =
-            base.iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        definition.check(&config).into_iter().flat_map(|key| key.errors).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn what_does_not_go_together_is_named() {
-        for (pairs, expected) in [
-            (&[("mqtt.topics", "a/#,a/+/b")][..], "'a/#' and 'a/+/b' match the same topics"),
-            (&[("mqtt.topics", "$share/g/a"), ("mqtt.shared.group", "h")], "cannot be given beside $share/"),
-            (&[("mqtt.no.local", "true"), ("mqtt.shared.group", "h")], "not allowed with shared subscriptions"),
-            (&[("mqtt.ssl.cert.path", "c.pem")], "mqtt.ssl.key.path: is needed beside mqtt.ssl.cert.path"),
-            (&[("mqtt.ssl.ca.path", "ca.pem")], "is not encrypted although certificates are given"),
-            (&[("mqtt.password", "hunter2")], "mqtt.username: is needed beside mqtt.password"),
-            (&[("mqtt.reconnect.backoff.ms", "99999")], "must not be shorter than mqtt.reconnect.backoff.ms"),
-            (&[("mqtt.server.uri", "mqtt://a,mqtts://b")], "are not both encrypted"),
-            (&[("kafka.topic", "a b")], "cannot be in the name of a Kafka topic"),
-            (&[("kafka.key", "${key}")], "${key} is known of Kafka records only"),
-        ] {
-            let errors = errors(&crate::SOURCE_CONFIG, pairs);
-            assert!(errors.contains(expected) && !errors.contains("hunter2"), "{pairs:?}: {errors}");
-        }
-        for pairs in [
-            &[("mqtt.topics", "a/#,a/+/b"), ("mqtt.topics.allow.overlap", "true")][..],
-            &[("mqtt.password", "token"), ("mqtt.protocol.version", "5")],
-            &[("mqtt.clean.session.enabled", "true")],
-        ] {
-            assert_eq!(errors(&crate::SOURCE_CONFIG, pairs), "", "{pairs:?}");
-        }
-        assert!(errors(&crate::SINK_CONFIG, &[("mqtt.topic", "a/+")]).contains("contains a wildcard"));
-    }
-
-    #[test]
-    fn the_other_name_of_a_clean_start_gives_way() {
-        let clean = |pairs: &[(&str, &str)]| {
-            let config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-            let base = [("mqtt.server.uri", "mqtt://localhost"), ("mqtt.topics", "a")];
-            let base = base.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let config: ConfigMap = config.chain(base).collect();
-            SourceSettings::read(&Settings::new(config, &crate::SOURCE_CONFIG)).unwrap().clean
-        };
-        assert!(!clean(&[]) && clean(&[("mqtt.clean.session.enabled", "true")]));
-        assert!(!clean(&[("mqtt.clean.session.enabled", "true"), ("mqtt.clean.start", "false")]));
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

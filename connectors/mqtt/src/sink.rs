@@ -12,7 +12,7 @@ use std::time::Duration;
 use pipette_api::{ConnectError, Offsets, Result, SinkBatch, SinkContext, SinkTask, TopicPartition, async_trait};
 
 use crate::board::{Board, SinkNumbers};
-use crate::budget::{Budget, Held};
+use crate::budget::{Budget, Held, Overflow};
 use crate::client::{Fault, Receipt, Refused, Welcome};
 use crate::outgoing::outgoing;
 use crate::session::Session;
@@ -115,7 +115,7 @@ impl Run {
         let client_id = settings.broker.client_id.clone();
         let client_id = client_id.unwrap_or_else(|| format!("{}-sink-{}", id.connector, id.task));
         // Nothing is received; the budget is the pump's.
-        let budget = Arc::new(Budget::new(Held { bytes: 1024 * 1024, records: 1000 }));
+        let budget = Arc::new(Budget::new(Held { bytes: 1024 * 1024, records: 1000 }, Overflow::Block));
         Ok(Self {
             session: Session::new(settings.broker.clone(), settings.dial(client_id)?, budget),
             welcome: None,

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pipette_api::{
     Blob, ConnectError, Hook, OffsetMap, OffsetShape, Partition, Position, Primitive, Result, SourceBatch,
@@ -17,10 +17,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::board::{Board, SourceNumbers};
 use crate::budget::{Budget, Held};
-use crate::client::{Event, Fault, Message, Qos, Retained, Welcome};
+use crate::client::{Event, Fault, FaultKind, Message, Qos, Retained, Welcome};
 use crate::drain::Drain;
 use crate::filter::Subscription;
-use crate::mapping::Mapping;
+use crate::mapping::{Made, Mapping};
 use crate::plan::hash;
 use crate::session::Session;
 use crate::settings::SourceSettings;
@@ -133,17 +133,14 @@ impl Run {
         let session = kept(SESSION).map_or_else(|| fresh_session(&client_id), str::to_owned);
         let outdated = kept(FILTERS).unwrap_or_default().split(',').filter(|filter| !filter.is_empty());
         let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned).collect();
-        let budget = Arc::new(if settings.drop_newest {
-            Budget::dropping(settings.buffer)
-        } else {
-            Budget::new(settings.buffer)
-        });
+        let numbers = SourceNumbers::register(&context.common.metrics, context.id.task);
+        let budget = Arc::new(Budget::new(settings.buffer, settings.overflow).shown(numbers.shown()));
         Ok(Self {
             session: Session::new(settings.broker.clone(), settings.dial(client_id.clone())?, Arc::clone(&budget)),
             window: Window::default(),
             stored: unbounded_channel(),
             mapping: Mapping::new(&settings, &connector, &client_id)?,
-            numbers: SourceNumbers::register(&context.common.metrics, context.id.task),
+            numbers,
             board: context.common.shared.get::<Board>(),
             partition: Arc::new(partition),
             shape: Arc::new(OffsetShape {
@@ -301,6 +298,7 @@ impl Run {
             .zip(granted)
             .filter_map(|(asked, answer)| Some(format!("{}@{}", asked.filter, answer.as_ref().ok()?.level())));
         let shown: Vec<String> = shown.collect();
+        self.numbers.subscriptions.set(i64::try_from(shown.len()).unwrap_or(i64::MAX));
         self.board.change(self.session.client_id(), |seen| {
             (seen.granted, seen.last_fault) = (shown, None);
         });
@@ -324,7 +322,7 @@ impl Run {
         while let Some(message) = next.take() {
             received += 1;
             bytes += message.size();
-            entries.extend(self.entry(message));
+            self.enter(message, &mut entries);
             if entries.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
                 break;
             }
@@ -339,19 +337,24 @@ impl Run {
         }
         let ready = self.window.ready();
         self.acknowledge(ready);
+        if let Some(noted) = self.mapping.noted() {
+            noted.act(&self.numbers, self.session.link.as_ref());
+        }
         self.show();
         if entries.is_empty() {
             return None;
         }
         let (numbers, sender) = (begin..=self.window.received().saturating_sub(1), self.stored.0.clone());
+        let (received, lag) = (Instant::now(), self.numbers.lag_ms.clone());
         let acked = Hook::new(move || {
+            lag.set(i64::try_from(received.elapsed().as_millis()).unwrap_or(i64::MAX));
             // A task that is gone acknowledges nothing, and the broker sends everything again.
             let _ = sender.send(numbers);
         });
         Some(SourceBatch { entries, acked: Some(acked), ..SourceBatch::default() })
     }
 
-    fn entry(&mut self, message: Message) -> Option<SourceEntry> {
+    fn enter(&mut self, message: Message, entries: &mut Vec<SourceEntry>) {
         let bytes = message.size();
         let arrival = self.window.arrived(Arrived {
             packet: message.packet,
@@ -360,23 +363,29 @@ impl Run {
             bytes,
         });
         self.free(arrival.freed);
+        self.numbers.duplicates.count(usize::from(message.dup));
         let Some(number) = arrival.number else {
             self.numbers.known.add(1);
-            return None;
+            return;
         };
         if self.is_skipped(&message) {
             self.numbers.skipped.add(1);
             self.settle(number..=number);
-            return None;
+            return;
         }
         let position = Some(self.position());
-        Some(match self.mapping.record(&message) {
-            Ok(record) => SourceEntry::Record(SourceRecord { record, position }),
+        match self.mapping.made(&message) {
+            Ok(Made::One(record)) => entries.push(SourceEntry::Record(SourceRecord { record, position })),
+            Ok(Made::Many(records)) if records.is_empty() => self.settle(number..=number),
+            Ok(Made::Many(records)) => {
+                let entry = |record| SourceEntry::Record(SourceRecord { record, position: position.clone() });
+                entries.extend(records.into_iter().map(entry));
+            }
             Err(error) => {
                 self.numbers.bad.add(1);
-                SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error }
+                entries.push(SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error });
             }
-        })
+        }
     }
 
     /// A message that the broker had kept, and that is not wanted. The flag says so only when it is not as published.
@@ -414,13 +423,12 @@ impl Run {
 
     fn show(&self) {
         self.numbers.messages.set(i64::try_from(self.window.len()).unwrap_or(i64::MAX));
-        self.numbers.bytes.set(i64::try_from(self.budget.held().bytes).unwrap_or(i64::MAX));
-        self.numbers.dropped.count(self.budget.take_dropped());
     }
 
     /// The connection ended by itself.
     fn lost(&mut self, fault: &Fault) -> ConnectError {
         self.gone();
+        self.numbers.oversize.count(usize::from(matches!(fault.kind, FaultKind::TooLarge(_))));
         let error = self.session.lost(fault);
         self.told(error)
     }
@@ -435,6 +443,7 @@ impl Run {
 
     fn gone(&mut self) {
         self.numbers.connected.set(0);
+        self.numbers.subscriptions.set(0);
         self.board.change(self.session.client_id(), |seen| seen.connected = false);
         let freed = self.window.disconnected();
         self.free(freed);

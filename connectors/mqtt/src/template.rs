@@ -24,6 +24,8 @@ enum Piece {
 pub(crate) enum Place {
     /// The whole topic.
     Topic,
+    /// The whole topic as Lenses names Kafka topics: without its first slash, with underscores for the others.
+    Lenses,
     /// One level of the topic, from 0; counted from the end when negative.
     Level(i32),
     /// Levels of the topic, the last one excluded.
@@ -101,12 +103,13 @@ impl Place {
     fn parse(text: &str) -> Result<Self, String> {
         let unknown = || {
             format!(
-                "${{{text}}} is no place of a template: known are topic, topic[1], topic[-1], topic[1:3], connector, \
-                 key, partition, header:NAME and field:NAME"
+                "${{{text}}} is no place of a template: known are topic, topic[1], topic[-1], topic[1:3], topic:lenses, \
+                 connector, key, partition, header:NAME and field:NAME"
             )
         };
         match text {
             "topic" => return Ok(Self::Topic),
+            "topic:lenses" => return Ok(Self::Lenses),
             "connector" => return Ok(Self::Connector),
             "key" => return Ok(Self::Key),
             "partition" => return Ok(Self::Partition),
@@ -133,6 +136,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Topic => f.write_str("${topic}"),
+            Self::Lenses => f.write_str("${topic:lenses}"),
             Self::Level(index) => write!(f, "${{topic[{index}]}}"),
             Self::Levels(from, i32::MAX) => write!(f, "${{topic[{from}:]}}"),
             Self::Levels(from, to) => write!(f, "${{topic[{from}:{to}]}}"),
@@ -155,6 +159,7 @@ impl Parts for TopicParts<'_> {
     fn part(&self, place: &Place) -> Result<Cow<'_, str>, String> {
         match place {
             Place::Topic => Ok(self.topic.into()),
+            Place::Lenses => Ok(as_lenses(self.topic).into()),
             Place::Connector => Ok(self.connector.into()),
             Place::Level(index) => level(self.topic, *index)
                 .map(Cow::from)
@@ -163,6 +168,22 @@ impl Parts for TopicParts<'_> {
             other => Err(format!("{other} is not known of an MQTT message")),
         }
     }
+}
+
+/// What Lenses makes of `$`: the first slash goes, wherever it stands, and each run of others is an underscore.
+fn as_lenses(topic: &str) -> String {
+    let (head, rest) = topic.split_once('/').unwrap_or((topic, ""));
+    let mut name = head.to_owned();
+    let mut before = None;
+    for char in rest.chars() {
+        match char {
+            '/' if before == Some('/') => {}
+            '/' => name.push('_'),
+            char => name.push(char),
+        }
+        before = Some(char);
+    }
+    name
 }
 
 pub(crate) fn level(topic: &str, index: i32) -> Option<&str> {
@@ -236,6 +257,14 @@ mod tests {
         }
         assert!(fill("${topic[7]}", "a/b").unwrap_err().contains("has no level 7"));
         assert!(fill("${key}", "a/b").is_err());
+    }
+
+    #[test]
+    fn a_name_of_lenses_is_that_of_its_connector() {
+        for (topic, expected) in [("/lab/a/temp", "lab_a_temp"), ("lab/a/b", "laba_b"), ("/a//b/", "a_b_"), ("a", "a")]
+        {
+            assert_eq!(fill("${topic:lenses}", topic).as_deref(), Ok(expected));
+        }
     }
 
     #[test]

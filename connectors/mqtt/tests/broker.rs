@@ -5,68 +5,16 @@
 mod support;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use connector_mqtt::{SINK, SOURCE};
-use pipette_api::{ConfigMap, ConnectError, ErrorKind, TopicPartition};
+use pipette_api::{ErrorKind, TopicPartition};
 use pipette_kit::source_harness::record;
 use pipette_kit::{SinkHarness, SourceHarness, build};
 use support::mosquitto::Mosquitto;
 use support::proxy::Proxy;
+use support::source::{TOLD, failure, number, poll_until, source, subscribed};
 use support::{config, source_config, texts};
-
-/// How long a fault may stay without a reason that can be read.
-const TOLD: Duration = Duration::from_secs(10);
-
-fn source(config: ConfigMap) -> SourceHarness {
-    let mut harness = SourceHarness::new(&SOURCE, config).unwrap();
-    harness.start().unwrap();
-    harness
-}
-
-fn number(harness: &SourceHarness, name: &'static str) -> i64 {
-    harness.bench.numbers.get(name, &["0"]).unwrap_or(0)
-}
-
-/// Polls, through errors that ask for patience, until the condition holds; each batch is settled.
-fn poll_until(
-    harness: &mut SourceHarness,
-    seen: &mut Vec<String>,
-    mut enough: impl FnMut(&SourceHarness, &[String]) -> bool,
-) {
-    let begun = Instant::now();
-    while !enough(harness, seen) {
-        assert!(begun.elapsed() < 2 * TOLD, "{} seen: {:?}", seen.len(), seen.last());
-        match harness.poll() {
-            Ok(entries) => seen.extend(
-                entries.iter().filter_map(record).map(|record| record.value.value.as_str().unwrap().to_owned()),
-            ),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Retriable, "{}", error.chain()),
-        }
-        harness.settle();
-    }
-}
-
-/// Starts and polls until the task fails for good.
-fn failure(config: ConfigMap) -> ConnectError {
-    let mut harness = SourceHarness::new(&SOURCE, config).unwrap();
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < TOLD, "no failure within {TOLD:?}");
-        match harness.start_unless_running().and_then(|()| harness.poll()) {
-            Err(error) if error.kind() != ErrorKind::Retriable => {
-                harness.stop().unwrap();
-                return error;
-            }
-            _ => harness.settle(),
-        }
-    }
-}
-
-/// The first offset comes when the broker has answered the subscription.
-fn subscribed(harness: &SourceHarness, _: &[String]) -> bool {
-    !harness.offsets.all().is_empty()
-}
 
 #[test]
 fn a_restart_of_the_broker_loses_nothing() {
@@ -112,6 +60,8 @@ fn what_kafka_has_is_not_handed_over_again_after_a_cut() {
         let entries = harness.poll().unwrap_or_default();
         assert_eq!(entries.iter().filter_map(record).count(), 0, "nothing twice");
     }
+    assert_eq!(number(&harness, "mqtt_source_duplicates_total"), 15);
+    assert_eq!(number(&harness, "mqtt_source_subscriptions"), 1);
     harness.settle();
     let more = texts("d", 5);
     broker.publish("lab/a", 1, &more);
@@ -194,13 +144,11 @@ fn bad_credentials_fail_at_once_and_show_no_password() {
 fn a_message_above_the_limit_is_named_with_the_limit_it_needs() {
     let broker = Mosquitto::start();
     broker.session("kit-0", "lab/#");
-    broker.publish_with(&["-t", "lab/image", "-q", "1", "-s"], &vec![7; 300_000]);
+    broker.publish_with(&["-t", "lab/image", "-q", "1", "-s"], &vec![7; 10_000_000]);
     broker.publish("lab/a", 1, &texts("small", 3));
-    let limited = |version| {
-        source_config(&broker, &[("mqtt.protocol.version", version), ("mqtt.max.packet.size.bytes", "100000")])
-    };
+    let limited = |version| source_config(&broker, &[("mqtt.protocol.version", version)]);
     let text = failure(limited("3.1.1")).chain();
-    assert!(text.contains("mqtt.max.packet.size.bytes is 100000: set it to at least 524288"), "{text}");
+    assert!(text.contains("mqtt.max.packet.size.bytes is 1048576: set it to at least 16777216"), "{text}");
     // An MQTT 5 broker is told the limit and leaves such messages out.
     let (mut harness, mut seen) = (source(limited("5")), Vec::new());
     poll_until(&mut harness, &mut seen, |_, seen| seen.len() == 3);
@@ -282,16 +230,16 @@ fn a_filter_that_is_gone_is_unsubscribed() {
 }
 
 #[test]
-fn nothing_is_stranded_when_tasks_go_and_come() {
+fn nothing_is_stranded_when_tasks_and_filters_go_and_come() {
     let broker = Mosquitto::start();
-    let filters: Vec<String> = (0..8).map(|number| format!("site/{number}/#")).collect();
-    let config = source_config(
-        &broker,
-        &[("mqtt.topics", &filters.join(",")), ("mqtt.client.id", "plant"), ("mqtt.scale.down.drain.idle.ms", "300")],
-    );
+    let base = source_config(&broker, &[("mqtt.client.id", "plant"), ("mqtt.scale.down.drain.idle.ms", "300")]);
     let offsets = std::sync::Arc::new(pipette_kit::MapOffsets::default());
     let (mut seen, mut written) = (Vec::new(), Vec::new());
-    for (turn, tasks) in [4, 1, 3].into_iter().enumerate() {
+    // How many tasks there may be, and the sites whose filters are given: first the tasks change, then the filters.
+    for (turn, (tasks, sites)) in [(4, 0..8), (1, 0..8), (3, 0..8), (3, 4..12), (4, 10..18)].into_iter().enumerate() {
+        let filters: Vec<String> = sites.clone().map(|number| format!("site/{number}/#")).collect();
+        let mut config = base.clone();
+        config.insert("mqtt.topics".into(), filters.join(","));
         let bench = pipette_kit::Bench::new().unwrap();
         let mut connector = (SOURCE.connector)(pipette_api::Settings::new(config.clone(), SOURCE.info.config)).unwrap();
         let planned = bench.run("a plan", async {
@@ -322,12 +270,12 @@ fn nothing_is_stranded_when_tasks_go_and_come() {
             harness.stop().unwrap();
         }
         // What comes now waits in the session of every task.
-        for (number, text) in texts(&format!("t{turn}"), 8).into_iter().enumerate() {
-            broker.publish(&format!("site/{number}/a"), 1, std::slice::from_ref(&text));
+        for (site, text) in sites.zip(texts(&format!("t{turn}"), 8)) {
+            broker.publish(&format!("site/{site}/a"), 1, std::slice::from_ref(&text));
             written.push(text);
         }
     }
-    assert_eq!(seen.len(), 16, "each once: {seen:?}");
+    assert_eq!(seen.len(), 32, "each once: {seen:?}");
 }
 
 #[test]

@@ -233,8 +233,10 @@ fn example(of_page: &[&'static Plugin]) -> String {
 }
 
 fn golden_cases() -> Vec<Json> {
-    let folder = fs::read_dir(root().join("transforms/standard/cases")).expect("golden cases");
-    let mut files: Vec<PathBuf> = folder.map(|file| file.expect("a file of cases").path()).collect();
+    let crates = fs::read_dir(root().join("transforms")).expect("the transformations");
+    let folders = crates.map(|folder| folder.expect("a crate").path().join("cases"));
+    let files = folders.flat_map(|folder| fs::read_dir(folder).expect("golden cases"));
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file of cases").path()).collect();
     files.sort();
     let read = |file: &PathBuf| -> Vec<Json> {
         serde_json::from_str(&fs::read_to_string(file).expect("cases")).expect("a list of cases")

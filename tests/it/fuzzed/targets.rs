@@ -9,11 +9,12 @@ use pipette_api::{
     Blob, ConfigMap, ConnectError, Datum, ErrorKind, HeaderConverter, Record, Result, Settings, Transform, Value,
 };
 use pipette_json::{Document, Parser, parse, write};
+use transform_claim_check::{InMemory, Limits, Wanted, extract};
 
 pub type Target = fn(&[u8]);
 
 /// By name, which is also that of the corpus.
-pub static ALL: [(&str, Target); 7] = [
+pub static ALL: [(&str, Target); 9] = [
     ("json", json),
     ("envelope", envelope),
     ("header", header),
@@ -21,6 +22,8 @@ pub static ALL: [(&str, Target); 7] = [
     ("field_path", field_path),
     ("date_pattern", date_pattern),
     ("filter_path", filter_path),
+    ("sparkplug", sparkplug),
+    ("metadata", metadata),
 ];
 
 /// What is JSON is written, is JSON again and the same value; what is skipped unseen would have been read, and the other
@@ -217,6 +220,34 @@ pub fn filter_path(bytes: &[u8]) {
     let _ = good(filter.apply(&mut record));
 }
 
+/// Messages of Sparkplug B, one after the other: each becomes records that can be written, or is bad input. A message has
+/// a byte that chooses its topic, two for its length, and its payload.
+pub fn sparkplug(bytes: &[u8]) {
+    const TOPICS: [&str; 9] = [
+        "spBv1.0/g/NBIRTH/n",
+        "spBv1.0/g/NDATA/n",
+        "spBv1.0/g/DBIRTH/n/d",
+        "spBv1.0/g/DDATA/n/d",
+        "spBv1.0/g/NDEATH/n",
+        "spBv1.0/g/DDEATH/n/d",
+        "spBv1.0/g/NCMD/n",
+        "spBv1.0/STATE/h",
+        "spBv1.0/g/NDATA/m",
+    ];
+    let mut reader = connector_mqtt::SparkplugReader::new(1000, 65_536).unwrap();
+    let mut writer = converter("JsonConverter", &[("schemas.enable", "true")]);
+    let mut rest = bytes;
+    while let [kind, low, high, payload @ ..] = rest {
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(payload.len());
+        let topic = TOPICS[usize::from(*kind) % TOPICS.len()];
+        for value in good(reader.values(topic, &payload[..length])).unwrap_or_default() {
+            let mut buffer = Vec::new();
+            assert!(writer.encode("t", "h", &value, &mut buffer).unwrap().is_some(), "{value:?}");
+        }
+        rest = &payload[length..];
+    }
+}
+
 fn transform(class: &str, config: &[(&str, &str)]) -> Option<Box<dyn Transform>> {
     let plugin = Plugins::built_in().transform(class).unwrap();
     let config: ConfigMap = config.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
@@ -240,4 +271,19 @@ fn read(converter: &mut Box<dyn HeaderConverter>, bytes: &[u8]) -> Result<Datum>
 
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
+}
+
+/// Whatever a file holds, there is an answer: short texts that can be shown.
+pub fn metadata(bytes: &[u8]) {
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let tags =
+        ["exif.Make", "exif.UserComment", "tiff.XResolution", "ome.Channels", "dicom.PatientName", "dicom.00180050"];
+    let wanted = Wanted::parse(&list(&["basic", "exif", "tiff", "dicom"]), &list(&tags)).unwrap();
+    let limits = Limits { bytes: 20_000, time: std::time::Duration::from_secs(10) };
+    let payload = InMemory(Blob::whole(bytes.to_vec()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let meta = runtime.block_on(extract(&payload, &wanted, limits)).unwrap();
+    for (name, text) in meta.entries() {
+        assert!(text.len() <= 1024 && !text.chars().any(char::is_control), "{name}: {text:?}");
+    }
 }

@@ -25,7 +25,7 @@ use crate::support::{topic, wait};
 const PROOF: Proof = Proof { name: "latency", rounds: 5 };
 
 /// Between two handfuls of records.
-const TICK: Duration = Duration::from_millis(1);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 /// What a laboratory's line may look like: its time, its number, and this much more.
 const FILLING: &str =
     "2026-11-26T08:14:55.120Z,plate-000417,B07,absorbance,450,0.4371,OK,reader-3,op-17,run-88213,batch-2209";
@@ -35,13 +35,13 @@ const BOUND: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long one way is measured.
-struct Extent {
+pub(super) struct Extent {
     /// Records a second.
-    load: u64,
-    warm_up: Duration,
+    pub(super) load: u64,
+    pub(super) warm_up: Duration,
     /// A way whose records are so young has no backlog: the warm-up is over.
-    caught_up: Duration,
-    measured: Duration,
+    pub(super) caught_up: Duration,
+    pub(super) measured: Duration,
 }
 
 #[test]
@@ -70,12 +70,7 @@ fn play(extent: &Extent, bound: Duration) -> Tally {
     let stage = Stage { bootstrap: kafka.bootstrap(), folder: folder.path(), worker: &worker, load: extent.load };
     for name in ["into Kafka", "out of Kafka"] {
         let way = if name == "into Kafka" { into_kafka(&stage) } else { out_of_kafka(&stage) };
-        let taken = measure(way, extent, &worker, name, &mut tally);
-        for (share, text) in [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "largest")] {
-            tally.most(&format!("µs {text} {name}"), micros(taken.at(share)));
-        }
-        let p99 = taken.at(0.99);
-        assert!(p99 <= bound, "99 of 100 records {name} took up to {p99:?}, {bound:?} are allowed: {tally}");
+        measure(way, extent, &worker, name, bound, &mut tally);
     }
     assert!(worker.stop().success(), "SIGTERM must end the worker with exit code 0");
     tally
@@ -96,36 +91,40 @@ impl Stage<'_> {
 }
 
 /// A load, and what looks for it.
-struct Way {
-    feed: Feed,
-    look: Box<Look>,
+pub(super) struct Way {
+    pub(super) feed: Feed,
+    pub(super) look: Box<Look>,
 }
 
 /// Called again and again, it hands over each line that has come.
-type Look = dyn FnMut(&mut dyn FnMut(&str));
+pub(super) type Look = dyn FnMut(&mut dyn FnMut(&str));
 
 fn into_kafka(stage: &Stage) -> Way {
     const TOPIC: &str = "latency-in";
     topic::create(&stage.bootstrap, TOPIC, 1, &[]);
+    let file = stage.folder.join("latency-in.txt");
+    let feed = Feed::lines(&file, stage.load, TICK, line);
+    stage.create("latency-in", &json!({"connector.class": "FileStreamSource", "file": file, "topic": TOPIC}));
+    Way { feed, look: reader(&stage.bootstrap, TOPIC) }
+}
+
+/// Looks for the lines in a topic of one partition.
+pub(super) fn reader(bootstrap: &str, topic: &str) -> Box<Look> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &stage.bootstrap)
+        .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader-of-tests")
         .set("enable.auto.commit", "false")
         .create()
         .expect("a consumer");
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(TOPIC, 0, Offset::Beginning).expect("a position");
+    list.add_partition_offset(topic, 0, Offset::Beginning).expect("a position");
     consumer.assign(&list).expect("an assignment");
-    let file = stage.folder.join("latency-in.txt");
-    let feed = Feed::lines(&file, stage.load, TICK, line);
-    stage.create("latency-in", &json!({"connector.class": "FileStreamSource", "file": file, "topic": TOPIC}));
-    let look = move |each: &mut dyn FnMut(&str)| {
+    Box::new(move |each: &mut dyn FnMut(&str)| {
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             let message = message.expect("a record");
             each(&String::from_utf8_lossy(message.payload().unwrap_or_default()));
         }
-    };
-    Way { feed, look: Box::new(look) }
+    })
 }
 
 /// The clock starts when the record is given to the producer: its way to the broker counts too.
@@ -167,7 +166,8 @@ impl Drop for Delivering {
     }
 }
 
-fn line(item: usize) -> String {
+/// Its time, its number and its filling.
+pub(super) fn line(item: usize) -> String {
     format!("{},{item},{FILLING}", now().as_micros())
 }
 
@@ -181,8 +181,9 @@ fn age(line: &str) -> Duration {
     now().saturating_sub(Duration::from_micros(made))
 }
 
-/// Lets the load run, and waits for the rest of it: nothing of what was given away may be missing.
-fn measure(way: Way, extent: &Extent, worker: &Worker, name: &str, tally: &mut Tally) -> Taken {
+/// Lets the load run, and waits for the rest of it: nothing of what was given away may be missing. 99 of 100 records may
+/// take as long as `bound`.
+pub(super) fn measure(way: Way, extent: &Extent, worker: &Worker, name: &str, bound: Duration, tally: &mut Tally) {
     let Way { feed, mut look } = way;
     let pids = ["self".to_owned(), worker.pid().to_string()];
     let used = || pids.each_ref().map(|pid| cpu_seconds(pid).expect("its CPU time"));
@@ -222,7 +223,11 @@ fn measure(way: Way, extent: &Extent, worker: &Worker, name: &str, tally: &mut T
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
         tally.most(&format!("% of a core for {who} {name}"), share.round() as usize);
     }
-    taken
+    for (share, text) in [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "largest")] {
+        tally.most(&format!("µs {text} {name}"), micros(taken.at(share)));
+    }
+    let p99 = taken.at(0.99);
+    assert!(p99 <= bound, "99 of 100 records {name} took up to {p99:?}, {bound:?} are allowed: {tally}");
 }
 
 /// How long records took, the shortest first.

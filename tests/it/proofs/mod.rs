@@ -13,6 +13,7 @@ mod kills;
 mod latency;
 mod machine;
 mod mqtt;
+mod mqtt_speed;
 mod network;
 mod poison;
 mod replay;

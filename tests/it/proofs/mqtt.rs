@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -65,6 +65,12 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
     worker.start();
     connect(&worker, &broker, &name, plan.qos);
     await_subscription(&mut worker, &name);
+    // A broker that dies before it has saved the session forgets the subscription, and what is published until the
+    // worker is back is nobody's.
+    let subscribed = SystemTime::now();
+    wait::until("a broker that has saved the session", Duration::from_secs(30), || {
+        if broker.saved() > subscribed + Duration::from_secs(1) { Ok(()) } else { Err("not yet".to_owned()) }
+    });
 
     let device = Publisher::start(Load { port: broker.port, qos: plan.qos, rate: plan.rate, topics: 50, size: 100 });
     let mut faults =
@@ -85,7 +91,7 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
             }
             Fault::Death => {
                 broker.kill();
-                device.rewind();
+                device.rewind(broker.saved());
                 broker.run();
             }
         }

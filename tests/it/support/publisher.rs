@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Messages without an acknowledgement; a broker ends connections that exceed its own limit.
 const IN_FLIGHT: usize = 20;
-/// How far back a broker may lose what it has acknowledged, which it saves once a second.
-const UNSAVED: Duration = Duration::from_secs(4);
+/// How long a broker may take to save what it has.
+const SAVING: Duration = Duration::from_secs(1);
 
 /// What is published, and how.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub(crate) struct Publisher {
 #[derive(Default)]
 struct Shared {
     ends: AtomicBool,
-    rewinds: AtomicBool,
+    rewinds: Mutex<Option<SystemTime>>,
 }
 
 /// What was published in the end: the numbers from 0.
@@ -54,9 +54,10 @@ impl Publisher {
         Self { shared, thread: std::thread::spawn(move || Device::new(load, own).run()) }
     }
 
-    /// The broker has died: what it had not saved is published again with the next connection.
-    pub(crate) fn rewind(&self) {
-        self.shared.rewinds.store(true, Ordering::Relaxed);
+    /// The broker has died, and had saved what it had at that time: what came later is published again with the next
+    /// connection.
+    pub(crate) fn rewind(&self, saved: SystemTime) {
+        *self.shared.rewinds.lock().expect("a lock that lives") = Some(saved);
     }
 
     /// Ends once the broker has everything.
@@ -74,8 +75,8 @@ struct Device {
     unacknowledged: VecDeque<(u16, u64, bool)>,
     /// To be published before the next number.
     again: VecDeque<u64>,
-    /// When which number was the highest.
-    history: VecDeque<(Instant, u64)>,
+    /// When all numbers below which one were acknowledged, of the last 20 s.
+    history: VecDeque<(SystemTime, u64)>,
     id: u16,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -120,12 +121,9 @@ impl Device {
         stream.set_read_timeout(Some(Duration::from_millis(1)))?;
         self.input.clear();
         self.output.clear();
-        if self.shared.rewinds.swap(false, Ordering::Relaxed) {
-            let now = Instant::now();
-            let saved =
-                self.history.iter().find(|(at, _)| now - *at < UNSAVED).map_or(self.published.numbers, |(_, n)| *n);
-            self.unacknowledged.clear();
-            self.again = (saved..self.published.numbers).collect();
+        let rewinds = self.shared.rewinds.lock().expect("a lock that lives").take();
+        if let Some(saved) = rewinds {
+            self.rewind(saved);
         } else {
             // In a new session the broker knows of no handshake.
             let open: Vec<u64> = self.unacknowledged.drain(..).map(|(_, number, _)| number).collect();
@@ -133,6 +131,14 @@ impl Device {
         }
         self.published.repeated += self.again.len() as u64;
         Ok(stream)
+    }
+
+    /// Back to the first number that was not acknowledged when the broker began to save.
+    fn rewind(&mut self, saved: SystemTime) {
+        let before = self.history.iter().rev().find(|(at, _)| *at + SAVING <= saved);
+        let first = before.map_or(0, |(_, number)| *number);
+        self.unacknowledged.clear();
+        self.again = (first..self.published.numbers).collect();
     }
 
     /// Until the end, or until the connection breaks.
@@ -159,8 +165,11 @@ impl Device {
     /// Writes what is due.
     fn publish(&mut self, begun: Instant, ends: bool) {
         let due = u64::try_from(begun.elapsed().as_millis()).unwrap_or(0) * self.load.rate / 1000;
-        if self.history.back().is_none_or(|(at, _)| at.elapsed() > Duration::from_millis(100)) {
-            self.history.push_back((Instant::now(), self.published.numbers));
+        let now = SystemTime::now();
+        if self.history.back().is_none_or(|(at, _)| *at + Duration::from_millis(100) < now) {
+            let open = self.unacknowledged.iter().map(|(_, number, _)| number).chain(&self.again);
+            let first = open.fold(self.published.numbers, |first, number| first.min(*number));
+            self.history.push_back((now, first));
             while self.history.len() > 200 {
                 self.history.pop_front();
             }

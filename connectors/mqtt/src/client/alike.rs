@@ -28,9 +28,9 @@ pub(super) fn tls(tls: Option<&Tls>) -> Result<TlsConfiguration, Fault> {
     })
 }
 
-/// Connects, reads, and sends; the name is that of the connection's reading half.
+/// Connects, reads, and sends; the names are those of the connection's reading half and of the options in the library's.
 macro_rules! alike {
-    ($wire:ident) => {
+    ($wire:ident, $options:ident) => {
         pub(super) async fn connect(dial: &Dial, budget: Arc<Budget>) -> Result<Link, Fault> {
             let (mut options, socket) = (options(dial)?, Socket::default());
             let (below, server) = (socket.clone(), dial.server.clone());
@@ -40,6 +40,8 @@ macro_rules! alike {
             loop {
                 let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
                 if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
+                    // From here on it would only be handed a new state of the session with every write.
+                    wire.events.$options.clear_session_store();
                     return Ok(Link::new(welcome(&answer), Box::new(Client(client)), (wire, socket), budget));
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::budget::Held;
+use crate::budget::{Held, Overflow};
 use crate::mosquitto::{DEADLINE, Mosquitto};
 
 const OPTIONS: SubscribeOptions =
@@ -40,7 +40,7 @@ fn each(test: &impl AsyncFn(&mut Mosquitto, Dial)) {
 }
 
 fn budget() -> Arc<Budget> {
-    Arc::new(Budget::new(Held { bytes: 100_000_000, records: 100_000 }))
+    Arc::new(Budget::new(Held { bytes: 100_000_000, records: 100_000 }, Overflow::Block))
 }
 
 async fn dialled(dial: &Dial) -> Link {
@@ -208,7 +208,7 @@ fn no_more_is_read_than_there_is_room_for() {
     each(&async |broker, dial| {
         drop(subscribed(&dial, Qos::AtLeastOnce).await);
         broker.publish("lab/a", 1, &vec!["x".repeat(10_000); 200]);
-        let small = Arc::new(Budget::new(Held { bytes: 50_000, records: 1000 }));
+        let small = Arc::new(Budget::new(Held { bytes: 50_000, records: 1000 }, Overflow::Block));
         let mut link = connect(&Dial { receive_maximum: 1000, ..dial }, Arc::clone(&small)).await.unwrap();
         let mut packets = Vec::new();
         for _ in 0..200 {

@@ -8,6 +8,7 @@ mod alike;
 #[cfg(test)]
 mod conformance;
 mod pump;
+mod queue;
 mod socket;
 mod v3;
 mod v5;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::queue::{Inlet, Queue};
 use super::socket::Socket;
-use super::{Event, Fault, Outgoing, Packet, Receipt, Requests, SubscribeOptions, Welcome, Wire};
-use crate::budget::{Budget, Held};
+use super::{Event, Fault, Message, Outgoing, Packet, Receipt, Requests, SubscribeOptions, Welcome, Wire};
+use crate::budget::{Budget, Held, Taken};
 use crate::filter::Subscription;
 
 /// How long a broker may take to end a connection that we are done with.
@@ -21,8 +22,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) struct Link {
     pub(crate) welcome: Welcome,
     requests: Box<dyn Requests>,
-    /// Bounded by the budget.
-    events: mpsc::UnboundedReceiver<Result<Event, Fault>>,
+    events: Arc<Queue>,
     closing: watch::Sender<bool>,
     budget: Arc<Budget>,
     socket: Socket,
@@ -36,20 +36,20 @@ impl Link {
         (wire, socket): (impl Wire, Socket),
         budget: Arc<Budget>,
     ) -> Self {
-        let (events, received) = mpsc::unbounded_channel();
+        let events = Arc::new(Queue::default());
         let (closing, closed) = watch::channel(false);
-        let pump = tokio::spawn(pump(wire, Arc::clone(&budget), events, closed));
-        Self { welcome, requests, events: received, closing, budget, socket, pump }
+        let pump = tokio::spawn(pump(wire, Arc::clone(&budget), Inlet(Arc::clone(&events)), closed));
+        Self { welcome, requests, events, closing, budget, socket, pump }
     }
 
     /// What happened next; the fault is the end of the connection. May be dropped at any await.
     pub(crate) async fn next(&mut self) -> Result<Event, Fault> {
-        self.events.recv().await.unwrap_or_else(|| Err(Fault::away("the connection has ended")))
+        self.events.next().await.unwrap_or_else(|| Err(Fault::away("the connection has ended")))
     }
 
     /// What has happened already.
     pub(crate) fn try_next(&mut self) -> Option<Result<Event, Fault>> {
-        self.events.try_recv().ok()
+        self.events.pop()
     }
 
     pub(crate) fn subscribe(&self, subscriptions: &[Subscription], options: SubscribeOptions) -> Result<(), Fault> {
@@ -86,20 +86,15 @@ impl Drop for Link {
     /// What arrived and was not looked at comes again, and holds no memory until then.
     fn drop(&mut self) {
         self.pump.abort();
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.pop() {
             if let Ok(Event::Message(message)) = event {
-                self.budget.give_back(Held { bytes: message.size(), records: 1 });
+                self.budget.give_back(held(&message));
             }
         }
     }
 }
 
-async fn pump(
-    mut wire: impl Wire,
-    budget: Arc<Budget>,
-    events: mpsc::UnboundedSender<Result<Event, Fault>>,
-    mut closing: watch::Receiver<bool>,
-) {
+async fn pump(mut wire: impl Wire, budget: Arc<Budget>, events: Inlet, mut closing: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;
@@ -111,20 +106,34 @@ async fn pump(
         let turn = wire.turn().await;
         match turn {
             Ok(None) => {}
-            Ok(Some(event)) => {
-                if let Event::Message(message) = &event
-                    && !budget.take(message.size(), message.packet.qos)
-                {
-                    continue;
-                }
-                if events.send(Ok(event)).is_err() {
-                    return;
-                }
-            }
+            Ok(Some(Event::Message(message))) => take_in(message, &budget, &events.0),
+            Ok(Some(event)) => events.0.push(Ok(event)),
             Err(fault) => {
-                let _ = events.send(Err(fault));
+                events.0.push(Err(fault));
                 return;
             }
         }
     }
+}
+
+/// Queues a message, or drops it or older ones as the budget says.
+fn take_in(message: Message, budget: &Budget, events: &Queue) {
+    loop {
+        match budget.take(message.size(), message.packet.qos) {
+            Taken::In => return events.push(Ok(Event::Message(message))),
+            Taken::Dropped => return budget.dropped(&message.topic),
+            Taken::InPlaceOfAnOlder => match events.shed() {
+                Some(older) => {
+                    budget.give_back(held(&older));
+                    budget.dropped(&older.topic);
+                }
+                // The task has what came before.
+                None => return budget.dropped(&message.topic),
+            },
+        }
+    }
+}
+
+fn held(message: &Message) -> Held {
+    Held { bytes: message.size(), records: 1 }
 }

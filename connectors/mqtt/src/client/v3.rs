@@ -24,7 +24,7 @@ const IN_FLIGHT: u16 = 20;
 /// The largest packet that MQTT has.
 const LARGEST: usize = 256 * 1024 * 1024 - 1;
 
-alike!(V3);
+alike!(V3, mqtt_options);
 
 fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
     let mut options = lib::MqttOptions::new(&dial.client_id, broker(&dial.server)?);

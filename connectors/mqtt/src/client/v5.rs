@@ -21,7 +21,7 @@ use crate::budget::Budget;
 use crate::filter::Subscription;
 use crate::uri::{Scheme, Server};
 
-alike!(V5);
+alike!(V5, options);
 
 fn options(dial: &Dial) -> Result<lib::MqttOptions, Fault> {
     let mut options = lib::MqttOptions::new(&dial.client_id, broker(&dial.server)?);

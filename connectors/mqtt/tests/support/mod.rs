@@ -2,12 +2,14 @@
 
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
+pub(crate) mod source;
 
 use mosquitto::Mosquitto;
 use pipette_api::ConfigMap;
 use pipette_kit::build;
 
 /// A source of `lab/#` that comes back quickly.
+#[allow(dead_code)] // not each test binary needs it
 pub(crate) fn source_config(broker: &Mosquitto, more: &[(&str, &str)]) -> ConfigMap {
     config(&broker.uri(), &[("mqtt.topics", "lab/#"), ("mqtt.value.format", "string"), ("kafka.topic", "lab")], more)
 }
@@ -23,4 +25,10 @@ pub(crate) fn config(uri: &str, some: &[(&str, &str)], more: &[(&str, &str)]) ->
 #[allow(dead_code)] // not each test binary needs them
 pub(crate) fn texts(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{name}-{number:05}")).collect()
+}
+
+/// Free ports of the loopback, for what is shared with the worker's tests.
+#[allow(dead_code)] // not each test binary needs them
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    std::array::from_fn(|_| mosquitto::free_port())
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -99,6 +99,12 @@ impl Mosquitto {
             let sent = Command::new("kill").arg(signal).arg(broker.id().to_string()).status();
             assert!(sent.is_ok_and(|status| status.success()), "the broker gets no {signal}");
         }
+    }
+
+    /// When it saved what it has for the last time; long ago when it never did.
+    pub(crate) fn saved(&self) -> SystemTime {
+        let database = fs::metadata(self.path("mosquitto.db"));
+        database.and_then(|database| database.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     fn ended(&mut self) {

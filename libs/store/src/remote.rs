@@ -1,0 +1,161 @@
+//! S3 and its like, GCS, Azure and memory, behind the two traits of `object_store`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use pipette_api::{ConnectError, Result};
+use std::time::Duration;
+
+use crate::config::StoreSettings;
+use crate::uri::Scheme;
+
+/// A store with uploads in parts.
+pub(crate) trait Remote: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Remote for T {}
+
+/// Options that say what another key says.
+const TAKEN: &[(&str, &str)] = &[
+    ("bucket", "store.uri"),
+    ("bucket_name", "store.uri"),
+    ("container", "store.uri"),
+    ("container_name", "store.uri"),
+    ("timeout", "store.request.timeout.ms"),
+    ("connect_timeout", "store.connect.timeout.ms"),
+];
+
+/// Options that name files, by their ends.
+const FILES: &[&str] = &["_file", "_path", "service_account", "application_credentials"];
+
+/// Builds the client, which connects to nobody yet.
+pub(crate) fn build(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    check_options(settings)?;
+    install_tls();
+    match settings.uri.scheme {
+        Scheme::S3 => s3(settings),
+        Scheme::Gcs => gcs(settings),
+        Scheme::Azure => azure(settings),
+        Scheme::Memory => Ok(Arc::new(InMemory::new())),
+        Scheme::File => unreachable!("folders are in local.rs"),
+    }
+}
+
+/// Asks for every address and file that an option names, whatever it is for.
+fn check_options(settings: &StoreSettings) -> Result<()> {
+    for (name, value) in &settings.options {
+        let bare = name.split_once('_').map_or(name.as_str(), |(provider, bare)| match provider {
+            "aws" | "azure" | "google" => bare,
+            _ => name,
+        });
+        if let Some((_, key)) = TAKEN.iter().find(|(taken, _)| *taken == bare) {
+            return Err(ConnectError::config(format!("store.options.{name}: say it with {key} instead")));
+        }
+        let within = |error: ConnectError| error.within(format!("store.options.{name}"));
+        if value.starts_with("http://") || value.starts_with("https://") {
+            settings.reach.address(value).map_err(within)?;
+        } else if FILES.iter().any(|end| name.ends_with(end)) {
+            settings.reach.path(Path::new(value)).map_err(within)?;
+        }
+    }
+    Ok(())
+}
+
+/// The client asks for a provider of the whole process; whoever was first has chosen the only one there is.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// One silent request is given up after the timeout, however long a large object takes.
+fn client_options(settings: &StoreSettings) -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(settings.allow_http)
+        .with_connect_timeout(settings.connect_timeout)
+        .with_read_timeout(settings.request_timeout)
+        .with_timeout_disabled()
+}
+
+/// Little, because whoever uses the store tries again as well: times would multiply.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() },
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(10),
+    }
+}
+
+fn unknown(name: &str) -> ConnectError {
+    ConnectError::config(format!("store.options.{name} is no option of such a store"))
+}
+
+fn unusable(settings: &StoreSettings) -> impl Fn(object_store::Error) -> ConnectError + '_ {
+    // The cause is left out: it may repeat an option, which may be a secret.
+    |_| {
+        ConnectError::config(format!(
+            "Cannot use the store {}: its options do not fit together (store.options.*: {:?})",
+            settings.uri,
+            settings.options.keys().collect::<Vec<_>>()
+        ))
+    }
+}
+
+/// The address that will be spoken to, and whether it may be.
+fn check_address(settings: &StoreSettings, address: &str) -> Result<()> {
+    let http = ["allow_http", "aws_allow_http", "azure_allow_http", "google_allow_http"];
+    let allowed = settings.allow_http
+        || http.iter().any(|name| settings.options.get(*name).is_some_and(|value| value.eq_ignore_ascii_case("true")));
+    if address.starts_with("http://") && !allowed {
+        return Err(ConnectError::config(
+            "the store's endpoint is http://, which sends values unencrypted: use https:// or set store.allow.http=true",
+        ));
+    }
+    settings.reach.address(address).map_err(|error| error.within(format!("the store {}", settings.uri)))
+}
+
+fn s3(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    let mut builder = AmazonS3Builder::from_env().with_client_options(client_options(settings)).with_retry(retries());
+    for (name, value) in &settings.options {
+        let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
+        builder = builder.with_config(key, value);
+    }
+    let builder = builder.with_bucket_name(&settings.uri.bucket);
+    let get = |key| builder.get_config_value(&key);
+    let region = get(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".into());
+    let own = || format!("https://{}.s3.{region}.amazonaws.com", settings.uri.bucket);
+    let endpoint = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint)).unwrap_or_else(own);
+    check_address(settings, &endpoint)?;
+    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+}
+
+fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
+    for (name, value) in &settings.options {
+        let key: GoogleConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
+        builder = builder.with_config(key, value);
+    }
+    let builder = builder.with_bucket_name(&settings.uri.bucket);
+    let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
+    check_address(settings, endpoint.as_deref().unwrap_or("https://storage.googleapis.com"))?;
+    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+}
+
+fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    let mut builder =
+        MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
+    for (name, value) in &settings.options {
+        let key: AzureConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
+        builder = builder.with_config(key, value);
+    }
+    let builder = builder.with_container_name(&settings.uri.bucket);
+    let get = |key| builder.get_config_value(&key);
+    let account = get(AzureConfigKey::AccountName).unwrap_or_default();
+    let endpoint = get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    check_address(settings, &endpoint)?;
+    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+}

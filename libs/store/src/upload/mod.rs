@@ -1,0 +1,225 @@
+//! Puts payloads into a store: streaming, hashed on the way, in bounded memory, and nothing half done left behind.
+//!
+//! * A folder: one pass into a draft, which is synced and named (`folder.rs`).
+//! * Others: one request when it fits into a part, else parts side by side (`remote.rs`, `multipart.rs`).
+//! * What is named by its content is stored once; uploads of one key at one time become one (`flight.rs`).
+//! * An upload that fails or is given up is aborted; what a crash leaves is aborted by [`Uploader::recover`], which the
+//!   journal tells what there is.
+//!
+//! Called by the claim check and by sinks, once per large value.
+
+mod flight;
+mod folder;
+mod mill;
+mod multipart;
+mod remote;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pipette_api::{ConnectError, Payload, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::compression::Compression;
+use crate::digest::Digest;
+use crate::journal::Journal;
+use crate::naming::{Naming, Origin};
+use crate::reference::Reference;
+use crate::store::{Backend, Store};
+
+/// What to do with a payload of more than one part whose name needs its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LargeContent {
+    /// It is read twice: once for its digest, once for the upload. Right for files at hand.
+    #[default]
+    ReadTwice,
+    /// It is read once and named by a UUID. Right for what comes over a network; the same content is stored again.
+    ByUuid,
+}
+
+/// How payloads are uploaded.
+#[derive(Debug, Clone)]
+pub struct UploadOptions {
+    /// How objects are named.
+    pub naming: Naming,
+    /// Up to this many bytes a payload is one request, above that it goes in parts of this size, all alike.
+    pub part_size: u64,
+    /// How many parts are in memory and on their way at a time, of all uploads together.
+    pub concurrency: u32,
+    /// A payload of more bytes is a data error.
+    pub max_payload: u64,
+    /// Compresses what is stored.
+    pub compression: Option<Compression>,
+    /// What to do with large payloads that are named by content.
+    pub large_content: LargeContent,
+    /// Whose uploads these are, such as `connector-0`: no two that run at the same time may share it.
+    pub owner: String,
+}
+
+impl UploadOptions {
+    /// The defaults of the claim check: parts of 16 MiB, four at a time, up to 5 TiB.
+    pub fn new(naming: Naming, owner: impl Into<String>) -> Self {
+        let owner: String = owner.into();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        Self {
+            naming,
+            part_size: 16 << 20,
+            concurrency: 4,
+            max_payload: 5 << 40,
+            compression: None,
+            large_content: LargeContent::default(),
+            owner: owner.chars().map(plain).collect(),
+        }
+    }
+}
+
+/// An object that holds a payload, durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its address.
+    pub uri: String,
+    /// Its whole key.
+    pub key: String,
+    /// The size of the payload, before compression.
+    pub size: u64,
+    /// The digest of the payload, before compression.
+    pub digest: Digest,
+    /// How it is stored.
+    pub compression: Option<Compression>,
+    /// Its entity tag, where there is one.
+    pub etag: Option<String>,
+    /// Its version, where there is one.
+    pub version: Option<String>,
+    /// True when it was there already, or another upload at the same time brought it.
+    pub found: bool,
+}
+
+impl Stored {
+    /// What is sent through Kafka instead. Content type, name and path are the caller's to add.
+    pub fn reference(&self) -> Reference {
+        Reference {
+            size: Some(self.size),
+            digest: Some(self.digest),
+            content_encoding: self.compression,
+            etag: self.etag.clone(),
+            version_id: self.version.clone(),
+            created_at: Some(now()),
+            ..Reference::to(self.uri.clone())
+        }
+    }
+}
+
+/// Uploads into one store. One for each task; its methods run side by side.
+#[derive(Clone)]
+pub struct Uploader(Arc<Shared>);
+
+struct Shared {
+    store: Arc<Store>,
+    options: UploadOptions,
+    /// In KiB of buffers.
+    memory: Arc<Semaphore>,
+    capacity: u32,
+    flights: flight::Flights,
+    uploads: multipart::Open,
+}
+
+impl Uploader {
+    /// Uploads into a store. With a journal, uploads in parts survive a crash only until [`Uploader::recover`].
+    pub fn new(store: Arc<Store>, options: UploadOptions, journal: Option<Journal>) -> Self {
+        let room = kib(options.part_size).saturating_mul(options.concurrency.max(1));
+        let capacity = room.min(u32::try_from(Semaphore::MAX_PERMITS >> 1).unwrap_or(u32::MAX));
+        Self(Arc::new(Shared {
+            store,
+            options,
+            memory: Arc::new(Semaphore::new(capacity as usize)),
+            capacity,
+            flights: flight::Flights::default(),
+            uploads: multipart::Open::new(journal),
+        }))
+    }
+
+    /// Where to.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.0.store
+    }
+
+    /// Uploads a payload and returns when it is durable. What is there already under a name made of the content counts as
+    /// uploaded; under another name it is compared first, and a different content is a fatal error: one of both would be lost.
+    ///
+    /// Retriable: the store is away, or the payload changed while it was read. Data: it is too large. Fatal: the store
+    /// refuses. On any error, and when the future is dropped, nothing is left but what [`Uploader::stop`] takes away.
+    pub async fn upload(&self, payload: &dyn Payload, origin: &Origin<'_>) -> Result<Stored> {
+        let shared = &*self.0;
+        let errand =
+            Errand { naming: &shared.options.naming, origin, now: now(), content_type: payload.content_type() };
+        match &shared.store.backend {
+            Backend::Folder(folder) => folder::upload(shared, folder, payload, &errand).await,
+            Backend::Remote(_) => remote::upload(&self.0, payload, &errand).await,
+        }
+    }
+
+    /// Aborts what a crash left, by the journal; drafts in a folder by the owner's name. Says how many there were. To be
+    /// called at the start, before any upload of this owner.
+    pub async fn recover(&self) -> Result<usize> {
+        match &self.0.store.backend {
+            Backend::Folder(folder) => {
+                let (folder, owner) = (Arc::clone(folder), self.0.options.owner.clone());
+                crate::store::blocking(move || folder.clear_drafts(&owner)).await
+            }
+            Backend::Remote(_) => multipart::recover(&self.0).await,
+        }
+    }
+
+    /// Aborts what uploads that were given up have left. To be called at the end, when no upload runs.
+    pub async fn stop(&self) -> Result<()> {
+        multipart::sweep(&self.0).await
+    }
+}
+
+impl Shared {
+    /// Waits until so many bytes may be in memory. No upload waits for more while it holds some that nobody sends, so that
+    /// none waits for ever.
+    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let permits = kib(bytes).clamp(1, self.capacity);
+        let permit = Arc::clone(&self.memory).acquire_many_owned(permits).await;
+        permit.unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
+    }
+}
+
+/// One payload on its way.
+struct Errand<'a> {
+    naming: &'a Naming,
+    origin: &'a Origin<'a>,
+    now: i64,
+    content_type: Option<&'a str>,
+}
+
+impl Errand<'_> {
+    /// The name below the store's prefix.
+    fn key(&self, digest: Option<&Digest>, compression: Option<Compression>) -> Result<String> {
+        let key = self.naming.key(self.origin, digest, self.now)?;
+        Ok(key + compression.map_or("", Compression::suffix))
+    }
+
+    fn one_time_key(&self, compression: Option<Compression>) -> Result<String> {
+        let key = self.naming.one_time_key(self.origin, self.now)?;
+        Ok(key + compression.map_or("", Compression::suffix))
+    }
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+fn now() -> i64 {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis());
+    i64::try_from(age).unwrap_or(i64::MAX)
+}
+
+/// Two payloads under one name, neither of which may be lost.
+fn collision(uri: &str) -> ConnectError {
+    ConnectError::fatal(format!(
+        "{uri} holds another payload already: two have the same name, because the source uses a position or name twice. \
+         Set key.strategy to content or uuid"
+    ))
+}

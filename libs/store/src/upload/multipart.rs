@@ -1,0 +1,303 @@
+//! Uploads in parts, and what becomes of those that do not come to their end.
+//!
+//! An upload in parts that nobody ends or aborts stays in a bucket for ever, unseen and paid for, and S3 does not abort it
+//! when its client goes away. So each is known from the moment it exists: here, and in the journal.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use object_store::multipart::PartId;
+use object_store::path::Path;
+use object_store::{PutMultipartOptions, PutPayload};
+use pipette_api::{ConnectError, Result};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::mill::{Content, Part, changed};
+use super::remote::{Started, client, describe, multipart_options};
+use super::{Errand, Shared, Stored};
+use crate::fault::Act;
+use crate::journal::{Journal, OpenUpload};
+
+/// What S3 takes.
+const MOST_PARTS: usize = 10_000;
+
+/// Uploads that were given up and are still to be aborted.
+pub(super) struct Open {
+    journal: Option<Arc<Journal>>,
+    left: Mutex<Vec<OpenUpload>>,
+}
+
+impl Open {
+    pub(super) fn new(journal: Option<Journal>) -> Self {
+        Self { journal: journal.map(Arc::new), left: Mutex::default() }
+    }
+
+    async fn note(&self, upload: &OpenUpload) -> Result<()> {
+        self.journaled(upload, Journal::note).await
+    }
+
+    async fn clear(&self, upload: &OpenUpload) -> Result<()> {
+        self.journaled(upload, Journal::clear).await
+    }
+
+    async fn journaled(&self, upload: &OpenUpload, act: fn(&Journal, &OpenUpload) -> Result<()>) -> Result<()> {
+        let Some(journal) = self.journal.as_ref().map(Arc::clone) else { return Ok(()) };
+        let upload = upload.clone();
+        crate::store::blocking(move || act(&journal, &upload)).await
+    }
+
+    fn take(&self) -> Vec<OpenUpload> {
+        std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn leave(&self, upload: OpenUpload) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(upload);
+    }
+}
+
+/// An upload between its first request and its last. Dropped in between, it is aborted.
+struct Running {
+    shared: Arc<Shared>,
+    upload: Option<OpenUpload>,
+}
+
+impl Running {
+    /// In a task of its own: when the caller goes away in the middle of the request, somebody still learns the upload's id.
+    async fn begin(shared: &Arc<Shared>, key: &str, options: PutMultipartOptions) -> Result<Self> {
+        let (shared, key, path) = (Arc::clone(shared), key.to_owned(), shared.store.path(key)?);
+        let begun = tokio::spawn(async move {
+            let id = client(&shared).create_multipart_opts(&path, options).await;
+            let id = id.map_err(|error| shared.store.fault(Act::Write, &key, &error))?;
+            let upload = OpenUpload { uri: shared.store.uri_of(&key), id };
+            let running = Self { upload: Some(upload.clone()), shared };
+            running.shared.uploads.note(&upload).await?;
+            Ok(running)
+        });
+        begun.await.unwrap_or_else(|error| Err(ConnectError::fatal("the start of an upload panicked").because(error)))
+    }
+
+    fn id(&self) -> String {
+        self.upload.as_ref().map(|upload| upload.id.clone()).unwrap_or_default()
+    }
+
+    async fn settle(mut self) -> Result<()> {
+        match self.upload.take() {
+            Some(upload) => self.shared.uploads.clear(&upload).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn abort(mut self) {
+        if let Some(upload) = self.upload.take()
+            && let Err(error) = abort(&self.shared, &upload).await
+        {
+            tracing::warn!(%error, uri = upload.uri, "An upload in parts could not be aborted yet");
+            self.shared.uploads.leave(upload);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(upload) = self.upload.take() else { return };
+        self.shared.uploads.leave(upload);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let shared = Arc::clone(&self.shared);
+            runtime.spawn(async move {
+                if let Err(error) = sweep(&shared).await {
+                    tracing::warn!(%error, "An upload in parts that was given up could not be aborted yet");
+                }
+            });
+        }
+    }
+}
+
+async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<()> {
+    let uri = crate::uri::ObjectUri::read(&upload.uri)
+        .map_err(|reason| ConnectError::fatal(format!("the journal of uploads holds a wrong address: {reason}")))?;
+    if uri.bucket != shared.store.uri().bucket || uri.scheme != shared.store.uri().scheme {
+        return Err(ConnectError::fatal(format!(
+            "{uri} has an upload in parts that was cut short, and store.uri is another bucket now: abort it there"
+        )));
+    }
+    match client(shared).abort_multipart(&shared.store.path(&uri.key)?, &upload.id).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => shared.uploads.clear(upload).await,
+        Err(error) => Err(shared.store.fault(Act::Delete, &uri.key, &error)),
+    }
+}
+
+/// Aborts what is left; what cannot be aborted now stays on the list.
+pub(super) async fn sweep(shared: &Shared) -> Result<()> {
+    let mut result = Ok(());
+    for upload in shared.uploads.take() {
+        if let Err(error) = abort(shared, &upload).await {
+            shared.uploads.leave(upload);
+            result = Err(error);
+        }
+    }
+    result
+}
+
+/// Aborts what the journal tells of.
+pub(super) async fn recover(shared: &Shared) -> Result<usize> {
+    let left = shared.uploads.journal.as_ref().map(|journal| journal.left()).unwrap_or_default();
+    for upload in &left {
+        abort(shared, upload).await?;
+    }
+    Ok(left.len())
+}
+
+/// Uploads what becomes known on the way.
+pub(super) async fn upload(
+    shared: &Arc<Shared>,
+    key: &str,
+    started: Started,
+    permit: OwnedSemaphorePermit,
+    errand: &Errand<'_>,
+) -> Result<Stored> {
+    run(shared, key, started, permit, errand, None).await
+}
+
+/// Uploads what was read once already, and must be the same again.
+pub(super) async fn upload_known(
+    shared: &Arc<Shared>,
+    key: &str,
+    started: Started,
+    permit: OwnedSemaphorePermit,
+    errand: &Errand<'_>,
+    known: Content,
+) -> Result<Stored> {
+    run(shared, key, started, permit, errand, Some(known)).await
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    key: &str,
+    started: Started,
+    permit: OwnedSemaphorePermit,
+    errand: &Errand<'_>,
+    known: Option<Content>,
+) -> Result<Stored> {
+    let running = Running::begin(shared, key, multipart_options(errand)).await?;
+    let path = shared.store.path(key)?;
+    let sent = async {
+        let (parts, content, size) = send(shared, &path, &running.id(), started, permit).await?;
+        if known.is_some_and(|known| known != content) {
+            return Err(changed("it was read twice and had two contents"));
+        }
+        complete(shared, key, &running.id(), parts, size).await.map(|put| (put, content))
+    };
+    match sent.await {
+        Ok(((etag, version), content)) => {
+            running.settle().await?;
+            Ok(Stored { etag, version, ..describe(shared, key, content) })
+        }
+        Err(error) => {
+            running.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// The parts of an upload that are on their way.
+struct Parts<'a> {
+    shared: &'a Shared,
+    path: &'a Path,
+    id: &'a str,
+    sending: JoinSet<(usize, object_store::Result<PartId>)>,
+    sent: BTreeMap<usize, PartId>,
+    count: usize,
+}
+
+impl Parts<'_> {
+    fn send(&mut self, part: Part, permit: OwnedSemaphorePermit) -> Result<()> {
+        let index = self.count;
+        if index == MOST_PARTS {
+            return Err(ConnectError::data(format!(
+                "the payload has more than {MOST_PARTS} parts of {} bytes and did not say how large it is: \
+                 raise part.size.bytes",
+                self.shared.options.part_size
+            )));
+        }
+        let (remote, path, id) = (Arc::clone(client(self.shared)), self.path.clone(), self.id.to_owned());
+        self.count += 1;
+        self.sending.spawn(async move {
+            let sent = remote.put_part(&path, &id, index, PutPayload::from_iter(part.pieces)).await;
+            drop(permit);
+            (index, sent)
+        });
+        Ok(())
+    }
+
+    /// Takes the next part that has arrived; false when none is on its way.
+    async fn arrive(&mut self) -> Result<bool> {
+        let Some(arrived) = self.sending.join_next().await else { return Ok(false) };
+        let (index, part) = arrived.map_err(|error| ConnectError::fatal("sending a part panicked").because(error))?;
+        let part = part.map_err(|error| self.shared.store.fault(Act::Write, self.path.as_ref(), &error))?;
+        self.sent.insert(index, part);
+        Ok(true)
+    }
+
+    /// Room for the next part, while those on their way are watched: one that fails ends the upload.
+    async fn room(&mut self, size: u64) -> Result<OwnedSemaphorePermit> {
+        let shared = self.shared;
+        let room = shared.room(size);
+        tokio::pin!(room);
+        loop {
+            tokio::select! {
+                permit = &mut room => return Ok(permit),
+                arrived = self.arrive(), if !self.sending.is_empty() => arrived.map(drop)?,
+            }
+        }
+    }
+}
+
+async fn send(
+    shared: &Shared,
+    path: &Path,
+    id: &str,
+    started: Started,
+    permit: OwnedSemaphorePermit,
+) -> Result<(Vec<PartId>, Content, u64)> {
+    let Started { mut feed, part_size, first, mut over } = started;
+    let mut parts = Parts { shared, path, id, sending: JoinSet::new(), sent: BTreeMap::new(), count: 0 };
+    let (mut part, mut permit, mut size) = (first, permit, 0);
+    loop {
+        let last = part.size < part_size;
+        size += part.size;
+        // A payload of whole parts only ends with one that holds nothing.
+        if part.size > 0 {
+            parts.send(part, permit)?;
+        }
+        if last {
+            break;
+        }
+        permit = parts.room(part_size).await?;
+        part = feed.part(part_size, &mut over).await?;
+    }
+    while parts.arrive().await? {}
+    Ok((parts.sent.into_values().collect(), feed.content(), size))
+}
+
+type Tags = (Option<String>, Option<String>);
+
+async fn complete(shared: &Shared, key: &str, id: &str, parts: Vec<PartId>, size: u64) -> Result<Tags> {
+    let path = shared.store.path(key)?;
+    match client(shared).complete_multipart(&path, &id.to_owned(), parts).await {
+        Ok(put) => Ok((put.e_tag, put.version)),
+        // The answer to an earlier try may be lost: the upload is gone because it is complete. S3 answers 404 then, some of
+        // its like 403.
+        Err(error @ (object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. })) => {
+            match shared.store.head(key).await? {
+                Some(object) if object.size == size => Ok((object.etag, object.version)),
+                _ => Err(ConnectError::retriable(format!(
+                    "the upload of {} is gone before its end: somebody aborted it",
+                    shared.store.uri_of(key)
+                ))
+                .because(shared.store.fault(Act::Write, key, &error))),
+            }
+        }
+        Err(error) => Err(shared.store.fault(Act::Write, key, &error)),
+    }
+}

@@ -90,7 +90,8 @@ async fn store(images: &[Bytes], folder: &Path) {
 fn timed(images: &[Bytes], folder: &PathBuf, act: impl FnOnce(&[Bytes], &Path)) -> f64 {
     let started = Instant::now();
     act(images, folder);
-    let speed = (images.len() * SIZE) as f64 / 1e6 / started.elapsed().as_secs_f64();
+    let megabytes = u32::try_from(images.len() * SIZE / 1_000_000).unwrap();
+    let speed = f64::from(megabytes) / started.elapsed().as_secs_f64();
     fs::remove_dir_all(folder).unwrap();
     speed
 }

@@ -94,7 +94,7 @@ fn theirs(uri: &str) -> String {
 
 fn address(form: Form, bytes: &[u8], compression: Option<Compression>) -> Result<Found> {
     let uri = std::str::from_utf8(bytes).map_err(|_| broken(form, "its address is not UTF-8"))?;
-    Ok(Found::Reference(Reference { content_encoding: compression, ..Reference::to(uri) }))
+    Ok(Found::Reference(Box::new(Reference { content_encoding: compression, ..Reference::to(uri) })))
 }
 
 fn compression_code(reference: &Reference) -> Option<u8> {

@@ -27,7 +27,7 @@ pub(super) fn find(record: &Record) -> Result<Found> {
     let bytes = short_bytes(&header.value).ok_or_else(|| broken(Form::CloudEvents, "ce_dataref is no text"))?;
     let uri = std::str::from_utf8(bytes).map_err(|_| broken(Form::CloudEvents, "ce_dataref is not UTF-8"))?;
     let kind = record.headers.last("content-type").and_then(|header| header.value.as_str());
-    Ok(Found::Reference(Reference { content_type: kind.map(str::to_owned), ..Reference::to(uri) }))
+    Ok(Found::Reference(Box::new(Reference { content_type: kind.map(str::to_owned), ..Reference::to(uri) })))
 }
 
 /// Adds `ce_dataref`, and the attributes an event must have where the record has none. A config error when neither the record

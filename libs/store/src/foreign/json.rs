@@ -33,8 +33,8 @@ pub(super) fn find_sqs(side: Side, record: &Record) -> Result<Found> {
     let (Some(bucket), Some(key)) = (part("s3BucketName"), part("s3Key")) else {
         return Err(broken(Form::Sqs, "it lacks s3BucketName or s3Key"));
     };
-    let size = SQS_HEADERS.iter().find_map(|name| record.headers.last(name)).and_then(|header| number(&header.value));
-    Ok(Found::Reference(Reference { size, ..Reference::to(s3_uri(bucket, key)) }))
+    let told = SQS_HEADERS.iter().find_map(|name| record.headers.last(name)).and_then(|header| number(&header.value));
+    Ok(Found::Reference(Box::new(Reference { size: told, ..Reference::to(s3_uri(bucket, key)) })))
 }
 
 pub(super) fn put_sqs(side: Side, reference: &Reference, record: &mut Record) -> Result<()> {
@@ -63,7 +63,7 @@ pub(super) fn find_smt_toolkit(record: &Record) -> Result<Found> {
     };
     let uri = uri.ok_or_else(|| broken(Form::SmtToolkit, "its header has no reference_url"))?;
     let created_at = at.and_then(|at| i64::try_from(at).ok());
-    Ok(Found::Reference(Reference { size, created_at, ..Reference::to(uri) }))
+    Ok(Found::Reference(Box::new(Reference { size, created_at, ..Reference::to(uri) })))
 }
 
 pub(super) fn put_smt_toolkit(reference: &Reference, record: &mut Record) -> Result<()> {
@@ -87,12 +87,12 @@ pub(super) fn find_kaf_s3(side: Side, record: &Record) -> Result<Found> {
     let Some(Json::Object(object)) = json else { return Ok(Found::Nothing) };
     let part = |name: &str| object.get(name).and_then(Json::as_str);
     let (Some(bucket), Some(key)) = (part("s3_bucket"), part("s3_key")) else { return Ok(Found::Nothing) };
-    Ok(Found::Reference(Reference {
+    Ok(Found::Reference(Box::new(Reference {
         digest: part("sha256").map(Digest::read).transpose()?,
         etag: part("etag").map(str::to_owned),
         content_encoding: part("compression").map_or(Ok(None), Compression::read)?,
         ..Reference::to(s3_uri(bucket, key))
-    }))
+    })))
 }
 
 /// Without the entity tag: it is one of a digest to them, which it is not.

@@ -50,7 +50,7 @@ pub enum Found {
     /// The form marks the value as one that stayed in Kafka; the bytes without the mark, where there is one in them.
     Inline(Option<Blob>),
     /// A reference.
-    Reference(Reference),
+    Reference(Box<Reference>),
 }
 
 const NAMES: [(Form, &str); 6] = [
@@ -105,10 +105,9 @@ impl Form {
     pub fn strip(self, record: &mut Record) {
         let names: &[&str] = match self {
             Self::BakdataHeader => bakdata::HEADERS,
-            Self::BakdataFlag => &[],
+            Self::BakdataFlag | Self::KafS3 => &[],
             Self::Sqs => json::SQS_HEADERS,
             Self::SmtToolkit => json::SMT_TOOLKIT_HEADERS,
-            Self::KafS3 => &[],
             Self::CloudEvents => cloud_events::HEADERS,
         };
         record.headers.0.retain(|(name, _)| !names.contains(&&**name));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pipette_api::data::{Decimal, logical};
-use pipette_api::{Blob, Datum, Kind, Map, Result, Schema, Struct, Value};
+use pipette_api::{Blob, Datum, Kind, Result, Schema, Struct, Value};
 
 pub(super) fn placeholder(schema: Option<&Arc<Schema>>) -> Result<Datum> {
     match schema {
@@ -32,7 +32,7 @@ fn empty(schema: &Arc<Schema>) -> Result<Value> {
         (Kind::String, _) => Value::text(""),
         (Kind::Bytes, _) => Value::Bytes(Blob::whole(Vec::new())?),
         (Kind::Array, _) => Value::Array(Box::new([])),
-        (Kind::Map, _) => Value::Map(Box::new(Map::default())),
+        (Kind::Map, _) => Value::Map(Box::default()),
         (Kind::Struct, _) => {
             let field = |schema: &Arc<Schema>| if schema.is_optional() { Ok(Value::Null) } else { empty(schema) };
             let values = schema.fields().iter().map(|it| field(&it.schema)).collect::<Result<Box<[Value]>>>()?;

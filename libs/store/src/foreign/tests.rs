@@ -43,7 +43,7 @@ fn what_a_form_can_say_comes_back() {
         sent.headers.add("mine", Datum::schemaless(Value::I8(1)));
         form.put(Side::Value, &reference(), &mut sent).unwrap();
         assert!(!sent.value.value.is_null(), "{form:?}: never a tombstone");
-        assert_eq!(form.find(Side::Value, &sent).unwrap(), Found::Reference(expected), "{form:?}");
+        assert_eq!(form.find(Side::Value, &sent).unwrap(), Found::Reference(Box::new(expected)), "{form:?}");
         form.strip(&mut sent);
         let left: Vec<&str> = sent.headers.0.iter().map(|(name, _)| &**name).filter(|name| *name != "mine").collect();
         // The compression belongs to the flag in the first byte as well, but that form has no header to strip it by.
@@ -95,7 +95,7 @@ fn headers_are_read_in_every_shape_that_converters_give_them() {
         sent.headers.add("__large.message.backed.value", Datum::schemaless(flag));
         sent.headers.add("__large.message.backed..compression", Datum::schemaless(bytes(&[4])));
         let expected = Reference { content_encoding: Some(Compression::Zstd), ..Reference::to("abs://box/a") };
-        assert_eq!(Form::BakdataHeader.find(Side::Value, &sent).unwrap(), Found::Reference(expected));
+        assert_eq!(Form::BakdataHeader.find(Side::Value, &sent).unwrap(), Found::Reference(Box::new(expected)));
     }
     let map: Map = [
         (Value::text("reference_url"), Value::text("s3://lake/a")),
@@ -107,7 +107,7 @@ fn headers_are_read_in_every_shape_that_converters_give_them() {
     let mut sent = record(Value::Null);
     sent.headers.add("smt-toolkit-claim-check-reference", Datum::schemaless(Value::Map(Box::new(map))));
     let expected = Reference { size: Some(7), created_at: Some(9), ..Reference::to("s3://lake/a") };
-    assert_eq!(Form::SmtToolkit.find(Side::Value, &sent).unwrap(), Found::Reference(expected));
+    assert_eq!(Form::SmtToolkit.find(Side::Value, &sent).unwrap(), Found::Reference(Box::new(expected)));
 }
 
 #[test]

@@ -5,8 +5,8 @@ mod support;
 
 use std::fs;
 
-use connector_mqtt::{SINK, SOURCE};
-use pipette_api::{ConfigMap, SinkPlugin, SourcePlugin};
+use connector_mqtt::{PLUGINS, SINK, SOURCE};
+use pipette_api::{ConfigMap, Plugin, SinkPlugin, SourcePlugin};
 use pipette_kit::{
     Capability, Redelivery, SinkDriver, SinkTraits, SourceDriver, SourceTraits, config_laws, sink_laws, source_laws,
 };
@@ -17,6 +17,9 @@ use support::{config, source_config};
 fn configurations_keep_their_laws() {
     config_laws::hold(&SOURCE.info, &[("mqtt.server.uri", "mqtt://broker"), ("mqtt.topics", "lab/#")]);
     config_laws::hold(&SINK.info, &[("mqtt.server.uri", "mqtt://broker")]);
+    let of_lenses = [("connect.mqtt.hosts", "tcp://broker"), ("connect.mqtt.kcql", "INSERT INTO a SELECT * FROM b")];
+    let lenses = PLUGINS.iter().map(Plugin::info).filter(|info| info.class.starts_with("io.lenses."));
+    assert_eq!(lenses.map(|info| config_laws::hold(info, &of_lenses)).count(), 2);
 }
 
 #[test]

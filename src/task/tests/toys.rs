@@ -19,7 +19,8 @@ use crate::metrics::WorkerMetrics;
 use crate::task::spec::{StepPlugin, TransformSpec};
 
 static MARK: Key<String> = Key::new("mark", "What it appends.").default("*");
-static CONFIG: ConfigDef = ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info, &MARK.info]);
+static ABOUT: Key<String> = Key::new("about", "It is needed for texts that have this.").default("big");
+static CONFIG: ConfigDef = ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info, &MARK.info, &ABOUT.info]);
 static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 
 /// What the stores of a task have seen.
@@ -34,6 +35,7 @@ pub(crate) struct Seen {
 }
 
 struct Store {
+    about: String,
     mark: String,
     seen: Arc<Seen>,
     dice: Mutex<Dice>,
@@ -51,7 +53,7 @@ impl Drop for Running<'_> {
 #[async_trait]
 impl AsyncTransform for Store {
     fn needs(&self, record: &Record) -> bool {
-        record.value.value.as_str().is_some_and(|text| text.contains("big"))
+        record.value.value.as_str().is_some_and(|text| text.contains(&self.about))
     }
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
@@ -90,7 +92,8 @@ static STORE: AsyncTransformPlugin = AsyncTransformPlugin {
     metrics: &[],
     make: |settings, context| {
         let seen = context.common.shared.get();
-        Ok(Box::new(Store { mark: settings.get(&MARK)?, seen, dice: Mutex::new(Dice(7)) }))
+        let (about, mark) = (settings.get(&ABOUT)?, settings.get(&MARK)?);
+        Ok(Box::new(Store { about, mark, seen, dice: Mutex::new(Dice(7)) }))
     },
 };
 

@@ -35,8 +35,10 @@ use crate::task::refusals::Refusals;
 use crate::task::report::Failure;
 use crate::task::sink::SinkLoop;
 use crate::task::source::SourceLoop;
-use crate::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, Transactions, Until};
+use crate::task::spec::{Converters, DeadLetterSpec, ErrorPolicy, Transactions, TransformSpec, Until};
+use crate::task::stage::flight::Crew;
 use crate::task::stage::line::Line;
+use crate::task::stage::toys;
 use crate::task::thread::Reporter;
 use crate::task::topics::Topics;
 use crate::task::transaction::Transaction;
@@ -70,13 +72,16 @@ pub(super) struct Habits {
     /// Where transactions end; `None` is at-least-once.
     pub(super) until: Option<Until>,
     pub(super) flush_interval: Duration,
+    /// The chains of source tasks.
+    pub(super) steps: Vec<TransformSpec>,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl Habits {
     pub(super) fn new(cluster: Cluster) -> Self {
         let flush_interval = Duration::from_millis(60);
-        Self { cluster, tolerate: false, letters: false, until: None, flush_interval, metrics: WorkerMetrics::new() }
+        let (steps, metrics) = (Vec::new(), WorkerMetrics::new());
+        Self { cluster, tolerate: false, letters: false, until: None, flush_interval, steps, metrics }
     }
 
     /// The signal of a life, and what each has of its own.
@@ -162,9 +167,13 @@ impl Habits {
         .with(letters)
         .with_transactions(transaction)
         .over(producer);
+        let chain = Chain::new(&self.steps, &toys::context(signal.clone(), &common.shared)).unwrap();
+        let (io, share) = (common.io.clone(), Share::ample("c"));
+        let crew = Crew { io, guard: Arc::new(guard.clone()), signal: signal.clone(), share: share.clone() };
+        let line = Line::new(&chain, &crew);
         let source = SourceLoop {
-            chain: Chain::default(),
-            line: Line::default(),
+            chain,
+            line,
             expander: None,
             codec: codec(),
             guard,
@@ -174,7 +183,7 @@ impl Habits {
             drain_timeout: Duration::from_millis(500),
             pulse: Arc::default(),
             reporter,
-            share: Share::ample("c"),
+            share,
             batch_bytes: 0,
         };
         let context = SourceContext { common, id, offsets: Arc::new(reader) };

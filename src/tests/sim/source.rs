@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipette_api::{
-    Blob, Body, Boundary, ConnectError, EncodedRecord, Hook, OffsetMap, OffsetShape, Partition, Position, Result,
-    Signal, SourceBatch, SourceContext, SourceEntry, SourceTask, Wish, async_trait,
+    Blob, Body, Boundary, ConnectError, Datum, EncodedRecord, Hook, OffsetMap, OffsetShape, Partition, Position,
+    Record, Result, Signal, SourceBatch, SourceContext, SourceEntry, SourceRecord, SourceTask, Value, Wish,
+    async_trait,
 };
 use pipette_kit::{Dice, Run, Simulation};
 use tokio::sync::Notify;
@@ -48,6 +49,8 @@ enum Kind {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault or a habit of its own")]
 struct Sea {
     chance: u64,
+    /// Records go through a chain with a step that waits.
+    waits: bool,
     /// Records there are, by partition.
     produced: [u64; PARTITIONS],
     spoils: bool,
@@ -166,6 +169,12 @@ impl Ship {
         match kind {
             Kind::Filtered => SourceEntry::Position(self.position(partition, number)),
             Kind::Bad => SourceEntry::Bad { position, raw: Some(value), error: ConnectError::data("bad") },
+            _ if self.shore.lock().waits => {
+                let text = |text: String| Datum::schemaless(Value::text(text));
+                let mut record = Record::new(TOPIC.into(), text(self::value(partition, number, kind)));
+                record.key = text(partition.to_string());
+                SourceEntry::Record(SourceRecord { record, position })
+            }
             _ => {
                 let record = EncodedRecord {
                     topic: TOPIC.into(),

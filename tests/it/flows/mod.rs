@@ -8,12 +8,13 @@
 //! that nobody can read, `dead_letters.rs` and `dead_inputs.rs` those in which such records are kept,
 //! `targets.rs` those in which it is not the records,
 //! `waiting.rs` those with steps that wait for something outside, `pieces.rs` those with several records of one and one
-//! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is, `mqtt.rs` those with
-//! a real MQTT broker.
+//! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is,
+//! `files.rs` those into files, `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
 mod dead_inputs;
 mod dead_letters;
+mod files;
 mod flushes;
 mod healing;
 mod hung;

@@ -307,7 +307,7 @@ fn a_sink_is_given_a_batch_whose_records_waited_together_in_order() {
     };
     fill(&mut stage, "images", (0..3_000).map(text));
     stage.errors = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
-    stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: None });
+    stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: Some(true) });
     let task = stage.sink("images-out", &PLUGIN, &[("topics", "images")]);
     let expected: Vec<(i64, String)> = (0..3_000)
         .filter(|number| number % 100 != 1)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{
-    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Metrics, OffsetReader, Result, Shared, Signal,
-    SinkContext, SinkRuntime, SourceContext, TaskId, Wish,
+    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Metrics, OffsetReader, Result, Room, Shared, Signal,
+    SinkContext, SinkRuntime, SourceContext, TaskId, TransformContext, Wish,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -67,6 +67,12 @@ impl Bench {
     /// The context of a sink task.
     pub fn sink(&self, task: usize, runtime: Arc<dyn SinkRuntime>) -> SinkContext {
         SinkContext { common: self.common(), id: TaskId { connector: Arc::from("kit"), task }, runtime }
+    }
+
+    /// The context of steps that wait for something outside.
+    pub fn transform(&self) -> TransformContext {
+        let id = TaskId { connector: Arc::from("kit"), task: 0 };
+        TransformContext { common: self.common(), id, room: Room::default() }
     }
 
     /// What the runtime wants from now on.

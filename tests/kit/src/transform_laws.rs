@@ -1,4 +1,5 @@
-//! Laws T2–T7 of transformations and predicates (T1 is S1–S4, `config_laws.rs`).
+//! Laws T2–T7 of transformations and predicates (T1 is S1–S4, `config_laws.rs`), and T8 of those that wait for something
+//! outside, for which the others hold as well.
 //!
 //! Called from a plugin crate's `tests/acceptance.rs` as a visible list, each with the crate's [`Cases`]. A broken law
 //! panics with the case and both sides. `transform_laws/cases.rs` says how a case is written.
@@ -6,6 +7,7 @@
 mod cases;
 mod odd;
 mod values;
+mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use pipette_api::{Datum, Plugin, Predicate, Record, Result, Settings, Transform, Value, Verdict};
 
 pub use cases::{Case, Expected};
+pub use waiting::t8_a_cancelled_apply_leaves_nothing;
 
 /// The golden cases of a crate with the plugins they are about.
 pub struct Cases {
@@ -59,6 +62,9 @@ fn make(plugin: &Plugin, case: &Case) -> Result<Made> {
     let settings = Settings::new(case.config.clone(), plugin.info().config);
     match plugin {
         Plugin::Transform(plugin) => (plugin.make)(settings).map(Made::Transform),
+        Plugin::AsyncTransform(plugin) => {
+            waiting::Waited::new(plugin, settings).map(|waited| Made::Transform(Box::new(waited)))
+        }
         Plugin::Predicate(plugin) => (plugin.make)(settings).map(Made::Predicate),
         _ => panic!("{}: {} is neither a transformation nor a predicate", case.name, plugin.info().class),
     }

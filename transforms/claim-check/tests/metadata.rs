@@ -242,7 +242,13 @@ fn a_dicom_file_tells_what_it_is_and_not_of_whom() {
                 "image.width=256",
             ]
         );
-        let listed = ["dicom.BodyPartExamined", "dicom.00180050", "dicom.InstitutionName", "dicom.PatientName"];
+        let listed = [
+            "dicom.BodyPartExamined",
+            "dicom.00180050",
+            "dicom.InstitutionName",
+            "dicom.PatientName",
+            "dicom.00101001",
+        ];
         let found = look(samples::dicom(syntax), &listed);
         for line in [
             "dicom.BodyPartExamined=CHEST",

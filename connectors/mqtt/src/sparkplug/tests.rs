@@ -1,6 +1,9 @@
 //! Messages of edge nodes become records.
 
 use pipette_api::{ConfigMap, Settings, Struct};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::wire::{write_bytes, write_varint};
 use super::*;
@@ -325,4 +328,22 @@ fn what_is_no_sparkplug_is_refused_with_the_reason() {
         assert!(error.to_string().contains(reason), "{reason}: {error}");
     }
     assert!(parts(&mut sparkplug, NDATA, deep(6)).records.len() == 1);
+}
+
+proptest! {
+    #[test]
+    fn a_message_that_was_damaged_is_read_or_refused(changes in vec((any::<Index>(), any::<u8>()), 0..6), cut: Index) {
+        let mut sparkplug = sparkplug(&[]);
+        let mut damaged = birth();
+        for (place, byte) in changes {
+            let place = place.index(damaged.len());
+            damaged[place] = byte;
+        }
+        damaged.truncate(cut.index(damaged.len()) + 1);
+        for topic in [NBIRTH, NDATA, "spBv1.0/plant/NDEATH/press", NDATA] {
+            if let Err(error) = sparkplug.parts(topic, &message(damaged.clone())) {
+                prop_assert_eq!(error.kind(), pipette_api::ErrorKind::Data);
+            }
+        }
+    }
 }

@@ -109,7 +109,10 @@ fn week_of_year(moment: &Moment) -> i64 {
     if moment.days >= next - weekday(next) { 1 } else { week_of(first_of_year(moment.year), moment.days) }
 }
 
+/// The last days of December may be of the next year. Before Christ, Java looks for the first weekday of that year at the
+/// year of the same number after Christ.
 fn week_year(moment: &Moment) -> i64 {
-    let next = moment.month == 12 && week_of_year(moment) == 1;
-    moment.year + i64::from(next)
+    let next = first_of_year(moment.year + 1);
+    let looked_at = if moment.year > 0 { next } else { first_of_year(-moment.year) };
+    moment.year + i64::from(moment.month == 12 && next - moment.days <= weekday(looked_at))
 }

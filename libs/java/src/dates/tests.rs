@@ -88,3 +88,17 @@ fn what_is_written_is_read_again() {
         millis += 86_399_123_457;
     }
 }
+
+#[test]
+fn weeks_before_christ_are_in_the_years_that_java_takes() {
+    for (days, expected) in [
+        (-733_415, "-0039 01 7 BC"),
+        (-733_414, "-0039 01 1 BC"),
+        (-733_047, "-0037 53 4 BC"),
+        (-731_954, "-0034 52 5 BC"),
+        (-1_823_672_785, "-4990975 01 7 BC"),
+        (-718_071, "0004 01 7 AD"),
+    ] {
+        assert_eq!(written("YYYY ww u G", days * 86_400_000), expected, "{days}");
+    }
+}

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::sim::in_simulated_time;
+use crate::task::stage::toys;
+
+/// Another chance than what records are like.
+const WAITS: u64 = 0x0077_6169_7473;
 
 /// The world around.
 struct World {
@@ -32,8 +36,16 @@ impl World {
             let interval = Duration::from_millis([20, 200][dice.index(2)]);
             habits.until = Some([Until::Poll, Until::Interval(interval), Until::Connector][dice.index(3)]);
         }
+        let chance = dice.bits();
+        let waits = Dice(chance ^ WAITS).percent(50);
+        if waits {
+            // Every other record waits for a store.
+            let few = ["2", "16"][Dice(chance).index(2)];
+            habits.steps = vec![toys::store("s", &[("about", "1"), ("mark", ""), ("max.in.flight", few)])];
+        }
         let sea = Sea {
-            chance: dice.bits(),
+            chance,
+            waits,
             produced: [0; PARTITIONS],
             spoils: habits.tolerate,
             transactional: exactly_once,

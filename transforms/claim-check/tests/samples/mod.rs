@@ -129,9 +129,9 @@ fn element(syntax: Syntax, tag: u32, vr: [u8; 2], value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A sequence without a length, holding a patient's name that must not be found.
+/// A sequence without a length, holding another name of the patient, which must not be found.
 fn sequence(syntax: Syntax) -> Vec<u8> {
-    let inner = element(syntax, 0x0010_0010, *b"PN", b"Inner^Name");
+    let inner = element(syntax, 0x0010_1001, *b"PN", b"Inner^Name");
     let mark = |number: u16, len: u32| match syntax {
         Syntax::Big => [&0xfffe_u16.to_be_bytes()[..], &number.to_be_bytes(), &len.to_be_bytes()].concat(),
         _ => [&le16(0xfffe)[..], &le16(number), &le32(len)].concat(),

@@ -366,6 +366,7 @@ fn plugins_metrics(plugins: &Plugins) -> Vec<(&'static [MetricInfo], Vec<&'stati
         };
         let name = simple_name(plugin.info().class);
         match found.iter_mut().find(|(metrics, _)| std::ptr::eq(*metrics, of_plugin)) {
+            Some((_, names)) if names.contains(&name) => {}
             Some((_, names)) => names.push(name),
             None if of_plugin.is_empty() => {}
             None => found.push((of_plugin, vec![name])),

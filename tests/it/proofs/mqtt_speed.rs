@@ -137,7 +137,9 @@ impl Stage {
             "mqtt.server.uri": self.broker.uri(),
             "mqtt.topics": filter,
             "mqtt.buffer.max.bytes": self.budget.to_string(),
+            // What is left to hold it back is the budget.
             "mqtt.buffer.max.records": "100000",
+            "mqtt.receive.maximum": "65535",
             "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
             "kafka.topic": name,
         });

@@ -38,7 +38,7 @@ static FORMATS: Key<Vec<String>> = Key::new(
 .check(|text| {
     distinct(text)?;
     let names: Vec<&str> = text.unwrap_or_default().split(',').map(str::trim).collect();
-    match names.iter().find(|name| **name != NATIVE && Form::named(name).is_none()) {
+    match names.into_iter().find(|name| *name != NATIVE && Form::named(name).is_none()) {
         Some("") => Err("nothing would be looked for".into()),
         Some(name) => Err(format!("{name} is none of native, {}", KNOWN.join(", "))),
         None => Ok(()),

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pipette_api::{Context, Settings, Shared, Signal, SinkContext, SinkTask, SourceContext, SourceTask, TaskId, Wish};
+use pipette_api::{
+    Context, Folder, Settings, Shared, Signal, SinkContext, SinkTask, SourceContext, SourceTask, TaskId, Wish,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::kafka::{Cluster, LETTERS};
@@ -98,7 +100,14 @@ impl Habits {
         let guard = Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters);
         let io = tokio::runtime::Handle::current();
         let connector = Arc::clone(&id.connector);
-        let common = Context { connector, io, signal: signal.clone(), shared: Shared::default(), metrics };
+        let common = Context {
+            connector,
+            io,
+            signal: signal.clone(),
+            shared: Shared::default(),
+            metrics,
+            folder: Folder::nowhere(),
+        };
         let reporter = Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0);
         Parts { wish, signal, id, letters, guard, common, reporter }
     }

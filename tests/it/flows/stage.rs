@@ -95,6 +95,7 @@ impl Stage {
             metrics: WorkerMetrics::new(),
             watchdog: Watchdog::start(Duration::from_mins(1)),
             budget: Budget::new(128 << 20),
+            folders: Arc::clone(&store.folders),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {

@@ -19,6 +19,7 @@ pub mod offsets;
 mod recorder;
 mod replays;
 pub mod restarts;
+mod size_checks;
 pub mod preview;
 mod spec;
 pub mod state;

@@ -317,6 +317,7 @@ impl Parts {
             pulse: self.pulse,
             share,
             batch_bytes: 0,
+            inline: self.spec.inline,
         };
         source.run(task, context).await
     }

@@ -94,7 +94,7 @@ impl Habits {
         let meters = ErrorMeters::new(&metrics, 0);
         let letters = self.letters.then(|| {
             let topic = DeadLetterTopic { name: LETTERS.into(), replication_factor: None, context: Some(false) };
-            let spec = DeadLetterSpec { topic, producer: ClientProperties::new() };
+            let spec = DeadLetterSpec { topic, producer: ClientProperties::new(), inline: 1_000_000 };
             DeadLetters::new(spec, id.clone(), signal.clone(), &meters).over(self.cluster.producer(number, false))
         });
         let guard = Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters);
@@ -194,6 +194,7 @@ impl Habits {
             reporter,
             share,
             batch_bytes: 0,
+            inline: 1_000_000,
         };
         let context = SourceContext { common, id, offsets: Arc::new(reader) };
         let loops: Living = Box::pin(source.run(task(signal), context));

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConfigMap, ConnectError, Context, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict, Wish,
+    ConfigMap, ConnectError, Context, Folder, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict,
+    Wish,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -145,7 +146,8 @@ fn context(io: &Handle, wished: watch::Receiver<Wish>) -> TransformContext {
     let connector = Arc::from("preview");
     let id = TaskId { connector: Arc::clone(&connector), task: 0 };
     let metrics = WorkerMetrics::new().connector(&connector);
-    let common = Context { connector, io: io.clone(), signal: Signal::new(wished), shared: Shared::default(), metrics };
+    let (io, signal, shared) = (io.clone(), Signal::new(wished), Shared::default());
+    let common = Context { connector, io, signal, shared, metrics, folder: Folder::nowhere() };
     TransformContext { common, id, room: Room::default() }
 }
 

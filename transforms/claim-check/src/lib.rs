@@ -3,9 +3,16 @@
 //! `extract_metadata.rs` is the transformation `ExtractMetadata`: it tells what a payload is. What it knows comes from
 //! `metadata.rs`, which others who hold a payload call as [`extract`]. The worker lists [`PLUGINS`] in `src/plugins.rs`.
 
+mod chunk;
 mod extract_metadata;
+mod identity;
 mod in_memory;
+mod intake;
 mod metadata;
+mod reassemble;
+mod split;
+#[cfg(test)]
+mod trial;
 
 pub use in_memory::InMemory;
 pub use metadata::{Limits, Meta, Wanted, extract};
@@ -13,4 +20,9 @@ pub use metadata::{Limits, Meta, Wanted, extract};
 use pipette_api::Plugin;
 
 /// The plugins of this crate.
-pub static PLUGINS: &[Plugin] = &[Plugin::AsyncTransform(extract_metadata::PLUGIN)];
+pub static PLUGINS: &[Plugin] = &[
+    Plugin::AsyncTransform(extract_metadata::PLUGIN),
+    Plugin::Expand(chunk::PLUGIN),
+    Plugin::Expand(split::PLUGIN),
+    Plugin::Collect(reassemble::PLUGIN),
+];

@@ -139,7 +139,8 @@ fn linkedins_form_is_written_where_it_can_say_it() {
         assert_eq!((format, chunk.index, chunk.count, chunk.total), (Format::LinkedIn, index, Some(3), Some(3_000)));
         assert_eq!((piece.headers.len(), piece.key.as_ref().unwrap().as_bytes()), (1, &chunk.id.0[..]));
     }
-    let unknown = chunk.all(record(Body::Payload(Shaky::of(noise(3_000, 1), None))), None).unwrap_err();
+    let shaky = Shaky { bytes: noise(3_000, 1), len: None, opened: Mutex::default(), most: 9_999 };
+    let unknown = chunk.all(record(Body::Payload(std::sync::Arc::new(shaky))), None).unwrap_err();
     assert!(unknown.kind() == ErrorKind::Data && unknown.to_string().contains("use format=native"), "{unknown}");
 }
 

@@ -150,12 +150,17 @@ impl Lane {
         let recent = |done: &Done| done.at < upto && self.is_recent(done.clock, done.seen, timeout);
         let mut done: Vec<_> = self.done.iter().filter(|(_, done)| recent(done)).collect();
         done.sort_unstable_by_key(|(_, done)| std::cmp::Reverse(done.at));
-        if first.is_none() && done.is_empty() {
+        // What the last owner has noted is remembered as long.
+        let earlier =
+            self.begun.is_some_and(|(clock, seen)| self.is_recent(clock, seen, timeout)).then_some(&self.note);
+        let earlier = earlier.filter(|note| note.done().next().is_some());
+        if first.is_none() && done.is_empty() && earlier.is_none() {
             return None;
         }
-        let ids = |list: Vec<(i64, ChunkId)>| list.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
-        let done: Vec<_> = done.into_iter().map(|(id, _)| *id).collect();
-        Some((first.unwrap_or(upto).min(upto), note::write(upto, &ids(open), &done)))
+        let open: Vec<_> = open.into_iter().map(|(_, id)| id).collect();
+        let earlier = earlier.into_iter().flat_map(|note| note.done());
+        let done = done.into_iter().map(|(id, _)| note::short(id)).chain(earlier);
+        Some((first.unwrap_or(upto).min(upto), note::write(upto, &open, done)))
     }
 }
 

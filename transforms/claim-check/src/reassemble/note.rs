@@ -10,6 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use pipette_store::chunk::ChunkId;
 
+/// Enough to tell the values of a while apart.
+pub(super) type Short = [u8; 5];
+
 /// What the runtime takes.
 const LONGEST: usize = 3_000;
 const VERSION: &str = "1";
@@ -23,7 +26,7 @@ pub(super) struct Note {
     pub(super) text: String,
     width: usize,
     open: HashSet<Vec<u8>>,
-    done: HashSet<Vec<u8>>,
+    done: HashSet<Short>,
 }
 
 impl Note {
@@ -36,8 +39,9 @@ impl Note {
         }
         let upto = word()?.parse().ok()?;
         let width = word()?.parse().ok().filter(|width| (1..=16).contains(width))?;
-        let ids = |text: &str| Some(BASE64.decode(text).ok()?.chunks_exact(width).map(<[u8]>::to_vec).collect());
-        Some(Self { upto, text: whole.to_owned(), width, open: ids(word()?)?, done: ids(word()?)? })
+        let (open, done) = (BASE64.decode(word()?).ok()?, BASE64.decode(word()?).ok()?);
+        let open = open.chunks_exact(width).map(<[u8]>::to_vec).collect();
+        Some(Self { upto, text: whole.to_owned(), width, open, done: done.as_chunks().0.iter().copied().collect() })
     }
 
     /// Whether a value was open.
@@ -47,24 +51,33 @@ impl Note {
 
     /// Whether a value was delivered, or given up, not long before.
     pub(super) fn was_done(&self, id: &ChunkId) -> bool {
-        self.done.contains(&id.0[..self.width])
+        self.done.contains(&short(id))
     }
 
     /// The value comes anew.
     pub(super) fn forget(&mut self, id: &ChunkId) {
-        self.done.remove(&id.0[..self.width]);
+        self.done.remove(&short(id));
+    }
+
+    /// Those that were done.
+    pub(super) fn done(&self) -> impl Iterator<Item = Short> {
+        self.done.iter().copied()
     }
 }
 
+pub(super) fn short(id: &ChunkId) -> Short {
+    let [a, b, c, d, e, ..] = id.0;
+    [a, b, c, d, e]
+}
+
 /// A note: all of the open ones, and as many of the others as fit, from the front.
-pub(super) fn write(upto: i64, open: &[ChunkId], done: &[ChunkId]) -> String {
+pub(super) fn write(upto: i64, open: &[ChunkId], done: impl Iterator<Item = Short>) -> String {
     let head = |width: usize| format!("{VERSION} {upto} {width} ");
     let room = (LONGEST - head(16).len() - 1) / 4 * 3 - 3;
-    // Five bytes tell a few hundred ids apart; whole ones are not needed.
     let width = (room / open.len().max(1)).clamp(1, 8);
-    let done = &done[..done.len().min((room.saturating_sub(width * open.len())) / width)];
-    let encode = |ids: &[ChunkId]| BASE64.encode(ids.iter().flat_map(|id| &id.0[..width]).copied().collect::<Vec<_>>());
-    format!("{}{} {}", head(width), encode(open), encode(done))
+    let open: Vec<u8> = open.iter().flat_map(|id| &id.0[..width]).copied().collect();
+    let done: Vec<Short> = done.take(room.saturating_sub(open.len()) / size_of::<Short>()).collect();
+    format!("{}{} {}", head(width), BASE64.encode(open), BASE64.encode(done.as_flattened()))
 }
 
 #[cfg(test)]
@@ -81,13 +94,13 @@ mod tests {
     fn a_note_of_a_thousand_open_values_fits_and_names_each() {
         let open: Vec<_> = (0..1_000).map(id).collect();
         let done: Vec<_> = (1_000..2_000).map(id).collect();
-        let text = write(i64::MAX, &open, &done);
+        let text = write(i64::MAX, &open, done.iter().map(short));
         assert!(text.len() <= LONGEST, "{}", text.len());
         let note = Note::read(&text).unwrap();
         assert!(open.iter().all(|id| note.was_open(id)));
         let mistaken = done.iter().filter(|id| note.was_open(id)).count();
         assert!(mistaken < 60, "{mistaken} of a thousand others look alike");
-        let text = write(1, &[], &done);
+        let text = write(1, &[], done.iter().map(short));
         assert!((1_500..=LONGEST).contains(&text.len()), "{}", text.len());
         let note = Note::read(&text).unwrap();
         assert!(note.was_done(&done[0]) && note.was_done(&done[200]) && !note.was_done(&done[999]));

@@ -12,8 +12,8 @@ use transform_claim_check::PLUGINS;
 
 const fn async_plugin() -> AsyncTransformPlugin {
     match PLUGINS {
-        [Plugin::AsyncTransform(plugin)] => *plugin,
-        _ => panic!("one transformation"),
+        [Plugin::AsyncTransform(plugin), ..] => *plugin,
+        _ => panic!("it is the first"),
     }
 }
 

@@ -234,8 +234,10 @@ fn example(of_page: &[&'static Plugin]) -> String {
 
 fn golden_cases() -> Vec<Json> {
     let crates = fs::read_dir(root().join("transforms")).expect("the transformations");
-    let folders = crates.map(|folder| folder.expect("a crate").path().join("cases"));
-    let files = folders.flat_map(|folder| fs::read_dir(folder).expect("golden cases"));
+    let crates = crates.map(|folder| folder.expect("a crate").path());
+    // What makes several records of one, or one of several, has cases of another form.
+    let folders = crates.flat_map(|folder| [folder.join("cases"), folder.join("pieces")]);
+    let files = folders.filter(|folder| folder.exists()).flat_map(|folder| fs::read_dir(folder).expect("golden cases"));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file of cases").path()).collect();
     files.sort();
     let read = |file: &PathBuf| -> Vec<Json> {
@@ -358,11 +360,14 @@ fn metrics(plugins: &Plugins) -> String {
 /// What connectors count for themselves; one that goes by several classes counts the same.
 fn plugins_metrics(plugins: &Plugins) -> Vec<(&'static [MetricInfo], Vec<&'static str>)> {
     let mut found: Vec<(&'static [MetricInfo], Vec<&'static str>)> = Vec::new();
-    for plugin in connectors(plugins) {
+    for plugin in plugins.all() {
         let of_plugin = match plugin {
             Plugin::Source(source) => source.metrics,
             Plugin::Sink(sink) => sink.metrics,
-            _ => unreachable!("connectors only"),
+            Plugin::AsyncTransform(transform) => transform.metrics,
+            Plugin::Expand(expand) => expand.metrics,
+            Plugin::Collect(collect) => collect.metrics,
+            _ => &[],
         };
         let name = simple_name(plugin.info().class);
         match found.iter_mut().find(|(metrics, _)| std::ptr::eq(*metrics, of_plugin)) {

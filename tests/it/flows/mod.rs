@@ -12,6 +12,7 @@
 //! `files.rs` those into files, `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
+mod chunks;
 mod dead_inputs;
 mod dead_letters;
 mod files;

@@ -9,7 +9,7 @@ use pipette_api::{
 };
 
 use crate::kafka::producer::Outgoing;
-use crate::task::chain::{When, named};
+use crate::task::chain::{When, context_of, named};
 use crate::task::deliver::PAYLOAD_ATTEMPTS;
 use crate::task::guard::Stage;
 use crate::task::ledger::Mark;
@@ -41,7 +41,7 @@ impl Expander {
             _ => None,
         });
         let Some((spec, plugin)) = made else { return Ok(None) };
-        let expand = (plugin.make)(spec.settings.clone(), context.clone());
+        let expand = (plugin.make)(spec.settings.clone(), context_of(spec, context));
         let expand = expand.map_err(|error| named(&spec.alias, error))?;
         let (alias, class, when) = (Arc::clone(&spec.alias), plugin.info.class, When::new(spec)?);
         Ok(Some(Self { alias, class, expand, when, suited: HashSet::new() }))

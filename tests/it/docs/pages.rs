@@ -347,6 +347,19 @@ fn metrics(plugins: &Plugins) -> String {
         let _ = writeln!(page, "| {} | {why} |", group.unwrap_or_else(|| format!("`{java}`")));
     }
     page.push_str("\nThose of tasks' Kafka clients (`kafka.consumer`, `kafka.producer`) are not there either.\n");
+    for (of_plugins, names) in plugins_metrics(plugins) {
+        let _ = write!(page, "\n## {}\n\n| metric | kind | meaning |\n|---|---|---|\n", names.join(", "));
+        for info in of_plugins {
+            let _ = writeln!(page, "| `pipette_{}` | {} | {} |", info.name, kind(info), info.help);
+        }
+    }
+    let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
+    page
+}
+
+/// What connectors count for themselves; one that goes by several classes counts the same.
+fn plugins_metrics(plugins: &Plugins) -> Vec<(&'static [MetricInfo], Vec<&'static str>)> {
+    let mut found: Vec<(&'static [MetricInfo], Vec<&'static str>)> = Vec::new();
     for plugin in plugins.all() {
         let of_plugin = match plugin {
             Plugin::Source(source) => source.metrics,
@@ -356,17 +369,15 @@ fn metrics(plugins: &Plugins) -> String {
             Plugin::Collect(collect) => collect.metrics,
             _ => &[],
         };
-        if of_plugin.is_empty() {
-            continue;
-        }
-        let _ =
-            write!(page, "\n## {}\n\n| metric | kind | meaning |\n|---|---|---|\n", simple_name(plugin.info().class));
-        for info in of_plugin {
-            let _ = writeln!(page, "| `pipette_{}` | {} | {} |", info.name, kind(info), info.help);
+        let name = simple_name(plugin.info().class);
+        match found.iter_mut().find(|(metrics, _)| std::ptr::eq(*metrics, of_plugin)) {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None if of_plugin.is_empty() => {}
+            None => found.push((of_plugin, vec![name])),
         }
     }
-    let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
-    page
+    found
 }
 
 const DIALECTS: &str = "

@@ -1,7 +1,11 @@
-//! Values that are in memory anyway, for code that reads payloads. Used by `extract_metadata.rs`, and by whoever has both.
+//! Values that are in memory anyway, for code that reads payloads. Used by `extract_metadata.rs`, `claim_check.rs`,
+//! and by whoever has both.
 
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Payload, PayloadReader, Result, async_trait};
+
+/// How much is handed over at once: each piece is copied.
+const PIECE: usize = 1 << 20;
 
 /// Bytes that are here already, as a payload.
 #[derive(Debug)]
@@ -14,20 +18,27 @@ impl Payload for InMemory {
     }
 
     async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {
-        let all = self.0.as_bytes();
-        let rest = usize::try_from(start).ok().and_then(|start| all.get(start..));
+        let all = self.0.len();
+        let start = usize::try_from(start).ok().filter(|start| *start <= all);
         let wanted = len.map_or(Some(usize::MAX), |len| usize::try_from(len).ok());
-        let part = rest.zip(wanted).map(|(rest, wanted)| &rest[..wanted.min(rest.len())]);
-        let part = part.ok_or_else(|| ConnectError::data(format!("bytes from {start} are not there")))?;
-        Ok(Box::new(Once(Some(Bytes::copy_from_slice(part)).filter(|part| !part.is_empty()))))
+        let (start, wanted) = start
+            .zip(wanted)
+            .ok_or_else(|| ConnectError::data("a range lies outside of bytes in memory"))?;
+        Ok(Box::new(Pieces { bytes: self.0.clone(), at: start, end: all.min(start.saturating_add(wanted)) }))
     }
 }
 
-struct Once(Option<Bytes>);
+struct Pieces {
+    bytes: Blob,
+    at: usize,
+    end: usize,
+}
 
 #[async_trait]
-impl PayloadReader for Once {
+impl PayloadReader for Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        Ok(self.0.take())
+        let piece = &self.bytes.as_bytes()[self.at..self.end.min(self.at.saturating_add(PIECE))];
+        self.at += piece.len();
+        Ok(Some(Bytes::copy_from_slice(piece)).filter(|piece| !piece.is_empty()))
     }
 }

@@ -2,14 +2,20 @@
 //!
 //! `chunk.rs` and `reassemble.rs` send large values in pieces and put them together, `split.rs` makes records of their elements.
 //! `extract_metadata.rs` is the transformation `ExtractMetadata`: it tells what a payload is. What it knows comes from
-//! `metadata.rs`, which others who hold a payload call as [`extract`]. The worker lists [`PLUGINS`] in `src/plugins.rs`.
+//! `metadata.rs`, which others who hold a payload call as [`extract`]. `claim_check.rs` keeps payloads in a store, and
+//! `restore.rs` brings them back. The worker lists [`PLUGINS`] in `src/plugins.rs`.
 
 mod chunk;
+mod claim_check;
 mod extract_metadata;
+mod fields;
 mod identity;
 mod in_memory;
 mod intake;
 mod metadata;
+mod original;
+mod patience;
+mod restore;
 mod reassemble;
 mod split;
 #[cfg(test)]
@@ -22,6 +28,8 @@ use pipette_api::Plugin;
 
 /// The plugins of this crate.
 pub static PLUGINS: &[Plugin] = &[
+    Plugin::AsyncTransform(claim_check::PLUGIN),
+    Plugin::AsyncTransform(restore::PLUGIN),
     Plugin::AsyncTransform(extract_metadata::PLUGIN),
     Plugin::Expand(chunk::PLUGIN),
     Plugin::Expand(split::PLUGIN),

@@ -1,57 +1,26 @@
-//! The laws of transformations, for one that waits: each call is waited for, as for one record alone. Golden cases:
+//! The laws of transformations, for those that wait: the kit waits for each call, as for one record alone. Golden cases:
 //! `cases/*.json`.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
-use pipette_api::{
-    AsyncTransform, AsyncTransformPlugin, Plugin, Record, Result, Room, Settings, TaskId, Transform, TransformContext,
-    TransformPlugin, Verdict,
-};
+use pipette_api::{Info, Plugin};
+use pipette_kit::config_laws;
 use pipette_kit::transform_laws::{self, Cases};
-use pipette_kit::{Bench, config_laws};
 use transform_claim_check::PLUGINS;
 
-const fn async_plugin() -> AsyncTransformPlugin {
-    match PLUGINS {
-        [Plugin::AsyncTransform(plugin), ..] => *plugin,
-        _ => panic!("it is the first"),
-    }
-}
-
-static WAITED_FOR: &[Plugin] =
-    &[Plugin::Transform(TransformPlugin { info: async_plugin().info, make: |settings| Waiting::make(settings) })];
-
-struct Waiting {
-    bench: Bench,
-    inner: Box<dyn AsyncTransform>,
-}
-
-impl Waiting {
-    fn make(settings: Settings) -> Result<Box<dyn Transform>> {
-        let bench = Bench::new()?;
-        let context = TransformContext {
-            common: bench.common(),
-            id: TaskId { connector: "kit".into(), task: 0 },
-            room: Room::default(),
-        };
-        let inner = (async_plugin().make)(settings, context)?;
-        Ok(Box::new(Self { bench, inner }))
-    }
-}
-
-impl Transform for Waiting {
-    fn apply(&mut self, record: &mut Record) -> Result<Verdict> {
-        assert!(self.inner.holds(record) >= record.held());
-        if self.inner.needs(record) { self.bench.run("apply", self.inner.apply(record))? } else { Ok(Verdict::Keep) }
-    }
+fn info(name: &str) -> &'static Info {
+    PLUGINS.iter().map(Plugin::info).find(|info| info.answers_to(name)).unwrap()
 }
 
 fn cases() -> Cases {
-    Cases::read(WAITED_FOR, concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))
+    Cases::read(PLUGINS, concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))
 }
 
 #[test]
 fn t1_configuration() {
-    config_laws::hold(PLUGINS[0].info(), &[]);
+    config_laws::hold(info("ExtractMetadata"), &[]);
+    for name in ["ClaimCheck", "ClaimCheckRestore"] {
+        config_laws::hold(info(name), &[("store.uri", "s3://lake/inbox")]);
+    }
 }
 
 #[test]
@@ -80,12 +49,95 @@ fn t6_same_schema_in_same_schema_out() {
 }
 
 #[test]
+fn t8_a_cancelled_apply_leaves_nothing() {
+    transform_laws::t8_a_cancelled_apply_leaves_nothing(&cases(), |_| Vec::new());
+}
+
+/// Each error of a configuration.
+fn errors(name: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+    let config = pipette_kit::build::config(pairs);
+    info(name).config.check(&config).into_iter().flat_map(|key| key.errors).collect()
+}
+
+#[test]
 fn a_list_of_tags_is_refused_where_it_is_written() {
-    let checked = |levels: &str, tags: &str| {
-        let config = pipette_kit::build::config(&[("extract", levels), ("tags", tags)]);
-        async_plugin().info.config.check(&config).into_iter().flat_map(|key| key.errors).collect::<Vec<_>>()
-    };
+    let checked = |levels: &str, tags: &str| errors("ExtractMetadata", &[("extract", levels), ("tags", tags)]);
     assert_eq!(checked("basic,dicom", "dicom.BodyPartExamined"), [""; 0]);
     assert!(checked("basic", "dicom.Modality")[0].contains("configuration tags: dicom.Modality: needs dicom"));
     assert!(checked("basic,video", "")[0].contains("configuration extract: video is none of basic"));
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
+    let check = |pairs: &[(&str, &str)]| errors("ClaimCheck", &[&[("store.uri", "s3://lake/inbox")], pairs].concat());
+    for (key, value, why) in [
+        ("target", "key", "keys stay in Kafka"),
+        ("allow.key", "true", "keys stay in Kafka"),
+        ("target", "field", "target=field needs fields"),
+        ("fields", "image", "target=value has none"),
+        ("store.mode", "copy", "does not tell yet whether it is in a store"),
+        ("key.strategy", "position", "does not learn the position"),
+        ("key.strategy", "template", "key.strategy=template needs it"),
+        ("key.template", "${uuid}", "only key.strategy=template has one"),
+        ("key.prefix", "../x", "dot segments"),
+        ("digest", "none", "nobody could verify"),
+        ("presign.ttl.ms", "60000", "are not built yet"),
+        ("thumbnail.max.px", "64", "are not built yet"),
+        ("preflight", "strict", "retention is not known"),
+        ("object.retention.ms", "1", "retention is not known"),
+        ("part.size.bytes", "1048576", "at least 5242880"),
+        ("max.in.flight.bytes", "1048576", "less than part.size.bytes times upload.concurrency"),
+        ("max.payload.bytes", "100", "not above threshold.bytes"),
+        ("value.mode", "inline", "must be one of: reference, header-only"),
+        ("cloudevents.type", "t", "belong together"),
+        ("metadata.extract", "basic,video", "video is none of basic"),
+        ("retry.timeout.ms", "-2", "at least -1"),
+        ("store.uri", "s3://user@lake/inbox", "it has user information"),
+    ] {
+        let told = check(&[(key, value)]);
+        assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
+    }
+    let field = |more: &[(&str, &str)]| check(&[&[("target", "field")], more].concat());
+    assert_eq!(field(&[("fields", "after.image, note")]), [""; 0]);
+    for (more, why) in [
+        (&[("fields", "after, after.image")][..], "one is inside of another"),
+        (&[("fields", "a.*")], "wildcards"),
+        (&[("fields", "a"), ("reference.format", "sqs")], "target=field is native"),
+        (&[("fields", "a"), ("value.mode", "header-only")], "is for target=value"),
+        (&[("fields", "a"), ("field.mode", "uri"), ("header.name", "")], "nowhere else"),
+        (&[("fields", "a"), ("emit.cloudevents", "true")], "needs target=value"),
+    ] {
+        let told = field(more);
+        assert!(told.len() == 1 && told[0].contains(why), "{more:?}: {told:?}");
+    }
+    let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
+    assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
+    assert!(template("${name}")[0].contains("objects would overwrite each other"));
+    assert!(template("${position}")[0].contains("does not learn the position"));
+}
+
+#[test]
+fn a_restore_refuses_what_would_open_a_door() {
+    let check =
+        |pairs: &[(&str, &str)]| errors("ClaimCheckRestore", &[&[("store.uri", "s3://lake/inbox")], pairs].concat());
+    for (key, value, why) in [
+        ("allowed.uri.prefixes", "*", "holds a wildcard"),
+        ("allowed.uri.prefixes", "s3://lake/a, /etc", "no prefix of addresses"),
+        ("allowed.uri.prefixes", "https://10.0.0.1/", "addresses of the web"),
+        ("http.enable", "true", "addresses of the web are not read"),
+        ("on.missing", "null", "needs allow.null=true"),
+        ("reference.formats", "native,bakdata-flag", "no other form can stand in values"),
+        ("reference.formats", "native,claims", "claims is none of native"),
+        ("reference.formats", "", "nothing would be looked for"),
+        ("cache.memory.bytes", "1", "a cache is not built yet"),
+        ("cache.disk.bytes", "1", "a cache is not built yet"),
+        ("cache.dir", "/tmp/cache", "a cache is not built yet"),
+        ("mode", "now", "must be one of: lazy, eager"),
+        ("max.payload.bytes", "0", "at least 1"),
+    ] {
+        let told = check(&[(key, value)]);
+        assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
+    }
+    assert_eq!(check(&[("on.missing", "null"), ("allow.null", "true")]), [""; 0]);
+    assert_eq!(check(&[("reference.formats", "bakdata-flag,cloudevents")]), [""; 0]);
 }

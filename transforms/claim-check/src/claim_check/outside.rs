@@ -1,0 +1,201 @@
+//! The store as ClaimCheck uses it: opened at the first record that needs it, cleared of what a crash has left, asked again
+//! while it is away.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipette_api::{ConnectError, ErrorKind, Payload, Reach, Result, Settings, TaskId};
+use pipette_store::{
+    Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, Stored, UploadOptions, Uploader,
+};
+use tokio::sync::OnceCell;
+
+use super::config::Plan;
+use crate::metadata::{Limits, Meta, Wanted, extract};
+use crate::patience::patiently;
+
+/// What metadata of one payload may cost.
+const LOOK: Limits = Limits { bytes: 256 << 10, time: Duration::from_secs(10) };
+
+/// A folder holds so many pieces of a payload between reading and writing, of at most 1 MiB each.
+const FOLDER_HOLDS: u64 = 4 << 20;
+
+/// What is stored smaller already, by the beginning of its media type.
+const COMPRESSED: &[&str] = &[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "image/heic",
+    "image/avif",
+    "image/jp2",
+    "video/",
+    "audio/mp",
+    "audio/aac",
+    "audio/ogg",
+    "audio/flac",
+    "application/zip",
+    "application/gzip",
+    "application/x-gzip",
+    "application/zstd",
+    "application/x-7z-compressed",
+    "application/x-xz",
+    "application/x-bzip2",
+    "application/vnd.openxmlformats",
+];
+
+/// One payload and what it is called.
+pub(super) struct Errand<'a> {
+    pub(super) payload: &'a dyn Payload,
+    pub(super) topic: &'a str,
+    pub(super) field: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) content_type: Option<&'a str>,
+}
+
+/// The store.
+pub(super) struct Outside {
+    store: StoreSettings,
+    options: UploadOptions,
+    compression: Option<Compression>,
+    journal: Option<String>,
+    reach: Reach,
+    probes: bool,
+    metadata: Option<Wanted>,
+    patience: Option<Duration>,
+    connector: Arc<str>,
+    ready: OnceCell<Ready>,
+}
+
+/// Both share a store; what is compressed already goes by the second.
+struct Ready {
+    packed: Option<Uploader>,
+    plain: Uploader,
+}
+
+impl Outside {
+    pub(super) fn new(settings: &Settings, plan: &Plan, id: &TaskId) -> Result<Self> {
+        let store = StoreSettings::read(settings)?;
+        if plan.journal_dir.is_none() && !matches!(store.uri.scheme, Scheme::File | Scheme::Memory) {
+            tracing::warn!(
+                store = store.uri.to_string(),
+                "Without journal.dir, uploads in parts that a crash breaks off stay in the store: give its bucket a rule that \
+                 aborts incomplete uploads"
+            );
+        }
+        // Two steps of one chain are told apart by what they are for.
+        let which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
+        let which = Digest::of(format!("{} {}", store.uri, which.join(",")).as_bytes()).hex();
+        let options = UploadOptions {
+            part_size: plan.part_size,
+            concurrency: plan.concurrency,
+            max_payload: plan.max_payload,
+            ..UploadOptions::new(plan.naming.clone(), format!("{id}-{}", &which[..8]))
+        };
+        Ok(Self {
+            store,
+            options,
+            compression: plan.compression,
+            journal: plan.journal_dir.clone(),
+            reach: settings.reach().clone(),
+            probes: plan.probes,
+            metadata: plan.metadata.clone(),
+            patience: plan.retry_timeout,
+            connector: Arc::clone(&id.connector),
+            ready: OnceCell::new(),
+        })
+    }
+
+    /// How much of a payload is in memory at a time, at most.
+    pub(super) fn holds(&self, size: Option<u64>) -> u64 {
+        let most = match self.store.uri.scheme {
+            Scheme::File => FOLDER_HOLDS,
+            _ => self.options.part_size.saturating_mul(u64::from(self.options.concurrency)),
+        };
+        size.unwrap_or(most).min(most) + self.metadata.as_ref().map_or(0, |_| LOOK.bytes)
+    }
+
+    /// Stores a payload; the reference has everything but the path.
+    pub(super) async fn keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {
+        patiently(self.patience, || self.try_to_keep(errand)).await
+    }
+
+    async fn try_to_keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {
+        let ready = self.ready.get_or_try_init(|| self.get_ready()).await?;
+        let meta = match &self.metadata {
+            Some(wanted) => extract(errand.payload, wanted, LOOK).await?,
+            None => Meta::default(),
+        };
+        let kind = meta.content_type().or(errand.content_type).or(errand.payload.content_type());
+        let compressed = kind.is_some_and(|kind| COMPRESSED.iter().any(|start| kind.starts_with(start)));
+        let uploader = ready.packed.as_ref().filter(|_| !compressed).unwrap_or(&ready.plain);
+        let origin = Origin {
+            topic: errand.topic,
+            connector: &self.connector,
+            field: errand.field.unwrap_or_default(),
+            name: errand.name,
+            ..Origin::default()
+        };
+        let stored = uploader.upload(errand.payload, &origin).await?;
+        // What the reference has a field for is not told twice.
+        let told = |(name, _): &(&str, &str)| !matches!(*name, "content.type" | "content.length");
+        let reference = Reference {
+            content_type: kind.map(str::to_owned),
+            name: errand.name.map(str::to_owned),
+            meta: meta.entries().filter(told).map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+            ..stored.reference()
+        };
+        Ok((reference, stored))
+    }
+
+    async fn get_ready(&self) -> Result<Ready> {
+        let store = Store::open(&self.store)?;
+        if self.probes
+            && let Err(error) = store.probe().await
+        {
+            tracing::warn!(
+                store = self.store.uri.to_string(),
+                error = error.chain(),
+                "The store could not be listed (preflight); uploads are tried all the same"
+            );
+        }
+        let plain = self.uploader(&store, None)?;
+        let packed = self.compression.map(|compression| self.uploader(&store, Some(compression))).transpose()?;
+        for uploader in [Some(&plain), packed.as_ref()].into_iter().flatten() {
+            let left = uploader.recover().await?;
+            if left > 0 {
+                tracing::info!(left, store = self.store.uri.to_string(), "Took away uploads that an earlier run left");
+            }
+        }
+        Ok(Ready { packed, plain })
+    }
+
+    fn uploader(&self, store: &Arc<Store>, compression: Option<Compression>) -> Result<Uploader> {
+        let mut options = UploadOptions { compression, ..self.options.clone() };
+        if let Some(compression) = compression {
+            options.owner = format!("{}-{}", options.owner, compression.name());
+        }
+        let journal = self.journal.as_deref().map(|folder| self.journal(Path::new(folder), &options.owner)).transpose()?;
+        Ok(Uploader::new(Arc::clone(store), options, journal))
+    }
+
+    fn journal(&self, folder: &Path, owner: &str) -> Result<Journal> {
+        self.reach.path(folder).map_err(|error| error.within("journal.dir"))?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            ConnectError::config(format!("journal.dir: cannot make the folder {}", folder.display())).because(error)
+        })?;
+        Journal::open(folder.join(format!("{owner}.uploads")))
+    }
+
+    /// Aborts what was given up.
+    pub(super) async fn stop(&self) {
+        let Some(ready) = self.ready.get() else { return };
+        for uploader in [Some(&ready.plain), ready.packed.as_ref()].into_iter().flatten() {
+            if let Err(error) = uploader.stop().await {
+                let told = if error.kind() == ErrorKind::Retriable { "the next start takes it away" } else { "look there" };
+                tracing::warn!(error = error.chain(), "An upload in parts is left in the store: {told}");
+            }
+        }
+    }
+}

@@ -104,7 +104,8 @@ pub(crate) fn schema(meta: &[(String, String)]) -> Result<Arc<Schema>> {
         let bytes = pipette_json::decode_base64(text.as_bytes())
             .ok_or_else(|| ConnectError::data("a reference cannot be read: its original.default is no base64"))?;
         let blob = Blob::whole(bytes)?;
-        builder = builder.default(if kind == Kind::Bytes { Value::Bytes(blob) } else { Value::String(Text::new(blob)?) });
+        builder =
+            builder.default(if kind == Kind::Bytes { Value::Bytes(blob) } else { Value::String(Text::new(blob)?) });
     }
     let schema = builder.build()?;
     let shared = if schema.is_optional() { Schema::optional(kind) } else { Schema::of(kind) };

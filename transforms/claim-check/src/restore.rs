@@ -78,7 +78,8 @@ impl Restore {
         let (store, key) = self.stores.find(&reference.uri)?;
         let lazy = self.plan.lazy && form == original::Form::Bytes;
         let limits = if lazy { self.plan.limits } else { self.plan.memory_limits };
-        let payload = StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
+        let payload =
+            StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
         patiently(self.plan.retry_timeout, || async {
             if !self.is_there(&store, &key, reference).await? {
                 return Ok(None);

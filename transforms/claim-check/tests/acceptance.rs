@@ -12,7 +12,9 @@ fn info(name: &str) -> &'static Info {
 }
 
 fn cases() -> Cases {
-    Cases::read(PLUGINS, concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))
+    // Behind them stands what `pieces.rs` is about.
+    let waiting = PLUGINS.iter().take_while(|plugin| matches!(plugin, Plugin::AsyncTransform(_))).count();
+    Cases::read(&PLUGINS[..waiting], concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))
 }
 
 #[test]

@@ -10,9 +10,9 @@ mod outside;
 use std::sync::{Arc, LazyLock};
 
 use pipette_api::{
-    AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Kind, Metric, MetricInfo,
-    MetricKind, Payload, Record, Result, Schema, SchemaBuilder, Settings, Side, Struct, TransformContext, Value, Verdict,
-    async_trait,
+    AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Kind, Metric,
+    MetricInfo, MetricKind, Payload, Record, Result, Schema, SchemaBuilder, Settings, Side, Struct, TransformContext,
+    Value, Verdict, async_trait,
 };
 use pipette_store::Reference;
 use pipette_store::foreign::{Attributes, Form, add_cloud_event, inline_flag};
@@ -243,7 +243,8 @@ impl ClaimCheck {
             let path = FieldPath::parse(path).map_err(ConnectError::fatal)?;
             let schema = path.schema(value);
             let optional = schema.is_some_and(|schema| schema.is_optional());
-            let pointer = |optional| if value.schema.is_some() { in_field(reference, optional) } else { reference.to_map() };
+            let pointer =
+                |optional| if value.schema.is_some() { in_field(reference, optional) } else { reference.to_map() };
             match self.plan.field_mode {
                 FieldMode::Replace => edits.push(Edit { path, to: Some(pointer(optional)?) }),
                 FieldMode::Uri => {
@@ -254,7 +255,9 @@ impl ClaimCheck {
                 FieldMode::Sibling => {
                     let sibling = path.sibling(SIBLING);
                     if sibling.find(value).is_some() {
-                        return Err(ConnectError::data(format!("the value has a field {sibling} already: use replace")));
+                        return Err(ConnectError::data(format!(
+                            "the value has a field {sibling} already: use replace"
+                        )));
                     }
                     edits.push(Edit { path: sibling, to: Some(pointer(true)?) });
                     let to = Datum { schema: schema.cloned(), value: emptied(path.find(value), schema)? };

@@ -263,10 +263,8 @@ mod tests {
             Arc::clone(path("after.image").schema(&before).unwrap()),
             path("after.image").find(&before).unwrap().clone(),
         );
-        let back = [
-            Edit { path: path("after.image"), to: Some(image) },
-            Edit { path: path("after.image_ref"), to: None },
-        ];
+        let back =
+            [Edit { path: path("after.image"), to: Some(image) }, Edit { path: path("after.image_ref"), to: None }];
         assert_eq!(editor.edited(&changed, &back).unwrap(), before);
     }
 

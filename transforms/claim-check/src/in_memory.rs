@@ -21,9 +21,8 @@ impl Payload for InMemory {
         let all = self.0.len();
         let start = usize::try_from(start).ok().filter(|start| *start <= all);
         let wanted = len.map_or(Some(usize::MAX), |len| usize::try_from(len).ok());
-        let (start, wanted) = start
-            .zip(wanted)
-            .ok_or_else(|| ConnectError::data("a range lies outside of bytes in memory"))?;
+        let (start, wanted) =
+            start.zip(wanted).ok_or_else(|| ConnectError::data("a range lies outside of bytes in memory"))?;
         Ok(Box::new(Pieces { bytes: self.0.clone(), at: start, end: all.min(start.saturating_add(wanted)) }))
     }
 }

@@ -55,6 +55,7 @@ struct Restore {
     stores: Stores,
     finder: Finder,
     editor: Editor,
+    schemas: original::Schemas,
     restored: Metric,
     missing: Metric,
 }
@@ -68,6 +69,7 @@ impl Restore {
             plan,
             finder: Finder::default(),
             editor: Editor::default(),
+            schemas: original::Schemas::default(),
             restored: context.common.metrics.register(&RESTORED, &[]),
             missing: context.common.metrics.register(&MISSING, &[]),
         })
@@ -78,7 +80,8 @@ impl Restore {
         let (store, key) = self.stores.find(&reference.uri)?;
         let lazy = self.plan.lazy && form == original::Form::Bytes;
         let limits = if lazy { self.plan.limits } else { self.plan.memory_limits };
-        let payload = StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
+        let payload =
+            StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
         patiently(self.plan.retry_timeout, || async {
             if !self.is_there(&store, &key, reference).await? {
                 return Ok(None);
@@ -107,7 +110,7 @@ impl Restore {
     /// The value of a reference with its schema; `None` when the reference stays.
     async fn datum(&self, reference: &Reference, has_schema: bool) -> Result<Option<Datum>> {
         let form = original::form(&reference.meta);
-        let schema = if has_schema { Some(original::schema(&reference.meta)?) } else { None };
+        let schema = if has_schema { Some(self.schemas.of(&reference.meta)?) } else { None };
         if let Some(value) = self.value(reference, form).await? {
             self.restored.add(1);
             return Ok(Some(Datum { schema, value }));

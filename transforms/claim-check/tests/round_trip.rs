@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pipette_api::{
-    AsyncTransform, Blob, ConnectError, Datum, ErrorKind, Kind, Map, Payload, PayloadReader, Plugin, Record, Result, Schema,
-    SchemaBuilder, Settings, Struct, Value, async_trait,
+    AsyncTransform, Blob, ConnectError, Datum, ErrorKind, Kind, Map, Payload, PayloadReader, Plugin, Record, Result,
+    Schema, SchemaBuilder, Settings, Struct, Value, async_trait,
 };
 use pipette_kit::Bench;
 use pipette_store::Reference;
@@ -165,7 +165,8 @@ fn whole_values_come_back_as_they_were() {
         Datum::schemaless(bytes(large())),
         Datum::schemaless(Value::text("x".repeat(2000))),
     ] {
-        for more in [&[][..], &[("value.mode", "header-only")], &[("compression", "zstd")], &[("key.strategy", "uuid")]] {
+        for more in [&[][..], &[("value.mode", "header-only")], &[("compression", "zstd")], &[("key.strategy", "uuid")]]
+        {
             let rig = Rig::new();
             let before = record(value.clone());
             let config = [SMALL, more].concat();
@@ -182,9 +183,20 @@ fn whole_values_come_back_as_they_were() {
 }
 
 #[test]
+fn a_schema_that_comes_back_is_the_same_object_each_time() {
+    let rig = Rig::new();
+    let schema = SchemaBuilder::new(Kind::String).name("lab.Report").build().unwrap();
+    let away = rig.check_in(SMALL, &record(Datum::new(schema, Value::text("x".repeat(2000)))));
+    let restore = rig.make("ClaimCheckRestore", &[]);
+    let [one, two] = [(); 2].map(|()| rig.run(&*restore, &away).unwrap().value.schema.unwrap());
+    assert!(Arc::ptr_eq(&one, &two));
+}
+
+#[test]
 fn a_reference_tells_what_and_where() {
     let rig = Rig::new();
-    let mut before = record(Datum::new(Schema::of(Kind::Bytes), bytes([b"GIF89a\x90\x01\x2c\x01".to_vec(), large()].concat())));
+    let mut before =
+        record(Datum::new(Schema::of(Kind::Bytes), bytes([b"GIF89a\x90\x01\x2c\x01".to_vec(), large()].concat())));
     before.headers.add("file.name", Datum::new(Schema::of(Kind::String), Value::text("a b.gif")));
     let away = rig.check_in(SMALL, &before);
     let reference = Reference::of_value(&away.value.value).unwrap().unwrap();
@@ -236,7 +248,8 @@ fn further_fields_go_until_the_record_fits() {
     let rig = Rig::new();
     let config = [FIELDS, &[("threshold.bytes", "100000"), ("record.max.bytes", "25000")]].concat();
     // The last of a key counts.
-    let config: Vec<_> = config.into_iter().filter(|(key, value)| *key != "threshold.bytes" || *value == "100000").collect();
+    let config: Vec<_> =
+        config.into_iter().filter(|(key, value)| *key != "threshold.bytes" || *value == "100000").collect();
     let before = record(row());
     let away = rig.check_in(&config, &before);
     let told = Reference::of_header(&away.headers.last("claim-check").unwrap().value).unwrap();
@@ -278,7 +291,9 @@ impl Payload for Unknown {
 #[test]
 fn handles_are_streamed_and_come_back_as_handles() {
     let rig = Rig::new();
-    for payload in [Value::Payload(Arc::new(InMemory(Blob::whole(large()).unwrap()))), Value::Payload(Arc::new(Unknown(large())))] {
+    for payload in
+        [Value::Payload(Arc::new(InMemory(Blob::whole(large()).unwrap()))), Value::Payload(Arc::new(Unknown(large())))]
+    {
         let away = rig.check_in(SMALL, &record(Datum::new(Schema::of(Kind::Bytes), payload)));
         let back = rig.try_restore(&[], &away).unwrap();
         let Value::Payload(payload) = &back.value.value else { panic!("{back:?}") };
@@ -306,7 +321,8 @@ fn foreign_forms_go_out_and_come_back() {
     assert_eq!(marked.value.value, bytes([vec![0], vec![7; 10]].concat()));
     assert_eq!(rig.restore(&[("reference.formats", "bakdata-flag")], &marked), small);
     // Amazon's form knows buckets of S3 only.
-    let refused = rig.run(&*rig.make("ClaimCheck", &[SMALL, &[("reference.format", "sqs")]].concat()), &before).unwrap_err();
+    let refused =
+        rig.run(&*rig.make("ClaimCheck", &[SMALL, &[("reference.format", "sqs")]].concat()), &before).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Config);
 }
 
@@ -373,7 +389,8 @@ fn a_store_that_is_away_is_waited_for_then_told_or_passed_by() {
     // A folder cannot be made where a file is.
     std::fs::write(rig.store(), b"").unwrap();
     let before = record(Datum::new(Schema::of(Kind::Bytes), bytes(large())));
-    let error = rig.run(&*rig.make("ClaimCheck", &[SMALL, &[("retry.timeout.ms", "0")]].concat()), &before).unwrap_err();
+    let error =
+        rig.run(&*rig.make("ClaimCheck", &[SMALL, &[("retry.timeout.ms", "0")]].concat()), &before).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Retriable | ErrorKind::Config), "{error}");
     #[derive(Debug)]
     struct Away;
@@ -415,7 +432,8 @@ fn addresses_that_lead_elsewhere_are_refused_before_anything_is_asked() {
         "https://lake.example/a".into(),
         "file://localhost/etc/passwd".into(),
     ] {
-        let reference = Reference { size: Some(1), digest: Some(pipette_store::Digest::of(b"x")), ..Reference::to(uri.as_str()) };
+        let reference =
+            Reference { size: Some(1), digest: Some(pipette_store::Digest::of(b"x")), ..Reference::to(uri.as_str()) };
         for value in [reference.to_struct().unwrap(), reference.to_map().unwrap()] {
             let error = rig.try_restore(&[("on.missing", "pass-reference")], &record(value)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data, "{uri}");
@@ -425,7 +443,11 @@ fn addresses_that_lead_elsewhere_are_refused_before_anything_is_asked() {
     // A link inside leads out.
     std::fs::create_dir_all(rig.store()).unwrap();
     std::os::unix::fs::symlink(&secret, rig.store().join("link")).unwrap();
-    let reference = Reference { size: Some(1), digest: Some(pipette_store::Digest::of(b"x")), ..Reference::to(format!("{store}/link")) };
+    let reference = Reference {
+        size: Some(1),
+        digest: Some(pipette_store::Digest::of(b"x")),
+        ..Reference::to(format!("{store}/link"))
+    };
     let error = rig.try_restore(&[("mode", "eager")], &record(reference.to_struct().unwrap())).unwrap_err();
     assert!(!error.to_string().contains("digest"), "{error}");
 }

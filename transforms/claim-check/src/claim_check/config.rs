@@ -28,14 +28,13 @@ static TARGET: Key<String> = Key::new(
     Some("key") => Err(NO_KEYS.into()),
     text => one_of(text, &["value", "field"]),
 });
-static ALLOW_KEY: Key<bool> =
-    Key::new("allow.key", "Would allow `target=key`, which is not built: false.")
-        .default("false")
-        .importance(Importance::Low)
-        .check(|text| match text {
-            Some(text) if text.eq_ignore_ascii_case("true") => Err(NO_KEYS.into()),
-            _ => Ok(()),
-        });
+static ALLOW_KEY: Key<bool> = Key::new("allow.key", "Would allow `target=key`, which is not built: false.")
+    .default("false")
+    .importance(Importance::Low)
+    .check(|text| match text {
+        Some(text) if text.eq_ignore_ascii_case("true") => Err(NO_KEYS.into()),
+        _ => Ok(()),
+    });
 const NO_KEYS: &str = "keys stay in Kafka: partitions and compaction go by them";
 static FIELDS: Key<Vec<String>> = Key::new(
     "fields",
@@ -67,10 +66,9 @@ static RECORD_MAX: Key<u64> = Key::new(
 )
 .default("1000000")
 .check(at_least::<1>);
-static MAX_PAYLOAD: Key<u64> =
-    Key::new("max.payload.bytes", "A larger payload makes the record a bad one.").default("5497558138880").check(
-        at_least::<1>,
-    );
+static MAX_PAYLOAD: Key<u64> = Key::new("max.payload.bytes", "A larger payload makes the record a bad one.")
+    .default("5497558138880")
+    .check(at_least::<1>);
 static FORMAT: Key<String> = Key::new(
     "reference.format",
     "What stands in the place of the value: `native`, or the form of another tool that reads it. `bakdata-flag` marks every \
@@ -97,11 +95,9 @@ static VALUE_MODE: Key<String> = Key::new(
 .recommended(&["reference", "header-only"])
 .check(|text| one_of(text, &["reference", "header-only"]));
 /// Shared with ClaimCheckRestore.
-pub(crate) static HEADER_NAME: Key<String> = Key::new(
-    "header.name",
-    "The header with all references of a record, as a JSON array. Empty: none.",
-)
-.default(HEADER);
+pub(crate) static HEADER_NAME: Key<String> =
+    Key::new("header.name", "The header with all references of a record, as a JSON array. Empty: none.")
+        .default(HEADER);
 static EMIT_CLOUDEVENTS: Key<bool> =
     Key::new("emit.cloudevents", "Whether the address goes into the header `ce_dataref` as well.").default("false");
 static CE_SOURCE: Key<String> = Key::new(
@@ -109,7 +105,8 @@ static CE_SOURCE: Key<String> = Key::new(
     "`ce_source` of records that are no CloudEvents yet. Without it and `cloudevents.type` they must be.",
 )
 .optional();
-static CE_TYPE: Key<String> = Key::new("cloudevents.type", "`ce_type` of records that are no CloudEvents yet.").optional();
+static CE_TYPE: Key<String> =
+    Key::new("cloudevents.type", "`ce_type` of records that are no CloudEvents yet.").optional();
 static KEY_STRATEGY: Key<String> = Key::new(
     "key.strategy",
     "How objects are named: `content`: by date and SHA-256, the same content once a day; `uuid`: each one new, an orphan for \
@@ -128,10 +125,12 @@ static KEY_TEMPLATE: Key<String> = Key::new(
      `file.name`), and at least one of `${sha256}` and `${uuid}`.",
 )
 .optional();
-static KEY_PREFIX: Key<String> =
-    Key::new("key.prefix", "In front of every name, below the prefix in `store.uri`: `${topic}`, `${connector}`, text.")
-        .default("${topic}")
-        .check(|text| Naming::new(text.unwrap_or_default(), Strategy::Uuid).map(drop).map_err(|e| e.to_string()));
+static KEY_PREFIX: Key<String> = Key::new(
+    "key.prefix",
+    "In front of every name, below the prefix in `store.uri`: `${topic}`, `${connector}`, text.",
+)
+.default("${topic}")
+.check(|text| Naming::new(text.unwrap_or_default(), Strategy::Uuid).map(drop).map_err(|e| e.to_string()));
 static DIGEST: Key<String> = Key::new("digest", "The digest in references, which readers verify: `sha256`.")
     .default("sha256")
     .importance(Importance::Low)
@@ -156,16 +155,16 @@ static STORE_MODE: Key<String> = Key::new("store.mode", "What is done with a pay
         Some("reference" | "copy") => Err("a payload does not tell yet whether it is in a store already".into()),
         text => one_of(text, &["upload"]),
     });
-static PART_SIZE: Key<u64> = Key::new(
-    "part.size.bytes",
-    "A payload up to this size is one request, a larger one goes in parts of this size.",
+static PART_SIZE: Key<u64> =
+    Key::new("part.size.bytes", "A payload up to this size is one request, a larger one goes in parts of this size.")
+        .default("16777216")
+        .check(in_range::<5_242_880, 5_368_709_120>);
+static CONCURRENCY: Key<u32> = Key::new(
+    "upload.concurrency",
+    "How many parts are in memory and on their way at a time, of all payloads together.",
 )
-.default("16777216")
-.check(in_range::<5_242_880, 5_368_709_120>);
-static CONCURRENCY: Key<u32> =
-    Key::new("upload.concurrency", "How many parts are in memory and on their way at a time, of all payloads together.")
-        .default("4")
-        .check(in_range::<1, 64>);
+.default("4")
+.check(in_range::<1, 64>);
 static ON_STORE_FAILURE: Key<String> = Key::new(
     "on.store.failure",
     "When the store is still away after `retry.timeout.ms`: `fail` hands the record to `errors.*`; `inline` sends the payload \
@@ -196,11 +195,10 @@ static PREFLIGHT: Key<String> = Key::new(
     Some("strict") => Err("the topic's retention is not known to a transformation yet: use warn".into()),
     text => one_of(text, &["off", "warn"]),
 });
-static PRESIGN: Key<u64> =
-    Key::new("presign.ttl.ms", "Would add addresses with a signature, which is not built: 0.")
-        .default("0")
-        .importance(Importance::Low)
-        .check(|text| only_zero(text, "addresses with a signature are not built"));
+static PRESIGN: Key<u64> = Key::new("presign.ttl.ms", "Would add addresses with a signature, which is not built: 0.")
+    .default("0")
+    .importance(Importance::Low)
+    .check(|text| only_zero(text, "addresses with a signature are not built"));
 static METADATA: Key<Vec<String>> = Key::new(
     "metadata.extract",
     "What references tell of payloads, as ExtractMetadata does: `off`, or a list of `basic`, `exif`, `tiff`, `dicom`. No tag \
@@ -407,4 +405,3 @@ impl Plan {
         })
     }
 }
-

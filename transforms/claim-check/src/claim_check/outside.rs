@@ -176,7 +176,8 @@ impl Outside {
         if let Some(compression) = compression {
             options.owner = format!("{}-{}", options.owner, compression.name());
         }
-        let journal = self.journal.as_deref().map(|folder| self.journal(Path::new(folder), &options.owner)).transpose()?;
+        let journal =
+            self.journal.as_deref().map(|folder| self.journal(Path::new(folder), &options.owner)).transpose()?;
         Ok(Uploader::new(Arc::clone(store), options, journal))
     }
 
@@ -193,7 +194,8 @@ impl Outside {
         let Some(ready) = self.ready.get() else { return };
         for uploader in [Some(&ready.plain), ready.packed.as_ref()].into_iter().flatten() {
             if let Err(error) = uploader.stop().await {
-                let told = if error.kind() == ErrorKind::Retriable { "the next start takes it away" } else { "look there" };
+                let told =
+                    if error.kind() == ErrorKind::Retriable { "the next start takes it away" } else { "look there" };
                 tracing::warn!(error = error.chain(), "An upload in parts is left in the store: {told}");
             }
         }

@@ -86,26 +86,26 @@ static ON_UNRECOGNISED: Key<String> = Key::new(
 .default("pass")
 .recommended(&["pass", "fail"])
 .check(|text| one_of(text, &["pass", "fail"]));
-static HEADERS: Key<String> = Key::new(
-    "headers",
-    "What becomes of the headers of a reference once its value is back: `remove` or `keep`.",
-)
-.default("remove")
-.recommended(&["remove", "keep"])
-.check(|text| one_of(text, &["remove", "keep"]));
-static CACHE_MEMORY: Key<u64> = Key::new("cache.memory.bytes", "Would keep objects that come again, which is not built: 0.")
-    .default("0")
-    .importance(Importance::Low)
-    .check(no_cache);
+static HEADERS: Key<String> =
+    Key::new("headers", "What becomes of the headers of a reference once its value is back: `remove` or `keep`.")
+        .default("remove")
+        .recommended(&["remove", "keep"])
+        .check(|text| one_of(text, &["remove", "keep"]));
+static CACHE_MEMORY: Key<u64> =
+    Key::new("cache.memory.bytes", "Would keep objects that come again, which is not built: 0.")
+        .default("0")
+        .importance(Importance::Low)
+        .check(no_cache);
 static CACHE_DISK: Key<u64> = Key::new("cache.disk.bytes", "Would keep objects on disk, which is not built: 0.")
     .default("0")
     .importance(Importance::Low)
     .check(no_cache);
-static CACHE_DIR: Key<String> = Key::new("cache.dir", "Would be the folder of a cache, which is not built: leave it out.")
-    .optional()
-    .importance(Importance::Low)
-    .path()
-    .check(|text| text.map_or(Ok(()), |_| Err("a cache is not built yet: leave it out".into())));
+static CACHE_DIR: Key<String> =
+    Key::new("cache.dir", "Would be the folder of a cache, which is not built: leave it out.")
+        .optional()
+        .importance(Importance::Low)
+        .path()
+        .check(|text| text.map_or(Ok(()), |_| Err("a cache is not built yet: leave it out".into())));
 static HTTP: Key<bool> = Key::new("http.enable", "Would read addresses of the web, which is not built: false.")
     .default("false")
     .importance(Importance::Low)

@@ -123,8 +123,9 @@ fn told(reference: Reference, value: &Datum) -> Result<Option<Claim>> {
         // A value that is not empty is here already.
         return Ok(is_empty(&value.value).then_some(Claim { reference, place: Place::Whole }));
     };
-    let path = FieldPath::parse(path)
-        .map_err(|reason| ConnectError::data(format!("a reference to a large value cannot be read: its path: {reason}")))?;
+    let path = FieldPath::parse(path).map_err(|reason| {
+        ConnectError::data(format!("a reference to a large value cannot be read: its path: {reason}"))
+    })?;
     let Some(here) = path.find(value) else { return Ok(None) };
     if let Some(own) = Reference::of_value(here)? {
         return Ok(Some(Claim { reference: own, place: Place::Field(path, None) }));

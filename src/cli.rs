@@ -164,7 +164,7 @@ fn preview_file(matches: &ArgMatches) -> Result<()> {
         (None, None) => unreachable!("clap asks for one"),
     };
     let worker = any_or(matches.get_one::<PathBuf>("worker"))?;
-    let trails = preview::run(&Plugins::built_in(), &worker, &connector.config, Records::Samples(samples))?;
+    let (trails, _) = preview::run(&Plugins::built_in(), &worker, &connector.config, Records::Samples(samples))?;
     say(&crate::preview::text(&trails))
 }
 

@@ -216,6 +216,7 @@ fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, stores: St
         watchdog: Watchdog::start(config.hung_after),
         budget: Budget::new(config.memory),
         used: Arc::clone(&used),
+        folders: Arc::clone(&files.folders),
     };
     Parts {
         worker_id: config.worker_id(address).into(),
@@ -229,6 +230,7 @@ fn parts(config: WorkerConfig, plugins: Plugins, address: SocketAddr, stores: St
         offsets,
         sink_offsets: Arc::new(GroupOffsets),
         used,
+        folders: Arc::clone(&files.folders),
         tasks: herder::real_tasks(environment),
         metrics,
         io,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
+use crate::folder::Folder;
 use crate::signal::Signal;
 
 /// Which task of which connector.
@@ -40,6 +41,8 @@ pub struct Context {
     pub shared: Shared,
     /// Where the plugin publishes its metrics.
     pub metrics: Metrics,
+    /// Where it keeps files of its own: a connector has a folder, and so has each task, and each step of its chain.
+    pub folder: Folder,
 }
 
 /// One value per type, connector and worker.

@@ -21,6 +21,7 @@ pub mod context;
 pub mod converter;
 pub mod data;
 pub mod error;
+pub mod folder;
 pub mod pieces;
 pub mod plugin;
 pub mod position;
@@ -43,6 +44,7 @@ pub use data::{
     Value,
 };
 pub use error::{ConnectError, ErrorKind, Result};
+pub use folder::Folder;
 pub use pieces::{Collect, Expand};
 pub use plugin::{
     AsyncTransformPlugin, CollectPlugin, ConverterPlugin, Direction, ExactlyOnce, ExpandPlugin, HeaderConverterPlugin,

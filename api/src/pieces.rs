@@ -17,6 +17,12 @@ pub trait Expand: Send {
     /// `None` when nobody knows it yet. Must not wait.
     fn needs(&self, topic: &str, size: Option<u64>) -> bool;
 
+    /// Whether its pieces may go to a compacted topic, which keeps only the last record of each key. When not, the runtime
+    /// looks at a topic before the first record for it is expanded, and a compacted one is the end of the task.
+    fn takes_compacted(&self) -> bool {
+        true
+    }
+
     /// A record that is expanded next; whatever is left of the one before is of no interest any more. Its value is a
     /// [`Body::Payload`](crate::Body::Payload) where it was one before the converter and the converter hands bytes on as
     /// they are. `position` is where the source goes on behind it: the same record after a restart has the same.

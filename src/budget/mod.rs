@@ -66,11 +66,16 @@ pub struct Meters {
     pub waits: Metric,
 }
 
+/// What a budget leaves to tasks.
+pub fn room_of(bytes: u64) -> u64 {
+    bytes - PROGRAM.min(bytes / 2)
+}
+
 impl Budget {
     /// A budget for the whole program.
     pub fn new(bytes: u64) -> Arc<Self> {
-        let room = bytes - PROGRAM.min(bytes / 2);
-        let books = Mutex::new(Books { shares: Shares::new(room), overdraft: Overdraft::default(), told: None });
+        let books =
+            Mutex::new(Books { shares: Shares::new(room_of(bytes)), overdraft: Overdraft::default(), told: None });
         Arc::new(Self { bytes, books, granted: Notify::new(), freed: Condvar::new() })
     }
 

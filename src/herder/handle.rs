@@ -18,6 +18,7 @@ use super::validate::{Draft, validate};
 use super::{Parts, version};
 use crate::descriptors;
 use crate::plugins::{ConnectorPlugin, Family};
+use crate::settings::secrets::Secrets;
 use crate::store::TargetState;
 
 /// How long a request may wait for the herder, as in Apache's worker.
@@ -267,7 +268,7 @@ impl HerderHandle {
     }
 
     /// Sends records through the chain of a configuration and tells what becomes of them.
-    pub async fn preview(&self, draft: Draft, records: Records) -> Result<Vec<Trail>, HerderError> {
+    pub async fn preview(&self, draft: Draft, records: Records) -> Result<(Vec<Trail>, Secrets), HerderError> {
         let parts = Arc::clone(&self.parts);
         let config: ConfigMap = draft.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         let code = move || preview::run(&parts.plugins, &parts.worker, &config, records);

@@ -70,6 +70,7 @@ pub(super) fn spawn(
             signal: Signal::new(start.wish.clone()),
             shared: start.shared.clone(),
             metrics: parts.metrics.connector(&start.name),
+            folder: parts.folders.of(&start.name),
         },
     };
     let thread = std::thread::Builder::new().name(format!("connector-{}", start.name));

@@ -19,6 +19,7 @@ pub mod offsets;
 mod recorder;
 mod replays;
 pub mod restarts;
+mod size_checks;
 pub mod preview;
 mod spec;
 pub mod state;
@@ -52,6 +53,7 @@ use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::settings::worker::WorkerConfig;
 use crate::store::configs::TopicConnectors;
+use crate::store::files::folders::PluginFolders;
 use crate::store::statuses::TopicStatuses;
 use crate::store::stores::OffsetStores;
 use crate::store::{ConnectorStore, Plan, StoredConnector, TargetState};
@@ -78,6 +80,8 @@ pub struct Parts {
     pub sink_offsets: Arc<dyn SinkOffsets>,
     /// The topics that connectors have used.
     pub used: Arc<UsedTopics>,
+    /// Where plugins keep files.
+    pub folders: Arc<PluginFolders>,
     /// Starts tasks.
     pub tasks: TaskStarter,
     /// Where connectors publish their metrics.
@@ -374,6 +378,7 @@ impl Actor {
             Act::Delete(name) => {
                 self.known(&name, "Connector {} not found")?;
                 self.parts.connectors.delete(&name).await?;
+                self.parts.folders.forget(&name);
                 self.apply(Event::Delete(name));
                 Ok(false)
             }

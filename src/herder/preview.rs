@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConfigMap, ConnectError, Context, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict, Wish,
+    ConfigMap, ConnectError, Context, Folder, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict,
+    Wish,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use crate::kafka::properties;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::{ConnectorPlugin, Plugins};
 use crate::settings::connector::{self, ConnectorConfig};
+use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::task::chain::Chain;
 use crate::task::codec::Codec;
@@ -75,10 +77,27 @@ pub enum Outcome {
 }
 
 /// Sends records through the chain of a configuration. A config error for what is wrong with its transformations,
-/// predicates and converters, with every key; what else is wrong with it does not matter here.
-pub fn run(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records: Records) -> Result<Vec<Trail>> {
+/// predicates and converters, with every key; what else is wrong with it does not matter here. What placeholders stand for
+/// may be in the records, and must not be shown to whoever may not see it.
+pub fn run(
+    plugins: &Plugins,
+    worker: &WorkerConfig,
+    config: &ConfigMap,
+    records: Records,
+) -> Result<(Vec<Trail>, Secrets)> {
     refuse_mistakes(plugins, worker, config)?;
-    let config = &worker.providers.resolve(config)?;
+    let (config, secrets) = worker.providers.resolve_and_tell(config)?;
+    match trails(plugins, worker, &config, records) {
+        Ok(trails) => Ok((trails, secrets)),
+        Err(error) => {
+            let mut text = error.chain();
+            secrets.hide_in(&mut text);
+            Err(ConnectError::new(error.kind(), text))
+        }
+    }
+}
+
+fn trails(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records: Records) -> Result<Vec<Trail>> {
     let own = ConnectorConfig::read(config)?;
     let class = config.get(connector::CLASS.info.name).map(String::as_str).unwrap_or_default();
     let is_sink = matches!(plugins.connector(class).map_err(ConnectError::config)?, ConnectorPlugin::Sink(_));
@@ -127,7 +146,8 @@ fn context(io: &Handle, wished: watch::Receiver<Wish>) -> TransformContext {
     let connector = Arc::from("preview");
     let id = TaskId { connector: Arc::clone(&connector), task: 0 };
     let metrics = WorkerMetrics::new().connector(&connector);
-    let common = Context { connector, io: io.clone(), signal: Signal::new(wished), shared: Shared::default(), metrics };
+    let (io, signal, shared) = (io.clone(), Signal::new(wished), Shared::default());
+    let common = Context { connector, io, signal, shared, metrics, folder: Folder::nowhere() };
     TransformContext { common, id, room: Room::default() }
 }
 

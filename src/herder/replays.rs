@@ -100,6 +100,8 @@ impl HerderHandle {
             signal: Signal::new(wished),
             shared: connector.shared.clone(),
             metrics: parts.metrics.connector(name),
+            // The tasks go on beside it, and theirs are theirs.
+            folder: parts.folders.of(&id.connector).within("replay"),
         };
         spawn(Replay { spec, reader, wanted, common, report: report.clone() });
         Ok(report)

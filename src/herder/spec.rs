@@ -57,6 +57,7 @@ pub(super) fn task(
         id: id.clone(),
         shared,
         memory_cap: own.memory_cap.or(parts.worker.connector_memory),
+        inline: own.inline.unwrap_or(parts.worker.inline),
     })
 }
 
@@ -116,7 +117,7 @@ fn letters(parts: &Parts, id: &TaskId, config: &ConfigMap, own: &ConnectorConfig
     let Some(topic) = own.dead_letters.clone() else { return Ok(None) };
     let client_id = format!("connector-dlq-producer-{id}");
     let producer = properties::dead_letters(&parts.worker.values, config, &client_id)?;
-    Ok(Some(DeadLetterSpec { topic, producer }))
+    Ok(Some(DeadLetterSpec { topic, producer, inline: own.inline.unwrap_or(parts.worker.inline) }))
 }
 
 /// The producer properties of a source's task: with exactly-once they name its transactional id, as Apache does.

@@ -11,7 +11,7 @@ use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 use super::form::{Entry, Validation, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
-use super::{chain_checks, client_keys};
+use super::{chain_checks, client_keys, size_checks};
 use crate::kafka::pattern;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::secrets::Secrets;
@@ -53,6 +53,7 @@ fn filled_in(
         sheet.nulls(draft);
         sheet.overrides();
         sheet.converters();
+        sheet.sizes();
         let entries = sheet.entries.iter_mut().chain(&mut sheet.clients);
         entries.for_each(|entry| entry.keep_within(&worker.reach));
     }
@@ -364,6 +365,19 @@ impl Sheet<'_> {
             let error = "The connector does not support exactly-once semantics with the provided configuration.";
             self.blame(key, format!("{error} Why: {reason}"));
         }
+    }
+
+    /// The keys that say how large records may be, as far as each of them is fine.
+    fn sizes(&mut self) {
+        let key = connector::INLINE.info.name;
+        if !self.is_fine(key) {
+            return;
+        }
+        let own = self.config.get(key).filter(|_| !self.worker.strict).and_then(|text| text.trim().parse().ok());
+        let inline = own.unwrap_or(self.worker.inline);
+        // A client's key that cannot be read is told where it stands.
+        let errors = size_checks::errors(self.plugin, self.worker, &self.config, inline).unwrap_or_default();
+        errors.into_iter().for_each(|error| self.blame(key, error));
     }
 
     fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {

@@ -18,7 +18,7 @@ pub const LETTERS_KEYS: &str = "producer.override.max.request.size";
 /// A few batches. Records wait in memory that the processor still has near; four times as much costs a fifth more CPU.
 const PRODUCER_QUEUE: u64 = 8 << 20;
 /// librdkafka's `message.max.bytes` when nobody says another one.
-const LARGEST_RECORD: u64 = 1_000_000;
+pub const LARGEST_RECORD: u64 = 1_000_000;
 /// What librdkafka keeps of a record beside its bytes, about: a queue of small records is bounded by their number.
 const BESIDE: u64 = 256;
 /// Beside a fetched record it keeps more.
@@ -29,6 +29,12 @@ const LEAST_FETCH: u64 = 256 << 10;
 const MOST_FETCH: u64 = 3 << 20;
 /// Parts of a consumer's memory in fetches: two in the queue, one on its way, one whose last records are in a batch.
 const FETCHES: u64 = 4;
+/// From here on a fetch is one record, or a few: there is one at a time, and the next is on its way while it is copied.
+const ALONE: u64 = 64 << 20;
+const FETCHES_ALONE: u64 = 2;
+/// The largest answer that librdkafka takes. A broker hands over one record in any case, and nothing may be stuck behind
+/// one that is larger than a fetch.
+const ANSWER: u64 = 1_100_000_000;
 /// librdkafka's own bound for the answer of one partition.
 const PARTITION_FETCH: u64 = 1 << 20;
 
@@ -56,6 +62,21 @@ fn with_requests(queue: u64) -> u64 {
     queue * 5 / 4
 }
 
+/// The least memory of a producer with records as large as this.
+pub fn producer_needs(largest: u64) -> u64 {
+    with_requests(largest + 1024)
+}
+
+/// The least memory of a consumer with records as large as this.
+pub fn consumer_needs(largest: u64) -> u64 {
+    largest * fetches(largest)
+}
+
+/// Parts of a consumer's memory, given how large its fetches are.
+fn fetches(fetch: u64) -> u64 {
+    if fetch >= ALONE { FETCHES_ALONE } else { FETCHES }
+}
+
 /// Gives the producer a queue that fits into what the clients of its task may hold.
 pub fn fit_producer(properties: &mut ClientProperties, clients: u64) {
     let largest = largest_record(properties) + 1024;
@@ -77,13 +98,14 @@ pub fn fit_letters(properties: &mut ClientProperties) -> u64 {
     queue
 }
 
-fn largest_record(properties: &ClientProperties) -> u64 {
+/// The largest record that a producer takes.
+pub fn largest_record(properties: &ClientProperties) -> u64 {
     number(properties, "message.max.bytes").unwrap_or(LARGEST_RECORD)
 }
 
 /// What a sink's consumer takes.
 pub fn consumer_wants(properties: &ClientProperties) -> Wants {
-    let least = fetch_as_told(properties).unwrap_or(LEAST_FETCH) * FETCHES;
+    let least = consumer_needs(fetch_as_told(properties).unwrap_or(LEAST_FETCH));
     Wants { least, most: least.max(MOST_FETCH * FETCHES) }
 }
 
@@ -95,8 +117,10 @@ fn fetch_as_told(properties: &ClientProperties) -> Option<u64> {
 
 /// Gives the consumer a queue and fetches that fit into what the clients of its task may hold.
 pub fn fit_consumer(properties: &mut ClientProperties, clients: u64) {
-    let fetch = fetch_as_told(properties).unwrap_or(0).max(clients / FETCHES);
-    let queue = clients / 2;
+    let told = fetch_as_told(properties).unwrap_or(0);
+    let fetch = told.max(clients / fetches(told));
+    // Nothing more is fetched while one waits.
+    let (queue, waiting) = if told >= ALONE { (1, 1) } else { (clients / 2, u64::MAX) };
     let mut set = |key: &str, value: u64| {
         properties.entry(key.into()).or_insert_with(|| value.to_string());
     };
@@ -106,12 +130,13 @@ pub fn fit_consumer(properties: &mut ClientProperties, clients: u64) {
     set("message.max.bytes", LARGEST_RECORD.min(fetch));
     // librdkafka counts 1000 bytes to a kilobyte here.
     set("queued.max.messages.kbytes", (queue / 1000).max(1));
-    set("queued.min.messages", (queue / BESIDE_FETCHED).clamp(1_000, 100_000));
+    set("queued.min.messages", (clients / 2 / BESIDE_FETCHED).clamp(1_000, 100_000).min(waiting));
+    set("receive.message.max.bytes", ANSWER.max(fetch + 512));
 }
 
 /// How much more than its share a consumer holds whose records are as large as this.
 pub fn beyond(clients: u64, record: u64) -> u64 {
-    (record * FETCHES).saturating_sub(clients)
+    consumer_needs(record).saturating_sub(clients)
 }
 
 /// A producer that has all it wants, as the first of a worker.
@@ -197,5 +222,18 @@ mod tests {
     fn records_larger_than_a_fetch_are_counted() {
         assert_eq!(beyond(12 * MIB, 2 * MIB), 0);
         assert_eq!(beyond(MIB, 2 * MIB), 7 * MIB);
+    }
+
+    #[test]
+    fn fetches_of_one_large_record_come_one_at_a_time() {
+        let large = [("fetch.max.bytes", "110000000"), ("max.partition.fetch.bytes", "110000000")];
+        assert_eq!(consumer_wants(&of(&large)).least, 220_000_000);
+        let properties = consumer(&large, 220_000_000);
+        assert_eq!(
+            (properties["queued.min.messages"].as_str(), properties["fetch.max.bytes"].as_str()),
+            ("1", "110000000")
+        );
+        assert_eq!(properties["queued.max.messages.kbytes"], "1");
+        assert_eq!(beyond(220_000_000, 100_000_000), 0);
     }
 }

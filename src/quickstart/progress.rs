@@ -26,7 +26,7 @@ pub(super) struct Lines {
     path: PathBuf,
     /// How far it was counted.
     counted: u64,
-    lines: usize,
+    rows: usize,
 }
 
 impl Progress {
@@ -38,9 +38,9 @@ impl Progress {
     pub(super) fn look(&mut self) -> Result<Vec<usize>> {
         let rows = self.files.iter_mut().map(Lines::count).collect::<Result<Vec<_>>>()?;
         let mut state = format!("{} in inbox, {} finished", files(&self.inbox), files(&self.finished));
-        for Lines { path, lines, .. } in &self.files {
+        for Lines { path, rows, .. } in &self.files {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let _ = write!(state, ", {lines} rows in {name}");
+            let _ = write!(state, ", {rows} rows in {name}");
         }
         if state != self.shown {
             // Blanks cover what a longer line leaves behind.
@@ -58,14 +58,14 @@ impl Progress {
 
 impl Lines {
     pub(super) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), counted: 0, lines: 0 }
+        Self { path: path.to_owned(), counted: 0, rows: 0 }
     }
 
     /// How many there are by now.
     pub(super) fn count(&mut self) -> Result<usize> {
         self.look()
             .map_err(|error| ConnectError::fatal(format!("Cannot read {}", self.path.display())).because(error))?;
-        Ok(self.lines)
+        Ok(self.rows)
     }
 
     /// Counts the lines that came since the last look. The sink makes the file, so at first there is none.
@@ -81,7 +81,7 @@ impl Lines {
         while file.read_until(b'\n', &mut line)? > 0 {
             // The sink may be in the middle of the last line: it is read again.
             if line.ends_with(b"\n") {
-                self.lines += 1;
+                self.rows += 1;
                 self.counted += line.len() as u64;
             }
             line.clear();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
-use super::request::{Parts, json};
+use super::request::{Parts, text};
 use crate::convert;
 use crate::herder::handle::HerderHandle;
 use crate::herder::preview::{Outcome, Stop, Trail};
@@ -60,11 +60,13 @@ struct ShownHeader {
 
 pub(super) async fn answer(herder: &HerderHandle, request: &Parts) -> Result<Response, ApiError> {
     let (draft, records) = request.preview()?;
-    let trails = herder.preview(draft, records).await?;
-    let mut converter = convert::json_as_it_is(true)
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.chain()))?;
+    let (trails, secrets) = herder.preview(draft, records).await?;
+    let internal = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let mut converter = convert::json_as_it_is(true).map_err(|error| internal(error.chain()))?;
     let records = trails.into_iter().map(|trail| shown_trail(trail, &mut *converter)).collect();
-    Ok(json(StatusCode::OK, &Preview { records }))
+    let mut body = serde_json::to_string(&Preview { records }).map_err(|error| internal(error.to_string()))?;
+    secrets.hide_in_json(&mut body);
+    Ok(text(StatusCode::OK, body.into_bytes()))
 }
 
 fn shown_trail(trail: Trail, converter: &mut dyn Converter) -> ShownTrail {

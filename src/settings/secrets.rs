@@ -41,9 +41,23 @@ impl Secrets {
 
     /// The text with the placeholders again.
     pub fn hide_in(&self, text: &mut String) {
+        self.hide_forms(text, str::to_owned);
+    }
+
+    /// JSON with the placeholders again, inside of its strings.
+    pub fn hide_in_json(&self, json: &mut String) {
+        let inside = |plain: &str| {
+            let quoted = serde_json::Value::from(plain).to_string();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        self.hide_forms(json, inside);
+    }
+
+    fn hide_forms(&self, text: &mut String, form: impl Fn(&str) -> String) {
         for (placeholder, secret) in self.0.iter().filter(|(_, secret)| secret.len() >= LEAST) {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), placeholder);
+            let secret = form(secret);
+            if text.contains(&secret) {
+                *text = text.replace(&secret, &form(placeholder));
             }
         }
     }
@@ -79,6 +93,13 @@ mod tests {
         secrets.hide_in(&mut text);
         assert_eq!(text, "${a} is not all of x${a}x");
         assert_eq!(format!("{secrets:?}"), "Secrets(2)");
+    }
+
+    #[test]
+    fn inside_of_json_they_are_hidden_as_json_writes_them() {
+        let mut json = serde_json::json!({"a": "x \"y\"\nz", "b": 1}).to_string();
+        secrets(&[("${file:\\a}", "\"y\"\nz")]).hide_in_json(&mut json);
+        assert_eq!(json, r#"{"a":"x ${file:\\a}","b":1}"#);
     }
 
     #[test]

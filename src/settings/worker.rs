@@ -16,7 +16,7 @@ use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
-use super::{protection, reach, unused};
+use super::{connector, protection, reach, unused};
 
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.")
@@ -94,20 +94,29 @@ static TOPIC_CREATION: Key<bool> =
     Key::new("topic.creation.enable", "Whether sources may create topics by their `topic.creation.*` keys.")
         .default("true")
         .importance(Importance::Low);
-static MEMORY: Key<u64> = Key::new(
+/// `memory.budget.bytes`.
+pub static MEMORY: Key<u64> = Key::new(
     "memory.budget.bytes",
     "The memory of the worker: 20 MiB for the program (half of a small budget), the rest for records, leased to \
      tasks. When it is used up, sources wait and sinks fetch no more.",
 )
 .default("134217728")
 .check(at_least::<16_777_216>);
-static CONNECTOR_MEMORY: Key<u64> = Key::new(
+/// `memory.connector.max.bytes`.
+pub static CONNECTOR_MEMORY: Key<u64> = Key::new(
     "memory.connector.max.bytes",
     "The most of it that all tasks of one connector may hold together; `memory.max.bytes` of a connector overrides \
      it. Left out, the only bound is the budget: every task keeps its own share of it, whatever others hold.",
 )
 .optional()
 .check(|text| text.map_or(Ok(()), |text| at_least::<1_048_576>(Some(text))));
+static INLINE: Key<u64> = Key::new(
+    "payload.inline.max.bytes",
+    "The largest payload (a whole file, for instance) that may become a Kafka value; a connector's own key of that name \
+     overrides it. Beyond 1 MB producer, topic and memory have to allow it too, which is checked.",
+)
+.default("1000000")
+.check(connector::inline);
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
     "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \
@@ -161,6 +170,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &TOPIC_CREATION.info,
     &MEMORY.info,
     &CONNECTOR_MEMORY.info,
+    &INLINE.info,
     &reach::PATHS.info,
     &reach::HOSTS.info,
     &overrides::POLICY.info,
@@ -217,6 +227,8 @@ pub struct WorkerConfig {
     pub memory: u64,
     /// `memory.connector.max.bytes`.
     pub connector_memory: Option<u64>,
+    /// `payload.inline.max.bytes`.
+    pub inline: u64,
     /// `config.providers`.
     pub providers: Providers,
     /// `file.allowed.paths` and `url.allowed.hosts`: what connectors may touch.
@@ -283,6 +295,7 @@ impl WorkerConfig {
             strict,
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
+            inline: settings.get(&INLINE)?,
             providers,
             reach,
             metric_names: settings.get(&metrics::NAMES)?,

@@ -201,7 +201,7 @@ impl Step {
             StepPlugin::Later(plugin) => {
                 let most = settings.get(&MAX_IN_FLIGHT).map_err(name)?;
                 let most_bytes = settings.get(&MAX_IN_FLIGHT_BYTES).map_err(name)?;
-                let transform = Arc::from((plugin.make)(settings, context.clone()).map_err(name)?);
+                let transform = Arc::from((plugin.make)(settings, context_of(spec, context)).map_err(name)?);
                 Work::Later(Later { alias: Arc::clone(&spec.alias), transform, most: most as usize, most_bytes })
             }
             StepPlugin::Expand(_) | StepPlugin::Collect(_) => return Ok(None),
@@ -223,6 +223,13 @@ impl When {
     pub fn admits(when: Option<&Self>, record: &Record) -> bool {
         when.is_none_or(|when| when.predicate.test(record) != when.negate)
     }
+}
+
+/// What a step is made with: the task's context, and a folder of its own.
+pub fn context_of(spec: &TransformSpec, context: &TransformContext) -> TransformContext {
+    let mut own = context.clone();
+    own.common.folder = own.common.folder.within(format!("step-{}", spec.alias));
+    own
 }
 
 /// An error of a step, with its name.

@@ -186,7 +186,7 @@ impl DeadLetters {
         let value = match &origin.value {
             None => None,
             Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-            Some(Body::Payload(payload)) => Some(payload::materialise(&**payload).await?),
+            Some(Body::Payload(payload)) => Some(payload::materialise(&**payload, self.spec.inline).await?),
         };
         let letter = Letter {
             origin: Origin::Kafka { tp: &origin.tp, offset: origin.offset },

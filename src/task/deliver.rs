@@ -137,7 +137,7 @@ impl SourceLoop {
     ) -> Result<Result<Blob, ConnectError>, Unsent> {
         let mut attempt = 1;
         loop {
-            match payload::materialise(payload).await {
+            match payload::materialise(payload, self.inline).await {
                 Err(error) if error.kind() == ErrorKind::Retriable => {
                     if self.signal.wish() == Wish::Stop {
                         return Err(Unsent::Recalled);

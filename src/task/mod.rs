@@ -50,6 +50,7 @@ use self::used::UsedTopics;
 use self::watchdog::{Trouble, Watchdog};
 use crate::budget::Budget;
 use crate::metrics::WorkerMetrics;
+use crate::store::files::folders::PluginFolders;
 use crate::store::stores::OffsetStores;
 
 /// What tasks share with the rest of the worker.
@@ -67,6 +68,8 @@ pub struct TaskEnvironment {
     pub budget: Arc<Budget>,
     /// The topics that connectors have used.
     pub used: Arc<UsedTopics>,
+    /// Where plugins keep files.
+    pub folders: Arc<PluginFolders>,
 }
 
 /// News of a task for the herder.

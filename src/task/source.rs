@@ -62,6 +62,8 @@ pub struct SourceLoop {
     pub share: Share,
     /// Bytes of the last batch, or of the present one so far: as large is the next one taken to be.
     pub batch_bytes: u64,
+    /// The largest payload that becomes a Kafka value.
+    pub inline: u64,
 }
 
 /// What goes on whatever the loop waits for.

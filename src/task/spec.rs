@@ -38,6 +38,8 @@ pub struct TaskSpec {
     pub shared: Shared,
     /// What all tasks of the connector may hold of the worker's memory together, in bytes.
     pub memory_cap: Option<u64>,
+    /// The largest payload that becomes a Kafka value (`payload.inline.max.bytes`).
+    pub inline: u64,
 }
 
 /// The direction of a task.
@@ -164,6 +166,8 @@ pub struct DeadLetterSpec {
     pub topic: DeadLetterTopic,
     /// librdkafka properties of the producer.
     pub producer: ClientProperties,
+    /// The largest payload that becomes a letter.
+    pub inline: u64,
 }
 
 /// `errors.*`.

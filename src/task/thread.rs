@@ -194,6 +194,7 @@ async fn start(
         signal: signal.clone(),
         shared: spec.shared.clone(),
         metrics: environment.metrics.connector(&spec.id.connector),
+        folder: environment.folders.of(&spec.id.connector).within(format!("task-{}", spec.id.task)),
     };
     let parts = Parts { spec, signal, environment, reporter, common, pulse };
     match parts.spec.role.clone() {
@@ -316,6 +317,7 @@ impl Parts {
             pulse: self.pulse,
             share,
             batch_bytes: 0,
+            inline: self.spec.inline,
         };
         source.run(task, context).await
     }

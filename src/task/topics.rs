@@ -172,6 +172,11 @@ impl Topics {
         self.known.insert(Arc::clone(topic));
         Ok(())
     }
+
+    /// A setting of a topic; `None` when there is no such topic yet, or when Kafka does not tell.
+    pub async fn setting(&self, topic: &str, key: &str) -> Result<Option<String>> {
+        admin::Admin::new(&self.properties)?.topic_setting(topic, key).await
+    }
 }
 
 #[cfg(test)]

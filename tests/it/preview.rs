@@ -107,6 +107,34 @@ fn a_source_hands_over_what_the_samples_say() {
 }
 
 #[test]
+fn what_a_placeholder_stands_for_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secrets.properties");
+    std::fs::write(&file, "site=the \"quiet\" room\n").unwrap();
+    let bed = Bed::shipped_with(&[
+        ("config.providers", "f"),
+        ("config.providers.f.class", "FileConfigProvider"),
+        ("config.providers.f.param.allowed.paths", folder.path().to_str().unwrap()),
+    ]);
+    let place = format!("${{f:{}:site}}", file.display());
+    let mut config = json!({
+        "name": "n", "connector.class": "FileStreamSink", "topics": "t",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false",
+        "transforms": "stamp", "transforms.stamp.type": "org.apache.kafka.connect.transforms.InsertField$Value",
+        "transforms.stamp.static.field": "site", "transforms.stamp.static.value": place,
+    });
+    let ask = |config: &Value| {
+        bed.post("/transforms/preview", &json!({"config": config, "records": [{"value": {"a": 1}}]}).to_string())
+    };
+    let shown = ask(&config).json();
+    assert_eq!(shown["records"][0]["steps"][0]["record"]["value"]["payload"], json!({"a": 1, "site": place}));
+    config["transforms.stamp.static.field"] = json!("x");
+    config["transforms.stamp.type"] = json!(place);
+    let refused = ask(&config).message();
+    assert!(!refused.contains("quiet") && refused.contains(&place), "{refused}");
+}
+
+#[test]
 fn the_command_shows_what_each_step_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {

@@ -39,7 +39,10 @@ fn a_connector_lives_from_post_to_delete() {
     assert_eq!(bed.put("/connectors/a/resume", "").status, 202);
     bed.wait_for_states("a", &["RUNNING", "RUNNING", "RUNNING"]);
 
+    let kept = bed.folders.of(&"a".into()).within("task-0").path().unwrap().unwrap();
+    assert!(kept.is_dir());
     assert_eq!(bed.delete("/connectors/a").status, 204);
+    assert!(!kept.exists() && !kept.parent().unwrap().exists(), "what it kept on disk goes with it");
     assert_eq!(bed.get("/connectors/a").message(), "Connector a not found");
     wait_until(|| bed.tasks.running(), Vec::is_empty);
     assert!(bed.store.connectors.lock().unwrap().is_empty());

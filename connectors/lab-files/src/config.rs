@@ -8,13 +8,16 @@ use std::time::Duration;
 use pipette_api::ConfigDef;
 use pipette_api::config::checks::{at_least, in_range, not_empty, one_of};
 use pipette_api::config::{Importance, Key};
+use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 
+use crate::claim::config as claim;
 use crate::decode::CharsetChoice;
 use crate::filter;
 use crate::settings::{KeyChoice, character, rule};
 
 const WATCH_MODES: &[&str] = &["auto", "events", "poll"];
-const OUTPUT_MODES: &[&str] = &["records", "whole"];
+const OUTPUT_MODES: &[&str] = &["records", "whole", "chunks", "claim-check", "metadata"];
+const DIGESTS: &[&str] = &["sha256", "none"];
 const FILE_ERRORS: &[&str] = &["fail", "skip", "quarantine"];
 const CLEANUPS: &[&str] = &["NONE", "MOVE", "DELETE"];
 const FORMATS: &[&str] = &["auto", "csv", "lines"];
@@ -122,17 +125,35 @@ pub(crate) static TOPIC: Key<String> =
     Key::new("topic", "Topic the records go to.").importance(Importance::High).group("Output").check(topic);
 pub(crate) static OUTPUT_MODE: Key<String> = Key::new(
     "output.mode",
-    "`records` parses files as `format` says; `whole` hands over each file as one value of any size, read only when \
-     it is needed (for the claim check, say).",
+    "`records` parses files as `format` says. `whole` hands over each file as one value of any size, read only when it is \
+     needed (by ClaimCheck, say). `chunks` sends it in pieces of `chunk.bytes`, which Reassemble puts together. \
+     `claim-check` puts it into an object store and sends a reference. `metadata` sends what is known of it, and no content.",
 )
 .default("records")
 .importance(Importance::High)
 .group("Output")
 .recommended(OUTPUT_MODES)
 .check(|text| one_of(text, OUTPUT_MODES));
+pub(crate) static CHUNK_BYTES: Key<u32> = Key::new(
+    "chunk.bytes",
+    "With `output.mode=chunks`: how large a piece is. Key, headers and 8 KiB more must fit into the producer's largest \
+     request. Changing it begins files anew that are half read.",
+)
+.default("800000")
+.group("Output")
+.check(in_range::<1024, 1_073_741_824>);
+pub(crate) static METADATA_DIGEST: Key<String> = Key::new(
+    "metadata.digest",
+    "With `output.mode=metadata`: `sha256` reads each file once for its digest, `none` does not read it at all.",
+)
+.default("sha256")
+.group("Output")
+.recommended(DIGESTS)
+.check(|text| one_of(text, DIGESTS));
 pub(crate) static KEY: Key<String> = Key::new(
     "key",
-    "The key of each record: `none`, `path` (relative to the folder), `name`, or `field:NAME` (a column).",
+    "The key of each record: `none`, `path` (relative to the folder), `name`, or `field:NAME` (a column). Pieces of a file \
+     (`output.mode=chunks`) must reach one partition: with `none` their key is the id they share.",
 )
 .default("none")
 .group("Output")
@@ -284,6 +305,8 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &SETTLE_INTERVAL.info,
     &TOPIC.info,
     &OUTPUT_MODE.info,
+    &CHUNK_BYTES.info,
+    &METADATA_DIGEST.info,
     &KEY.info,
     &HEADERS.info,
     &BATCH_SIZE.info,
@@ -304,6 +327,19 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &SKIP_LINES.info,
     &COLUMN_NAMES.info,
     &ROW_WIDTH.info,
+    &claim::URI.info,
+    &ALLOW_HTTP.info,
+    &CONNECT_TIMEOUT.info,
+    &REQUEST_TIMEOUT.info,
+    &claim::STRATEGY.info,
+    &claim::TEMPLATE.info,
+    &claim::PREFIX.info,
+    &claim::COMPRESSION.info,
+    &claim::PART_SIZE.info,
+    &claim::CONCURRENCY.info,
+    &claim::IN_FLIGHT.info,
+    &claim::MAX_PAYLOAD.info,
+    &claim::JOURNAL.info,
 ])
 .rule(rule);
 

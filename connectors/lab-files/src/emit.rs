@@ -148,13 +148,13 @@ pub(crate) fn stem(name: &str) -> &str {
 }
 
 /// The same for every record of one generation of a file, and for no other: with `file.record` it tells repeats.
-fn file_id(root: &str, facts: &FileFacts<'_>) -> String {
+pub(crate) fn file_id(root: &str, facts: &FileFacts<'_>) -> String {
     let print = facts.fingerprint;
     let text = format!("{root}\0{}\0{}\0{}\0{}", facts.key.path, print.size, print.mtime_ns, print.head);
     format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
-fn text(text: impl Into<Text>) -> Datum {
+pub(crate) fn text(text: impl Into<Text>) -> Datum {
     Datum::new(Schema::of(Kind::String), Value::text(text))
 }
 

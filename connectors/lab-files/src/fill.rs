@@ -9,6 +9,7 @@ use std::time::Duration;
 use pipette_api::{ConnectError, Hook, SourceBatch, SourceEntry};
 
 use crate::board::Seen;
+use crate::claim::Claims;
 use crate::identity::{FileKey, Fingerprint, Positions, Progress, Stage, StoredOffset};
 use crate::ledger::Outcome;
 use crate::reading::{self, Budget, OpenError, Opened, Opening, Portion};
@@ -27,9 +28,9 @@ const ATTEMPTS: u32 = 5;
 
 /// A batch in the making.
 #[derive(Default)]
-struct Filling {
-    entries: Vec<SourceEntry>,
-    drained: Vec<FileKey>,
+pub(crate) struct Filling {
+    pub(crate) entries: Vec<SourceEntry>,
+    pub(crate) drained: Vec<FileKey>,
     bytes: usize,
 }
 
@@ -46,13 +47,14 @@ impl Run {
                 key
             })
             .collect();
+        self.take_claims(&mut filling);
         let (begun, mut openings) = (self.now(), 0);
         while self.broken.is_none() && !self.is_full(&filling) && self.now() < begun + LINGER && !self.recalled() {
             if self.open.is_some() {
                 if !self.read_on(&mut filling) {
                     break;
                 }
-            } else if openings == OPENINGS || !self.open_next(&mut filling) {
+            } else if openings == OPENINGS || self.claims_are_full() || !self.open_next(&mut filling) {
                 break;
             } else {
                 openings += 1;
@@ -106,7 +108,11 @@ impl Run {
         gave
     }
 
-    fn count(&self, key: &FileKey, portion: &Portion, progress: Progress) {
+    pub(crate) fn claims_are_full(&self) -> bool {
+        self.claims.as_ref().is_some_and(Claims::is_full)
+    }
+
+    pub(crate) fn count(&self, key: &FileKey, portion: &Portion, progress: Progress) {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let records = portion.entries.iter().filter(|entry| matches!(entry, SourceEntry::Record(_))).count();
         self.numbers.records.add(number(records as u64));
@@ -124,6 +130,7 @@ impl Run {
         let path = self.path_of(&key);
         let Some(entry) = self.ledger.entry(&key) else { return true };
         let opening = Opening {
+            connector: &self.context.id.connector,
             key: &key,
             path,
             look: entry.look,
@@ -133,7 +140,10 @@ impl Run {
         match reading::open(&opening, &self.settings) {
             Ok(Opened::Reading(open)) => {
                 tracing::debug!(path = %key.path, position = open.progress().position, "Reading a file");
-                self.open = Some((key, open));
+                match open.payload().filter(|_| self.claims.is_some()) {
+                    Some(payload) => self.claim(key, open, payload),
+                    None => self.open = Some((key, open)),
+                }
             }
             Ok(Opened::Ended { stage, fingerprint, reason }) => {
                 let outcome = match stage {
@@ -154,7 +164,7 @@ impl Run {
         true
     }
 
-    fn settle_again(&mut self, key: &FileKey, stored: Option<StoredOffset>) {
+    pub(crate) fn settle_again(&mut self, key: &FileKey, stored: Option<StoredOffset>) {
         self.board.state(&self.shown(key), "SETTLING", Some("it was written to when it was to be read".into()));
         self.ledger.settle_again(key, stored, self.now());
         self.next_look = Duration::ZERO;
@@ -176,7 +186,7 @@ impl Run {
     }
 
     /// A file that can never be read as a whole.
-    fn failed(&mut self, key: &FileKey, reason: &str, fingerprint: Fingerprint, filling: &mut Filling) {
+    pub(crate) fn failed(&mut self, key: &FileKey, reason: &str, fingerprint: Fingerprint, filling: &mut Filling) {
         let path = self.path_of(key);
         self.numbers.failed.add(1);
         self.board.state(&self.shown(key), "FAILED", Some(reason.to_owned()));

@@ -3,12 +3,13 @@
 //! The source: a file becomes records once it has stopped changing, and leaves the folder only after its last record is in Kafka and
 //! its offset is stored. Reading order: `config.rs` and `settings.rs` (the keys), `connector.rs`, `source.rs` (the task),
 //! then what the task is made of: `scan.rs` and `hint.rs` find files, `settle.rs` and `ledger.rs` decide, `reading.rs`
-//! with `window.rs`, `decode.rs` and `formats/` turns them into records, `finish.rs` clears them away, `identity.rs` says
-//! which file is which, `board.rs` shows it all.
+//! with `window.rs`, `decode.rs` and `formats/` turns them into records, `claim.rs` uploads them instead, `finish.rs` clears
+//! them away, `identity.rs` says which file is which, `board.rs` shows it all.
 //!
 //! The sink: a record becomes a file. Begin at `sink.rs`.
 
 mod board;
+mod claim;
 mod clear;
 mod config;
 mod connector;

@@ -16,6 +16,7 @@ use crate::settings::LabFilesSettings;
 
 /// How much a reader hands over at once.
 const BLOCK: u64 = 1024 * 1024;
+const UNKNOWN: &str = "application/octet-stream";
 
 #[derive(Debug, Clone)]
 pub(crate) struct FilePayload {
@@ -28,8 +29,7 @@ pub(crate) struct FilePayload {
 
 impl FilePayload {
     pub(crate) fn new(path: PathBuf, look: Look, settings: &LabFilesSettings) -> Self {
-        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        let content_type = content_type(name.rsplit_once('.').map_or("", |(_, extension)| extension));
+        let content_type = path.file_name().map_or(UNKNOWN, |name| content_type(&name.to_string_lossy()));
         Self { path, look, follow: settings.follow, reach: settings.reach.clone(), content_type }
     }
 
@@ -110,9 +110,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     done.map_err(|error| ConnectError::fatal("Reading a file broke down").because(error))
 }
 
-/// The media type by extension, in lower case.
-fn content_type(extension: &str) -> &'static str {
-    match extension {
+/// The media type by the extension of a file name.
+pub(crate) fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase().as_str() {
         "csv" => "text/csv",
         "tsv" | "tab" => "text/tab-separated-values",
         "txt" | "log" | "asc" => "text/plain",
@@ -129,6 +129,6 @@ fn content_type(extension: &str) -> &'static str {
         "xls" => "application/vnd.ms-excel",
         "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "parquet" => "application/vnd.apache.parquet",
-        _ => "application/octet-stream",
+        _ => UNKNOWN,
     }
 }

@@ -9,12 +9,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipette_api::{
-    Blob, ConnectError, Datum, Kind, Partition, Position, Result, Schema, SourceEntry, SourceRecord, Text, Value,
-};
+use pipette_api::{Blob, ConnectError, Partition, Position, Result, SourceEntry, SourceRecord, Text, Value};
 
 use crate::decode::{Charset, detect};
-use crate::emit::{Emitter, FileFacts, Place};
+use crate::emit::{Emitter, FileFacts, Place, file_id};
 use crate::finish;
 use crate::formats::columns::Columns;
 use crate::formats::csv::CsvReader;
@@ -22,8 +20,12 @@ use crate::formats::lines::LinesReader;
 use crate::formats::{Cells, Item, separator, skip_lines};
 use crate::identity::{FileKey, Fingerprint, Look, Positions, Progress, Stage, StoredOffset};
 use crate::payload::FilePayload;
-use crate::settings::{Format, KeyChoice, LabFilesSettings, RowWidth};
+use crate::settings::{Format, KeyChoice, LabFilesSettings, Output, RowWidth};
 use crate::window::{ReadError, Window};
+
+mod raw;
+
+use self::raw::Raw;
 
 /// How much of a file is looked at to find out what it is.
 const SAMPLE: usize = 64 * 1024;
@@ -32,6 +34,8 @@ const IDLE_STEPS: usize = 4096;
 
 /// Which file is to be opened, and what is known of it.
 pub(crate) struct Opening<'a> {
+    /// The connector that reads it.
+    pub(crate) connector: &'a str,
     pub(crate) key: &'a FileKey,
     pub(crate) path: PathBuf,
     /// The settled look.
@@ -82,6 +86,8 @@ enum Reader {
     },
     Lines(LinesReader),
     Whole(FilePayload),
+    /// Its bytes as they are: in pieces, or for the digest alone.
+    Raw(Box<Raw>),
     /// Not even a header.
     Empty,
 }
@@ -97,6 +103,8 @@ pub(crate) struct OpenFile {
     reader: Reader,
     emitter: Emitter,
     cells: Cells,
+    /// The same for this generation of the file, and for no other.
+    id: String,
 }
 
 /// How far one call may go.
@@ -155,12 +163,14 @@ pub(crate) fn open(opening: &Opening<'_>, settings: &LabFilesSettings) -> std::r
             let (stage, reason) = (stored.stage, stored.reason.clone());
             return Ok(Opened::Ended { stage, fingerprint, reason });
         }
-        resume = Some(stored.progress);
+        // Pieces carry the size of the whole: of a file that has grown they are others from the first one on.
+        resume =
+            Some(stored.progress).filter(|_| settings.output == Output::Records || stored.fingerprint == fingerprint);
     }
     let bad = |reason: String| OpenError::Bad { reason, fingerprint: fingerprint.clone() };
-    let (charset, mark) = match settings.format {
-        Format::Whole => (Charset::Utf8 { fallback: None }, 0),
-        _ => detect(&head(&mut file)?, settings.charset).map_err(bad)?,
+    let (charset, mark) = match settings.output {
+        Output::Records => detect(&head(&mut file)?, settings.charset).map_err(bad)?,
+        _ => (Charset::Utf8 { fallback: None }, 0),
     };
     let facts = FileFacts {
         key: opening.key,
@@ -178,6 +188,7 @@ pub(crate) fn open(opening: &Opening<'_>, settings: &LabFilesSettings) -> std::r
         reader: Reader::Empty,
         cells: Cells::default(),
         fingerprint: fingerprint.clone(),
+        id: file_id(&settings.roots[opening.key.root].id, &facts),
     };
     open.begin(opening, settings)?.map_err(bad)?;
     open.go_on_at(resume)?;
@@ -206,8 +217,8 @@ impl OpenFile {
         opening: &Opening<'_>,
         settings: &LabFilesSettings,
     ) -> std::result::Result<std::result::Result<(), String>, OpenError> {
-        if settings.format == Format::Whole {
-            self.reader = Reader::Whole(FilePayload::new(opening.path.clone(), opening.look, settings));
+        if settings.output != Output::Records {
+            self.reader = self.unparsed(opening, settings)?;
             return Ok(Ok(()));
         }
         let skipped = if settings.format == Format::Lines { 0 } else { settings.skip_lines };
@@ -282,7 +293,9 @@ impl OpenFile {
     }
 
     fn go_on_at(&mut self, resume: Option<Progress>) -> io::Result<()> {
-        if let Some(resume) = resume.filter(|resume| resume.position > self.progress.position) {
+        if let Reader::Raw(raw) = &self.reader {
+            self.progress = resume.filter(|resume| raw.can_go_on_at(*resume)).unwrap_or_default();
+        } else if let Some(resume) = resume.filter(|resume| resume.position > self.progress.position) {
             self.window.seek(resume.position)?;
             self.progress = resume;
         }
@@ -292,10 +305,15 @@ impl OpenFile {
     /// The next records. A data error inside is an entry; only reading itself can stop.
     pub(crate) fn read(&mut self, budget: Budget) -> Result<Portion> {
         let mut portion = Portion::default();
-        if let Reader::Whole(_) = self.reader {
-            self.read_whole(&mut portion);
-            return Ok(portion);
+        match self.reader {
+            Reader::Whole(_) => self.read_whole(&mut portion),
+            Reader::Raw(_) => self.read_raw(budget, &mut portion)?,
+            Reader::Csv { .. } | Reader::Lines(_) | Reader::Empty => self.read_records(budget, &mut portion)?,
         }
+        Ok(portion)
+    }
+
+    fn read_records(&mut self, budget: Budget, portion: &mut Portion) -> Result<()> {
         let (mut drafts, mut arena) = (Vec::new(), Arena::default());
         let begin = self.window.position();
         let mut steps = 0;
@@ -318,10 +336,9 @@ impl OpenFile {
         }
         portion.bytes = self.window.position() - begin;
         if portion.ended {
-            self.mark_end(&mut drafts, &mut portion);
+            self.mark_end(&mut drafts, portion);
         }
-        self.finish(drafts, arena, &mut portion)?;
-        Ok(portion)
+        self.finish(drafts, arena, portion)
     }
 
     fn step(&mut self, arena: &mut Arena) -> std::result::Result<Option<Step>, ReadError> {
@@ -330,7 +347,7 @@ impl OpenFile {
         let item = match &mut self.reader {
             Reader::Csv { reader, .. } => reader.next(&mut self.window, &mut self.cells, lines)?,
             Reader::Lines(reader) => reader.next(&mut self.window, &mut self.cells, lines)?,
-            Reader::Empty | Reader::Whole(_) => Item::End,
+            Reader::Empty | Reader::Whole(_) | Reader::Raw(_) => Item::End,
         };
         let content = match item {
             Item::End => return Ok(None),
@@ -388,18 +405,6 @@ impl OpenFile {
             portion.entries.push(entry);
         }
         Ok(())
-    }
-
-    fn read_whole(&mut self, portion: &mut Portion) {
-        if let Reader::Whole(payload) = std::mem::replace(&mut self.reader, Reader::Empty) {
-            self.progress = Progress { position: self.fingerprint.size, records: 1, lines: 0 };
-            let value = Datum::new(Schema::of(Kind::Bytes), Value::Payload(Arc::new(payload)));
-            let record = self.emitter.record(value, Place { record: 1, offset: 0 });
-            let position = Some(self.positions.ended(Stage::Done, self.progress, None));
-            portion.entries.push(SourceEntry::Record(SourceRecord { record, position }));
-            portion.bytes = self.fingerprint.size;
-        }
-        portion.ended = true;
     }
 }
 

@@ -27,6 +27,7 @@ fn settings(format: &str) -> LabFilesSettings {
 
 fn opened(path: &Path, settings: &LabFilesSettings, stored: Option<&StoredOffset>) -> Option<Box<OpenFile>> {
     let opening = Opening {
+        connector: "files",
         key: &FileKey { root: 0, path: "f".into() },
         path: path.to_owned(),
         look: Look::of(&fs::metadata(path).unwrap()),

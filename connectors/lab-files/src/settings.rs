@@ -11,6 +11,7 @@ use globset::GlobSet;
 use pipette_api::{ConnectError, Reach, Result, Settings};
 use regex::Regex;
 
+use crate::claim::config::ClaimSettings;
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
 use crate::config::*;
 use crate::decode::CharsetChoice;
@@ -50,8 +51,20 @@ pub(crate) enum Format {
     Auto,
     Csv,
     Lines,
-    /// `output.mode=whole`: no format at all.
+}
+
+/// What becomes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    Records,
+    /// One payload, which others read.
     Whole,
+    /// Pieces of so many bytes.
+    Chunks(u32),
+    /// An upload, and a reference to it.
+    ClaimCheck,
+    /// What is known of it; with its digest, when true.
+    Metadata(bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +124,9 @@ pub(crate) struct LabFilesSettings {
     pub(crate) cleanup: Cleanup,
     pub(crate) finished: Option<PathBuf>,
     pub(crate) keep_relative: bool,
+    pub(crate) output: Output,
+    /// With `output.mode=claim-check`.
+    pub(crate) claim: Option<ClaimSettings>,
     pub(crate) format: Format,
     pub(crate) charset: CharsetChoice,
     pub(crate) separator: Option<u8>,
@@ -163,10 +179,16 @@ impl LabFilesSettings {
             },
             finished: settings.find(&FINISHED_PATH)?.map(PathBuf::from),
             keep_relative: settings.get(&KEEP_RELATIVE)?,
-            format: match (settings.get(&OUTPUT_MODE)?.as_str(), settings.get(&FORMAT)?.as_str()) {
-                ("whole", _) => Format::Whole,
-                (_, "csv") => Format::Csv,
-                (_, "lines") => Format::Lines,
+            output: output(settings)?,
+            claim: match output(settings)? {
+                Output::ClaimCheck if settings.raw(crate::claim::config::URI.info.name).is_some() => {
+                    ClaimSettings::read(settings).ok()
+                }
+                _ => None,
+            },
+            format: match settings.get(&FORMAT)?.as_str() {
+                "csv" => Format::Csv,
+                "lines" => Format::Lines,
                 _ => Format::Auto,
             },
             charset: CharsetChoice::read(&settings.get(&CHARSET)?, &settings.get(&CHARSET_FALLBACK)?)
@@ -184,6 +206,16 @@ impl LabFilesSettings {
             },
         })
     }
+}
+
+fn output(settings: &Settings) -> Result<Output> {
+    Ok(match settings.get(&OUTPUT_MODE)?.as_str() {
+        "whole" => Output::Whole,
+        "chunks" => Output::Chunks(settings.get(&CHUNK_BYTES)?),
+        "claim-check" => Output::ClaimCheck,
+        "metadata" => Output::Metadata(settings.get(&METADATA_DIGEST)? == "sha256"),
+        _ => Output::Records,
+    })
 }
 
 fn roots(settings: &Settings) -> Result<Vec<Root>> {
@@ -223,12 +255,33 @@ pub(crate) fn rule(settings: &Settings) -> Vec<(&'static str, String)> {
         if read.roots.len() > 1 && settings.raw(INPUT_ID.info.name).is_some() {
             broken.push((INPUT_ID.info.name, "names one folder, but input.path lists several".into()));
         }
-        if matches!(read.key, KeyChoice::Field(_)) && matches!(read.format, Format::Lines | Format::Whole) {
+        let has_columns = read.output == Output::Records && read.format != Format::Lines;
+        if matches!(read.key, KeyChoice::Field(_)) && !has_columns {
             broken.push((KEY.info.name, "field:NAME needs columns, which only format=csv has".into()));
         }
         if read.quote.is_some() && read.quote == read.separator {
             broken.push((QUOTE.info.name, "must differ from csv.separator.char".into()));
         }
+        match read.output {
+            Output::Chunks(_) => broken.extend(changed_by_converters(settings)),
+            Output::ClaimCheck => broken.extend(crate::claim::config::rule(settings, &read.roots)),
+            Output::Records | Output::Whole | Output::Metadata(_) => {}
+        }
     }
     broken
+}
+
+/// Pieces and their headers must reach Kafka as they are, or nobody can put them together.
+fn changed_by_converters(settings: &Settings) -> Option<(&'static str, String)> {
+    let class = |key: &str| settings.raw(key).map(|class| class.rsplit('.').next().unwrap_or_default().to_owned());
+    let values = class("value.converter").is_none_or(|class| class != "ByteArrayConverter");
+    let headers = class("header.converter").is_some_and(|class| class == "JsonConverter");
+    let wanted = if values {
+        "value.converter=org.apache.kafka.connect.converters.ByteArrayConverter in this connector"
+    } else if headers {
+        "a header.converter that leaves text as it is, such as the default"
+    } else {
+        return None;
+    };
+    Some((OUTPUT_MODE.info.name, format!("chunks needs {wanted}: pieces must stay the bytes that they are")))
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::board::{Board, Numbers};
+use crate::claim::Claims;
 use crate::connector::{allowed, folders};
 use crate::hint::{Hints, is_remote};
 use crate::identity::{FileKey, decode_path};
@@ -67,6 +68,8 @@ pub(crate) struct Run {
     /// not gone.
     pub(crate) devices: Vec<Option<u64>>,
     pub(crate) open: Option<(FileKey, Box<OpenFile>)>,
+    /// With `output.mode=claim-check`.
+    pub(crate) claims: Option<Claims>,
     /// Files that are gone, whose offsets are to go with the next batch.
     pub(crate) forget: Vec<(FileKey, Arc<Partition>)>,
     /// Tells the hooks' news; the receiver is read at the beginning of each turn.
@@ -88,6 +91,10 @@ impl SourceTask for LabFilesTask {
             return Err(ConnectError::retriable(reasons.join("; ")));
         }
         let mut run = Run::new(Arc::clone(&self.settings), context);
+        if let Some(claim) = &self.settings.claim {
+            let uploader = claim.uploader(&run.context.id)?;
+            run.claims = Some(Claims::start(uploader, claim.in_flight).await?);
+        }
         run.find_gone().await?;
         self.run = Some(run);
         Ok(())
@@ -126,7 +133,9 @@ impl SourceTask for LabFilesTask {
 
     async fn stop(&mut self) -> Result<()> {
         self.pause().await;
-        self.run = None;
+        if let Some(claims) = self.run.take().and_then(|run| run.claims) {
+            claims.stop().await;
+        }
         Ok(())
     }
 }
@@ -158,6 +167,7 @@ impl Run {
             down: vec![None; settings.roots.len()],
             devices: settings.roots.iter().map(|root| device(&root.path)).collect(),
             open: None,
+            claims: None,
             forget: Vec::new(),
             stored: unbounded_channel(),
             broken: None,
@@ -195,7 +205,8 @@ impl Run {
 
     /// Waits for the next thing to do.
     async fn rest(&mut self) {
-        if self.open.is_some() || self.ledger.has_ready() || self.next_look == Duration::ZERO {
+        let may_open = self.ledger.has_ready() && !self.claims_are_full();
+        if self.open.is_some() || may_open || self.next_look == Duration::ZERO {
             tokio::task::yield_now().await;
             return;
         }
@@ -203,7 +214,14 @@ impl Run {
         let until = scan.min(self.next_look);
         let until = self.ledger.next_cleaning().map_or(until, |next| next.min(until));
         let signal = self.context.common.signal.clone();
+        let uploads = async {
+            match &mut self.claims {
+                Some(claims) => claims.progress().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = uploads => {}
             () = signal.recalled() => {}
             () = self.hints.next(), if !self.hinted => self.hinted = true,
             Some(stored) = self.stored.1.recv() => self.take(stored),

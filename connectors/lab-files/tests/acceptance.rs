@@ -44,6 +44,16 @@ fn whole_files_keep_the_laws() {
 }
 
 #[test]
+fn files_in_one_piece_keep_the_laws() {
+    source_laws::check(|| Inbox::new("chunks", "MOVE", 1));
+}
+
+#[test]
+fn files_in_a_store_keep_the_laws() {
+    source_laws::check(|| Inbox::new("claim-check", "MOVE", 1));
+}
+
+#[test]
 fn the_sink_keeps_its_laws() {
     sink_laws::check(Outbox::new);
 }
@@ -129,7 +139,7 @@ struct Inbox {
 impl Inbox {
     fn new(format: &str, cleanup: &str, per_file: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["in", "done"] {
+        for name in ["in", "done", "store"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -137,7 +147,10 @@ impl Inbox {
             ("input.path", &path("in")),
             ("finished.path", &path("done")),
             ("topic", "lab"),
-            if format == "whole" { ("output.mode", format) } else { ("format", format) },
+            if matches!(format, "csv" | "lines") { ("format", format) } else { ("output.mode", format) },
+            ("value.converter", "org.apache.kafka.connect.converters.ByteArrayConverter"),
+            ("store.uri", &format!("file://{}", path("store"))),
+            ("store.max.in.flight", "1"),
             ("csv.separator.char", ","),
             ("cleanup.policy", cleanup),
             ("batch.size", "40"),
@@ -217,6 +230,11 @@ impl SourceDriver for Inbox {
 
     fn text(&self, record: &Record) -> String {
         match &record.value.value {
+            Value::Struct(row) if row.get("uri").is_some() => {
+                let file = row.get("uri").unwrap().as_str().unwrap().strip_prefix("file://").unwrap();
+                fs::read_to_string(file).unwrap().trim_end().to_owned()
+            }
+            Value::Bytes(bytes) => String::from_utf8(bytes.as_bytes().to_vec()).unwrap().trim_end().to_owned(),
             Value::Struct(row) => row.get("text").unwrap().as_str().unwrap().to_owned(),
             Value::Payload(payload) => {
                 let content = Bench::new().unwrap().run("reading a payload", async {

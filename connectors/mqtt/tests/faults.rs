@@ -64,7 +64,7 @@ fn dynamic_security() -> String {
     let folders = fs::read_dir("/usr/lib").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let all = folders.chain(["/usr/lib".into(), "/usr/local/lib".into()]);
     let found = all.map(|folder| folder.join("mosquitto_dynamic_security.so")).find(|path| path.exists());
-    found.expect("Mosquitto's plugin for dynamic security").display().to_string()
+    found.unwrap().display().to_string()
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Takes the digest of bytes as they go by.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {

@@ -62,6 +62,14 @@ impl Journal {
         Ok(Self { path, state: Mutex::new(State { file, open }) })
     }
 
+    /// The journal of an owner in a folder, which is made when it is missing.
+    pub fn below(folder: &Path, owner: &str) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(|error| {
+            ConnectError::config(format!("cannot make the folder {}", folder.display())).because(error)
+        })?;
+        Self::open(folder.join(format!("{owner}.uploads")))
+    }
+
     /// What is open.
     pub fn left(&self) -> Vec<OpenUpload> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).open.clone()

@@ -6,11 +6,13 @@
 //! | `connectors.json` | connectors and their target states | whole: temporary file, sync, rename |
 //! | `identity` | a random name, by which a worker that keeps its state in Kafka knows its own past | once |
 //! | `offsets.log` | offsets of sources | appended: see `frame.rs`; rewritten when mostly garbage |
+//! | `plugins/` | what connectors keep for themselves | by them, each in a folder of its own |
 //!
 //! `worker.rs` opens it; read `offsets.rs` for the log, `frame.rs` for its bytes, `java.rs` for the import.
 
 mod atomic;
 mod connectors;
+pub mod folders;
 mod frame;
 mod java;
 mod lock;
@@ -27,6 +29,7 @@ use pipette_api::{ConnectError, Result};
 use super::{ConnectorStore, OffsetEntry, OffsetStore, offset_json};
 
 use self::connectors::FileConnectors;
+use self::folders::PluginFolders;
 use self::lock::Lock;
 use self::offsets::FileOffsets;
 
@@ -38,6 +41,8 @@ pub struct FileStore {
     pub connectors: Arc<FileConnectors>,
     /// Source offsets.
     pub offsets: Arc<FileOffsets>,
+    /// Folders of plugins.
+    pub folders: Arc<PluginFolders>,
     /// Released last: fields drop in order.
     _lock: Lock,
 }
@@ -55,7 +60,7 @@ impl FileStore {
         let lock = Lock::take(dir)?;
         let connectors = Arc::new(FileConnectors::open(dir)?);
         let offsets = Arc::new(FileOffsets::open(dir)?);
-        Ok(Self { dir: dir.to_owned(), connectors, offsets, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), connectors, offsets, folders: PluginFolders::new(dir), _lock: lock })
     }
 
     /// A name of this folder's worker that no other worker has.

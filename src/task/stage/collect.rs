@@ -10,7 +10,7 @@ use pipette_api::{Assigned, Collect, ConnectError, Offsets, RawRecord, Result, T
 
 use crate::kafka::consumer::ConsumerCommand;
 use crate::kafka::intents;
-use crate::task::chain::named;
+use crate::task::chain::{context_of, named};
 use crate::task::guard::Stage;
 use crate::task::report::Failure;
 use crate::task::sink::SinkLoop;
@@ -36,7 +36,7 @@ impl Collector {
             _ => None,
         });
         let Some((spec, plugin)) = made else { return Ok(None) };
-        let collect = (plugin.make)(spec.settings.clone(), context.clone());
+        let collect = (plugin.make)(spec.settings.clone(), context_of(spec, context));
         let collect = collect.map_err(|error| named(&spec.alias, error))?;
         Ok(Some(Self { alias: Arc::clone(&spec.alias), class: plugin.info.class, collect, notes: BTreeMap::new() }))
     }

@@ -1,6 +1,7 @@
 //! The last step of a source when it makes several records of one: pieces are pulled one by one and sent, and the source's
 //! position goes with the last of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pipette_api::{
@@ -8,7 +9,7 @@ use pipette_api::{
 };
 
 use crate::kafka::producer::Outgoing;
-use crate::task::chain::{When, named};
+use crate::task::chain::{When, context_of, named};
 use crate::task::deliver::PAYLOAD_ATTEMPTS;
 use crate::task::guard::Stage;
 use crate::task::ledger::Mark;
@@ -28,6 +29,8 @@ pub struct Expander {
     class: &'static str,
     expand: Box<dyn Expand>,
     when: Option<When>,
+    /// Topics whose pieces are all kept.
+    suited: HashSet<Arc<str>>,
 }
 
 impl Expander {
@@ -38,9 +41,10 @@ impl Expander {
             _ => None,
         });
         let Some((spec, plugin)) = made else { return Ok(None) };
-        let expand = (plugin.make)(spec.settings.clone(), context.clone());
+        let expand = (plugin.make)(spec.settings.clone(), context_of(spec, context));
         let expand = expand.map_err(|error| named(&spec.alias, error))?;
-        Ok(Some(Self { alias: Arc::clone(&spec.alias), class: plugin.info.class, expand, when: When::new(spec)? }))
+        let (alias, class, when) = (Arc::clone(&spec.alias), plugin.info.class, When::new(spec)?);
+        Ok(Some(Self { alias, class, expand, when, suited: HashSet::new() }))
     }
 }
 
@@ -91,8 +95,40 @@ impl SourceLoop {
         }
     }
 
+    /// Ends the task when the topic would forget pieces.
+    async fn hold_topic(&mut self, topic: &Arc<str>) -> Result<(), Unsent> {
+        let Some(expander) = &mut self.expander else { unreachable!("looked at by the caller") };
+        if expander.expand.takes_compacted() || expander.suited.contains(topic) {
+            return Ok(());
+        }
+        let mut attempt = 1;
+        let policy = loop {
+            match self.topics.setting(topic, "cleanup.policy").await {
+                Err(error) if error.kind() == ErrorKind::Retriable => {
+                    let what = "The topic's cleanup.policy cannot be asked for yet; trying again";
+                    patience::rest(&self.signal, &error, attempt, what).await;
+                    attempt += 1;
+                }
+                answer => break answer.map_err(|error| Failure::new("transformation", error))?,
+            }
+            if self.signal.wish() == Wish::Stop {
+                return Err(Unsent::Recalled);
+            }
+        };
+        if let Some(policy) = policy.filter(|policy| policy.contains("compact")) {
+            let error = ConnectError::config(format!(
+                "Topic {topic} has cleanup.policy={policy}, which keeps only the last piece of a large value: send such \
+                 values to another topic, change the policy to delete, or set allow.compacted=true"
+            ));
+            return Err(Failure::new("transformation", named(&expander.alias, error)).into());
+        }
+        expander.suited.insert(Arc::clone(topic));
+        Ok(())
+    }
+
     /// Sends piece by piece. Law 1: what follows in the source's partition waits for each of them.
     async fn pieces(&mut self, batch: u64, whole: EncodedRecord, position: Option<Position>) -> Result<(), Unsent> {
+        self.hold_topic(&whole.topic).await?;
         let Some(expander) = &mut self.expander else { unreachable!("looked at by the caller") };
         let begun = expander.expand.begin(whole.clone(), position.as_ref());
         let begun = begun.map_err(|error| named(&expander.alias, error));

@@ -13,7 +13,7 @@ use crate::task::outbox::Unsent;
 use crate::task::pulse::Call;
 use crate::task::raw_input::Input;
 use crate::task::report::Failure;
-use crate::task::source::{BESIDE, SourceLoop, due};
+use crate::task::source::{BESIDE, Due, SourceLoop, due};
 
 /// What a source sends through the steps that wait.
 pub enum Load {
@@ -141,9 +141,23 @@ impl SourceLoop {
                 () = self.signal.until(|now| now != wish) => return Ok(()),
                 () = tokio::time::sleep_until(until) => return Ok(()),
             };
-            self.tend(due).await?;
+            match due {
+                // A transaction is committed as a whole, by whoever drains the outbox next; asking again at once would
+                // keep the thread busy, because what is wanted back commits none whose dead letters are on their way.
+                Due::Commit if self.outbox.is_transactional() => self.line_only(until, wish).await,
+                due => self.tend(due).await?,
+            }
         }
         Ok(())
+    }
+
+    /// Waits for something to land and for nothing else but the end of the wait and of the wish.
+    async fn line_only(&mut self, until: Instant, wish: Wish) {
+        tokio::select! {
+            () = self.line.landed() => {}
+            () = self.signal.until(|now| now != wish) => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
     }
 
     /// The end of polling: what is on its way is waited for, unless the task has failed; the rest is dropped, and read

@@ -125,6 +125,7 @@ fn lines_of_a_file_reach_librdkafka_with_one_allocation_each() {
         pulse: std::sync::Arc::default(),
         share: Share::ample("c"),
         batch_bytes: 0,
+        inline: 1_000_000,
     };
     let plugin = source_plugin();
     let config = [("file", file.to_str().unwrap()), ("topic", "t"), ("batch.size", "500")];

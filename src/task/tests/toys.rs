@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
-    AsyncTransform, AsyncTransformPlugin, ConfigDef, ConfigMap, ConnectError, Context, Datum, Direction, Info, Key,
-    Record, Result, Room, Settings, Shared, Signal, TaskId, Transform, TransformContext, TransformPlugin, Value,
+    AsyncTransform, AsyncTransformPlugin, ConfigDef, ConfigMap, ConnectError, Context, Datum, Direction, Folder, Info,
+    Key, Record, Result, Room, Settings, Shared, Signal, TaskId, Transform, TransformContext, TransformPlugin, Value,
     Verdict, async_trait,
 };
 use pipette_kit::Dice;
@@ -134,7 +134,7 @@ pub(crate) fn context(signal: Signal, shared: &Shared) -> TransformContext {
     let id = TaskId { connector: "c".into(), task: 0 };
     let metrics = WorkerMetrics::new().connector("c");
     let (connector, io) = (Arc::clone(&id.connector), Handle::current());
-    let common = Context { connector, io, signal, shared: shared.clone(), metrics };
+    let common = Context { connector, io, signal, shared: shared.clone(), metrics, folder: Folder::nowhere() };
     TransformContext { common, id, room: Room::default() }
 }
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pipette_api::{Context, Settings, Shared, Signal, SinkContext, SinkTask, SourceContext, SourceTask, TaskId, Wish};
+use pipette_api::{
+    Context, Folder, Settings, Shared, Signal, SinkContext, SinkTask, SourceContext, SourceTask, TaskId, Wish,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::kafka::{Cluster, LETTERS};
@@ -92,13 +94,20 @@ impl Habits {
         let meters = ErrorMeters::new(&metrics, 0);
         let letters = self.letters.then(|| {
             let topic = DeadLetterTopic { name: LETTERS.into(), replication_factor: None, context: Some(false) };
-            let spec = DeadLetterSpec { topic, producer: ClientProperties::new() };
+            let spec = DeadLetterSpec { topic, producer: ClientProperties::new(), inline: 1_000_000 };
             DeadLetters::new(spec, id.clone(), signal.clone(), &meters).over(self.cluster.producer(number, false))
         });
         let guard = Guard::new(ErrorPolicy { tolerate: self.tolerate, ..ErrorPolicy::default() }, meters);
         let io = tokio::runtime::Handle::current();
         let connector = Arc::clone(&id.connector);
-        let common = Context { connector, io, signal: signal.clone(), shared: Shared::default(), metrics };
+        let common = Context {
+            connector,
+            io,
+            signal: signal.clone(),
+            shared: Shared::default(),
+            metrics,
+            folder: Folder::nowhere(),
+        };
         let reporter = Reporter::new(id.clone(), number as u64, mpsc::unbounded_channel().0);
         Parts { wish, signal, id, letters, guard, common, reporter }
     }
@@ -185,6 +194,7 @@ impl Habits {
             reporter,
             share,
             batch_bytes: 0,
+            inline: 1_000_000,
         };
         let context = SourceContext { common, id, offsets: Arc::new(reader) };
         let loops: Living = Box::pin(source.run(task(signal), context));

@@ -15,6 +15,7 @@ use pipette::metrics::WorkerMetrics;
 use pipette::plugins::Plugins;
 use pipette::rest::{self, Door, Rest};
 use pipette::settings::worker::WorkerConfig;
+use pipette::store::files::folders::PluginFolders;
 use pipette::store::stores::OffsetStores;
 use pipette::store::{ConnectorStore, OffsetEntry, OffsetStore, StoredConnector};
 use pipette::task::report::Trace;
@@ -37,7 +38,9 @@ pub(crate) struct Bed {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<Memory>,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) folders: Arc<PluginFolders>,
     _runtime: tokio::runtime::Runtime,
+    _state: tempfile::TempDir,
 }
 
 /// An answer of REST.
@@ -111,6 +114,8 @@ impl Bed {
         let metrics = WorkerMetrics::new();
         let offsets = Arc::new(OffsetStores::one(Arc::clone(&store) as _));
         let used = Arc::new(UsedTopics::default());
+        let state = tempfile::tempdir().unwrap();
+        let folders = PluginFolders::new(state.path());
         let environment = TaskEnvironment {
             io: runtime.handle().clone(),
             offsets: Arc::clone(&offsets),
@@ -118,6 +123,7 @@ impl Bed {
             watchdog: Watchdog::start(HUNG_AFTER),
             budget: Budget::new(128 << 20),
             used: Arc::clone(&used),
+            folders: Arc::clone(&folders),
         };
         let parts = Parts {
             worker: Arc::new(WorkerConfig::read(worker).unwrap()),
@@ -128,6 +134,7 @@ impl Bed {
             offsets,
             sink_offsets: Arc::new(Group),
             used,
+            folders: Arc::clone(&folders),
             tasks: starter(&tasks, environment),
             metrics: Arc::clone(&metrics),
             io: runtime.handle().clone(),
@@ -143,7 +150,7 @@ impl Bed {
             is_https: false,
         };
         runtime.spawn(rest::serve(listener, None, rest, std::future::pending()));
-        Self { address, store, tasks, _runtime: runtime }
+        Self { address, store, tasks, folders, _runtime: runtime, _state: state }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -234,8 +234,10 @@ fn example(of_page: &[&'static Plugin]) -> String {
 
 fn golden_cases() -> Vec<Json> {
     let crates = fs::read_dir(root().join("transforms")).expect("the transformations");
-    let folders = crates.map(|folder| folder.expect("a crate").path().join("cases"));
-    let files = folders.flat_map(|folder| fs::read_dir(folder).expect("golden cases"));
+    let crates = crates.map(|folder| folder.expect("a crate").path());
+    // What makes several records of one, or one of several, has cases of another form.
+    let folders = crates.flat_map(|folder| [folder.join("cases"), folder.join("pieces")]);
+    let files = folders.filter(|folder| folder.exists()).flat_map(|folder| fs::read_dir(folder).expect("golden cases"));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file of cases").path()).collect();
     files.sort();
     let read = |file: &PathBuf| -> Vec<Json> {
@@ -345,23 +347,37 @@ fn metrics(plugins: &Plugins) -> String {
         let _ = writeln!(page, "| {} | {why} |", group.unwrap_or_else(|| format!("`{java}`")));
     }
     page.push_str("\nThose of tasks' Kafka clients (`kafka.consumer`, `kafka.producer`) are not there either.\n");
-    for plugin in connectors(plugins) {
-        let of_plugin = match plugin {
-            Plugin::Source(source) => source.metrics,
-            Plugin::Sink(sink) => sink.metrics,
-            _ => unreachable!("connectors only"),
-        };
-        if of_plugin.is_empty() {
-            continue;
-        }
-        let _ =
-            write!(page, "\n## {}\n\n| metric | kind | meaning |\n|---|---|---|\n", simple_name(plugin.info().class));
-        for info in of_plugin {
+    for (of_plugins, names) in plugins_metrics(plugins) {
+        let _ = write!(page, "\n## {}\n\n| metric | kind | meaning |\n|---|---|---|\n", names.join(", "));
+        for info in of_plugins {
             let _ = writeln!(page, "| `pipette_{}` | {} | {} |", info.name, kind(info), info.help);
         }
     }
     let _ = write!(page, "\n## The process\n\n| metric | kind | meaning |\n|---|---|---|\n{}", process_rows());
     page
+}
+
+/// What connectors count for themselves; one that goes by several classes counts the same.
+fn plugins_metrics(plugins: &Plugins) -> Vec<(&'static [MetricInfo], Vec<&'static str>)> {
+    let mut found: Vec<(&'static [MetricInfo], Vec<&'static str>)> = Vec::new();
+    for plugin in plugins.all() {
+        let of_plugin = match plugin {
+            Plugin::Source(source) => source.metrics,
+            Plugin::Sink(sink) => sink.metrics,
+            Plugin::AsyncTransform(transform) => transform.metrics,
+            Plugin::Expand(expand) => expand.metrics,
+            Plugin::Collect(collect) => collect.metrics,
+            _ => &[],
+        };
+        let name = simple_name(plugin.info().class);
+        match found.iter_mut().find(|(metrics, _)| std::ptr::eq(*metrics, of_plugin)) {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None if of_plugin.is_empty() => {}
+            None => found.push((of_plugin, vec![name])),
+        }
+    }
+    found
 }
 
 const DIALECTS: &str = "

@@ -12,6 +12,7 @@
 //! `files.rs` those into files, `claim_check.rs` those of files around Kafka, `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
+mod chunks;
 mod claim_check;
 mod dead_inputs;
 mod dead_letters;

@@ -10,12 +10,12 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::{topic, wait};
 
 fn source() -> &'static SourcePlugin {
-    let [Plugin::Source(source), _] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
+    let [Plugin::Source(source), ..] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
     source
 }
 
 fn sink() -> &'static SinkPlugin {
-    let [_, Plugin::Sink(sink)] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
+    let [_, _, Plugin::Sink(sink), ..] = connector_mqtt::PLUGINS else { panic!("a source and a sink") };
     sink
 }
 

@@ -95,6 +95,7 @@ impl Stage {
             metrics: WorkerMetrics::new(),
             watchdog: Watchdog::start(Duration::from_mins(1)),
             budget: Budget::new(128 << 20),
+            folders: Arc::clone(&store.folders),
         };
         let (reports, heard) = mpsc::unbounded_channel();
         Self {
@@ -228,11 +229,16 @@ impl Stage {
             converters: Converters { key: (&TEXT, bare()), value: self.value.clone(), header: (&HEADER, bare()) },
             transforms: self.transforms.clone(),
             errors: self.errors.clone(),
-            dead_letters: self.dead_letters.clone().map(|topic| DeadLetterSpec { topic, producer: self.letters(name) }),
+            dead_letters: self.dead_letters.clone().map(|topic| DeadLetterSpec {
+                topic,
+                producer: self.letters(name),
+                inline: 1_000_000,
+            }),
             flush_interval: self.flush_interval,
             flush_timeout: Duration::from_secs(5),
             shared: Shared::default(),
             memory_cap: None,
+            inline: 1_000_000,
         };
         spawn(spec, self.starts, Wish::Run, self.environment.clone(), self.reports.clone())
     }

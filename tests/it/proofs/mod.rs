@@ -15,6 +15,7 @@ mod machine;
 mod mqtt;
 mod mqtt_speed;
 mod network;
+mod pieces;
 mod poison;
 mod replay;
 mod site;

@@ -21,7 +21,7 @@ use super::tally::Tally;
 use crate::support::feed::Feed;
 use crate::support::kafka::ApacheKafka;
 use crate::support::mosquitto::Mosquitto;
-use crate::support::publisher::{Load, Published, Publisher};
+use crate::support::publisher::{Load, Publisher};
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
 
@@ -29,8 +29,6 @@ const PROOF: Proof = Proof { name: "mqtt_speed", rounds: 3 };
 
 const TOPICS: u64 = 10_000;
 const SIZE: usize = 1000;
-/// `mqtt.buffer.max.bytes`.
-const BUDGET: u64 = 16 * 1024 * 1024;
 /// Of one reading from the socket, which is read whole: 64 messages with what each is counted as besides.
 const READ_AT_ONCE: u64 = 64 * (SIZE as u64 + 300);
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -46,6 +44,8 @@ struct Extent {
     passes: usize,
     /// How fast messages are published before each pass, and for how long.
     published: (u64, Duration),
+    /// `mqtt.buffer.max.bytes`.
+    budget: u64,
     /// Messages a second into Kafka.
     rate: usize,
     /// Of the worker's memory.
@@ -60,8 +60,8 @@ struct Extent {
 fn long() {
     let [warm_up, caught_up, measured] = [5_000, 50, 20_000].map(Duration::from_millis);
     let way = latency::Extent { load: 1_000, warm_up, caught_up, measured };
-    let published = (15_000, Duration::from_secs(2));
-    let extent = Extent { warm_up: 2, passes: 5, published, rate: 30_000, mib: 80.0, way, bound: caught_up };
+    let (published, budget) = ((15_000, Duration::from_secs(2)), 16 * 1024 * 1024);
+    let extent = Extent { warm_up: 2, passes: 5, published, budget, rate: 30_000, mib: 80.0, way, bound: caught_up };
     PROOF.long(|_| play(&extent));
 }
 
@@ -70,14 +70,14 @@ fn long() {
 fn short() {
     let [warm_up, caught_up, measured] = [1, 3, 3].map(Duration::from_secs);
     let way = latency::Extent { load: 500, warm_up, caught_up, measured };
-    let published = (10_000, Duration::from_secs(2));
-    let extent = Extent { warm_up: 0, passes: 1, published, rate: 0, mib: 120.0, way, bound: PATIENCE };
+    let (published, budget) = ((5_000, Duration::from_secs(1)), 4 * 1024 * 1024);
+    let extent = Extent { warm_up: 0, passes: 1, published, budget, rate: 0, mib: 120.0, way, bound: PATIENCE };
     PROOF.short(|_| play(&extent));
 }
 
 fn play(extent: &Extent) -> Tally {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut stage = Stage::set(folder.path());
+    let mut stage = Stage::set(folder.path(), extent.budget);
     let mut tally = Tally::default();
     stage.connect(NAME, "lab/#");
     stage.broker.session(BESIDE, "lab/#");
@@ -114,10 +114,11 @@ struct Stage {
     broker: Mosquitto,
     worker: Worker,
     reader: BaseConsumer,
+    budget: u64,
 }
 
 impl Stage {
-    fn set(folder: &std::path::Path) -> Self {
+    fn set(folder: &std::path::Path, budget: u64) -> Self {
         let kafka = ApacheKafka::start(&folder.join("kafka"), &[]);
         let bootstrap = kafka.bootstrap();
         // It saves what it keeps now and then, and would do nothing else meanwhile.
@@ -125,7 +126,7 @@ impl Stage {
         let mut worker = Worker::prepare(folder, &bootstrap, &[("offset.flush.interval.ms", "60000")]);
         worker.start();
         let reader = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a client");
-        Self { kafka, broker, worker, reader }
+        Self { kafka, broker, worker, reader, budget }
     }
 
     /// A connector into a topic of its own name, subscribed when this returns.
@@ -135,8 +136,10 @@ impl Stage {
             "connector.class": "MqttSource",
             "mqtt.server.uri": self.broker.uri(),
             "mqtt.topics": filter,
-            "mqtt.buffer.max.bytes": BUDGET.to_string(),
+            "mqtt.buffer.max.bytes": self.budget.to_string(),
+            // What is left to hold it back is the budget.
             "mqtt.buffer.max.records": "100000",
+            "mqtt.receive.maximum": "65535",
             "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
             "kafka.topic": name,
         });
@@ -159,18 +162,18 @@ impl Stage {
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
 
-    fn publish(&self, (rate, time): (u64, Duration)) -> Published {
-        let load = Load { port: self.broker.port, qos: 1, rate, topics: TOPICS, size: SIZE };
-        let publisher = Publisher::start(load);
-        wait::moment(time);
-        publisher.finish()
+    fn publisher(&self, rate: u64) -> Publisher {
+        Publisher::start(Load { port: self.broker.port, qos: 1, rate, topics: TOPICS, size: SIZE })
     }
 
     /// One pass: how many messages, and how long they took into Kafka and into `mosquitto_sub`.
     fn pass(&mut self, extent: &Extent) -> (u64, [Duration; 2]) {
         self.wish("pause");
         self.await_session(NAME, "a pause", |session| session["connected"] == false);
-        let messages = self.publish(extent.published).numbers;
+        let (rate, time) = extent.published;
+        let publisher = self.publisher(rate);
+        wait::moment(time);
+        let messages = publisher.finish().numbers;
         let beside = self.beside(messages);
         let (before, begun) = (self.stored(), Instant::now());
         self.wish("resume");
@@ -207,14 +210,17 @@ impl Stage {
     fn stall(&mut self, extent: &Extent, tally: &mut Tally) {
         let before = self.stored();
         self.kafka.signal("STOP");
-        let messages = self.publish(extent.published).numbers;
+        let publisher = self.publisher(extent.published.0);
         let held = wait::until("a full buffer", PATIENCE, || match self.held() {
-            held if held >= BUDGET => Ok(held),
-            held => Err(format!("{held} bytes are held of {messages} messages")),
+            held if held >= self.budget => Ok(held),
+            held => Err(format!("{held} bytes are held")),
         });
+        // And more, which waits at the broker.
+        wait::moment(extent.published.1);
+        let (held, messages) = (held.max(self.held()), publisher.finish().numbers);
         tally.most("bytes held while Kafka stands still", usize::try_from(held).expect("some bytes"));
         self.kafka.signal("CONT");
-        assert!(held <= BUDGET + READ_AT_ONCE, "{held} bytes are held, {BUDGET} are allowed");
+        assert!(held <= self.budget + READ_AT_ONCE, "{held} bytes are held, {} are allowed", self.budget);
         self.await_stored(before + messages);
     }
 

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset;
@@ -164,6 +164,13 @@ pub(crate) fn delete(bootstrap: &str, topics: &[&str]) {
 /// Writes a record.
 pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
     send(bootstrap, BaseRecord::to(topic).partition(partition).key(key).payload(value));
+}
+
+/// Writes a record with headers and no key.
+pub(crate) fn write_with(bootstrap: &str, topic: &str, partition: i32, headers: &[(&str, &str)], value: &str) {
+    let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
+    let headers = headers.iter().fold(OwnedHeaders::new(), add);
+    send(bootstrap, BaseRecord::to(topic).partition(partition).headers(headers).payload(value));
 }
 
 /// Writes a tombstone.

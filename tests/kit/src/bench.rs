@@ -3,17 +3,18 @@
 //! [`crate::SourceHarness`] and [`crate::SinkHarness`] stand on it; tests of a connector's planning half use it directly.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{
-    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Metrics, OffsetReader, Result, Room, Shared, Signal,
-    SinkContext, SinkRuntime, SourceContext, TaskId, TransformContext, Wish,
+    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Folder, Metrics, OffsetReader, Result, Room, Shared,
+    Signal, SinkContext, SinkRuntime, SourceContext, TaskId, TransformContext, Wish,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::fakes::{MapOffsets, Numbers};
+use crate::fakes::{MapOffsets, Numbers, Under};
 
 /// How long anything may take before it counts as hung. Generous, because it is only ever waited for in full by a test
 /// that fails.
@@ -24,6 +25,7 @@ pub struct Bench {
     runtime: Runtime,
     wish: watch::Sender<Wish>,
     shared: Shared,
+    folder: Folder,
     /// What the plugin counts.
     pub numbers: Arc<Numbers>,
 }
@@ -38,8 +40,16 @@ impl Bench {
             runtime,
             wish: watch::Sender::new(Wish::Run),
             shared: Shared::default(),
+            folder: Folder::nowhere(),
             numbers: Arc::new(Numbers::default()),
         })
+    }
+
+    /// A bench whose plugins keep their files in a folder of the test.
+    #[must_use]
+    pub fn keeping(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Folder::new(Arc::new(Under(folder.into())));
+        self
     }
 
     /// What connectors and tasks have in common.
@@ -51,6 +61,7 @@ impl Bench {
             signal: Signal::new(self.wish.subscribe()),
             shared: self.shared.clone(),
             metrics: Metrics::new(registry),
+            folder: self.folder.clone(),
         }
     }
 
@@ -119,4 +130,20 @@ impl Bench {
 /// The task of a harness.
 pub(crate) fn running<T>(task: &mut Option<T>) -> Result<&mut T> {
     task.as_mut().ok_or_else(|| ConnectError::fatal("the test has not started the task"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_keep_their_files_in_the_folder_of_the_test_or_nowhere() {
+        let root = std::env::temp_dir().join(format!("pipette-kit-{}", std::process::id()));
+        let bench = Bench::new().unwrap().keeping(&root);
+        let path = bench.transform().common.folder.within("a").path().unwrap();
+        let is_made = path.as_ref().is_some_and(|path| path.is_dir());
+        std::fs::remove_dir_all(&root).unwrap();
+        assert!(is_made, "{path:?}");
+        assert_eq!(Bench::new().unwrap().common().folder.path().unwrap(), None);
+    }
 }

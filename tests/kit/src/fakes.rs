@@ -1,8 +1,10 @@
 //! Stand-ins for the worker's stores and counters, made to be looked at by tests.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pipette_api::folder::Disk;
 use pipette_api::{
     ConnectError, ErrorKind, Metric, MetricInfo, OffsetMap, OffsetReader, Partition, Registry, Result, SinkBatch,
     SinkRuntime, TopicPartition, async_trait,
@@ -157,5 +159,17 @@ impl SinkRuntime for RecordingRuntime {
 
     fn resume(&self, partitions: &[TopicPartition]) {
         lock(&self.paused).retain(|tp| !partitions.contains(tp));
+    }
+}
+
+/// A disk: the folders of plugins, plainly one within the other, under this one.
+pub struct Under(pub PathBuf);
+
+impl Disk for Under {
+    fn make(&self, names: &[Arc<str>]) -> Result<PathBuf> {
+        let path = names.iter().fold(self.0.clone(), |path, name| path.join(&**name));
+        let made = std::fs::create_dir_all(&path);
+        made.map_err(|error| ConnectError::retriable(format!("Cannot make {}", path.display())).because(error))?;
+        Ok(path)
     }
 }

@@ -6,5 +6,6 @@
 mod flow;
 mod harness;
 mod outbox;
+mod outputs;
 mod scale;
 mod sink;

@@ -96,15 +96,15 @@ mod tests {
     use super::super::Packet;
     use super::*;
 
-    fn message(qos: Qos, payload: &'static str) -> Outcome {
-        Ok(Event::Message(Message {
+    fn message(qos: Qos, payload: &'static str) -> Event {
+        Event::Message(Message {
             packet: Packet { id: 1, qos },
             topic: Bytes::from_static(b"lab/a"),
             payload: Bytes::from_static(payload.as_bytes()),
             dup: false,
             retained: false,
             properties: None,
-        }))
+        })
     }
 
     fn payload(outcome: Option<Outcome>) -> Option<Bytes> {
@@ -121,7 +121,7 @@ mod tests {
         for (qos, text) in
             [(Qos::AtLeastOnce, "a"), (Qos::AtMostOnce, "b"), (Qos::AtMostOnce, "c"), (Qos::ExactlyOnce, "d")]
         {
-            inlet.0.push(message(qos, text));
+            inlet.0.push(Ok(message(qos, text)));
         }
         assert_eq!(queue.shed().map(|message| message.payload).as_deref(), Some(&b"b"[..]));
         drop(inlet);
@@ -135,7 +135,7 @@ mod tests {
     async fn a_waiter_is_woken_by_what_comes_and_by_the_end() {
         let queue = Arc::new(Queue::default());
         let inlet = Inlet(Arc::clone(&queue));
-        let (came, ()) = tokio::join!(queue.next(), async { inlet.0.push(message(Qos::AtMostOnce, "a")) });
+        let (came, ()) = tokio::join!(queue.next(), async { inlet.0.push(Ok(message(Qos::AtMostOnce, "a"))) });
         assert_eq!(payload(came).as_deref(), Some(&b"a"[..]));
         let (end, ()) = tokio::join!(queue.next(), async { drop(inlet) });
         assert!(end.is_none());

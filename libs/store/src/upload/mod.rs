@@ -223,3 +223,10 @@ fn collision(uri: &str) -> ConnectError {
          Set key.strategy to content or uuid"
     ))
 }
+
+/// What is there under a name that is a digest, and cannot have that digest.
+fn damaged(uri: &str, size: u64) -> ConnectError {
+    ConnectError::fatal(format!(
+        "{uri} is named by its content and holds something else ({size} bytes): it was cut short or overwritten. Delete it"
+    ))
+}

@@ -114,16 +114,26 @@ impl Drop for Running {
 }
 
 async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<()> {
-    let uri = crate::uri::ObjectUri::read(&upload.uri)
-        .map_err(|reason| ConnectError::fatal(format!("the journal of uploads holds a wrong address: {reason}")))?;
-    if uri.bucket != shared.store.uri().bucket || uri.scheme != shared.store.uri().scheme {
-        return Err(ConnectError::fatal(format!(
-            "{uri} has an upload in parts that was cut short, and store.uri is another bucket now: abort it there"
-        )));
-    }
-    match client(shared).abort_multipart(&shared.store.path(&uri.key)?, &upload.id).await {
+    let store = &shared.store;
+    let uri = crate::uri::ObjectUri::read(&upload.uri).ok();
+    let here = uri.filter(|uri| uri.bucket == store.uri().bucket && uri.scheme == store.uri().scheme);
+    let Some(uri) = here else {
+        tracing::warn!(
+            uri = upload.uri,
+            id = upload.id,
+            "An upload in parts is open in a bucket that is no longer used"
+        );
+        return shared.uploads.clear(upload).await;
+    };
+    match client(shared).abort_multipart(&store.path(&uri.key)?, &upload.id).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => shared.uploads.clear(upload).await,
-        Err(error) => Err(shared.store.fault(Act::Delete, &uri.key, &error)),
+        // It may be gone; some stores say 403 then. A task that never starts again would be worse than what it leaves.
+        Err(error @ object_store::Error::PermissionDenied { .. }) => {
+            let error = store.fault(Act::Delete, &uri.key, &error);
+            tracing::warn!(%error, id = upload.id, "An upload in parts is gone already or may not be aborted");
+            shared.uploads.clear(upload).await
+        }
+        Err(error) => Err(store.fault(Act::Delete, &uri.key, &error)),
     }
 }
 

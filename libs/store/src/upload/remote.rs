@@ -8,7 +8,7 @@ use pipette_api::{Payload, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::mill::{Content, Feed, Part, changed};
-use super::{Errand, LargeContent, Shared, Stored, collision, multipart};
+use super::{Errand, LargeContent, Shared, Stored, collision, damaged, multipart};
 use crate::download::{Integrity, Limits, StoredPayload};
 use crate::fault::Act;
 use crate::reference::Reference;
@@ -146,10 +146,11 @@ pub(super) async fn verify_found(shared: &Shared, stored: &Stored, size: u64, er
     };
     let stored = Stored { etag: object.etag.clone(), version: object.version.clone(), ..stored.clone() };
     if errand.naming.is_content() {
-        if object.size == size {
+        // Another version of a compression makes other bytes of the same content.
+        if stored.compression.is_some() || object.size == size {
             return Ok(stored);
         }
-        return Err(collision(&stored.uri));
+        return Err(damaged(&stored.uri, object.size));
     }
     let reference = Reference { created_at: None, ..stored.reference() };
     let limits = Limits { max_bytes: stored.size };

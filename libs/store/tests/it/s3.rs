@@ -278,3 +278,33 @@ async fn what_the_worker_does_not_allow_is_not_spoken_to() {
     }
     assert_eq!(server.seen("", ""), 0);
 }
+
+/// A task that never starts again would be worse than what it leaves in a bucket.
+#[tokio::test]
+async fn uploads_that_are_gone_or_elsewhere_keep_nobody_from_starting() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    let id = "00000000-0000-0000-0000-000000000000";
+    let lines = ["s3://lake/inbox/gone", "s3://elsewhere/a", "gs://lake/inbox/a"]
+        .map(|uri| format!("+{{\"uri\":\"{uri}\",\"id\":\"{id}\"}}\n"))
+        .concat();
+    std::fs::write(&path, format!("pipette uploads 1\n{lines}")).unwrap();
+    let uploads = Uploader::new(server.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
+    server.fail(usize::MAX, "DELETE", "uploadId", Fault::Refuse(503, "SlowDown"));
+    assert_eq!(uploads.recover().await.unwrap_err().kind(), ErrorKind::Retriable);
+    server.heal();
+    assert_eq!(uploads.recover().await.unwrap(), 3);
+    assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
+#[tokio::test]
+async fn a_damaged_object_under_the_name_of_its_content_is_told() {
+    let server = S3Server::start().await;
+    let store = server.store();
+    let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
+    server.cut_short(&stored.key);
+    let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert!(error.to_string().contains("Delete it"), "{error}");
+}

@@ -101,7 +101,7 @@ impl ClaimCheck {
         let plan = Plan::read(settings)?;
         let metrics = &context.common.metrics;
         Ok(Self {
-            outside: Outside::new(settings, &plan, &context.id)?,
+            outside: Outside::new(settings, &plan, context)?,
             plan,
             editor: Editor::default(),
             meters: Meters {
@@ -377,8 +377,7 @@ fn movable(value: &Value) -> bool {
     match value {
         Value::Bytes(bytes) => bytes.as_bytes() != UNAVAILABLE,
         Value::String(text) => text.as_bytes() != UNAVAILABLE,
-        Value::Payload(_) => true,
-        Value::Struct(_) | Value::Map(_) | Value::Array(_) => true,
+        Value::Payload(_) | Value::Struct(_) | Value::Map(_) | Value::Array(_) => true,
         _ => false,
     }
 }

@@ -1,8 +1,10 @@
 //! What goes into a store comes back as it was: whole values and fields, with and without schemas, in every form.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use pipette_api::{
@@ -302,6 +304,45 @@ fn handles_are_streamed_and_come_back_as_handles() {
     }
     let small = record(Datum::schemaless(Value::Payload(Arc::new(Unknown(vec![1; 999])))));
     assert_eq!(rig.check_in(SMALL, &small), small, "one that turns out small stays");
+}
+
+#[test]
+fn uploads_in_parts_are_noted_while_they_run_and_those_given_up_are_aborted() {
+    let notes = tempfile::tempdir().unwrap();
+    let rig = Rig { bench: Bench::new().unwrap().keeping(notes.path()), ..Rig::new() };
+    let parts = [("store.uri", "memory://lake/inbox"), ("part.size.bytes", "5242880")];
+    let before = record(Datum::new(Schema::of(Kind::Bytes), bytes(vec![7; 6 << 20])));
+    let noted = || {
+        let mut journals = Vec::new();
+        files(notes.path(), &mut journals);
+        let texts = journals.iter().map(|journal| std::fs::read_to_string(journal).unwrap());
+        // The first line is the format.
+        texts.map(|text| text.lines().count().saturating_sub(1)).sum::<usize>()
+    };
+    // Each time the call is dropped at the first sight of a note, after so many more polls.
+    for more in 0..4 {
+        let transform = rig.make("ClaimCheck", &parts);
+        let mut changed = before.clone();
+        let call = async {
+            let mut call = transform.apply(&mut changed);
+            let mut left = more;
+            loop {
+                let ended = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+                assert!(!ended, "the upload has ended before anybody saw a note of it");
+                if noted() > 0 {
+                    if left == 0 {
+                        break;
+                    }
+                    left -= 1;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(call);
+            transform.stop().await;
+        };
+        rig.bench.run("a call that is dropped", call).unwrap();
+        assert_eq!(noted(), 0, "after {more} polls");
+    }
 }
 
 #[test]

@@ -214,14 +214,6 @@ static THUMBNAIL: Key<u32> = Key::new("thumbnail.max.px", "Would add small pictu
     .default("0")
     .importance(Importance::Low)
     .check(|text| only_zero(text, "small pictures are not built"));
-static JOURNAL_DIR: Key<String> = Key::new(
-    "journal.dir",
-    "A folder of this machine in which uploads in parts are noted while they run, so that one which a crash has left is \
-     aborted at the next start. Without it only a rule of the bucket takes such parts away.",
-)
-.optional()
-.path();
-
 /// The definition.
 pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
     &URI.info,
@@ -256,7 +248,6 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
     &PRESIGN.info,
     &METADATA.info,
     &THUMBNAIL.info,
-    &JOURNAL_DIR.info,
     &ALLOW_HTTP.info,
     &CONNECT_TIMEOUT.info,
     &REQUEST_TIMEOUT.info,
@@ -340,6 +331,7 @@ pub(super) enum FieldMode {
 }
 
 /// What the keys say, but for those of the store.
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(super) struct Plan {
     /// None: the whole value.
     pub(super) fields: Vec<FieldPath>,
@@ -362,7 +354,6 @@ pub(super) struct Plan {
     pub(super) inline: bool,
     pub(super) probes: bool,
     pub(super) metadata: Option<Wanted>,
-    pub(super) journal_dir: Option<String>,
 }
 
 impl Plan {
@@ -401,7 +392,6 @@ impl Plan {
             inline: settings.get(&ON_STORE_FAILURE)? == "inline",
             probes: settings.get(&PREFLIGHT)? == "warn",
             metadata,
-            journal_dir: settings.find(&JOURNAL_DIR)?,
         })
     }
 }

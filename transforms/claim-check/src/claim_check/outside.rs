@@ -1,11 +1,10 @@
 //! The store as ClaimCheck uses it: opened at the first record that needs it, cleared of what a crash has left, asked again
 //! while it is away.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Payload, Reach, Result, Settings, TaskId};
+use pipette_api::{ErrorKind, Folder, Payload, Result, Settings, TransformContext};
 use pipette_store::{
     Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, Stored, UploadOptions, Uploader,
 };
@@ -59,8 +58,7 @@ pub(super) struct Outside {
     store: StoreSettings,
     options: UploadOptions,
     compression: Option<Compression>,
-    journal: Option<String>,
-    reach: Reach,
+    folder: Folder,
     probes: bool,
     metadata: Option<Wanted>,
     patience: Option<Duration>,
@@ -75,15 +73,8 @@ struct Ready {
 }
 
 impl Outside {
-    pub(super) fn new(settings: &Settings, plan: &Plan, id: &TaskId) -> Result<Self> {
+    pub(super) fn new(settings: &Settings, plan: &Plan, context: &TransformContext) -> Result<Self> {
         let store = StoreSettings::read(settings)?;
-        if plan.journal_dir.is_none() && !matches!(store.uri.scheme, Scheme::File | Scheme::Memory) {
-            tracing::warn!(
-                store = store.uri.to_string(),
-                "Without journal.dir, uploads in parts that a crash breaks off stay in the store: give its bucket a rule that \
-                 aborts incomplete uploads"
-            );
-        }
         // Two steps of one chain are told apart by what they are for.
         let which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
         let which = Digest::of(format!("{} {}", store.uri, which.join(",")).as_bytes()).hex();
@@ -91,18 +82,17 @@ impl Outside {
             part_size: plan.part_size,
             concurrency: plan.concurrency,
             max_payload: plan.max_payload,
-            ..UploadOptions::new(plan.naming.clone(), format!("{id}-{}", &which[..8]))
+            ..UploadOptions::new(plan.naming.clone(), format!("{}-{}", context.id, &which[..8]))
         };
         Ok(Self {
             store,
             options,
             compression: plan.compression,
-            journal: plan.journal_dir.clone(),
-            reach: settings.reach().clone(),
+            folder: context.common.folder.clone(),
             probes: plan.probes,
             metadata: plan.metadata.clone(),
             patience: plan.retry_timeout,
-            connector: Arc::clone(&id.connector),
+            connector: Arc::clone(&context.id.connector),
             ready: OnceCell::new(),
         })
     }
@@ -176,17 +166,10 @@ impl Outside {
         if let Some(compression) = compression {
             options.owner = format!("{}-{}", options.owner, compression.name());
         }
+        // A preview has no folder, and nothing to go on with.
         let journal =
-            self.journal.as_deref().map(|folder| self.journal(Path::new(folder), &options.owner)).transpose()?;
-        Ok(Uploader::new(Arc::clone(store), options, journal))
-    }
-
-    fn journal(&self, folder: &Path, owner: &str) -> Result<Journal> {
-        self.reach.path(folder).map_err(|error| error.within("journal.dir"))?;
-        std::fs::create_dir_all(folder).map_err(|error| {
-            ConnectError::config(format!("journal.dir: cannot make the folder {}", folder.display())).because(error)
-        })?;
-        Journal::open(folder.join(format!("{owner}.uploads")))
+            self.folder.path()?.map(|folder| Journal::open(folder.join(format!("{}.uploads", options.owner))));
+        Ok(Uploader::new(Arc::clone(store), options, journal.transpose()?))
     }
 
     /// Aborts what was given up.

@@ -174,6 +174,7 @@ pub(super) enum OnMissing {
 }
 
 /// What the keys say.
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(super) struct Plan {
     pub(super) store: StoreSettings,
     pub(super) allowed: Allowed,
@@ -198,9 +199,10 @@ impl Plan {
         }
         let store = StoreSettings::read(settings)?;
         let prefixes = settings.get(&PREFIXES)?;
-        let allowed = match prefixes.is_empty() {
-            true => Allowed::only(store.uri.clone()),
-            false => Allowed::read("allowed.uri.prefixes", &prefixes)?,
+        let allowed = if prefixes.is_empty() {
+            Allowed::only(store.uri.clone())
+        } else {
+            Allowed::read("allowed.uri.prefixes", &prefixes)?
         };
         let formats = settings.get(&FORMATS)?;
         let most = settings.find(&MAX_PAYLOAD)?;

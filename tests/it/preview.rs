@@ -1,12 +1,17 @@
 //! The preview: what a chain makes of sample records, over REST and on the command line.
 
 use std::process::Command;
+use std::time::Duration;
 
+use pipette_broker::{Broker, BrokerConfig};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::support::topic;
 
-fn config() -> Value {
+fn config_of_sink() -> Value {
     json!({
         "name": "preview",
         "connector.class": "FileStreamSink",
@@ -34,7 +39,7 @@ fn config() -> Value {
 }
 
 fn post(bed: &Bed, records: &Value) -> Value {
-    let answer = bed.post("/transforms/preview", &json!({"config": config(), "records": records}).to_string());
+    let answer = bed.post("/transforms/preview", &json!({"config": config_of_sink(), "records": records}).to_string());
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()["records"].clone()
 }
@@ -77,13 +82,13 @@ fn what_cannot_be_previewed_is_refused_with_the_reason() {
         assert_eq!(answer.status, 400, "{answer:?}");
         answer.message()
     };
-    let mut wrong = config();
+    let mut wrong = config_of_sink();
     wrong["transforms.mask.fields"] = json!("");
     let message = refused(&json!({"config": wrong, "records": []}));
     assert!(message.contains("transforms.mask.fields"), "{message}");
-    assert!(refused(&json!({"config": config()})).contains("either \"records\", a list, or \"live\""));
-    assert!(refused(&json!({"config": config(), "records": [{"vlaue": 1}]})).contains("unknown field `vlaue`"));
-    assert!(refused(&json!({"config": config(), "records": [7]})).contains("expected a record, such as {"));
+    assert!(refused(&json!({"config": config_of_sink()})).contains("either \"records\", a list, or \"live\""));
+    assert!(refused(&json!({"config": config_of_sink(), "records": [{"vlaue": 1}]})).contains("unknown field `vlaue`"));
+    assert!(refused(&json!({"config": config_of_sink(), "records": [7]})).contains("expected a record, such as {"));
     let source = json!({"connector.class": "FileStreamSource", "topic": "t"});
     assert!(refused(&json!({"config": source, "live": 3})).contains("for a source, send records"));
 }
@@ -135,6 +140,37 @@ fn what_a_placeholder_stands_for_is_not_shown() {
 }
 
 #[test]
+fn the_last_records_of_a_sinks_topics_are_looked_at_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = BrokerConfig::new(folder.path().join("broker"));
+    config.listen = ([127, 0, 0, 1], 0).into();
+    let broker = Broker::start(config).unwrap();
+    let bootstrap = broker.address().to_string();
+    topic::create(&bootstrap, "orders", 1, &[]);
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a producer");
+    for amount in [1, 200, 30] {
+        let value = json!({"name": "Ann", "amount": amount}).to_string();
+        producer.send(BaseRecord::<str, str>::to("orders").payload(&value)).expect("room");
+    }
+    producer.flush(Duration::from_secs(20)).expect("the records in Kafka");
+    let bed = Bed::shipped_with(&[("bootstrap.servers", &bootstrap)]);
+    let answer = bed.post("/transforms/preview", &json!({"config": config_of_sink(), "live": 2}).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let records = answer.json()["records"].clone();
+    let seen: Vec<(&Value, &Value)> = records
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| (&record["record"]["offset"], &record["steps"].as_array().unwrap().last().unwrap()["outcome"]))
+        .collect();
+    assert_eq!(seen, [(&json!(1), &json!("dropped")), (&json!(2), &json!("skipped"))]);
+    assert_eq!(records[1]["record"]["value"]["payload"], json!({"name": "Ann", "amount": 30}));
+    // Nothing has joined a group or moved an offset: asked again, the answer is the same.
+    let again = bed.post("/transforms/preview", &json!({"config": config_of_sink(), "live": 2}).to_string());
+    assert_eq!(again.json()["records"][0]["record"]["offset"], 1);
+}
+
+#[test]
 fn the_command_shows_what_each_step_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -142,7 +178,7 @@ fn the_command_shows_what_each_step_changed() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let connector = file("sink.json", &config().to_string());
+    let connector = file("sink.json", &config_of_sink().to_string());
     let record = file(
         "order.json",
         r#"{"value": {"name": "Ann", "amount": 500}, "headers": [{"name": "site", "value": "bern"}]}"#,

@@ -377,7 +377,9 @@ impl Sheet<'_> {
         let inline = own.unwrap_or(self.worker.inline);
         // A client's key that cannot be read is told where it stands.
         let errors = size_checks::errors(self.plugin, self.worker, &self.config, inline).unwrap_or_default();
-        errors.into_iter().for_each(|error| self.blame(key, error));
+        for error in errors {
+            self.blame(key, error);
+        }
     }
 
     fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {

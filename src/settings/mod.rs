@@ -12,6 +12,7 @@ pub mod dead_letters;
 pub mod file;
 pub mod group;
 pub(crate) mod jaas;
+mod large;
 pub mod java_keys;
 pub mod logins;
 pub mod metrics;

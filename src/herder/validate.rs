@@ -377,10 +377,14 @@ impl Sheet<'_> {
         let inline = own.unwrap_or(self.worker.inline);
         // A client's key that cannot be read is told where it stands.
         let errors = size_checks::errors(self.plugin, self.worker, &self.config, inline).unwrap_or_default();
-        errors.into_iter().for_each(|error| self.blame(key, error));
+        for error in errors {
+            self.blame(key, error);
+        }
         if matches!(self.plugin, ConnectorPlugin::Source(_)) {
             let errors = size_checks::pieces(self.plugins, self.worker, &self.config).unwrap_or_default();
-            errors.into_iter().for_each(|(key, error)| self.blame(&key, error));
+            for (key, error) in errors {
+                self.blame(&key, error);
+            }
         }
     }
 

@@ -192,6 +192,30 @@ impl MemoryMeters {
     }
 }
 
+/// What is in a transformation that waits for something outside.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the rows of the table say it")]
+pub struct StepMeters {
+    pub records: Metric,
+    pub bytes: Metric,
+}
+
+impl StepMeters {
+    /// Both at zero, for the step of that name.
+    pub fn new(metrics: &Metrics, task: usize, step: &str) -> Self {
+        let of = |row: &'static Row| metrics.register(&row.info, &[&task.to_string(), step]);
+        let meters = Self { records: of(&table::STEP_RECORDS), bytes: of(&table::STEP_BYTES) };
+        meters.show(0, 0);
+        meters
+    }
+
+    /// So many records of so many bytes are in it.
+    pub fn show(&self, records: usize, bytes: u64) {
+        self.records.set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
 fn fresh(metrics: &Metrics, task: usize, row: &'static Row) -> Metric {
     let metric = metrics.register(&row.info, &[&task.to_string()]);
     metric.set(0);

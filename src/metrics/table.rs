@@ -232,6 +232,10 @@ table! {
         "" "Memory that a task keeps from others: the queues of its Kafka clients and its batches.";
     MEMORY_WAITS = Counter "memory_waits_total" ["task"]
         "" "How often a task had to wait for memory.";
+    STEP_RECORDS = Gauge "transformation_in_flight_records" ["task", "transformation"]
+        "" "Records in a transformation that waits for something outside, those included that wait behind others.";
+    STEP_BYTES = Gauge "transformation_in_flight_bytes" ["task", "transformation"]
+        "" "Memory that they take.";
     CONNECTOR_RESTARTING = Gauge "kafka_connect_worker_connector_restarting_task_count" ["connector"]
         "connect-worker-metrics:connector-restarting-task-count" "Tasks of the connector that start again.";
 }

@@ -9,8 +9,7 @@ use pipette_api::config::key::{ClassName, FromText, Importance, Width};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
 use super::dead_letters::{self, DeadLetterTopic};
-pub(super) use super::memory::inline;
-pub use super::memory::{ADDED, INLINE, MEMORY_CAP};
+pub use super::large::{INLINE, MEMORY_CAP};
 
 /// `name`.
 pub static NAME: Key<String> = Key::new("name", "The connector's name, unique on this worker.")
@@ -171,6 +170,9 @@ pub static TOPICS_REGEX: Key<String> =
         .group("Common")
         .width(Width::Long)
         .display("Topics regex");
+/// Keys that Apache's worker does not have: REST lists them only where they are used, because clients know how many keys
+/// an answer to validate has.
+pub static ADDED: ConfigDef = ConfigDef::new(&[&MEMORY_CAP.info, &INLINE.info]);
 
 const fn converter(name: &'static str, display: &'static str) -> Key<ClassName> {
     Key::new(name, "The converter; the worker's own when left out. Its settings follow under the key's name.")

@@ -16,7 +16,7 @@ use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
-use super::{connector, protection, reach, unused};
+use super::{large, protection, reach, unused};
 
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.")
@@ -116,7 +116,7 @@ static INLINE: Key<u64> = Key::new(
      overrides it. Beyond 1 MB producer, topic and memory have to allow it too, which is checked.",
 )
 .default("1000000")
-.check(connector::inline);
+.check(large::inline);
 static STRICT: Key<bool> = Key::new(
     "compat.strict",
     "Whether the worker does and answers only what Apache's does: nothing restarts by itself, keys that Apache's ignores \

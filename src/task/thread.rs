@@ -235,6 +235,7 @@ impl Parts {
             guard: Arc::new(guard.clone()),
             signal: self.signal.clone(),
             share: share.clone(),
+            metrics: (self.common.metrics.clone(), self.spec.id.task),
         };
         let line = Line::new(&chain, &crew);
         Ok(Pipeline { chain, line, codec, guard })

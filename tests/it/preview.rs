@@ -112,6 +112,28 @@ fn a_source_hands_over_what_the_samples_say() {
 }
 
 #[test]
+fn a_step_that_waits_is_shown_in_its_place() {
+    let bed = Bed::shipped();
+    let config = json!({
+        "connector.class": "FileStreamSource", "topic": "t", "transforms": "route,meta,image",
+        "transforms.route.type": "RegexRouter", "transforms.route.regex": "(.*)", "transforms.route.replacement": "lab.$1",
+        "transforms.meta.type": "ExtractMetadata",
+        "transforms.image.type": "Filter", "transforms.image.predicate": "told",
+        "predicates": "told", "predicates.told.type": "HasHeaderKey", "predicates.told.name": "meta",
+    });
+    let schema = json!({"type": "bytes", "optional": false});
+    let records = json!([{"topic": "t", "value": {"schema": schema, "payload": "R0lGODlhkAEsAQ=="}}]);
+    let answer = bed.post("/transforms/preview", &json!({"config": config, "records": records}).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let steps = answer.json()["records"][0]["steps"].clone();
+    let outcomes = steps.as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(outcomes, ["applied", "applied", "dropped"], "{steps}");
+    let header = steps[1]["record"]["headers"][0].clone();
+    assert!(header["name"] == "meta" && header.to_string().contains("image/gif"), "{header}");
+    assert_eq!(steps[1]["record"]["topic"], "lab.t", "what came before it stands");
+}
+
+#[test]
 fn what_a_placeholder_stands_for_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secrets.properties");

@@ -128,6 +128,24 @@ fn letters_come_back_once_the_cause_is_mended_and_only_once() {
 }
 
 #[test]
+fn letters_go_through_steps_that_wait() {
+    let scene = Scene::with_three_letters();
+    let mut config = scene.config("org.apache.kafka.connect.converters.ByteArrayConverter");
+    let chain = json!({
+        "transforms": "meta,told", "transforms.meta.type": "ExtractMetadata", "transforms.told.type": "Filter",
+        "transforms.told.predicate": "told", "predicates": "told", "predicates.told.type": "HasHeaderKey",
+        "predicates.told.name": "meta",
+    });
+    config.as_object_mut().unwrap().extend(chain.as_object().unwrap().clone());
+    let answer = scene.bed.put("/connectors/out/config", &config.to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    scene.bed.wait_for_states("out", &["RUNNING", "RUNNING"]);
+    let report = scene.replay("");
+    assert_eq!(counts(&report), json!([0, 0, 0, 0, "DONE"]), "{report}");
+    assert_eq!(report["filtered"], 3, "the step behind sees what the one that waits has found: {report}");
+}
+
+#[test]
 fn a_letter_that_fails_again_is_kept_and_does_not_come_round() {
     let scene = Scene::with_three_letters();
     let report = scene.replay("{}");

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pipette_api::{ConnectError, Record, Result, Signal, Verdict, Wish};
+use pipette_api::{ConnectError, Metrics, Record, Result, Signal, Verdict, Wish};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use crate::budget::{Lease, Share};
+use crate::metrics::meters::StepMeters;
 use crate::task::chain::{Chain, Later, named};
 use crate::task::guard::Guard;
 use crate::task::patience;
@@ -69,6 +70,8 @@ pub struct Crew {
     pub signal: Signal,
     /// The task's memory.
     pub share: Share,
+    /// Where it is shown what is on its way, and of which task.
+    pub metrics: (Metrics, usize),
 }
 
 /// One step at work.
@@ -82,6 +85,7 @@ pub struct Flight<T> {
     slots: VecDeque<Slot<T>>,
     flying: usize,
     bytes: u64,
+    meters: StepMeters,
 }
 
 struct Slot<T> {
@@ -109,7 +113,8 @@ pub enum Landed<T> {
 impl<T: Carries> Flight<T> {
     /// A step of the chain.
     pub fn new(at: usize, later: Later, crew: Crew) -> Self {
-        Self { later, crew, at, door: None, slots: VecDeque::new(), flying: 0, bytes: 0 }
+        let meters = StepMeters::new(&crew.metrics.0, crew.metrics.1, &later.alias);
+        Self { later, crew, at, door: None, slots: VecDeque::new(), flying: 0, bytes: 0, meters }
     }
 
     /// True when nothing is in it or before it.
@@ -151,6 +156,7 @@ impl<T: Carries> Flight<T> {
         };
         self.bytes += bytes;
         self.slots.push_back(Slot { state, bytes, flew, _lease: lease });
+        self.meters.show(self.slots.len(), self.bytes);
         true
     }
 
@@ -175,6 +181,7 @@ impl<T: Carries> Flight<T> {
         let slot = self.slots.pop_front()?;
         self.bytes -= slot.bytes;
         self.flying -= usize::from(slot.flew);
+        self.meters.show(self.slots.len(), self.bytes);
         match slot.state {
             State::Landed(passenger) => Some(Landed::Passenger(passenger)),
             State::Lost => Some(Landed::Lost),
@@ -187,6 +194,7 @@ impl<T: Carries> Flight<T> {
         self.door = None;
         let calls: Vec<_> = std::mem::take(&mut self.slots).into_iter().map(|slot| slot.state).collect();
         (self.flying, self.bytes) = (0, 0);
+        self.meters.show(0, 0);
         let calls = calls.into_iter().filter_map(|state| match state {
             State::Flying(call) => Some(call),
             State::Landed(_) | State::Lost => None,

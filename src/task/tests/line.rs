@@ -13,7 +13,7 @@ use super::line::Line;
 use super::toys::{Seen, context, count, record, store};
 use crate::budget::Share;
 use crate::metrics::WorkerMetrics;
-use crate::metrics::meters::ErrorMeters;
+use crate::metrics::meters::{ErrorMeters, StepMeters};
 use crate::task::chain::{Chain, Went};
 use crate::task::guard::Guard;
 use crate::task::spec::{ErrorPolicy, TransformSpec};
@@ -36,6 +36,7 @@ struct Rig {
     wish: watch::Sender<Wish>,
     seen: Arc<Seen>,
     out: Vec<String>,
+    shown: StepMeters,
 }
 
 impl Rig {
@@ -45,10 +46,18 @@ impl Rig {
         let context = context(signal.clone(), &shared);
         let chain = Chain::new(specs, &context).unwrap();
         let guard = Guard::new(policy, ErrorMeters::new(&WorkerMetrics::new().connector("c"), 0));
+        let metrics = context.common.metrics.clone();
         let (io, crew_guard) = (context.common.io, Arc::new(guard.clone()));
-        let crew = Crew { io, guard: crew_guard, signal: signal.clone(), share: Share::ample("c") };
+        let crew = Crew {
+            io,
+            guard: crew_guard,
+            signal: signal.clone(),
+            share: Share::ample("c"),
+            metrics: (metrics.clone(), 0),
+        };
         let line = Line::new(&chain, &crew);
-        Self { chain, line, guard, signal, wish, seen: shared.get(), out: Vec::new() }
+        let shown = StepMeters::new(&metrics, 0, "s");
+        Self { chain, line, guard, signal, wish, seen: shared.get(), out: Vec::new(), shown }
     }
 
     async fn put(&mut self, text: &str) {
@@ -203,4 +212,19 @@ async fn at_the_end_nothing_is_left_behind() {
     assert_eq!(rig.seen.stopped.load(Ordering::SeqCst), 2, "each step is told");
     rig.let_out().await;
     assert!(rig.out.is_empty() && rig.line.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_a_step_is_shown_until_it_has_left() {
+    let mut rig = Rig::new(&[store("s", &[])], ErrorPolicy::default());
+    for text in ["big 1", "small 2", "big 3"] {
+        rig.put(text).await;
+    }
+    let shown = |rig: &Rig| (rig.shown.records.get(), rig.shown.bytes.get() > 0);
+    assert_eq!(shown(&rig), (3, true));
+    rig.gather().await;
+    assert_eq!(shown(&rig), (0, false));
+    rig.put("big 4").await;
+    rig.line.end(Duration::from_secs(1)).await;
+    assert_eq!(shown(&rig), (0, false), "what was given up is gone");
 }

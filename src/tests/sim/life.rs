@@ -178,7 +178,13 @@ impl Habits {
         .over(producer);
         let chain = Chain::new(&self.steps, &toys::context(signal.clone(), &common.shared)).unwrap();
         let (io, share) = (common.io.clone(), Share::ample("c"));
-        let crew = Crew { io, guard: Arc::new(guard.clone()), signal: signal.clone(), share: share.clone() };
+        let crew = Crew {
+            io,
+            guard: Arc::new(guard.clone()),
+            signal: signal.clone(),
+            share: share.clone(),
+            metrics: (common.metrics.clone(), 0),
+        };
         let line = Line::new(&chain, &crew);
         let source = SourceLoop {
             chain,

@@ -357,10 +357,10 @@ fn metrics(plugins: &Plugins) -> String {
     page
 }
 
-/// What connectors count for themselves; one that goes by several classes counts the same.
+/// What connectors and transformations count for themselves; one that goes by several classes counts the same.
 fn plugins_metrics(plugins: &Plugins) -> Vec<(&'static [MetricInfo], Vec<&'static str>)> {
     let mut found: Vec<(&'static [MetricInfo], Vec<&'static str>)> = Vec::new();
-    for plugin in plugins.all() {
+    for plugin in connectors(plugins).chain(plugins.family(Family::Transform)) {
         let of_plugin = match plugin {
             Plugin::Source(source) => source.metrics,
             Plugin::Sink(sink) => sink.metrics,

@@ -67,7 +67,9 @@ impl Scene {
         let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &keys);
         worker.start();
         let [inbox, outbox] = ["inbox", "outbox"].map(|name| folder.path().join(name));
-        [&inbox, &outbox].into_iter().for_each(|path| fs::create_dir(path).expect("a folder"));
+        for path in [&inbox, &outbox] {
+            fs::create_dir(path).expect("a folder");
+        }
         Self { kafka, worker, inbox, outbox, _folder: folder }
     }
 

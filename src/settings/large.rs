@@ -1,10 +1,10 @@
-//! What a connector may hold in memory: keys that Apache's worker does not have.
+//! The keys of every connector that say how much memory it may take, and how large a payload in Kafka may be.
 //!
-//! `connector.rs` lists them with the keys of every connector, `herder/size_checks.rs` holds them against each other.
+//! `connector.rs` reads them with the others; `herder/size_checks.rs` looks whether they agree with those of the clients.
 
+use pipette_api::Key;
 use pipette_api::config::checks::{at_least, in_range};
 use pipette_api::config::key::Width;
-use pipette_api::{ConfigDef, Key};
 
 /// `memory.max.bytes`.
 pub static MEMORY_CAP: Key<u64> = Key::new(
@@ -33,7 +33,3 @@ pub static INLINE: Key<u64> = Key::new(
 pub(super) fn inline(text: Option<&str>) -> std::result::Result<(), String> {
     in_range::<1, 1_000_000_000>(text)
 }
-
-/// Keys that Apache's worker does not have: REST lists them only where they are used, because clients know how many keys
-/// an answer to validate has.
-pub static ADDED: ConfigDef = ConfigDef::new(&[&MEMORY_CAP.info, &INLINE.info]);

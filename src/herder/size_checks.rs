@@ -1,16 +1,22 @@
 //! Whether the keys agree that say how large a record may be, once `payload.inline.max.bytes` is raised: what may become a
 //! Kafka value has to pass producer, topic, fetches and memory. Pure; `validate.rs` asks.
 
-use pipette_api::{ConfigMap, Result};
+use pipette_api::config::{FromText, Presence};
+use pipette_api::{ConfigMap, Plugin, Result};
 
 use crate::budget;
 use crate::kafka::{properties, sizes};
-use crate::plugins::ConnectorPlugin;
+use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector;
 use crate::settings::worker::{self, WorkerConfig};
 
 /// What a record has beside its value, as far as it is foreseen: key, headers, and Kafka's own bytes.
 const BESIDE: u64 = 1_024;
+
+/// The same beside a piece of a large value, which has headers of its own.
+const BESIDE_A_PIECE: u64 = 8_192;
+/// The keys of steps that say how large the records are that they make.
+const PIECES: [&str; 2] = ["chunk.bytes", "max.part.bytes"];
 
 /// What is wrong, each naming the key to raise. `inline` is the cap that counts for the connector.
 pub(super) fn errors(
@@ -54,6 +60,34 @@ pub(super) fn errors(
             Ok(errors)
         }
     }
+}
+
+/// What is wrong with the steps of a source that make several records of one, each with its key: the producer has to take what
+/// they make.
+pub(super) fn pieces(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap) -> Result<Vec<(String, String)>> {
+    let largest = sizes::largest_record(&properties::producer(&worker.values, config, "")?);
+    let list = config.get(connector::TRANSFORMS.info.name).map_or("", |list| list.trim());
+    let mut errors = Vec::new();
+    for alias in Vec::<String>::from_text(list).unwrap_or_default() {
+        let class = config.get(&format!("transforms.{alias}.type"));
+        let Some(Plugin::Expand(plugin)) = class.and_then(|class| plugins.find(Family::Transform, class)) else {
+            continue;
+        };
+        for info in PIECES.iter().filter_map(|key| plugin.info.config.key(key)) {
+            let key = format!("transforms.{alias}.{}", info.name);
+            let default = if let Presence::Default(text) = info.presence { text } else { "" };
+            let size = config.get(&key).map_or(default, |text| text.trim()).parse::<u64>().unwrap_or(0);
+            if size.saturating_add(BESIDE_A_PIECE) > largest {
+                let request = place(worker, config, "producer", "max.request.size");
+                let text = format!(
+                    "{key}={size} leaves no {BESIDE_A_PIECE} bytes for key and headers in {request}={largest}: lower the one or \
+                     raise the other"
+                );
+                errors.push((key, text));
+            }
+        }
+    }
+    Ok(errors)
 }
 
 /// Where a client's key stands, or would stand.
@@ -106,7 +140,7 @@ impl Cap {
 
 #[cfg(test)]
 mod tests {
-    use pipette_api::{ConfigDef, ConnectError, Info, SinkPlugin, SourcePlugin};
+    use pipette_api::{ConfigDef, ConnectError, ExpandPlugin, Info, Key, SinkPlugin, SourcePlugin};
 
     use super::*;
 
@@ -125,10 +159,35 @@ mod tests {
 
     const LARGE: u64 = 100_000_000;
 
+    fn worker(keys: &[(&str, &str)]) -> WorkerConfig {
+        let least = [("bootstrap.servers", "b:9092"), ("key.converter", "K"), ("value.converter", "V")];
+        WorkerConfig::read(map(&[&least, keys].concat())).unwrap()
+    }
+
+    static SIZE: Key<u64> = Key::new("chunk.bytes", "The size of a piece.").default("800000");
+    static PIECES: ConfigDef = ConfigDef::new(&[&SIZE.info]);
+    static STEPS: &[Plugin] = &[Plugin::Expand(ExpandPlugin {
+        info: Info { config: &PIECES, ..INFO },
+        metrics: &[],
+        make: |_, _| Err(ConnectError::fatal("no")),
+    })];
+
+    #[test]
+    fn pieces_have_to_pass_the_producer() {
+        let wrong = |more: &[(&str, &str)]| {
+            let config = map(&[&[("transforms", "a, b"), ("transforms.b.type", "C")], more].concat());
+            pieces(&Plugins::of(&[STEPS]), &worker(&[]), &config).unwrap()
+        };
+        let (size, request) = ("transforms.b.chunk.bytes", "producer.override.max.request.size");
+        assert_eq!(wrong(&[]), [], "the defaults agree");
+        assert_eq!(wrong(&[(size, "2000000")])[0].0, size);
+        assert_eq!(wrong(&[(size, "2000000"), (request, "2008192")]), []);
+        assert!(wrong(&[(request, "808191")])[0].1.contains("in producer.override.max.request.size=808191"));
+    }
+
     /// The keys that are to be raised.
     fn raised(plugin: ConnectorPlugin, worker: &[(&str, &str)], config: &[(&str, &str)], inline: u64) -> Vec<String> {
-        let least = [("bootstrap.servers", "b:9092"), ("key.converter", "K"), ("value.converter", "V")];
-        let worker = WorkerConfig::read(map(&[&least, worker].concat())).unwrap();
+        let worker = self::worker(worker);
         let errors = errors(plugin, &worker, &map(config), inline).unwrap();
         let named = |error: String| {
             let (_, rest) = error.split_once("raise ").expect("it says what to raise");

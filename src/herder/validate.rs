@@ -378,6 +378,10 @@ impl Sheet<'_> {
         // A client's key that cannot be read is told where it stands.
         let errors = size_checks::errors(self.plugin, self.worker, &self.config, inline).unwrap_or_default();
         errors.into_iter().for_each(|error| self.blame(key, error));
+        if matches!(self.plugin, ConnectorPlugin::Source(_)) {
+            let errors = size_checks::pieces(self.plugins, self.worker, &self.config).unwrap_or_default();
+            errors.into_iter().for_each(|(key, error)| self.blame(&key, error));
+        }
     }
 
     fn letter_checks(&mut self, topics: &[String], regex: Option<&str>) {

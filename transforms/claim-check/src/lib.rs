@@ -1,5 +1,6 @@
 //! Transformations for payloads of any size.
 //!
+//! `chunk.rs` and `reassemble.rs` send large values in pieces and put them together, `split.rs` makes records of their elements.
 //! `extract_metadata.rs` is the transformation `ExtractMetadata`: it tells what a payload is. What it knows comes from
 //! `metadata.rs`, which others who hold a payload call as [`extract`]. `claim_check.rs` keeps payloads in a store, and
 //! `restore.rs` brings them back. The worker lists [`PLUGINS`] in `src/plugins.rs`.

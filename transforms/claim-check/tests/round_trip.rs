@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipette_api::{
@@ -341,7 +342,11 @@ fn uploads_in_parts_are_noted_while_they_run_and_those_given_up_are_aborted() {
             transform.stop().await;
         };
         rig.bench.run("a call that is dropped", call).unwrap();
-        assert_eq!(noted(), 0, "after {more} polls");
+        // What begins or ends in the moment of the drop is seen to by tasks of its own.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while rig.bench.spawned() + noted() > 0 {
+            assert!(Instant::now() < deadline, "after {more} polls, {} notes are left", noted());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod group;
 pub(crate) mod jaas;
 pub mod java_keys;
 pub mod logins;
+mod memory;
 pub mod metrics;
 pub mod nearest;
 pub mod overrides;

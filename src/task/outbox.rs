@@ -339,12 +339,12 @@ impl Outbox {
             let Some(dead_letters) = self.dead_letters.as_ref().filter(|_| !self.buried.is_empty()) else {
                 return Ok(true);
             };
-            // Whoever drains waits for them, as long as there is time.
+            dead_letters.nudge();
+            let _ = tokio::time::timeout(NUDGE_AGAIN, dead_letters.delivered()).await;
+            // Whoever drains waits for them, as long as there is time; asked at once again, nobody would get to it.
             if self.is_given_up() || self.signal.wish() == Wish::Stop {
                 return Ok(false);
             }
-            dead_letters.nudge();
-            let _ = tokio::time::timeout(NUDGE_AGAIN, dead_letters.delivered()).await;
         }
     }
 

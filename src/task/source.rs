@@ -291,7 +291,8 @@ pub(super) async fn due(outbox: &Outbox, line: &mut Line<Load>) -> Due {
     tokio::select! {
         () = outbox.delivered() => Due::Deliveries,
         () = outbox.lingered() => Due::Nudge,
-        () = tokio::time::sleep_until(outbox.commit_due()) => Due::Commit,
+        // Who was given up commits nothing, however long the plugin stays in its call: it would be due for ever.
+        () = tokio::time::sleep_until(outbox.commit_due()), if !outbox.is_given_up() => Due::Commit,
         () = line.landed() => Due::Landed,
     }
 }

@@ -239,6 +239,20 @@ fn a_wrong_bound_of_memory_is_refused_before_a_task_fails_for_it() {
 }
 
 #[test]
+fn sizes_that_disagree_are_refused_with_the_key_to_raise() {
+    let bed = Bed::shipped();
+    let answer = |request: &str| {
+        let config = json!({"connector.class": "FileStreamSource", "file": "f", "topic": "t",
+            "payload.inline.max.bytes": "20000000", "producer.override.max.request.size": request});
+        bed.put("/connectors/x/config", &config.to_string())
+    };
+    let refused = answer("10000000");
+    let error = "raise producer.override.max.request.size to 20001024 at least, or lower payload.inline.max.bytes";
+    assert!(refused.status == 400 && refused.message().contains(error), "{refused:?}");
+    assert_eq!(answer("21000000").status, 201);
+}
+
+#[test]
 fn a_source_may_name_a_dead_letter_topic_and_lists_it_only_then() {
     let bed = Bed::shipped();
     let keys = |more: Value| -> Vec<(String, Value)> {

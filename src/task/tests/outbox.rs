@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pipette_api::{OffsetMap, OffsetShape, Partition, Position, Wish, async_trait};
+use pipette_api::{OffsetMap, OffsetShape, Partition, Position, TaskId, Wish, async_trait};
 use tokio::sync::{Notify, watch};
 
 use super::*;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::meters::ErrorMeters;
+use crate::settings::dead_letters::DeadLetterTopic;
 use crate::store::{OffsetEntry, OffsetStore};
-use crate::task::spec::ErrorPolicy;
+use crate::task::source::{Due, due};
+use crate::task::spec::{DeadLetterSpec, ErrorPolicy};
+use crate::task::stage::line::Line;
 
 /// Refuses so many times, then keeps what it is given; at once, or when it is let go on.
 #[derive(Default)]
@@ -174,4 +177,33 @@ async fn only_what_is_wrong_with_a_record_is_tolerated() {
     assert!(refused(&mut desk.outbox, numbers[0], ConnectError::data("too large")).await);
     assert!(!refused(&mut desk.outbox, numbers[1], ConnectError::fatal("not allowed to write")).await);
     assert_eq!(desk.outbox.ledger.in_flight(), 1, "it was not skipped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_given_up_has_nothing_to_do_while_its_plugin_stays_in_a_call() {
+    let mut desk = Desk::new();
+    tokio::time::advance(Duration::from_mins(2)).await;
+    let mut line = Line::default();
+    assert!(matches!(due(&desk.outbox, &mut line).await, Due::Commit), "its interval is over");
+    desk.wish = None;
+    desk.outbox.commit().await.unwrap();
+    let later = tokio::time::timeout(Duration::from_hours(1), due(&desk.outbox, &mut line)).await;
+    assert!(later.is_err(), "it would be due again at once, and for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_letters_instead_of_asking_without_a_pause() {
+    let mut desk = Desk::new();
+    let topic = DeadLetterTopic { name: "dead".into(), replication_factor: None, context: Some(false) };
+    let spec = DeadLetterSpec { topic, producer: ClientProperties::new(), inline: 1 };
+    let id = TaskId { connector: "c".into(), task: 0 };
+    let letters = DeadLetters::new(spec, id, desk.outbox.signal.clone(), &ErrorMeters::default());
+    desk.outbox.dead_letters = Some(letters);
+    desk.outbox.buried.insert(7, Place::Source { topic: None, from: None });
+    desk.wish.as_ref().unwrap().send_replace(Wish::Stop);
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert!(!desk.outbox.letters_are_kept().await.unwrap(), "the letter is on its way");
+    }
+    assert!(began.elapsed() >= 3 * NUDGE_AGAIN, "{:?}", began.elapsed());
 }

@@ -1,7 +1,7 @@
 //! What a value was before it became a reference: text or bytes, and its schema where that says more. It stands among the
 //! metadata of the reference, so that what comes back is what went.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pipette_api::{Blob, ConnectError, Kind, Result, Schema, SchemaBuilder, Text, Value};
 
@@ -16,6 +16,9 @@ const PARAM: &str = "original.param.";
 
 /// Larger defaults and documentation are left out.
 const LONGEST: usize = 1024;
+
+/// Schemas that are known at a time.
+const SCHEMAS: usize = 16;
 
 /// How bytes become a value again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +84,7 @@ pub(crate) fn form(meta: &[(String, String)]) -> Form {
 }
 
 /// The schema it had. A data error when what is noted makes none.
-pub(crate) fn schema(meta: &[(String, String)]) -> Result<Arc<Schema>> {
+fn schema(meta: &[(String, String)]) -> Result<Arc<Schema>> {
     let kind = if form(meta) == Form::Bytes { Kind::Bytes } else { Kind::String };
     let ours = |(name, _): &(String, String)| name.starts_with("original.") && name != TYPE && name != ENCODING;
     if !meta.iter().any(ours) {
@@ -110,6 +113,24 @@ pub(crate) fn schema(meta: &[(String, String)]) -> Result<Arc<Schema>> {
     let schema = builder.build()?;
     let shared = if schema.is_optional() { Schema::optional(kind) } else { Schema::of(kind) };
     Ok(if *schema == *shared { shared } else { schema })
+}
+
+/// Schemas that came back, each once: what is worked out for a schema goes by its address.
+#[derive(Default)]
+pub(crate) struct Schemas(Mutex<Vec<Arc<Schema>>>);
+
+impl Schemas {
+    /// The schema a value had, the same object as the last time.
+    pub(crate) fn of(&self, meta: &[(String, String)]) -> Result<Arc<Schema>> {
+        let schema = schema(meta)?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.iter().find(|known| Schema::same(known, &schema)) {
+            return Ok(Arc::clone(same));
+        }
+        known.truncate(SCHEMAS - 1);
+        known.insert(0, Arc::clone(&schema));
+        Ok(schema)
+    }
 }
 
 /// What is stored of text that is base64, if its bytes make the same text again.

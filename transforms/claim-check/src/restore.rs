@@ -55,6 +55,7 @@ struct Restore {
     stores: Stores,
     finder: Finder,
     editor: Editor,
+    schemas: original::Schemas,
     restored: Metric,
     missing: Metric,
 }
@@ -68,6 +69,7 @@ impl Restore {
             plan,
             finder: Finder::default(),
             editor: Editor::default(),
+            schemas: original::Schemas::default(),
             restored: context.common.metrics.register(&RESTORED, &[]),
             missing: context.common.metrics.register(&MISSING, &[]),
         })
@@ -108,7 +110,7 @@ impl Restore {
     /// The value of a reference with its schema; `None` when the reference stays.
     async fn datum(&self, reference: &Reference, has_schema: bool) -> Result<Option<Datum>> {
         let form = original::form(&reference.meta);
-        let schema = if has_schema { Some(original::schema(&reference.meta)?) } else { None };
+        let schema = if has_schema { Some(self.schemas.of(&reference.meta)?) } else { None };
         if let Some(value) = self.value(reference, form).await? {
             self.restored.add(1);
             return Ok(Some(Datum { schema, value }));

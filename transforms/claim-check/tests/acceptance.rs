@@ -50,9 +50,34 @@ fn t6_same_schema_in_same_schema_out() {
     transform_laws::t6_same_schema_in_same_schema_out(&cases());
 }
 
+/// A case whose value is stored, in a folder or in parts.
+fn upload(config: &serde_json::Value, bytes: usize) -> Cases {
+    let case = serde_json::json!([{
+        "name": "an upload", "plugin": "ClaimCheck", "config": config, "output": {},
+        "input": {"value": {"schema": "bytes", "value": "ab".repeat(bytes)}},
+    }]);
+    Cases::parse(PLUGINS, &case.to_string())
+}
+
 #[test]
 fn t8_a_cancelled_apply_leaves_nothing() {
-    transform_laws::t8_a_cancelled_apply_leaves_nothing(&cases(), |_| Vec::new());
+    let folder = tempfile::tempdir().unwrap();
+    let (store, notes) = (folder.path().join("store"), folder.path().join("notes"));
+    let config = serde_json::json!({"store.uri": format!("file://{}", store.display()), "threshold.bytes": 1});
+    transform_laws::t8_a_cancelled_apply_leaves_nothing(&upload(&config, 300_000), |_| {
+        let drafts = std::fs::read_dir(store.join(".uploads")).into_iter().flatten();
+        drafts.map(|draft| draft.unwrap().path().display().to_string()).collect()
+    });
+    let config = serde_json::json!({
+        "store.uri": "memory://lake/inbox", "part.size.bytes": 5_242_880, "journal.dir": notes,
+    });
+    transform_laws::t8_a_cancelled_apply_leaves_nothing(&upload(&config, 6_000_000), |_| {
+        let journals = std::fs::read_dir(&notes).into_iter().flatten();
+        let text = journals.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect::<String>();
+        // The first line is the format.
+        text.lines().skip(1).map(str::to_owned).collect()
+    });
+    assert_eq!(std::fs::read_dir(&notes).unwrap().count(), 1, "uploads in parts are noted");
 }
 
 /// Each error of a configuration.

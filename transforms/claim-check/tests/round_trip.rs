@@ -183,6 +183,16 @@ fn whole_values_come_back_as_they_were() {
 }
 
 #[test]
+fn a_schema_that_comes_back_is_the_same_object_each_time() {
+    let rig = Rig::new();
+    let schema = SchemaBuilder::new(Kind::String).name("lab.Report").build().unwrap();
+    let away = rig.check_in(SMALL, &record(Datum::new(schema, Value::text("x".repeat(2000)))));
+    let restore = rig.make("ClaimCheckRestore", &[]);
+    let [one, two] = [(); 2].map(|()| rig.run(&*restore, &away).unwrap().value.schema.unwrap());
+    assert!(Arc::ptr_eq(&one, &two));
+}
+
+#[test]
 fn a_reference_tells_what_and_where() {
     let rig = Rig::new();
     let mut before =

@@ -99,8 +99,8 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let mut found = BTreeMap::<(u64, u64), usize>::new();
     files(&at("outbox")).iter().for_each(|file| *found.entry(digest(file)).or_default() += 1);
     let twice = found.values().filter(|count| **count > 1).count();
-    assert_eq!((found.keys().filter(|one| !handed.contains_key(one)).count(), twice), (0, 0), "strange, twice");
-    assert_eq!(handed.keys().filter(|one| !found.contains_key(one)).count(), 0, "missing");
+    assert_eq!((found.keys().filter(|one| !handed.contains_key(*one)).count(), twice), (0, 0), "strange, twice");
+    assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
     let mut tally = Tally::default();
     tally.add("payloads", found.len());
     tally.add("MB", usize::try_from(found.keys().map(|(len, _)| len).sum::<u64>() / 1_000_000).expect("a size"));

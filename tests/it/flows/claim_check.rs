@@ -11,7 +11,7 @@ use super::told::BrokerProcess;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
 const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
 
@@ -117,6 +117,40 @@ fn with_bytes_in_kafka_the_reference_stands_in_the_header_alone() {
     }
 }
 
+/// Addresses that a restore from `s3://lake/inbox` must not follow.
+const ELSEWHERE: [&str; 11] = [
+    "s3://other/inbox/a",
+    "s3://lake/outbox/a",
+    "s3://lake/inbox-2/a",
+    "s3://lake/inbox/../outbox/a",
+    "s3://lake/inbox/%2e%2e/outbox/a",
+    "s3://lake/inbox/%252e%252e/outbox/a",
+    "s3://lake/inbox/x%2f..%2f..%2foutbox",
+    "s3://user:secret@lake/inbox/a",
+    "http://169.254.169.254/latest/meta-data/",
+    "https://[fe80::1]/inbox/a",
+    "file:///etc/passwd",
+];
+
+fn restoring(output: &Path, endpoint: &str) -> Value {
+    json!({
+        "connector.class": "FileStreamSink", "file": output, "topics": "images",
+        "value.converter": JSON, "value.converter.schemas.enable": "false",
+        "errors.tolerance": "all", "errors.deadletterqueue.topic.name": "dead",
+        "errors.deadletterqueue.topic.replication.factor": "1",
+        "errors.deadletterqueue.context.headers.enable": "true",
+        "transforms": "restore", "transforms.restore.type": "ClaimCheckRestore",
+        "transforms.restore.store.uri": "s3://lake/inbox",
+        "transforms.restore.store.allow.http": "true",
+        "transforms.restore.store.options.aws_endpoint": endpoint,
+        "transforms.restore.store.options.aws_region": "us-east-1",
+        "transforms.restore.store.options.aws_access_key_id": "key",
+        "transforms.restore.store.options.aws_secret_access_key": "hunter2",
+        "transforms.restore.on.missing": "pass-reference",
+        "transforms.restore.retry.timeout.ms": "0",
+    })
+}
+
 /// Whoever may write to a topic must not choose what this worker asks of whom.
 #[test]
 fn references_that_lead_elsewhere_are_refused_before_any_request() {
@@ -129,50 +163,19 @@ fn references_that_lead_elsewhere_are_refused_before_any_request() {
     let digest = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
     let store = TcpListener::bind("127.0.0.1:0").unwrap();
     store.set_nonblocking(true).unwrap();
-    let addresses = [
-        "s3://other/inbox/a",
-        "s3://lake/outbox/a",
-        "s3://lake/inbox-2/a",
-        "s3://lake/inbox/../outbox/a",
-        "s3://lake/inbox/%2e%2e/outbox/a",
-        "s3://lake/inbox/%252e%252e/outbox/a",
-        "s3://lake/inbox/x%2f..%2f..%2foutbox",
-        "s3://user:secret@lake/inbox/a",
-        "http://169.254.169.254/latest/meta-data/",
-        "https://[fe80::1]/inbox/a",
-        "file:///etc/passwd",
-    ];
-    for address in addresses {
+    for address in ELSEWHERE {
         let reference = json!({"uri": address, "size": 1, "digest": digest});
         topic::write(&bootstrap, "images", 0, "k", &reference.to_string());
     }
     topic::write(&bootstrap, "images", 0, "k", "\"a value that stayed in Kafka\"");
-    create(
-        &worker,
-        "lab-out",
-        &json!({
-            "connector.class": "FileStreamSink", "file": output, "topics": "images",
-            "value.converter": JSON, "value.converter.schemas.enable": "false",
-            "errors.tolerance": "all", "errors.deadletterqueue.topic.name": "dead",
-            "errors.deadletterqueue.topic.replication.factor": "1",
-            "errors.deadletterqueue.context.headers.enable": "true",
-            "transforms": "restore", "transforms.restore.type": "ClaimCheckRestore",
-            "transforms.restore.store.uri": "s3://lake/inbox",
-            "transforms.restore.store.allow.http": "true",
-            "transforms.restore.store.options.aws_endpoint": format!("http://{}", store.local_addr().unwrap()),
-            "transforms.restore.store.options.aws_region": "us-east-1",
-            "transforms.restore.store.options.aws_access_key_id": "key",
-            "transforms.restore.store.options.aws_secret_access_key": "hunter2",
-            "transforms.restore.on.missing": "pass-reference",
-            "transforms.restore.retry.timeout.ms": "0",
-        }),
-    );
+    let endpoint = format!("http://{}", store.local_addr().unwrap());
+    create(&worker, "lab-out", &restoring(&output, &endpoint));
     wait::until("the value behind them", PATIENCE, || {
         let text = std::fs::read_to_string(&output).unwrap_or_default();
         if text == "a value that stayed in Kafka\n" { Ok(()) } else { Err(format!("{text:?}")) }
     });
     let letters = wait::until("the dead letters", PATIENCE, || match topic::records(&bootstrap, "dead") {
-        letters if letters.len() == addresses.len() => Ok(letters),
+        letters if letters.len() == ELSEWHERE.len() => Ok(letters),
         letters => Err(format!("{letters:?}")),
     });
     for letter in letters {

@@ -52,7 +52,7 @@ impl PayloadReader for Blocks {
         let mut file = self.0.take().unwrap();
         let (file, block) = tokio::task::spawn_blocking(move || {
             let mut block = Vec::new();
-            file.by_ref().take(BLOCK).read_to_end(&mut block).unwrap();
+            Read::take(&mut file, BLOCK).read_to_end(&mut block).unwrap();
             (file, block)
         })
         .await

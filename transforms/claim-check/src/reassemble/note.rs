@@ -66,8 +66,9 @@ impl Note {
 }
 
 pub(super) fn short(id: &ChunkId) -> Short {
-    let [a, b, c, d, e, ..] = id.0;
-    [a, b, c, d, e]
+    let mut short = Short::default();
+    short.copy_from_slice(&id.0[..size_of::<Short>()]);
+    short
 }
 
 /// A note: all of the open ones, and as many of the others as fit, from the front.

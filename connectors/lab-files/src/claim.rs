@@ -80,7 +80,7 @@ impl Claims {
 
 impl Run {
     /// Begins the upload of an open file.
-    pub(crate) fn claim(&mut self, key: FileKey, open: Box<OpenFile>, payload: FilePayload) {
+    pub(crate) fn claim(&mut self, key: &FileKey, open: Box<OpenFile>, payload: FilePayload) {
         let root = Arc::clone(&self.settings.roots[key.root].id);
         let (topic, connector) = (Arc::clone(&self.settings.topic), Arc::clone(&self.context.id.connector));
         let Some(claims) = &mut self.claims else { return };
@@ -99,7 +99,7 @@ impl Run {
             (file, stored)
         });
         claims.open.insert(key.clone(), open);
-        self.board.state(&self.shown(&key), "READING", None);
+        self.board.state(&self.shown(key), "READING", None);
     }
 
     /// Hands over the references of files that are in the store.

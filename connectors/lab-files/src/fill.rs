@@ -141,7 +141,7 @@ impl Run {
             Ok(Opened::Reading(open)) => {
                 tracing::debug!(path = %key.path, position = open.progress().position, "Reading a file");
                 match open.payload().filter(|_| self.claims.is_some()) {
-                    Some(payload) => self.claim(key, open, payload),
+                    Some(payload) => self.claim(&key, open, payload),
                     None => self.open = Some((key, open)),
                 }
             }

@@ -149,11 +149,7 @@ impl LabFilesSettings {
             exclude: filter::globs(settings.get(&EXCLUDE)?.iter().map(String::as_str)).map_err(ConnectError::config)?,
             max_depth: if settings.get(&RECURSIVE)? { settings.get(&MAX_DEPTH)? as usize } else { 1 },
             follow: settings.get(&FOLLOW)?,
-            watch: match settings.get(&WATCH_MODE)?.as_str() {
-                "events" => WatchMode::Events,
-                "poll" => WatchMode::Poll,
-                _ => WatchMode::Auto,
-            },
+            watch: watch(settings)?,
             poll_interval: settings.get(&POLL_INTERVAL)?,
             window: settings.get(&ORDER_WINDOW)? as usize,
             min_age: settings.get(&MIN_AGE)?,
@@ -180,12 +176,7 @@ impl LabFilesSettings {
             finished: settings.find(&FINISHED_PATH)?.map(PathBuf::from),
             keep_relative: settings.get(&KEEP_RELATIVE)?,
             output: output(settings)?,
-            claim: match output(settings)? {
-                Output::ClaimCheck if settings.raw(crate::claim::config::URI.info.name).is_some() => {
-                    ClaimSettings::read(settings).ok()
-                }
-                _ => None,
-            },
+            claim: claim(settings)?,
             format: match settings.get(&FORMAT)?.as_str() {
                 "csv" => Format::Csv,
                 "lines" => Format::Lines,
@@ -206,6 +197,23 @@ impl LabFilesSettings {
             },
         })
     }
+}
+
+fn watch(settings: &Settings) -> Result<WatchMode> {
+    Ok(match settings.get(&WATCH_MODE)?.as_str() {
+        "events" => WatchMode::Events,
+        "poll" => WatchMode::Poll,
+        _ => WatchMode::Auto,
+    })
+}
+
+fn claim(settings: &Settings) -> Result<Option<ClaimSettings>> {
+    Ok(match output(settings)? {
+        Output::ClaimCheck if settings.raw(crate::claim::config::URI.info.name).is_some() => {
+            ClaimSettings::read(settings).ok()
+        }
+        _ => None,
+    })
 }
 
 fn output(settings: &Settings) -> Result<Output> {

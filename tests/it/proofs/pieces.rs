@@ -41,7 +41,7 @@ struct Extent {
 #[test]
 #[ignore = "some gigabytes and a quarter of an hour; the command stands in docs/proofs/README.md"]
 fn pieces() {
-    let (payloads, largest, patience) = (1_000, 200_000_000, Duration::from_mins(60));
+    let (payloads, largest, patience) = (1_000, 200_000_000, Duration::from_hours(1));
     let extent = Extent { payloads, largest, piece: "800000", memory: "33554432", timeout_ms: "120000", patience };
     PROOF.long(|round| play(round, &extent));
 }
@@ -97,7 +97,9 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     assert!(worker.stop().success(), "it stops");
 
     let mut found = BTreeMap::<(u64, u64), usize>::new();
-    files(&at("outbox")).iter().for_each(|file| *found.entry(digest(file)).or_default() += 1);
+    for file in files(&at("outbox")) {
+        *found.entry(digest(&file)).or_default() += 1;
+    }
     let twice = found.values().filter(|count| **count > 1).count();
     assert_eq!((found.keys().filter(|one| !handed.contains_key(*one)).count(), twice), (0, 0), "strange, twice");
     assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");

@@ -41,7 +41,7 @@ impl Payload for OnDisk {
     async fn open(&self, _: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {
         let path = self.0.clone();
         let file = tokio::task::spawn_blocking(move || File::open(path).unwrap()).await.unwrap();
-        assert!(len.is_none() || len.is_some_and(|len| len <= BLOCK));
+        assert!(len.is_none_or(|len| len <= BLOCK));
         Ok(Box::new(Blocks(Some(file))))
     }
 }

@@ -34,9 +34,9 @@ fn parts(record: &Value) -> Parts {
     (blob(&record["key"]), blob(&record["value"]), headers)
 }
 
-fn bytes(body: Option<Body>) -> Option<Blob> {
+fn bytes(body: Option<Body>) -> Blob {
     match body {
-        Some(Body::Bytes(bytes)) => Some(bytes),
+        Some(Body::Bytes(bytes)) => bytes,
         other => panic!("no bytes: {other:?}"),
     }
 }
@@ -48,7 +48,7 @@ fn expanded(mut step: Box<dyn Expand>, bench: &Bench, (key, value, headers): Par
     let record = EncodedRecord { topic: "t".into(), partition: None, key, value, headers, timestamp: None };
     step.begin(record, Some(&Position { partition, shape, marks: [1, 0] })).unwrap();
     let next = || bench.run("next", step.next()).unwrap().unwrap();
-    std::iter::from_fn(next).map(|piece| (piece.key, bytes(piece.value), piece.headers)).collect()
+    std::iter::from_fn(next).map(|piece| (piece.key, Some(bytes(piece.value)), piece.headers)).collect()
 }
 
 fn collected(mut step: Box<dyn Collect>, records: Vec<Parts>) -> Vec<Parts> {
@@ -62,7 +62,7 @@ fn collected(mut step: Box<dyn Collect>, records: Vec<Parts>) -> Vec<Parts> {
         timestamp_type: TimestampType::NotAvailable,
     };
     let whole = (0..).zip(records).map(raw).filter_map(|raw| step.collect(raw).unwrap());
-    whole.map(|raw| (raw.key, bytes(raw.value), raw.headers)).collect()
+    whole.map(|raw| (raw.key, Some(bytes(raw.value)), raw.headers)).collect()
 }
 
 #[test]

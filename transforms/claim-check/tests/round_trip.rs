@@ -313,7 +313,7 @@ fn uploads_in_parts_are_noted_while_they_run_and_those_given_up_are_aborted() {
     let rig = Rig { bench: Bench::new().unwrap().keeping(notes.path()), ..Rig::new() };
     let parts = [("store.uri", "memory://lake/inbox"), ("part.size.bytes", "5242880")];
     let before = record(Datum::new(Schema::of(Kind::Bytes), bytes(vec![7; 6 << 20])));
-    let noted = || {
+    let uploads_under_way = || {
         let mut journals = Vec::new();
         files(notes.path(), &mut journals);
         let texts = journals.iter().map(|journal| std::fs::read_to_string(journal).unwrap());
@@ -330,7 +330,7 @@ fn uploads_in_parts_are_noted_while_they_run_and_those_given_up_are_aborted() {
             loop {
                 let ended = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
                 assert!(!ended, "the upload has ended before anybody saw a note of it");
-                if noted() > 0 {
+                if uploads_under_way() > 0 {
                     if left == 0 {
                         break;
                     }
@@ -344,8 +344,8 @@ fn uploads_in_parts_are_noted_while_they_run_and_those_given_up_are_aborted() {
         rig.bench.run("a call that is dropped", call).unwrap();
         // What begins or ends in the moment of the drop is seen to by tasks of its own.
         let deadline = Instant::now() + Duration::from_secs(5);
-        while rig.bench.spawned() + noted() > 0 {
-            assert!(Instant::now() < deadline, "after {more} polls, {} notes are left", noted());
+        while rig.bench.spawned() + uploads_under_way() > 0 {
+            assert!(Instant::now() < deadline, "after {more} polls, {} notes are left", uploads_under_way());
         }
     }
 }
@@ -429,6 +429,18 @@ fn limits_hold_in_both_directions() {
     assert!(rig.try_restore(&limit, &away).unwrap_err().to_string().contains("larger than max.payload.bytes"));
 }
 
+#[derive(Debug)]
+struct Away;
+#[async_trait]
+impl Payload for Away {
+    fn len(&self) -> Option<u64> {
+        Some(2000)
+    }
+    async fn open(&self, _: u64, _: Option<u64>) -> Result<Box<dyn PayloadReader>> {
+        Err(ConnectError::retriable("the share is away"))
+    }
+}
+
 #[test]
 fn a_store_that_is_away_is_waited_for_then_told_or_passed_by() {
     let rig = Rig::new();
@@ -438,17 +450,6 @@ fn a_store_that_is_away_is_waited_for_then_told_or_passed_by() {
     let error =
         rig.run(&*rig.make("ClaimCheck", &[SMALL, &[("retry.timeout.ms", "0")]].concat()), &before).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Retriable | ErrorKind::Config), "{error}");
-    #[derive(Debug)]
-    struct Away;
-    #[async_trait]
-    impl Payload for Away {
-        fn len(&self) -> Option<u64> {
-            Some(2000)
-        }
-        async fn open(&self, _: u64, _: Option<u64>) -> Result<Box<dyn PayloadReader>> {
-            Err(ConnectError::retriable("the share is away"))
-        }
-    }
     let rig = Rig::new();
     let away = record(Datum::new(Schema::of(Kind::Bytes), Value::Payload(Arc::new(Away))));
     let config = [SMALL, &[("retry.timeout.ms", "0"), ("metadata.extract", "off")]].concat();

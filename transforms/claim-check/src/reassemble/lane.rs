@@ -158,7 +158,7 @@ impl Lane {
             return None;
         }
         let open: Vec<_> = open.into_iter().map(|(_, id)| id).collect();
-        let earlier = earlier.into_iter().flat_map(|note| note.done());
+        let earlier = earlier.into_iter().flat_map(note::Note::done);
         let done = done.into_iter().map(|(id, _)| note::short(id)).chain(earlier);
         Some((first.unwrap_or(upto).min(upto), note::write(upto, &open, done)))
     }

@@ -314,7 +314,7 @@ fn log(order: &[u8], broken: u8) -> (Vec<EncodedRecord>, BTreeSet<Vec<u8>>) {
     }
     lines.push((0..6).map(|number| plain(&format!("plain {number}"))).collect());
     whole.extend((0..6).map(|number| format!("plain {number}").into_bytes()));
-    let mut lines: Vec<_> = lines.into_iter().map(|line| line.into_iter()).collect();
+    let mut lines: Vec<_> = lines.into_iter().map(IntoIterator::into_iter).collect();
     let mut log = Vec::new();
     for pick in order.iter().copied().cycle().zip(0_u8..) {
         let index = usize::from(pick.0.wrapping_add(pick.1 / 64)) % lines.len();

@@ -69,8 +69,10 @@ fn forms(secret: &str) -> Vec<String> {
     let folded = secret.split_whitespace().collect::<Vec<_>>().join(" ");
     let joined = secret.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let lines = secret.lines().map(|line| line.trim().to_owned());
-    let mut forms: Vec<String> =
-        [secret.to_owned(), secret.trim().to_owned(), joined.trim().to_owned(), folded].into_iter().chain(lines).collect();
+    let mut forms: Vec<String> = [secret.to_owned(), secret.trim().to_owned(), joined.trim().to_owned(), folded]
+        .into_iter()
+        .chain(lines)
+        .collect();
     forms.extend(forms.clone().into_iter().map(|form| form.to_uppercase()));
     forms.retain(|form| form.len() >= LEAST);
     forms.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
@@ -113,7 +115,9 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_trimmed_line_by_line_on_one_line_and_in_capitals() {
         let secrets = secrets(&[("${s}", "  first line \r\n second\n")]);
-        for seen in ["first line \r\n second", "first line", "second", "first line  second", "first line second", "SECOND"] {
+        for seen in
+            ["first line \r\n second", "first line", "second", "first line  second", "first line second", "SECOND"]
+        {
             let mut text = format!("<{seen}>");
             secrets.hide_in(&mut text);
             assert!(!text.to_lowercase().contains("first line") && !text.to_lowercase().contains("second"), "{text}");

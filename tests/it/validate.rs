@@ -252,7 +252,8 @@ fn groups_of_topics_that_lack_a_key_are_refused_before_a_task_fails_for_it() {
     assert_eq!(refused.status, 400, "{refused:?}");
     assert!(refused.message().contains("topic.creation.default.replication.factor"), "{refused:?}");
     let default = [("topic.creation.default.partitions", "3"), ("topic.creation.default.replication.factor", "1")];
-    let wrong = config(&[&default[..], &[("topic.creation.groups", "a"), ("topic.creation.a.partitions", "0")]].concat());
+    let wrong =
+        config(&[&default[..], &[("topic.creation.groups", "a"), ("topic.creation.a.partitions", "0")]].concat());
     assert!(wrong.message().contains("topic.creation.a."), "{wrong:?}");
     assert_eq!(config(&default).status, 201);
 }

@@ -17,6 +17,7 @@ use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::settings::{connector, dead_letters, restarts};
+use crate::task::topics;
 
 /// A configuration as it came in: JSON null is allowed and reported.
 pub type Draft = BTreeMap<String, Option<String>>;
@@ -54,6 +55,7 @@ fn filled_in(
         sheet.overrides();
         sheet.converters();
         sheet.sizes();
+        sheet.topic_groups();
         let entries = sheet.entries.iter_mut().chain(&mut sheet.clients);
         entries.for_each(|entry| entry.keep_within(&worker.reach));
     }
@@ -385,6 +387,15 @@ impl Sheet<'_> {
             for (key, error) in errors {
                 self.blame(&key, error);
             }
+        }
+    }
+
+    /// Groups of topics that lack a key or have a wrong one, which Apache's worker finds when the task starts.
+    fn topic_groups(&mut self) {
+        let key = connector::TOPIC_GROUPS.info.name;
+        if matches!(self.plugin, ConnectorPlugin::Source(_)) && self.worker.topic_creation && self.is_fine(key) {
+            let found = topics::Rules::read(&self.config);
+            found.map_or_else(|error| self.blame(key, error.to_string()), drop);
         }
     }
 

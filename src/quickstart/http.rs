@@ -29,6 +29,7 @@ fn agent() -> ureq::Agent {
 }
 
 fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
+    let url = without_login(url);
     let failed =
         |error: ureq::Error| ConnectError::fatal(format!("No worker answers at {url}: is it running?")).because(error);
     let mut response = response.map_err(failed)?;
@@ -37,6 +38,16 @@ fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Bo
         return Ok(body);
     }
     Err(ConnectError::fatal(format!("{url} answers {}: {body}", response.status())))
+}
+
+/// A URL as it may be shown: what stands before `@` is a name and a password.
+fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..host].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +76,7 @@ mod tests {
         let url = one_answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
         assert_eq!(get(&url).unwrap(), "up");
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = get(&format!("http://{gone}")).unwrap_err().to_string();
-        assert!(error.contains("is it running?"), "{error}");
+        let error = get(&format!("http://ann:s3cret@{gone}/x@y")).unwrap_err().to_string();
+        assert!(error.contains(&format!("http://{gone}/x@y: is it running?")) && !error.contains("s3cret"), "{error}");
     }
 }

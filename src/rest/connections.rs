@@ -28,8 +28,14 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, stop: im
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_LIMIT);
     let (graceful, permits) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MOST)));
     let mut stop = pin!(stop);
+    let mut full = false;
     loop {
         let accepted = async {
+            let left = permits.available_permits();
+            if left == 0 && !full {
+                tracing::warn!("{MOST} connections are open on a REST listener: further clients wait until one ends");
+            }
+            full = left == 0 || (full && left < MOST / 2);
             let permit = Arc::clone(&permits).acquire_owned().await;
             (permit, listener.accept().await.0)
         };

@@ -29,11 +29,11 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// One more; from now on the log does not show it either.
     pub(super) fn add(&mut self, placeholder: &str, secret: &str) {
-        self.0.push((placeholder.to_owned(), secret.to_owned()));
-        if secret.len() >= LEAST {
+        for form in forms(secret) {
+            self.0.push((placeholder.to_owned(), form.clone()));
             let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
             // Fields of a log line are written with escapes.
-            for form in [secret.to_owned(), secret.escape_debug().collect()] {
+            for form in [form.escape_debug().collect(), form] {
                 known.entry((Reverse(form.len()), form)).or_insert_with(|| placeholder.to_owned());
             }
         }
@@ -54,13 +54,30 @@ impl Secrets {
     }
 
     fn hide_forms(&self, text: &mut String, form: impl Fn(&str) -> String) {
-        for (placeholder, secret) in self.0.iter().filter(|(_, secret)| secret.len() >= LEAST) {
+        for (placeholder, secret) in &self.0 {
             let secret = form(secret);
             if text.contains(&secret) {
                 *text = text.replace(&secret, &form(placeholder));
             }
         }
     }
+}
+
+/// A secret in the forms in which others may show it: without the blanks around it, its lines one by one or as one, in
+/// capitals. The longest come first, since they hold others.
+fn forms(secret: &str) -> Vec<String> {
+    let folded = secret.split_whitespace().collect::<Vec<_>>().join(" ");
+    let joined = secret.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let lines = secret.lines().map(|line| line.trim().to_owned());
+    let mut forms: Vec<String> = [secret.to_owned(), secret.trim().to_owned(), joined.trim().to_owned(), folded]
+        .into_iter()
+        .chain(lines)
+        .collect();
+    forms.extend(forms.clone().into_iter().map(|form| form.to_uppercase()));
+    forms.retain(|form| form.len() >= LEAST);
+    forms.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    forms.dedup();
+    forms
 }
 
 /// A text with the placeholders of everything that any configuration of this process has resolved.
@@ -92,7 +109,19 @@ mod tests {
         let mut text = String::from("hunter2 is not all of xhunter2x");
         secrets.hide_in(&mut text);
         assert_eq!(text, "${a} is not all of x${a}x");
-        assert_eq!(format!("{secrets:?}"), "Secrets(2)");
+        assert!(format!("{secrets:?}").starts_with("Secrets("));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_trimmed_line_by_line_on_one_line_and_in_capitals() {
+        let secrets = secrets(&[("${s}", "  first line \r\n second\n")]);
+        for seen in
+            ["first line \r\n second", "first line", "second", "first line  second", "first line second", "SECOND"]
+        {
+            let mut text = format!("<{seen}>");
+            secrets.hide_in(&mut text);
+            assert!(!text.to_lowercase().contains("first line") && !text.to_lowercase().contains("second"), "{text}");
+        }
     }
 
     #[test]

@@ -42,6 +42,27 @@ pub enum Place {
     },
 }
 
+impl Place {
+    fn hide(&mut self, secrets: &Secrets) {
+        let hide = |text: &mut Arc<str>| {
+            let mut hidden = text.to_string();
+            secrets.hide_in(&mut hidden);
+            *text = hidden.into();
+        };
+        match self {
+            Self::Source { topic, from } => {
+                topic.iter_mut().for_each(hide);
+                for value in from.iter_mut().flat_map(|from| Arc::make_mut(from).0.values_mut()) {
+                    if let Primitive::Text(text) = value {
+                        hide(text);
+                    }
+                }
+            }
+            Self::Sink { tp, .. } => hide(&mut tp.topic),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,7 +180,9 @@ impl Trace {
         let mut text = self.text.to_string();
         secrets.hide_in(&mut text);
         self.text = text.into();
-        secrets.hide_in(&mut Arc::make_mut(&mut self.facts).cause);
+        let facts = Arc::make_mut(&mut self.facts);
+        secrets.hide_in(&mut facts.cause);
+        facts.place.iter_mut().for_each(|place| place.hide(secrets));
     }
 
     /// Of a connector that does not come back from a call; the sentence says so.

@@ -239,6 +239,26 @@ fn a_wrong_bound_of_memory_is_refused_before_a_task_fails_for_it() {
 }
 
 #[test]
+fn groups_of_topics_that_lack_a_key_are_refused_before_a_task_fails_for_it() {
+    let bed = Bed::shipped();
+    let config = |more: &[(&str, &str)]| {
+        let mut config = json!({"name": "n", "connector.class": "FileStreamSource", "topic": "t", "file": "/x"});
+        for (key, value) in more {
+            config[key] = json!(value);
+        }
+        bed.put("/connectors/n/config", &config.to_string())
+    };
+    let refused = config(&[("topic.creation.default.partitions", "3")]);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.message().contains("topic.creation.default.replication.factor"), "{refused:?}");
+    let default = [("topic.creation.default.partitions", "3"), ("topic.creation.default.replication.factor", "1")];
+    let wrong =
+        config(&[&default[..], &[("topic.creation.groups", "a"), ("topic.creation.a.partitions", "0")]].concat());
+    assert!(wrong.message().contains("topic.creation.a."), "{wrong:?}");
+    assert_eq!(config(&default).status, 201);
+}
+
+#[test]
 fn sizes_that_disagree_are_refused_with_the_key_to_raise() {
     let bed = Bed::shipped();
     let answer = |request: &str| {

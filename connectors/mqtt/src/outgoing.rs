@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use pipette_api::{ConnectError, Headers, Record, Result, Value};
 
-use crate::client::{Outgoing, Properties, Welcome};
+use crate::client::{Outgoing, Properties, Version, Welcome};
 use crate::config::HEADER_NAMES;
 use crate::filter::check_topic;
 use crate::settings::{NullValue, SinkSettings};
@@ -23,7 +23,13 @@ pub(crate) fn outgoing(settings: &SinkSettings, welcome: &Welcome, record: &Reco
     let Some(payload) = payload(settings.null_value, &record.value.value)? else { return Ok(None) };
     let topic = settings.topic.fill(&RecordParts(record)).map_err(ConnectError::data)?;
     check_topic(&topic).map_err(ConnectError::data)?;
-    let size = FRAME + topic.len() + payload.len();
+    check_text("the topic", &topic)?;
+    let properties = properties(settings, &record.headers);
+    let of_properties = match &properties {
+        Some(properties) if welcome.version == Version::V5 => check_properties(properties)?,
+        _ => 0,
+    };
+    let size = FRAME + topic.len() + of_properties + payload.len();
     if let Some(most) = welcome.maximum_packet
         && size > most as usize
     {
@@ -32,7 +38,6 @@ pub(crate) fn outgoing(settings: &SinkSettings, welcome: &Welcome, record: &Reco
             payload.len()
         )));
     }
-    let properties = properties(settings, &record.headers);
     Ok(Some(Outgoing { topic, payload, qos: settings.qos, retain: settings.retain, properties }))
 }
 
@@ -53,6 +58,53 @@ fn payload(null_value: NullValue, value: &Value) -> Result<Option<Bytes>> {
             Bytes::from(json)
         }
     }))
+}
+
+/// Brokers end the connection for a text that MQTT does not allow, and do not say which message had it.
+fn check_text(what: &str, text: &str) -> Result<()> {
+    check_length(what, text.len())?;
+    let is_none = |character: &char| {
+        let code = u32::from(*character);
+        character.is_control() || code & 0xFFFE == 0xFFFE || (0xFDD0..=0xFDEF).contains(&code)
+    };
+    match text.chars().find(is_none) {
+        None => Ok(()),
+        Some(bad) => Err(ConnectError::data(format!(
+            "{what} holds the character U+{:04X}, which MQTT texts must not have",
+            u32::from(bad)
+        ))),
+    }
+}
+
+fn check_length(what: &str, len: usize) -> Result<()> {
+    if u16::try_from(len).is_ok() {
+        return Ok(());
+    }
+    Err(ConnectError::data(format!("{what} has {len} bytes, and MQTT takes {} at most", u16::MAX)))
+}
+
+/// How many bytes they take, about; a data error names the header that cannot be a property.
+fn check_properties(properties: &Properties) -> Result<usize> {
+    let mut size = FRAME;
+    for (header, text) in
+        [("mqtt.content.type", &properties.content_type), ("mqtt.response.topic", &properties.response_topic)]
+    {
+        if let Some(text) = text {
+            check_text(&format!("the header {header}"), text)?;
+            size += text.len();
+        }
+    }
+    if let Some(data) = &properties.correlation {
+        check_length("the header mqtt.correlation.data", data.len())?;
+        size += data.len();
+    }
+    for (name, value) in &properties.user {
+        let shown: String = name.chars().take(100).collect();
+        check_text(&format!("the name of the header {shown:?}"), name)?;
+        check_text(&format!("the header {shown:?}"), value)?;
+        size += name.len() + value.len() + 5;
+    }
+    Ok(size)
 }
 
 /// Headers as MQTT 5 has them; those that tell how a message came are not true any more.
@@ -134,7 +186,7 @@ mod tests {
     use pipette_kit::build;
 
     use super::*;
-    use crate::client::{Qos, Version};
+    use crate::client::Qos;
 
     fn settings(pairs: &[(&str, &str)]) -> SinkSettings {
         let mut config = build::config(pairs);
@@ -196,6 +248,31 @@ mod tests {
         assert_eq!(properties.user, [pair("unit", "C"), pair("trace", "9")], "how it came is not told");
         let bare = message(&[("mqtt.headers.to.properties", "false")], &record()).unwrap().unwrap();
         assert_eq!(bare.properties, None);
+    }
+
+    #[test]
+    fn what_a_broker_would_hang_up_for_is_a_bad_record_that_names_the_header() {
+        let told = |name: &str, value: Value| {
+            let mut record = record();
+            record.headers.add(name, Datum::schemaless(value));
+            message(&[], &record).map(drop).map_err(|error| error.to_string())
+        };
+        let long = "x".repeat(66_000);
+        for (name, value, reason) in [
+            ("a", "\u{1}b", "the header \"a\" holds the character U+0001"),
+            ("a\n", "b", "the name of the header \"a\\n\" holds the character U+000A"),
+            ("a", "\u{FFFF}", "U+FFFF"),
+            ("a", &long, "the header \"a\" has 66000 bytes, and MQTT takes 65535 at most"),
+            ("mqtt.response.topic", &long, "the header mqtt.response.topic has 66000 bytes"),
+            ("mqtt.correlation.data", &long, "the header mqtt.correlation.data has 66000 bytes"),
+        ] {
+            let error = told(name, Value::text(value)).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!(told("a", Value::text("x".repeat(900))).unwrap_err().contains("larger than the broker takes"));
+        assert_eq!(told("a", Value::text("grüße, 🙂")), Ok(()));
+        let topic = Record { key: build::text("ok/\u{7}"), ..record() };
+        assert!(message(&[("mqtt.topic", "${key}")], &topic).unwrap_err().to_string().contains("the topic holds"));
     }
 
     #[test]

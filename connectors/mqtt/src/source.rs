@@ -2,7 +2,7 @@
 //!
 //! A batch's `acked` hook sends its numbers back to the task, which reads them in its next poll and in `stop`: an
 //! acknowledgement is written by the connection its message came by, in the order of receipt, or not at all. What the
-//! broker sends again is then known by `window.rs`. Read next: `window.rs`, `session.rs`, `mapping.rs`.
+//! broker sends again is then known by `window.rs`. Read next: `window.rs`, `session.rs`, `mapping.rs`, `source/handover.rs`.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -25,6 +25,10 @@ use crate::plan::hash;
 use crate::session::Session;
 use crate::settings::SourceSettings;
 use crate::window::{Arrived, Settled, Window, content};
+
+mod handover;
+
+use self::handover::{moment, shape};
 
 /// Messages of one batch.
 const BATCH_RECORDS: usize = 2000;
@@ -57,6 +61,11 @@ impl SourceTask for MqttSource {
                 self.runs.push_back(Run::begin(settings, context.clone(), drain).await?);
             }
             self.runs.push_back(Run::begin(Arc::clone(&self.settings), context, None).await?);
+        }
+        if self.runs.len() > 1
+            && let Some(own) = self.runs.back_mut()
+        {
+            own.keep_a_place().await?;
         }
         // A broker that is away shows in the status of a task that starts.
         match self.runs.front_mut() {
@@ -107,8 +116,9 @@ struct Run {
     connections: i64,
     /// True when the broker should know the session.
     expected: bool,
-    /// Filters of an earlier configuration that the broker may still have.
+    /// Filters of an earlier configuration that the broker may still have, and when it is told to drop them.
     outdated: Vec<String>,
+    outdated_until: Option<tokio::time::Instant>,
     /// What happened behind messages that were handed over first.
     next: Option<std::result::Result<Event, Fault>>,
     /// Of a session whose task is gone.
@@ -132,7 +142,8 @@ impl Run {
         let filters: Vec<String> = settings.subscribed().into_iter().map(|subscription| subscription.filter).collect();
         let session = kept(SESSION).map_or_else(|| fresh_session(&client_id), str::to_owned);
         let outdated = kept(FILTERS).unwrap_or_default().split(',').filter(|filter| !filter.is_empty());
-        let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned).collect();
+        let outdated = outdated.filter(|filter| !filters.iter().any(|new| new == filter)).map(str::to_owned);
+        let outdated: Vec<String> = outdated.collect();
         let numbers = SourceNumbers::register(&context.common.metrics, context.id.task);
         let budget = Arc::new(Budget::new(settings.buffer, settings.overflow).shown(numbers.shown()));
         Ok(Self {
@@ -143,16 +154,11 @@ impl Run {
             numbers,
             board: context.common.shared.get::<Board>(),
             partition: Arc::new(partition),
-            shape: Arc::new(OffsetShape {
-                fixed: OffsetMap::from([
-                    (Arc::from(SESSION), Primitive::from(session)),
-                    (Arc::from(FILTERS), Primitive::from(filters.join(","))),
-                ]),
-                marks: MARKS,
-            }),
+            shape: shape(&session, filters.iter().chain(&outdated)),
             connections: mark("connections"),
             expected: committed.is_some() && !settings.clean,
             outdated,
+            outdated_until: None,
             next: None,
             drain,
             is_over: false,
@@ -191,6 +197,7 @@ impl Run {
                 Some(numbers) = self.stored.1.recv() => self.settle(numbers),
                 event = link.next() => if let Some(batch) = self.happened(event)? { return Ok(batch) },
                 () = signal.recalled() => return Ok(SourceBatch::empty()),
+                () = moment(self.outdated_until) => return Ok(self.unsubscribe()),
                 () = silence(&mut self.drain) => {}
             }
         }
@@ -260,13 +267,10 @@ impl Run {
             drain.connected(welcome.session_present);
         }
         let Some(link) = &self.session.link else { return };
-        let outdated = if welcome.session_present { self.outdated.as_slice() } else { &[] };
-        let mut asked = if outdated.is_empty() { Ok(()) } else { link.unsubscribe(outdated) };
         let filters = self.settings.subscribed();
-        if !filters.is_empty() {
-            asked = asked.and_then(|()| link.subscribe(&filters, self.settings.options()));
-        }
+        let asked = if filters.is_empty() { Ok(()) } else { link.subscribe(&filters, self.settings.options()) };
         self.next = asked.err().map(Err);
+        self.outdated_until = self.grace(welcome.session_present);
     }
 
     /// The answer to the subscription. From here on the offset tells that there is a session.
@@ -292,7 +296,6 @@ impl Run {
             }
         }
         self.session.works();
-        self.outdated.clear();
         let shown = asked
             .iter()
             .zip(granted)

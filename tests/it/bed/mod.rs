@@ -94,10 +94,16 @@ impl Bed {
         Self::build(store, Plugins::built_in(), worker, |tasks, _| tasks.starter())
     }
 
-    /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors,
-    /// `BlocksInPoll` and `Gated`.
+    /// A worker whose tasks are real, on a Kafka that answers there. Knows Apache's file connectors, all
+    /// transformations, `BlocksInPoll` and `Gated`.
     pub(crate) fn live(bootstrap: &str) -> Self {
-        let plugins = Plugins::of(&[plugins::LIVE, connector_file::PLUGINS, pipette::convert::PLUGINS]);
+        let plugins = Plugins::of(&[
+            plugins::LIVE,
+            connector_file::PLUGINS,
+            pipette::convert::PLUGINS,
+            transform_standard::PLUGINS,
+            transform_claim_check::PLUGINS,
+        ]);
         Self::build(Arc::default(), plugins, worker_config(bootstrap), |_, environment| real_tasks(environment))
     }
 

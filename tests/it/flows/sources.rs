@@ -174,7 +174,7 @@ fn a_retriable_poll_is_tried_again_and_a_fatal_one_ends_the_task() {
 
 #[test]
 fn a_folder_that_is_not_there_yet_is_named_and_waited_for() {
-    let [Plugin::Source(lab_files)] = connector_lab_files::PLUGINS else { panic!("one source") };
+    let [Plugin::Source(lab_files), ..] = connector_lab_files::PLUGINS else { panic!("one source") };
     let mut stage = Stage::new();
     let inbox = stage.path("inbox");
     let config = [("input.path", inbox.to_str().unwrap()), ("topic", "t"), ("cleanup.policy", "NONE")];

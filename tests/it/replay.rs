@@ -238,8 +238,18 @@ fn the_replay_of_a_connector_that_is_deleted_stops() {
     // A writer of the test's own: the pipe has no end while one task has closed it and the next not opened it.
     let writer = File::options().write(true).open(scene.out()).unwrap();
     assert_eq!(scene.bed.post(REPLAY, "{}").status, 202);
-    // It has begun, and waits for room in the pipe.
-    pipe.read_exact(&mut [0]).unwrap();
+    // It has begun, and waits for room in the pipe. One that is asked for while the task still starts may find nothing.
+    let (begun, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || pipe.read_exact(&mut [0]).map(|()| begun.send(pipe)));
+    let mut pipe = wait::until("a replay that has begun", PATIENCE, || {
+        told.try_recv().map_err(|_| {
+            let report = scene.bed.get(REPLAY).body;
+            if report.contains("\"DONE\"") || report.contains("\"FAILED\"") {
+                scene.bed.post(REPLAY, "{}");
+            }
+            report
+        })
+    });
     assert_eq!(scene.bed.delete("/connectors/out").status, 204);
     drop(writer);
     let mut rest = Vec::new();

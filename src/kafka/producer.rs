@@ -407,7 +407,12 @@ impl ProducerContext for Deliveries {
             Err((error, message)) => {
                 let topic = message.topic();
                 let advice = match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
+                    // The last one: a neighbour in the batch was refused for one of the first two.
+                    Some(
+                        RDKafkaErrorCode::InvalidRecord
+                        | RDKafkaErrorCode::InvalidTimestamp
+                        | RDKafkaErrorCode::InvalidDifferentRecord,
+                    ) => {
                         ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
                          without a key?"
                     }

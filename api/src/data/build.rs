@@ -110,6 +110,18 @@ impl SchemaBuilder {
         self
     }
 
+    /// Takes name, version, documentation and parameters of another schema, as far as it has them; neither its fields nor
+    /// whether it is optional.
+    #[must_use]
+    pub fn described_as(mut self, other: &Schema) -> Self {
+        let Self { schema, params, .. } = &mut self;
+        schema.name = other.name.clone().or(schema.name.take());
+        schema.version = other.version.or(schema.version);
+        schema.doc = other.doc.clone().or(schema.doc.take());
+        params.extend(other.params.iter().cloned());
+        self
+    }
+
     /// Adds a field at the end.
     #[must_use]
     pub fn field(mut self, name: impl Into<Arc<str>>, schema: Arc<Schema>) -> Self {

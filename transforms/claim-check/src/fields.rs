@@ -153,19 +153,7 @@ fn within<'e>(edits: &[Step<'e>], name: &str) -> (Option<&'e Edit>, Vec<Step<'e>
 }
 
 fn rebuilt(schema: &Schema, edits: &[Step<'_>]) -> Result<Arc<Schema>> {
-    let mut builder = SchemaBuilder::record().nullable(schema.is_optional());
-    if let Some(name) = schema.name() {
-        builder = builder.name(name);
-    }
-    if let Some(version) = schema.version() {
-        builder = builder.version(version);
-    }
-    if let Some(doc) = schema.doc() {
-        builder = builder.doc(doc);
-    }
-    for (name, text) in schema.params() {
-        builder = builder.param(Arc::clone(name), Arc::clone(text));
-    }
+    let mut builder = SchemaBuilder::record().described_as(schema).nullable(schema.is_optional());
     for field in schema.fields() {
         let of_field = match within(edits, &field.name) {
             (Some(Edit { to: None, .. }), _) => continue,

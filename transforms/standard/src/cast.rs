@@ -123,7 +123,7 @@ fn cast_whole(datum: &mut Datum, kind: Kind, schemas: &mut SchemaCache<Arc<Schem
         return Ok(());
     };
     let updated = schemas.get_or_try(schema, |schema| {
-        let like = fields::basics(schema, SchemaBuilder::new(kind)).nullable(schema.is_optional());
+        let like = SchemaBuilder::new(kind).described_as(schema).nullable(schema.is_optional());
         with_default(like, schema, kind)
     })?;
     datum.value = cast(&datum.value, Some(schema), kind)?;

@@ -131,21 +131,7 @@ impl Defaults {
 /// A struct schema to rebuild from another: its name, version, documentation and parameters, without its fields.
 /// Java keeps neither optionality nor default of the struct itself.
 pub(crate) fn rebuild(schema: &Schema) -> SchemaBuilder {
-    basics(schema, SchemaBuilder::record())
-}
-
-/// Gives a schema in the making name, version, documentation and parameters of another.
-pub(crate) fn basics(schema: &Schema, mut builder: SchemaBuilder) -> SchemaBuilder {
-    if let Some(name) = schema.name() {
-        builder = builder.name(name);
-    }
-    if let Some(version) = schema.version() {
-        builder = builder.version(version);
-    }
-    if let Some(doc) = schema.doc() {
-        builder = builder.doc(doc);
-    }
-    schema.params().iter().fold(builder, |builder, (name, value)| builder.param(Arc::clone(name), Arc::clone(value)))
+    SchemaBuilder::record().described_as(schema)
 }
 
 /// The fields that a transformation gives other values, and what it works out once per schema or list of keys. What is

@@ -158,30 +158,8 @@ pub(super) async fn recover(shared: &Shared) -> Result<usize> {
     Ok(left.len())
 }
 
-/// Uploads what becomes known on the way.
+/// Uploads. What was read once already is `known`, and must be the same again.
 pub(super) async fn upload(
-    shared: &Arc<Shared>,
-    key: &str,
-    started: Started,
-    permit: OwnedSemaphorePermit,
-    errand: &Errand<'_>,
-) -> Result<Stored> {
-    run(shared, key, started, permit, errand, None).await
-}
-
-/// Uploads what was read once already, and must be the same again.
-pub(super) async fn upload_known(
-    shared: &Arc<Shared>,
-    key: &str,
-    started: Started,
-    permit: OwnedSemaphorePermit,
-    errand: &Errand<'_>,
-    known: Content,
-) -> Result<Stored> {
-    run(shared, key, started, permit, errand, Some(known)).await
-}
-
-async fn run(
     shared: &Arc<Shared>,
     key: &str,
     started: Started,

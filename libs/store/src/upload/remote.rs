@@ -65,7 +65,7 @@ async fn by_name(
     errand: &Errand<'_>,
 ) -> Result<Stored> {
     let Some(object) = shared.store.head(key).await? else {
-        return multipart::upload(shared, key, started, permit, errand).await;
+        return multipart::upload(shared, key, started, permit, errand, None).await;
     };
     drop((started.first, permit));
     let content = started.feed.drain().await?;
@@ -133,7 +133,7 @@ async fn large_content(
         let mut over = Bytes::new();
         let first = feed.part(part_size, &mut over).await?;
         let started = Started { feed, part_size, first, over };
-        multipart::upload_known(shared, &key, started, permit, errand, content).await
+        multipart::upload(shared, &key, started, permit, errand, Some(content)).await
     };
     shared.flights.join(&key, upload).await
 }

@@ -250,6 +250,29 @@ fn running(
     planned.unwrap().into_iter().map(start).collect()
 }
 
+/// Polls until what was written has come, and stops them. Each task has emptied what it was to empty, and has its own
+/// subscription, when its own offset is there.
+fn until_all_have_come(
+    mut running: Vec<SourceHarness>,
+    offsets: &pipette_kit::MapOffsets,
+    written: &[String],
+    seen: &mut Vec<String>,
+) {
+    let begun = Instant::now();
+    while offsets.all().len() != running.len() || written.iter().any(|text| !seen.contains(text)) {
+        assert!(begun.elapsed() < 2 * TOLD, "{} tasks: {:?}, {seen:?}", running.len(), offsets.all());
+        for harness in &mut running {
+            let entries = harness.poll().unwrap();
+            let records = entries.iter().filter_map(record);
+            seen.extend(records.map(|record| record.value.value.as_str().unwrap().to_owned()));
+            harness.settle();
+        }
+    }
+    for harness in &mut running {
+        harness.stop().unwrap();
+    }
+}
+
 #[test]
 fn nothing_is_lost_that_comes_while_tasks_and_filters_move() {
     let broker = Mosquitto::start();
@@ -263,7 +286,7 @@ fn nothing_is_lost_that_comes_while_tasks_and_filters_move() {
     ] {
         let mut config = base.clone();
         config.insert("mqtt.topics".into(), filters.into());
-        let mut running = running(&config, tasks, &offsets);
+        let running = running(&config, tasks, &offsets);
         // They are started and have not been polled: those that are gone still wait to be emptied.
         if turn > 0 {
             for (site, text) in texts(&format!("t{turn}"), 4).into_iter().enumerate() {
@@ -271,20 +294,7 @@ fn nothing_is_lost_that_comes_while_tasks_and_filters_move() {
                 written.push(text);
             }
         }
-        let begun = Instant::now();
-        while offsets.all().len() != running.len() || written.iter().any(|text| !seen.contains(text)) {
-            assert!(begun.elapsed() < 2 * TOLD, "{tasks} tasks: {:?}, {seen:?}", offsets.all());
-            for harness in &mut running {
-                let entries = harness.poll().unwrap();
-                seen.extend(
-                    entries.iter().filter_map(record).map(|record| record.value.value.as_str().unwrap().to_owned()),
-                );
-                harness.settle();
-            }
-        }
-        for harness in &mut running {
-            harness.stop().unwrap();
-        }
+        until_all_have_come(running, &offsets, &written, &mut seen);
     }
 }
 
@@ -299,22 +309,8 @@ fn nothing_is_stranded_when_tasks_and_filters_go_and_come() {
         let filters: Vec<String> = sites.clone().map(|number| format!("site/{number}/#")).collect();
         let mut config = base.clone();
         config.insert("mqtt.topics".into(), filters.join(","));
-        let mut running = running(&config, tasks, &offsets);
-        let begun = Instant::now();
-        // Each task has emptied what it was to empty, and has its own subscription, when its own offset is there.
-        while offsets.all().len() != running.len() || written.iter().any(|text| !seen.contains(text)) {
-            assert!(begun.elapsed() < 2 * TOLD, "{tasks} tasks: {:?}", offsets.all());
-            for harness in &mut running {
-                let entries = harness.poll().unwrap();
-                seen.extend(
-                    entries.iter().filter_map(record).map(|record| record.value.value.as_str().unwrap().to_owned()),
-                );
-                harness.settle();
-            }
-        }
-        for harness in &mut running {
-            harness.stop().unwrap();
-        }
+        let running = running(&config, tasks, &offsets);
+        until_all_have_come(running, &offsets, &written, &mut seen);
         // What comes now waits in the session of every task.
         for (site, text) in sites.zip(texts(&format!("t{turn}"), 8)) {
             broker.publish(&format!("site/{site}/a"), 1, std::slice::from_ref(&text));

@@ -29,9 +29,9 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// One more; from now on the log does not show it either.
     pub(super) fn add(&mut self, placeholder: &str, secret: &str) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         for form in forms(secret) {
             self.0.push((placeholder.to_owned(), form.clone()));
-            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
             // Fields of a log line are written with escapes.
             for form in [form.escape_debug().collect(), form] {
                 known.entry((Reverse(form.len()), form)).or_insert_with(|| placeholder.to_owned());

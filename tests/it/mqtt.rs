@@ -1,16 +1,15 @@
 //! MQTT connectors in the real worker, through its REST: what an operator sees of sessions and outages, and may do.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
+use pipette_broker::Broker;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::worker::Worker;
-use crate::support::{topic, wait};
+use crate::support::{embedded, topic, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a fault may stay untold.
@@ -28,10 +27,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.fsync = false;
-        let kafka = Broker::start(config).expect("a broker");
+        let kafka = embedded::broker(folder.path());
         let mut worker = Worker::prepare(folder.path(), &kafka.address().to_string(), &[]);
         worker.start();
         Self { mosquitto: Mosquitto::start(), worker, kafka, _folder: folder }

@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::support::worker::Worker;
-use crate::support::{topic, wait};
+use crate::support::{embedded, topic, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,10 +42,7 @@ fn wait_for_state(worker: &Worker, name: &str, state: &str) {
 /// A source and a sink: while they run, paused, stopped, and after the worker has begun anew.
 fn are_true_at_any_time(keys: &[(&str, &str)], own_topic: Option<&str>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut config = BrokerConfig::new(folder.path().join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.fsync = false;
-    let broker = Broker::start(config).expect("a broker");
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let mut worker = Worker::prepare(folder.path(), &bootstrap, keys);
     let once = keys.iter().any(|(key, _)| *key == "exactly.once.source.support");

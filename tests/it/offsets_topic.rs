@@ -1,13 +1,12 @@
 //! Source offsets in a Kafka topic: a worker file of Apache's distributed worker is followed, to the byte.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
 use serde_json::json;
 
+use crate::support::embedded;
 use crate::support::topic::{self, Stored};
 use crate::support::wait;
 use crate::support::worker::Worker;
@@ -16,13 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Three partitions, as the recorded worker of Apache had.
 const DISTRIBUTED: [(&str, &str); 3] =
     [("group.id", "lab"), ("offset.storage.topic", "connect-offsets"), ("offset.storage.partitions", "3")];
-
-fn broker(folder: &Path) -> Broker {
-    let mut config = BrokerConfig::new(folder.join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.fsync = false;
-    Broker::start(config).expect("a broker")
-}
 
 fn wait_for_offset(worker: &Worker, name: &str, position: usize) {
     wait::until("the offset of everything", PATIENCE, || {
@@ -50,7 +42,7 @@ fn after_two_lines(folder: &Path, bootstrap: &str, file: &Path) -> Worker {
 #[test]
 fn offsets_stand_in_the_topic_as_apaches_worker_writes_them_and_outlive_the_state_folder() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let file = folder.path().join("in.txt");
     let mut worker = after_two_lines(folder.path(), &bootstrap, &file);
@@ -70,7 +62,7 @@ fn offsets_stand_in_the_topic_as_apaches_worker_writes_them_and_outlive_the_stat
 #[test]
 fn a_worker_goes_on_where_apaches_left_off_and_keeps_its_keys_and_partitions() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let file = folder.path().join("in.txt");
     fs::write(&file, "one\ntwo\nthree\n").expect("a file");
@@ -95,7 +87,7 @@ fn a_worker_goes_on_where_apaches_left_off_and_keeps_its_keys_and_partitions() {
 #[test]
 fn a_connector_that_gets_a_topic_of_its_own_goes_on_from_the_workers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let file = folder.path().join("in.txt");
     let mut worker = after_two_lines(folder.path(), &bootstrap, &file);
@@ -123,7 +115,7 @@ fn a_connector_that_gets_a_topic_of_its_own_goes_on_from_the_workers() {
 #[test]
 fn a_topic_that_would_forget_offsets_stops_the_worker() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     topic::create(&bootstrap, "connect-offsets", 1, &[("cleanup.policy", "compact,delete")]);
     let mut worker = Worker::prepare(folder.path(), &bootstrap, &DISTRIBUTED);
@@ -136,7 +128,7 @@ fn a_topic_that_would_forget_offsets_stops_the_worker() {
 #[test]
 fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     every_line_once(folder.path(), &broker.address().to_string());
 }
 
@@ -144,7 +136,7 @@ fn a_worker_that_is_killed_in_mid_transaction_delivers_every_line_once() {
 #[test]
 fn a_worker_that_was_taken_for_dead_cannot_write_what_its_successor_has_written() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let mut keys = DISTRIBUTED.to_vec();
     keys.push(("exactly.once.source.support", "enabled"));
@@ -233,7 +225,7 @@ fn a_key_has_the_partition_that_java_gives_it() {
     use pipette::kafka::compacted::CompactedTopic;
 
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let properties = [("bootstrap.servers".to_owned(), bootstrap.clone())].into();
     let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();

@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::support::embedded;
 use crate::support::topic;
 
 fn config_of_sink() -> Value {
@@ -164,9 +164,7 @@ fn what_a_placeholder_stands_for_is_not_shown() {
 #[test]
 fn the_last_records_of_a_sinks_topics_are_looked_at_live() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = BrokerConfig::new(folder.path().join("broker"));
-    config.listen = ([127, 0, 0, 1], 0).into();
-    let broker = Broker::start(config).unwrap();
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     topic::create(&bootstrap, "orders", 1, &[]);
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a producer");

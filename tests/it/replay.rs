@@ -2,15 +2,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
+use pipette_broker::Broker;
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::support::{topic, wait};
+use crate::support::{embedded, topic, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const REPLAY: &str = "/connectors/out/dlq/replay";
@@ -25,10 +24,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.fsync = false;
-        let broker = Broker::start(config).unwrap();
+        let broker = embedded::broker(folder.path());
         let bed = Bed::live(&broker.address().to_string());
         Self { folder, broker, bed }
     }

@@ -24,14 +24,13 @@ mod table;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
-use pipette_broker::{Broker, BrokerConfig};
 use serde_json::{Value as Json, json};
 
 use self::comparison::{Java, Tally, recorded};
 use self::contender::Contender;
 use self::table::{Stage, Story};
+use crate::support::embedded;
 use crate::support::figures;
 use crate::support::kafka::ApacheKafka;
 use crate::support::resume::Resume;
@@ -92,10 +91,7 @@ fn known_differences_are_rows_of_the_page() {
 /// Plays recorded stories to a worker of ours on the embedded broker.
 fn replay(tally: &mut Tally, stage: Stage, name: &str, stories: &[(u64, Story)]) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut config = BrokerConfig::new(folder.path().join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.fsync = false;
-    let broker = Broker::start(config).expect("a broker");
+    let broker = embedded::broker(folder.path());
     let ours = Contender::ours(folder.path(), &broker.address().to_string(), stage);
     let answers = recorded(name);
     for (number, story) in stories {

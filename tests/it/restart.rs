@@ -2,25 +2,15 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use pipette_broker::{Broker, BrokerConfig};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::support::worker::Worker;
-use crate::support::{topic, wait};
+use crate::support::{embedded, topic, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn broker(folder: &Path) -> Broker {
-    let mut config = BrokerConfig::new(folder.join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.fsync = false;
-    Broker::start(config).expect("a broker")
-}
 
 /// The state of a connector and of its first task, if it has one.
 fn states(worker: &Worker, name: &str) -> (Value, Value) {
@@ -38,7 +28,7 @@ fn wait_for(worker: &Worker, name: &str, connector: &str, task: &Value) {
 #[test]
 fn posted_connectors_survive_an_orderly_restart_and_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
     worker.start();
@@ -86,7 +76,7 @@ fn posted_connectors_survive_an_orderly_restart_and_a_kill() {
 #[test]
 fn two_polls_that_block_for_ever_leave_rest_prompt_and_other_tasks_running() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker(folder.path());
+    let broker = embedded::broker(folder.path());
     let bootstrap = broker.address().to_string();
     let bed = Bed::live(&bootstrap);
     for name in ["blocks-1", "blocks-2"] {

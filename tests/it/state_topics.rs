@@ -2,35 +2,27 @@
 //! holds them here; `on_apache_kafka/swap.rs` has both workers take turns.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use pipette::kafka::admin::NewTopics;
 use pipette::kafka::compacted::CompactedTopic;
 use pipette_api::ErrorKind;
-use pipette_broker::{Broker, BrokerConfig};
+use pipette_broker::Broker;
 use serde_json::{Value, json};
 
 use crate::support::connect::distributed;
 use crate::support::rest::Rest;
 use crate::support::topic;
 use crate::support::worker::Worker;
-use crate::support::{free_ports, wait};
+use crate::support::{embedded, free_ports, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const COMPACT: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 
-fn broker_on(folder: &Path, port: u16) -> Broker {
-    let mut config = BrokerConfig::new(folder.join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], port));
-    config.fsync = false;
-    Broker::start(config).expect("a broker")
-}
-
 /// A broker, and a worker that has not been started.
 fn place(folder: &Path) -> (Broker, Worker) {
-    let broker = broker_on(folder, 0);
+    let broker = embedded::broker(folder);
     let worker = worker(folder, &broker.address().to_string(), &[]);
     (broker, worker)
 }
@@ -193,7 +185,7 @@ fn a_plan_that_was_torn_by_a_kill_counts_for_nothing() {
 #[test]
 fn no_connector_is_lost_by_kills_between_writes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker_on(folder.path(), 0);
+    let broker = embedded::broker_on(folder.path(), 0);
     let mut worker =
         worker(folder.path(), &broker.address().to_string(), &[("exactly.once.source.support", "preparing")]);
     fs::write(folder.path().join("in.txt"), "").expect("a file");
@@ -272,7 +264,7 @@ fn a_kafka_that_comes_later_is_waited_for_with_rest_up() {
     assert!(worker.log().contains("Connectors wait for their topics"), "{}", worker.log());
     assert!(worker.stop().success(), "whoever waits can be stopped");
     worker.start();
-    let broker = broker_on(folder.path(), port);
+    let broker = embedded::broker_on(folder.path(), port);
     wait::until("the connectors", PATIENCE, || match worker.rest().get("/connectors") {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(format!("{other:?}")),
@@ -331,7 +323,7 @@ fn a_worker_that_was_taken_for_dead_stands_down() {
 #[test]
 fn with_exactly_once_it_is_written_how_many_tasks_have_to_be_fenced() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = broker_on(folder.path(), 0);
+    let broker = embedded::broker_on(folder.path(), 0);
     let bootstrap = broker.address().to_string();
     let mut worker = worker(folder.path(), &bootstrap, &[("exactly.once.source.support", "enabled")]);
     topic::create(&bootstrap, "connect-configs", 1, &COMPACT);
@@ -357,7 +349,7 @@ fn with_exactly_once_it_is_written_how_many_tasks_have_to_be_fenced() {
 fn a_writer_in_transactions_that_was_taken_over_from_writes_no_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let [port] = free_ports();
-    let broker = broker_on(folder.path(), port);
+    let broker = embedded::broker_on(folder.path(), port);
     let bootstrap = broker.address().to_string();
     let properties = [("bootstrap.servers".to_owned(), bootstrap.clone())].into();
     let how = NewTopics { partitions: 1, replication_factor: None, config: [].into() };
@@ -376,7 +368,7 @@ fn a_writer_in_transactions_that_was_taken_over_from_writes_no_more() {
         drop(broker);
         let away = first.write(row("perhaps").iter()).await.expect_err("Kafka is away");
         assert_eq!(away.kind(), ErrorKind::Retriable, "{away}");
-        let _broker = broker_on(folder.path(), port);
+        let _broker = embedded::broker_on(folder.path(), port);
         let mut attempts = 0;
         while let Err(error) = first.write(row("after").iter()).await {
             attempts += 1;

@@ -13,7 +13,7 @@ use crate::support::connect::{ApacheConnect, distributed};
 use crate::support::worker::Worker;
 
 /// What sources read: 14 bytes.
-const LINES: &str = "one\ntwo\nthree\n";
+pub(super) const LINES: &str = "one\ntwo\nthree\n";
 
 const MODULE: &str = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
 

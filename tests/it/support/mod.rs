@@ -6,6 +6,7 @@ pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod death;
+pub(crate) mod embedded;
 pub(crate) mod feeder;
 pub(crate) mod feed;
 pub(crate) mod figures;

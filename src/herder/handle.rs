@@ -367,6 +367,15 @@ impl HerderHandle {
         tokio::time::timeout(PATIENCE, turn.lock_owned()).await.map_err(|_| timed_out())
     }
 
+    /// The same once its tasks follow from its configuration, which they do shortly behind a change; after a while as it is.
+    pub(super) async fn planned(&self, name: &str) -> Result<Arc<Connector>, HerderError> {
+        let mut view = self.view.clone();
+        let planned = view.wait_for(|view| !view.state.get(name).is_some_and(|connector| connector.will_be_planned()));
+        // Whoever asked is told by what is found then.
+        let _ = tokio::time::timeout(self.parts.deadlines.aside, planned).await;
+        self.connector(name).await
+    }
+
     /// True once neither the connector nor a task of it is left on any thread; false after that long.
     pub(super) async fn idle(&self, name: &str, patience: Duration) -> bool {
         let mut view = self.view.clone();

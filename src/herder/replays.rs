@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::handle::{HerderError, HerderHandle};
 use super::spec;
+use super::state::{Connector, Task};
 use crate::kafka::properties;
 use crate::plugins::ConnectorPlugin;
 use crate::task::replay::report::{SharedReport, Wanted};
@@ -51,27 +52,8 @@ impl HerderHandle {
     pub async fn replay(&self, name: &str, wanted: Wanted) -> Result<SharedReport, HerderError> {
         // A connector that is deleted meanwhile would leave it behind.
         let _turn = self.turn(name).await?;
-        let connector = self.connector(name).await?;
-        let plugin = match connector.plugin {
-            Some(plugin @ ConnectorPlugin::Sink(_)) => plugin,
-            Some(ConnectorPlugin::Source(_)) => {
-                return Err(HerderError::Bad(format!(
-                    "Connector {name} is a source: it reads its input itself and takes no letter back. The headers \
-                     __connect.errors.source.partition and .source.offset of a letter say where the input is: mend it \
-                     there, or write the record to its topic by hand"
-                )));
-            }
-            None => {
-                let text = format!("The connector.class of {name} is unknown to this worker");
-                return Err(HerderError::Internal(text));
-            }
-        };
-        let Some(task) = connector.tasks.first() else {
-            return Err(HerderError::Conflict(format!(
-                "Connector {name} has no tasks at the moment, so nobody knows how its sink is started: resume it, or \
-                 pause it (PUT /connectors/{name}/pause), first"
-            )));
-        };
+        let connector = self.planned(name).await?;
+        let (plugin, task) = replayable(name, &connector)?;
         let (parts, id) = (self.parts(), TaskId { connector: name.into(), task: 0 });
         let spec = spec::task(parts, &id, plugin, &task.config, connector.shared.clone(), 0..0)
             .map_err(|error| HerderError::Bad(error.chain()))?;
@@ -120,4 +102,35 @@ impl HerderHandle {
         self.replays().lock().get(name).inspect(|job| job.stop());
         Ok(())
     }
+}
+
+/// The sink and the task that letters go through, of a connector that can take any.
+fn replayable<'c>(name: &str, connector: &'c Connector) -> Result<(ConnectorPlugin, &'c Task), HerderError> {
+    let plugin = match connector.plugin {
+        Some(plugin @ ConnectorPlugin::Sink(_)) => plugin,
+        Some(ConnectorPlugin::Source(_)) => {
+            return Err(HerderError::Bad(format!(
+                "Connector {name} is a source: it reads its input itself and takes no letter back. The headers \
+                 __connect.errors.source.partition and .source.offset of a letter say where the input is: mend it \
+                 there, or write the record to its topic by hand"
+            )));
+        }
+        None => {
+            let text = format!("The connector.class of {name} is unknown to this worker");
+            return Err(HerderError::Internal(text));
+        }
+    };
+    let Some(task) = connector.tasks.first() else {
+        return Err(HerderError::Conflict(format!(
+            "Connector {name} has no tasks at the moment, so nobody knows how its sink is started: resume it, or \
+             pause it (PUT /connectors/{name}/pause), first"
+        )));
+    };
+    if !connector.is_planned() {
+        return Err(HerderError::Conflict(format!(
+            "The tasks of connector {name} are still those of its former configuration, which the replay would go \
+             through: resume it if it is paused, look at its status if it failed, and ask again"
+        )));
+    }
+    Ok((plugin, task))
 }

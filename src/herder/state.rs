@@ -42,8 +42,22 @@ pub struct Connector {
     pub status: Status,
     /// Its tasks, from 0.
     pub tasks: Vec<Task>,
+    /// The configuration that the tasks were planned from.
+    planned_from: Option<Arc<ConfigMap>>,
     /// Which start of it is wanted.
     pub(super) wanted: u64,
+}
+
+impl Connector {
+    /// Whether its tasks follow from its configuration as it is now.
+    pub(super) fn is_planned(&self) -> bool {
+        self.planned_from.as_ref() == Some(&self.config)
+    }
+
+    /// Whether a plan is on its way: it comes with the next start of the connector.
+    pub(super) fn will_be_planned(&self) -> bool {
+        !self.is_planned() && self.plugin.is_some() && self.target == TargetState::Started && !self.status.has_failed()
+    }
 }
 
 /// A task as it is wanted.
@@ -170,6 +184,7 @@ impl State {
             shared: old.map(|old| old.shared.clone()).unwrap_or_default(),
             status,
             tasks: old.map(|old| old.tasks.clone()).unwrap_or_default(),
+            planned_from: old.and_then(|old| old.planned_from.clone()),
             wanted,
         };
         self.connectors.insert(Arc::clone(name), Arc::new(connector));
@@ -281,7 +296,8 @@ impl State {
 
     /// New task configurations: if they differ, all tasks start anew, because work may have moved from one to another.
     fn plan(&mut self, name: &str, configs: Vec<ConfigMap>) {
-        let Some(connector) = self.connectors.get(name) else { return };
+        let Some(connector) = self.edit(name) else { return };
+        connector.planned_from = Some(Arc::clone(&connector.config));
         if connector.tasks.iter().map(|task| &*task.config).eq(configs.iter()) {
             return;
         }

@@ -124,6 +124,29 @@ fn letters_come_back_once_the_cause_is_mended_and_only_once() {
 }
 
 #[test]
+fn a_replay_right_behind_a_change_goes_by_what_was_changed() {
+    let scene = Scene::with_three_letters();
+    let put = |converter: &str| {
+        assert_eq!(scene.bed.put("/connectors/out/config", &scene.config(converter).to_string()).status, 200);
+    };
+    for _ in 0..10 {
+        put("org.apache.kafka.connect.storage.StringConverter");
+        let mended = scene.replay(r#"{"dry_run": true}"#);
+        assert_eq!(counts(&mended), json!([3, 0, 0, 0, "DONE"]), "{mended}");
+        put("org.apache.kafka.connect.json.JsonConverter");
+        let broken = scene.replay(r#"{"dry_run": true}"#);
+        assert_eq!(counts(&broken), json!([0, 0, 3, 0, "DONE"]), "{broken}");
+    }
+    assert_eq!(scene.bed.put("/connectors/out/pause", "").status, 202);
+    put("org.apache.kafka.connect.storage.StringConverter");
+    let answer = scene.bed.post(REPLAY, "");
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.message().contains("still those of its former configuration"), "{answer:?}");
+    assert_eq!(scene.bed.put("/connectors/out/resume", "").status, 202);
+    assert_eq!(counts(&scene.replay("")), json!([0, 3, 0, 0, "DONE"]));
+}
+
+#[test]
 fn letters_go_through_steps_that_wait() {
     let scene = Scene::with_three_letters();
     let mut config = scene.config("org.apache.kafka.connect.converters.ByteArrayConverter");
@@ -234,18 +257,11 @@ fn the_replay_of_a_connector_that_is_deleted_stops() {
     // A writer of the test's own: the pipe has no end while one task has closed it and the next not opened it.
     let writer = File::options().write(true).open(scene.out()).unwrap();
     assert_eq!(scene.bed.post(REPLAY, "{}").status, 202);
-    // It has begun, and waits for room in the pipe. One that is asked for while the task still starts may find nothing.
+    // It has begun, and waits for room in the pipe.
     let (begun, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || pipe.read_exact(&mut [0]).map(|()| begun.send(pipe)));
-    let mut pipe = wait::until("a replay that has begun", PATIENCE, || {
-        told.try_recv().map_err(|_| {
-            let report = scene.bed.get(REPLAY).body;
-            if report.contains("\"DONE\"") || report.contains("\"FAILED\"") {
-                scene.bed.post(REPLAY, "{}");
-            }
-            report
-        })
-    });
+    let mut pipe =
+        wait::until("a replay that has begun", PATIENCE, || told.try_recv().map_err(|_| scene.bed.get(REPLAY).body));
     assert_eq!(scene.bed.delete("/connectors/out").status, 204);
     drop(writer);
     let mut rest = Vec::new();

@@ -176,6 +176,7 @@ impl Lifecycle {
         match (&mut report.news, self.secrets.get(&report.id.connector)) {
             (TaskNews::Failed { trace }, Some(secrets)) => trace.hide(secrets),
             (TaskNews::Waiting { trace }, Some(secrets)) => secrets.hide_in(trace),
+            (TaskNews::Trouble(Some(trouble)), Some(secrets)) => trouble.hide(secrets),
             _ => {}
         }
         let ended = matches!(report.news, TaskNews::Failed { .. } | TaskNews::Stopped);

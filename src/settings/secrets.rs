@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shorter ones are words of every text: `1`, `all`.
 const LEAST: usize = 4;
@@ -42,6 +42,13 @@ impl Secrets {
     /// The text with the placeholders again.
     pub fn hide_in(&self, text: &mut String) {
         self.hide_forms(text, str::to_owned);
+    }
+
+    /// The same in a text that others hold as well.
+    pub fn hide_in_shared(&self, text: &mut Arc<str>) {
+        let mut hidden = text.to_string();
+        self.hide_in(&mut hidden);
+        *text = hidden.into();
     }
 
     /// JSON with the placeholders again, inside of its strings.

@@ -44,21 +44,18 @@ pub enum Place {
 
 impl Place {
     fn hide(&mut self, secrets: &Secrets) {
-        let hide = |text: &mut Arc<str>| {
-            let mut hidden = text.to_string();
-            secrets.hide_in(&mut hidden);
-            *text = hidden.into();
-        };
         match self {
             Self::Source { topic, from } => {
-                topic.iter_mut().for_each(hide);
+                if let Some(topic) = topic {
+                    secrets.hide_in_shared(topic);
+                }
                 for value in from.iter_mut().flat_map(|from| Arc::make_mut(from).0.values_mut()) {
                     if let Primitive::Text(text) = value {
-                        hide(text);
+                        secrets.hide_in_shared(text);
                     }
                 }
             }
-            Self::Sink { tp, .. } => hide(&mut tp.topic),
+            Self::Sink { tp, .. } => secrets.hide_in_shared(&mut tp.topic),
         }
     }
 }
@@ -177,9 +174,7 @@ impl Facts {
 impl Trace {
     /// Puts placeholders in the place of what they stand for.
     pub fn hide(&mut self, secrets: &Secrets) {
-        let mut text = self.text.to_string();
-        secrets.hide_in(&mut text);
-        self.text = text.into();
+        secrets.hide_in_shared(&mut self.text);
         let facts = Arc::make_mut(&mut self.facts);
         secrets.hide_in(&mut facts.cause);
         facts.place.iter_mut().for_each(|place| place.hide(secrets));

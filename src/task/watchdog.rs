@@ -12,6 +12,7 @@ use pipette_api::{Metric, Metrics};
 use super::pulse::Pulse;
 use super::thread::Reporter;
 use crate::metrics::table;
+use crate::settings::secrets::Secrets;
 use pipette_java::calendar::utc;
 
 /// Between two looks.
@@ -66,6 +67,16 @@ impl Trouble {
 
     fn is_hung(&self) -> bool {
         matches!(self, Self::Hung { .. })
+    }
+
+    /// Puts placeholders in the place of what they stand for.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        match self {
+            Self::Silence { cause: Some(cause), .. } | Self::Away { cause, .. } | Self::Flush { cause, .. } => {
+                secrets.hide_in_shared(cause);
+            }
+            Self::Silence { cause: None, .. } | Self::Hung { .. } | Self::Joins { .. } => {}
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::validate::{Draft, validate};
 use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
-use crate::quickstart::{self, Quickstart, http};
+use crate::quickstart::{self, Quickstart};
 use crate::settings::file;
 use crate::settings::worker::WorkerConfig;
 use crate::telemetry;
@@ -214,7 +214,7 @@ fn bench(matches: &ArgMatches) -> Result<()> {
 /// Asks `GET /health` of a worker.
 fn health(matches: &ArgMatches) -> Result<()> {
     let url = matches.get_one::<String>("URL").map(String::as_str).unwrap_or_default();
-    let answer = http::get(&format!("{}/health", url.trim_end_matches('/')))?;
+    let answer = reach::client(matches)?.get(&format!("{}/health", url.trim_end_matches('/')))?;
     say(&format!("{answer}\n"))
 }
 
@@ -422,11 +422,13 @@ fn health_command() -> Command {
     Command::new("health")
         .about("Ask a running worker how it is")
         .arg(Arg::new("URL").default_value("http://127.0.0.1:8083").help("The worker"))
+        .args(reach::arguments())
         .after_help(
             "\
 Examples:
   pipette health
   pipette health http://lab-gateway:8083
+  pipette health https://lab-gateway:8443 --ca-file ca.pem
 
 Exits with 0 if the worker is well, else with 1; made for health checks of containers and service managers.",
         )
@@ -437,5 +439,6 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
 }
 
 mod dlq;
+mod reach;
 #[cfg(test)]
 mod tests;

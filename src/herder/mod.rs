@@ -16,6 +16,7 @@ mod letter_checks;
 mod lifecycle;
 mod meters;
 pub mod offsets;
+pub mod part_keys;
 mod recorder;
 mod replays;
 pub mod restarts;

@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
+use super::admin::NAMES;
 use super::compacted::Place;
 use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
@@ -278,7 +279,7 @@ impl Librdkafka {
 
     fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
         let code = error.rdkafka_error_code();
-        let text = format!("Kafka refuses a record for topic {topic}: {error}");
+        let text = format!("Kafka refuses a record for topic {topic}: {error}{}", advice(code));
         if let Some(fatal) = self.fatal() {
             return fatal.within(text);
         }
@@ -322,6 +323,23 @@ impl Undelivered {
             headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
             timestamp: message.timestamp().to_millis(),
         }
+    }
+}
+
+/// What is behind an error and where it is mended, as far as its words do not say it.
+fn advice(code: Option<RDKafkaErrorCode>) -> String {
+    match code {
+        // The last one: a neighbour in the batch was refused for one of the first two.
+        Some(
+            RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::InvalidDifferentRecord,
+        ) => ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record without a key?"
+            .to_owned(),
+        Some(RDKafkaErrorCode::InvalidTopic) => {
+            format!(": {NAMES}. The name is made of the connector's configuration, or by a transformation")
+        }
+        _ => String::new(),
     }
 }
 
@@ -406,18 +424,7 @@ impl ProducerContext for Deliveries {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();
-                let advice = match error.rdkafka_error_code() {
-                    // The last one: a neighbour in the batch was refused for one of the first two.
-                    Some(
-                        RDKafkaErrorCode::InvalidRecord
-                        | RDKafkaErrorCode::InvalidTimestamp
-                        | RDKafkaErrorCode::InvalidDifferentRecord,
-                    ) => {
-                        ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
-                         without a key?"
-                    }
-                    _ => "",
-                };
+                let advice = advice(error.rdkafka_error_code());
                 let text = format!("Kafka did not take a record for topic {topic}: {error}{advice}");
                 let own = error.rdkafka_error_code().is_some_and(is_about_the_record);
                 let error = if own { ConnectError::data(text) } else { ConnectError::fatal(text) };

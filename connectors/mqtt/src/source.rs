@@ -28,7 +28,7 @@ use crate::window::{Arrived, Settled, Window, content};
 
 mod handover;
 
-use self::handover::{moment, shape};
+use self::handover::{behind, moment, shape};
 
 /// Messages of one batch.
 const BATCH_RECORDS: usize = 2000;
@@ -37,6 +37,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The members of the offset.
 const SESSION: &str = "session";
 const FILTERS: &str = "filters";
+/// Where the last message came from, if it was bad: its dead letter has no other place for that.
+const TOPIC: &str = "topic";
 const MARKS: [Option<&str>; 2] = [Some("connections"), Some("received")];
 
 pub(crate) struct MqttSource {
@@ -386,6 +388,7 @@ impl Run {
             }
             Err(error) => {
                 self.numbers.bad.add(1);
+                let position = position.map(|position| behind(&message.topic, position));
                 entries.push(SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error });
             }
         }

@@ -11,13 +11,14 @@ use super::topic::NAMESPACE;
 use crate::config::{GROUP, KAFKA_KEY, TOPICS};
 use crate::filter::Subscription;
 
-const MODES: &[&str] = &["flat", "raw"];
+const MODES: &[&str] = &["flat", "payload", "raw"];
 const REBIRTHS: &[&str] = &["off", "names", "gaps"];
 
 pub(crate) static MODE: Key<String> = Key::new(
     "mqtt.sparkplug.mode",
     "With `mqtt.value.format=sparkplug_b`: `flat` makes a record of each metric, with names for aliases, and of each birth \
-     and death; `raw` leaves the payload as it is, with headers that tell whose it is.",
+     and death; `payload` makes one of each message, with an array of its metrics, named likewise; `raw` leaves the payload \
+     as it is, with headers that tell whose it is.",
 )
 .default("flat")
 .group("Sparkplug")
@@ -56,6 +57,17 @@ pub(crate) static STATE_BYTES: Key<u32> = Key::new(
 .group("Sparkplug")
 .check(in_range::<65_536, 2_147_483_647>);
 
+/// What a message becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A record of each metric, birth and death.
+    Flat,
+    /// One record.
+    Payload,
+    /// Bytes.
+    Raw,
+}
+
 /// When a node is asked for its births.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rebirth {
@@ -67,7 +79,7 @@ pub(crate) enum Rebirth {
 /// The settings of the keys.
 #[derive(Debug, Clone)]
 pub(crate) struct SparkplugSettings {
-    pub(crate) is_flat: bool,
+    pub(crate) mode: Mode,
     pub(crate) rebirth: Rebirth,
     pub(crate) interval: Duration,
     pub(crate) max_values: usize,
@@ -79,7 +91,11 @@ pub(crate) struct SparkplugSettings {
 impl SparkplugSettings {
     pub(crate) fn read(settings: &Settings) -> Result<Self> {
         Ok(Self {
-            is_flat: settings.get(&MODE)? == "flat",
+            mode: match settings.get(&MODE)?.as_str() {
+                "payload" => Mode::Payload,
+                "raw" => Mode::Raw,
+                _ => Mode::Flat,
+            },
             rebirth: match settings.get(&REBIRTH)?.as_str() {
                 "names" => Rebirth::Names,
                 "gaps" => Rebirth::Gaps,
@@ -94,7 +110,7 @@ impl SparkplugSettings {
 
     /// What is wrong with the subscription: names come with births, so that one task must see all messages of a node.
     pub(crate) fn rules(&self, subscriptions: &[Subscription], is_shared: bool, tasks: Option<&str>) -> Broken {
-        if !self.is_flat {
+        if self.mode == Mode::Raw {
             return Vec::new();
         }
         if is_shared {

@@ -21,15 +21,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Result, Schema, Value};
 
-use self::keys::{Rebirth, SparkplugSettings};
+use self::keys::{Mode, Rebirth, SparkplugSettings};
 use self::nodes::{Nodes, Table, bd_seq};
 use self::noted::rebirth_of;
 use self::payload::{Allowance, Metric, Payload};
 use self::records::{Heading, Shapes};
 use self::topic::{MessageKind, Place, Topic};
 use self::types::DataType;
-use self::value::typed;
+use self::value::{Typed, typed};
 use crate::client::{Message, Packet, Qos};
+use crate::json;
 
 pub(crate) use self::noted::Noted;
 
@@ -93,7 +94,7 @@ impl Sparkplug {
             payload.seq.map(|seq| u8::try_from(seq).map_err(|_| format!("its sequence number is {seq}, not 0 to 255")));
         let seq = seq.transpose()?;
         let heading = Heading { place, timestamp: payload.timestamp, seq };
-        if !self.settings.is_flat {
+        if self.settings.mode == Mode::Raw {
             let value = Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(&message.payload)?));
             return Ok(Parts { records: vec![(None, value)], headers: headers(&heading, false) });
         }
@@ -102,7 +103,12 @@ impl Sparkplug {
         let has_gap = counts && seq.is_some_and(|seq| self.nodes.has_gap(&place, seq, message.dup));
         self.noted.gaps += usize::from(has_gap);
         let mut records = self.states(&heading, &payload.metrics);
-        let unknown = self.metrics(&heading, &payload.metrics, &mut allowance, &mut records)?;
+        let unknown = if self.settings.mode == Mode::Payload {
+            records.clear();
+            self.in_one(&heading, &payload.metrics, &mut allowance, &mut records)?
+        } else {
+            self.metrics(&heading, &payload.metrics, &mut allowance, &mut records)?
+        };
         self.noted.unknown += unknown;
         let wanted = match self.settings.rebirth {
             Rebirth::Off => false,
@@ -153,23 +159,29 @@ impl Sparkplug {
     ) -> Result<usize, String> {
         let owner = heading.place.full_name();
         let table = self.nodes.table(&heading.place);
-        let mut unknown = 0;
         records.reserve(metrics.len());
-        for metric in metrics {
-            let (name, data_type) = resolved(table, metric);
-            unknown += usize::from(name.is_none() || data_type == DataType::Unknown);
-            let shown: Cow<'_, str> = match (name, metric.alias) {
-                (Some(name), _) => name.into(),
-                (None, Some(alias)) => format!("alias:{alias}").into(),
-                (None, None) => return Err("a metric has neither name nor alias".into()),
-            };
-            let value = metric.value.as_ref().filter(|_| !metric.null);
-            let value =
-                typed(data_type, value, allowance).map_err(|reason| format!("in the metric '{shown}' {reason}"))?;
+        each(table, metrics, allowance, |metric, known, value, shown| {
             let key = self.settings.names_are_keys.then(|| text(&format!("{owner}/{shown}")));
-            let record = self.shapes.metric(heading, metric, (name, data_type), value);
-            records.push((key, record.map_err(|error| format!("in the metric '{shown}' {error}"))?));
-        }
+            records.push((key, self.shapes.metric(heading, metric, known, value)?));
+            Ok(())
+        })
+    }
+
+    /// One record of all metrics. Says how many have no name or no type.
+    fn in_one(
+        &self,
+        heading: &Heading<'_>,
+        metrics: &[Metric<'_>],
+        allowance: &mut Allowance,
+        records: &mut Vec<(Option<Datum>, Datum)>,
+    ) -> Result<usize, String> {
+        let mut members = Vec::with_capacity(metrics.len());
+        let unknown = each(self.nodes.table(&heading.place), metrics, allowance, |metric, known, (_, value), _| {
+            members.push(self.shapes.member(metric, known, value)?);
+            Ok(())
+        })?;
+        let key = self.settings.names_are_keys.then(|| text(&heading.place.full_name()));
+        records.push((key, self.shapes.payload(heading, members)));
         Ok(unknown)
     }
 
@@ -180,7 +192,7 @@ impl Sparkplug {
             b"OFFLINE" => (false, None),
             _ => state_of(payload)?,
         };
-        let (key, value) = if self.settings.is_flat {
+        let (key, value) = if self.settings.mode != Mode::Raw {
             let key = self.settings.names_are_keys.then(|| text(&format!("STATE/{host}")));
             (key, self.shapes.host(host, is_online, timestamp))
         } else {
@@ -188,6 +200,31 @@ impl Sparkplug {
         };
         Ok(Parts { records: vec![(key, value)], headers: Headers::default() })
     }
+}
+
+/// Takes each metric with its name, its type, its value, and what it is called in an error. Says how many have no name or no
+/// type.
+fn each<'a>(
+    table: Option<&'a Table>,
+    metrics: &'a [Metric<'a>],
+    allowance: &mut Allowance,
+    mut take: impl FnMut(&'a Metric<'a>, (Option<&'a str>, DataType), Typed, &str) -> Result<()>,
+) -> Result<usize, String> {
+    let mut unknown = 0;
+    for metric in metrics {
+        let (name, data_type) = resolved(table, metric);
+        unknown += usize::from(name.is_none() || data_type == DataType::Unknown);
+        let shown: Cow<'_, str> = match (name, metric.alias) {
+            (Some(name), _) => name.into(),
+            (None, Some(alias)) => format!("alias:{alias}").into(),
+            (None, None) => return Err("a metric has neither name nor alias".into()),
+        };
+        let value = metric.value.as_ref().filter(|_| !metric.null);
+        let value = typed(data_type, value, allowance).map_err(|reason| format!("in the metric '{shown}' {reason}"))?;
+        let taken = take(metric, (name, data_type), value, &shown);
+        taken.map_err(|error| format!("in the metric '{shown}' {error}"))?;
+    }
+    Ok(unknown)
 }
 
 /// Name and type of a metric, from itself or from the birth.
@@ -206,7 +243,7 @@ fn resolved<'a>(table: Option<&'a Table>, metric: &Metric<'a>) -> (Option<&'a st
 
 fn state_of(payload: &Bytes) -> Result<(bool, Option<u64>), String> {
     let json =
-        pipette_json::parse(&whole(payload)?).map_err(|error| format!("the state of a host is no JSON: {error}"))?;
+        json::read(&whole(payload)?).map_err(|error| format!("the state of a host is no JSON: {error}"))?;
     let Value::Map(map) = json else { return Err("the state of a host is no JSON object".into()) };
     let Some(Value::Bool(is_online)) = map.get("online") else {
         return Err("the state of a host has no \"online\" that is true or false".into());
@@ -251,7 +288,7 @@ impl SparkplugReader {
     /// A reader that asks no node for anything. A message may have so many values, what is remembered so many bytes.
     pub fn new(max_values: usize, state_bytes: usize) -> Result<Self> {
         let settings = SparkplugSettings {
-            is_flat: true,
+            mode: Mode::Flat,
             rebirth: Rebirth::Off,
             interval: Duration::ZERO,
             max_values,

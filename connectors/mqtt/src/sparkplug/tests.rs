@@ -265,6 +265,42 @@ fn every_type_has_its_value() {
 }
 
 #[test]
+fn a_whole_payload_is_one_record_whose_values_stand_in_the_field_of_their_kind() {
+    let mut sparkplug = sparkplug(&[("mqtt.sparkplug.mode", "payload")]);
+    let born = parts(&mut sparkplug, NBIRTH, birth());
+    assert_eq!(born.records.len(), 1, "with its births");
+    let data: [&[F<'_>]; 6] = [
+        &[F::N(2, 1), F::N(3, 99), F::Double(21.5)],
+        &[F::N(2, 2), F::N(10, 5)],
+        &[F::N(2, 3), F::N(10, 5)],
+        &[F::B(1, b"on"), F::N(4, 11), F::N(14, 1)],
+        &[F::B(1, b"count"), F::N(4, 8), F::N(11, u64::MAX)],
+        &[F::B(1, b"row"), F::N(4, 22), F::B(16, &[1, 2])],
+    ];
+    let made = parts(&mut sparkplug, NDATA, payload(Some(1), &data));
+    let [(key, value)] = &made.records[..] else { panic!("one record") };
+    assert_eq!(key.as_ref().unwrap().value.as_str(), Some("plant/press"));
+    let whole = of(value);
+    assert_eq!((whole.get("seq"), is_text(whole.get("message_type"), "NDATA")), (Some(&Value::I16(1)), true));
+    let Some(Value::Array(members)) = whole.get("metrics") else { panic!("metrics") };
+    let seen = |index: usize| {
+        let Value::Struct(member) = &members[index] else { panic!("a struct") };
+        let values = ["long", "double", "boolean", "string", "bytes", "json"].map(|kind| format!("{kind}_value"));
+        let given = values.iter().filter(|name| member.get(name) != Some(&Value::Null));
+        let given: Vec<_> = given.map(|name| (name.clone(), member.get(name).unwrap().clone())).collect();
+        (member.get("metric").and_then(Value::as_str).map(str::to_owned), given)
+    };
+    let one = |name: Option<&str>, field: &str, value: Value| (name.map(str::to_owned), vec![(field.to_owned(), value)]);
+    assert_eq!(seen(0), one(Some("heat"), "double_value", Value::F64(21.5)));
+    assert_eq!(seen(1), one(Some("level"), "long_value", Value::I64(5)));
+    assert_eq!(seen(2), one(None, "long_value", Value::I64(5)));
+    assert_eq!(seen(3), one(Some("on"), "boolean_value", Value::Bool(true)));
+    assert_eq!(seen(4), one(Some("count"), "json_value", Value::text("18446744073709551615")));
+    assert_eq!(seen(5), one(Some("row"), "json_value", Value::text("[1,2]")));
+    assert_eq!(sparkplug.noted().unknown, 1);
+}
+
+#[test]
 fn tables_and_templates_have_a_shape_of_their_own() {
     let cell = |fields: &[F<'_>]| encoded(fields);
     let row = encoded(&[F::B(1, &cell(&[F::N(1, 7)])), F::B(1, &cell(&[F::B(6, b"x")]))]);

@@ -72,6 +72,8 @@ pub static SOURCE_CONFIG: ConfigDef = ConfigDef::new(&[
     &sparkplug::keys::MODE.info,
     &sparkplug::keys::REBIRTH.info,
     &sparkplug::keys::REBIRTH_INTERVAL.info,
+    &sparkplug::keys::UNKNOWN.info,
+    &sparkplug::keys::PATIENCE.info,
     &sparkplug::keys::MAX_VALUES.info,
     &sparkplug::keys::STATE_BYTES.info,
     &config::BUFFER_RECORDS.info,

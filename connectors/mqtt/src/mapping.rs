@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Record, Result, Schema, Text, Value};
@@ -15,7 +15,7 @@ use crate::envelope::Envelope;
 use crate::filter::matches;
 use crate::json;
 use crate::settings::{Format, SourceSettings};
-use crate::sparkplug::{Noted, Sparkplug};
+use crate::sparkplug::{Noted, Numbered, Sparkplug};
 use crate::template::{Template, TopicParts, kafka_topic};
 
 /// Topics that are remembered; beyond that all are forgotten and made anew.
@@ -84,10 +84,34 @@ impl Mapping {
         self.sparkplug.as_mut().map(Sparkplug::noted)
     }
 
+    /// The message, unless it waits: data of Sparkplug B for its birth.
+    pub(crate) fn waits(&mut self, message: Numbered, now: Instant) -> Option<Numbered> {
+        match &mut self.sparkplug {
+            Some(sparkplug) => sparkplug.waits(message, now),
+            None => Some(message),
+        }
+    }
+
+    /// What waits no more.
+    pub(crate) fn ready(&mut self) -> Vec<Numbered> {
+        self.sparkplug.as_mut().map(Sparkplug::ready).unwrap_or_default()
+    }
+
+    /// What has waited for too long.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Numbered> {
+        self.sparkplug.as_mut().map(|sparkplug| sparkplug.overdue(now)).unwrap_or_default()
+    }
+
+    /// When something will have waited for too long.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.sparkplug.as_ref().and_then(Sparkplug::until)
+    }
+
     /// What a message becomes; a data error that names its topic when it cannot become that.
-    pub(crate) fn made(&mut self, message: &Message) -> Result<Made> {
+    pub(crate) fn made(&mut self, numbered: &Numbered) -> Result<Made> {
+        let Numbered { message, has_gap, .. } = numbered;
         let made = self.route(message).and_then(|route| match self.format {
-            Format::Sparkplug => self.many(message, &route).map(Made::Many),
+            Format::Sparkplug => self.many(message, *has_gap, &route).map(Made::Many),
             _ => self.record(message, &route).map(Made::One),
         });
         made.map_err(|error| {
@@ -95,10 +119,10 @@ impl Mapping {
         })
     }
 
-    fn many(&mut self, message: &Message, route: &Route) -> Result<Vec<Record>> {
+    fn many(&mut self, message: &Message, has_gap: Option<bool>, route: &Route) -> Result<Vec<Record>> {
         let mut headers = self.headers(message, route);
         let Some(sparkplug) = &mut self.sparkplug else { unreachable!("made with the format that asks for it") };
-        let parts = sparkplug.parts(route.name.value.as_str().unwrap_or_default(), message)?;
+        let parts = sparkplug.parts(route.name.value.as_str().unwrap_or_default(), message, has_gap)?;
         if self.names.0.last().is_some_and(Option::is_some) {
             headers.0.extend(parts.headers.0);
         }
@@ -258,7 +282,7 @@ mod tests {
     }
 
     fn only(mapping: &mut Mapping, message: &Message) -> Result<Record> {
-        match mapping.made(message)? {
+        match mapping.made(&Numbered { message: message.clone(), number: 0, has_gap: None })? {
             Made::One(record) => Ok(record),
             Made::Many(_) => panic!("one message, one record"),
         }

@@ -156,7 +156,9 @@ fn private_key(
     })?;
     match provider.key_provider.load_private_key(key.clone_key()) {
         Ok(_) => Ok(key),
-        Err(_) => Err(format!("the private key in {path} is of no kind that TLS works with here (RSA, ECDSA, Ed25519)")),
+        Err(_) => {
+            Err(format!("the private key in {path} is of no kind that TLS works with here (RSA, ECDSA, Ed25519)"))
+        }
     }
 }
 

@@ -115,8 +115,7 @@ fn the_wrong_way_to_speak_on_a_port_is_told_with_the_right_one() {
     let folder = tempfile::tempdir().unwrap();
     let authority = authority(folder.path());
     let port = free_port();
-    let door =
-        format!("certfile {}\nkeyfile {}\n", authority.at("localhost.crt"), authority.at("localhost.key"));
+    let door = format!("certfile {}\nkeyfile {}\n", authority.at("localhost.crt"), authority.at("localhost.key"));
     let broker = broker(port, &door);
     let ca = authority.at("ca.pem");
     let plain = broker.uri();

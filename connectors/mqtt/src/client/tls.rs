@@ -91,14 +91,18 @@ fn of_client(alert: AlertDescription) -> (&'static str, String) {
     let cert = CERT.info.name;
     match alert {
         AlertDescription::CertificateRequired => (cert, "the broker wants a certificate of the client".into()),
-        AlertDescription::UnknownCA => (cert, "the broker does not trust whoever signed the client's certificate".into()),
+        AlertDescription::UnknownCA => {
+            (cert, "the broker does not trust whoever signed the client's certificate".into())
+        }
         AlertDescription::CertificateExpired => (cert, "the client's certificate has expired".into()),
         AlertDescription::CertificateRevoked => (cert, "the client's certificate is revoked".into()),
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied
-        | AlertDescription::DecryptError => (cert, format!("the broker does not take the client's certificate ({alert:?})")),
+        | AlertDescription::DecryptError => {
+            (cert, format!("the broker does not take the client's certificate ({alert:?})"))
+        }
         AlertDescription::HandshakeFailure => {
             (cert, "the broker ends the handshake: it may want a certificate of the client".into())
         }

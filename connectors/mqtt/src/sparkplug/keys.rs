@@ -8,10 +8,12 @@ use pipette_api::config::checks::{at_least, in_range, one_of};
 use pipette_api::{Key, Result, Settings};
 
 use super::topic::NAMESPACE;
-use crate::config::{GROUP, KAFKA_KEY, TOPICS};
+use crate::budget::Held;
+use crate::config::{BUFFER_BYTES, BUFFER_RECORDS, GROUP, KAFKA_KEY, TOPICS};
 use crate::filter::Subscription;
 
 const MODES: &[&str] = &["flat", "payload", "raw"];
+const UNKNOWNS: &[&str] = &["emit", "buffer"];
 const REBIRTHS: &[&str] = &["off", "names", "gaps"];
 
 pub(crate) static MODE: Key<String> = Key::new(
@@ -38,6 +40,23 @@ pub(crate) static REBIRTH_INTERVAL: Key<Duration> = Key::new(
     "How long a node is not asked again for its births, whether it answered or not.",
 )
 .default("60000")
+.group("Sparkplug")
+.check(at_least::<1000>);
+pub(crate) static UNKNOWN: Key<String> = Key::new(
+    "mqtt.sparkplug.unknown",
+    "What becomes of data of which no birth was seen: `emit` hands it on with its alias and without a name; `buffer` has it \
+     wait for the birth, and what follows of its node behind it, in up to a quarter of `mqtt.buffer.max.bytes` and \
+     `mqtt.buffer.max.records`. What waits is not acknowledged.",
+)
+.default("emit")
+.group("Sparkplug")
+.recommended(UNKNOWNS)
+.check(|text| one_of(text, UNKNOWNS));
+pub(crate) static PATIENCE: Key<Duration> = Key::new(
+    "mqtt.sparkplug.buffer.ms",
+    "With `mqtt.sparkplug.unknown=buffer`: how long data waits for a birth. Then it is handed on as with `emit`.",
+)
+.default("30000")
 .group("Sparkplug")
 .check(at_least::<1000>);
 pub(crate) static MAX_VALUES: Key<u32> = Key::new(
@@ -84,6 +103,8 @@ pub(crate) struct SparkplugSettings {
     pub(crate) interval: Duration,
     pub(crate) max_values: usize,
     pub(crate) state_bytes: usize,
+    /// How long data waits for a birth, and how much of it; `None` hands it on.
+    pub(crate) waits: Option<(Duration, Held)>,
     /// Whether records have the name of their metric as key, because no other was asked for.
     pub(crate) names_are_keys: bool,
 }
@@ -104,6 +125,14 @@ impl SparkplugSettings {
             interval: settings.get(&REBIRTH_INTERVAL)?,
             max_values: settings.get(&MAX_VALUES)? as usize,
             state_bytes: settings.get(&STATE_BYTES)? as usize,
+            waits: if settings.get(&UNKNOWN)? == "buffer" {
+                // Of a full memory nothing is read any more, and no birth would come.
+                let quarter = |key| Ok::<_, pipette_api::ConnectError>(settings.get(key)? as usize / 4);
+                let limit = Held { bytes: quarter(&BUFFER_BYTES)?, records: quarter(&BUFFER_RECORDS)? };
+                Some((settings.get(&PATIENCE)?, limit))
+            } else {
+                None
+            },
             names_are_keys: settings.raw(KAFKA_KEY.info.name).is_none(),
         })
     }

@@ -84,8 +84,7 @@ impl Shapes {
             .field("alias", Schema::optional(Kind::Int64))
             .field("type", Schema::of(Kind::String))
             .field("value", Arc::clone(value));
-        let schema =
-            facts(schema, &self.timestamp, &self.texts).field("seq", Schema::optional(Kind::Int16)).build()?;
+        let schema = facts(schema, &self.timestamp, &self.texts).field("seq", Schema::optional(Kind::Int16)).build()?;
         // Of a type that nobody named, a list could be a table as well.
         if fixed && (data_type.element().is_some() || value.kind() != Kind::Array) {
             self.metrics.insert((data_type, value.kind()), Arc::clone(&schema));
@@ -193,13 +192,7 @@ fn facts(schema: SchemaBuilder, timestamp: &Arc<Schema>, texts: &Arc<Schema>) ->
 fn facts_of(metric: &Metric<'_>, time: Option<u64>) -> [Value; 5] {
     let properties = metric.properties.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let metadata = metric.metadata.iter().map(|(name, value)| (*name, Some(value.as_str())));
-    [
-        timestamp(time),
-        Value::Bool(metric.historical),
-        Value::Bool(metric.transient),
-        texts(properties),
-        texts(metadata),
-    ]
+    [timestamp(time), Value::Bool(metric.historical), Value::Bool(metric.transient), texts(properties), texts(metadata)]
 }
 
 fn what(metric: &Metric<'_>, name: Option<&str>, data_type: DataType) -> [Value; 3] {

@@ -281,7 +281,9 @@ impl Librdkafka {
     fn explain(&self, error: &KafkaError, record: &Outgoing<'_>) -> ConnectError {
         let code = error.rdkafka_error_code();
         let advice = match code {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => sizes::above_the_producers(bytes_of(record.key, record.value), self.largest),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                sizes::above_the_producers(bytes_of(record.key, record.value), self.largest)
+            }
             _ => String::new(),
         };
         let text = format!("Kafka refuses a record for topic {}: {error}{advice}", record.topic);

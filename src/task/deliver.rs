@@ -105,7 +105,8 @@ impl SourceLoop {
     pub(super) async fn encoded(&mut self, batch: u64, record: &EncodedRecord, mark: Mark) -> Result<(), Unsent> {
         if !self.topics.is_known(&record.topic) {
             if let Some(error) = self.topics.refusal(&record.topic) {
-                return Box::pin(self.bad(batch, mark, (Stage::Produce, PRODUCER, error), &Input::Encoded(record))).await;
+                return Box::pin(self.bad(batch, mark, (Stage::Produce, PRODUCER, error), &Input::Encoded(record)))
+                    .await;
             }
             self.make_topic(&record.topic).await?;
         }

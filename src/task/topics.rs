@@ -136,7 +136,15 @@ pub struct Topics {
 impl Topics {
     /// Without rules every topic is left to the broker.
     pub fn new(rules: Option<Rules>, properties: ClientProperties, dead_letters: Option<String>) -> Self {
-        Self { rules, properties, dead_letters, known: HashSet::new(), last: None, used: Notes::default(), kept: HashMap::new() }
+        Self {
+            rules,
+            properties,
+            dead_letters,
+            known: HashSet::new(),
+            last: None,
+            used: Notes::default(),
+            kept: HashMap::new(),
+        }
     }
 
     /// Notes what is used.

@@ -251,7 +251,10 @@ mod tests {
         ] {
             let config = ConfigMap::from([("servers".to_owned(), given.to_owned())]);
             let checked = ADDRESSES.check(&config).remove(0);
-            assert_eq!(checked.errors, [format!("Invalid value {expected} for configuration servers: must hold no login")]);
+            assert_eq!(
+                checked.errors,
+                [format!("Invalid value {expected} for configuration servers: must hold no login")]
+            );
             assert_eq!(checked.value.as_deref(), Some(expected));
         }
     }

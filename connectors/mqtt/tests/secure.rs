@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use certificates::Authority;
 use connector_mqtt::{SOURCE, SOURCE_CONFIG};
-use pipette_api::{ErrorKind, Settings};
+use pipette_api::{ConfigMap, ErrorKind, Settings};
 use pipette_kit::SourceHarness;
 use pipette_kit::source_harness::record;
 use support::mosquitto::{Mosquitto, free_port};
@@ -181,7 +181,7 @@ fn looked_at([ca, cert, key]: &[String; 3]) -> Vec<(&'static str, String)> {
         ("mqtt.ssl.cert.path", cert),
         ("mqtt.ssl.key.path", key),
     ];
-    let config = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let config: ConfigMap = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on((SOURCE.probe.unwrap())(Settings::new(config, &SOURCE_CONFIG)))
 }

@@ -123,7 +123,10 @@ fn a_record_for_a_topic_of_the_worker_is_bad_and_goes_nowhere() {
     let letters = topic::records(&bootstrap, "dead");
     let [letter] = &letters[..] else { panic!("{letters:?}") };
     let told = letter.header("__connect.errors.exception.message");
-    assert!(told.contains("topic of-the-worker, where this worker keeps its own state (config.storage.topic)"), "{told}");
+    assert!(
+        told.contains("topic of-the-worker, where this worker keeps its own state (config.storage.topic)"),
+        "{told}"
+    );
     assert_eq!((letter.value.as_deref(), stage.offset("astray", "at")), (Some("mine"), Some(3)));
 }
 
@@ -153,8 +156,7 @@ fn a_letter_has_its_headers_also_where_a_converter_refuses_the_record() {
 
 #[test]
 fn a_record_that_is_too_large_is_told_with_the_keys_to_raise() {
-    static PLUGIN: SourcePlugin =
-        plugin(|_| scripted(|poll| once(poll, || vec![entry(&"x".repeat(LARGE), 1)])));
+    static PLUGIN: SourcePlugin = plugin(|_| scripted(|poll| once(poll, || vec![entry(&"x".repeat(LARGE), 1)])));
     for (sends, takes, raised) in [
         (2_000, 1_000_000, "producer.override.max.request.size (producer.max.request.size"),
         (1_000_000, 2_000, "max.message.bytes of the topic: raise that of scripted to 6144 at least"),

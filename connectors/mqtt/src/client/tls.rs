@@ -70,7 +70,10 @@ fn meaning(server: &Server, error: &rustls::Error) -> (&'static str, String) {
 fn of_broker(server: &Server, error: &CertificateError) -> (&'static str, String) {
     let (ca, uri, host) = (CA.info.name, SERVER.info.name, &server.host);
     match error {
-        CertificateError::UnknownIssuer => (ca, "the broker's certificate is signed by nobody who is trusted".into()),
+        // Another authority of the same name signs otherwise.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            (ca, "the broker's certificate is signed by nobody who is trusted".into())
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             (uri, "the broker's certificate has expired, and must be renewed there".into())
         }

@@ -20,7 +20,8 @@ use crate::bench;
 use crate::console::{Failure, say};
 use crate::descriptors;
 use crate::herder::preview::{self, MOST, Records, Sample};
-use crate::herder::validate::{Draft, validate};
+use crate::herder::probe::validate_live;
+use crate::herder::validate::Draft;
 use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
 use crate::quickstart::{self, Quickstart};
@@ -141,7 +142,7 @@ fn plugins() -> Result<()> {
     say(&text)
 }
 
-/// Says what is wrong with a connector file, key by key; nothing connects.
+/// Says what is wrong with a connector file, key by key; nothing connects unless the connector's keys ask for it.
 fn validate_file(matches: &ArgMatches) -> Result<()> {
     let path = path(matches, "FILE");
     let connector = file::connector(path)?;
@@ -195,7 +196,7 @@ fn any_worker() -> ConfigMap {
 /// Every error of a connector's configuration, as REST would tell it.
 fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
     let draft: Draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    let validation = validate(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
+    let validation = validate_live(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
     Ok(validation.errors().map(str::to_owned).collect())
 }
 

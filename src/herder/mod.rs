@@ -22,6 +22,7 @@ mod replays;
 pub mod restarts;
 mod size_checks;
 pub mod preview;
+pub mod probe;
 mod spec;
 pub mod state;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
+pub(crate) mod bucket;
 pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod connect;
@@ -12,6 +13,8 @@ pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
+#[path = "../../../libs/store/tests/it/lake.rs"]
+pub(crate) mod lake;
 #[path = "../../../connectors/mqtt/tests/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
 pub(crate) mod publisher;

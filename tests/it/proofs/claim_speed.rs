@@ -62,7 +62,9 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let place = Place::folder(&at("store"));
     let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
     worker.start();
-    put(&worker, "in", &place.source(folder.path(), &[]));
+    let mut config = place.source(folder.path(), &[]);
+    config["input.path.walk.recursively"] = "true".into();
+    put(&worker, "in", &config);
 
     let (mut copied, mut claimed, mut cpu) = ([0.0; THREADS.len()], 0.0, 0.0);
     let pid = worker.pid().to_string();

@@ -13,8 +13,6 @@ pub(crate) mod feed;
 pub(crate) mod figures;
 pub(crate) mod java;
 pub(crate) mod kafka;
-#[path = "../../../libs/store/tests/it/lake.rs"]
-pub(crate) mod lake;
 #[path = "../../../connectors/mqtt/tests/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
 pub(crate) mod publisher;

@@ -2,6 +2,7 @@
 //! that lacks. Tests of this crate put faults before it (`s3_server.rs`); the proofs of the worker take it as it is.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -102,7 +103,7 @@ where
         open.spawn(async move {
             let work = service_fn(move |request| {
                 let answered = tokio::spawn(answer(request));
-                async move { answered.await.unwrap_or_else(|error| Err(error.into())) }
+                async move { answered.await.map_err(io::Error::other)?.map_err(io::Error::other) }
             });
             // A connection that breaks is what some tests want.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), work).await;
@@ -113,21 +114,4 @@ where
 /// Does what a request asks for.
 pub(crate) async fn work(service: &S3Service, request: Request<Incoming>) -> Result<Response<s3s::Body>, Failed> {
     service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into())
-}
-
-/// What a client must know, in the words of `store.options.*`.
-pub(crate) fn options(port: u16) -> [(&'static str, String); 4] {
-    [
-        ("aws_endpoint", format!("http://127.0.0.1:{port}")),
-        ("aws_region", "us-east-1".into()),
-        ("aws_access_key_id", KEY.into()),
-        ("aws_secret_access_key", SECRET.into()),
-    ]
-}
-
-/// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each, and one for each part.
-pub(crate) fn open_uploads(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("the server's folder");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.filter(|path| path.to_string_lossy().contains("upload")).collect()
 }

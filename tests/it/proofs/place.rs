@@ -53,7 +53,7 @@ impl Place {
             "key": "name",
             "settle.checks": "2",
             "settle.interval.ms": "20",
-            "poll.interval.ms": "50",
+            "poll.interval.ms": "100",
             "value.converter": JSON,
         });
         config.as_object_mut().expect("an object").extend(self.transform("ClaimCheck", more));

@@ -29,7 +29,8 @@ impl OpenUploads {
 
     /// What the store calls the open uploads of a key. Retriable when it is away, else fatal: it does not tell.
     pub(crate) async fn of(&self, key: &str) -> Result<Vec<String>> {
-        let told = |kind, why: &str| ConnectError::new(kind, format!("Cannot list the uploads in parts of {key}: {why}"));
+        let told =
+            |kind, why: &str| ConnectError::new(kind, format!("Cannot list the uploads in parts of {key}: {why}"));
         let options = SignedUrlOptions::default().with_query([("uploads", ""), ("prefix", key)]);
         let url = self.bucket.signed_url_opts(Method::GET, &Path::default(), HOLDS, &options).await;
         let url = url.map_err(|_| told(ErrorKind::Retriable, "there are no credentials to ask with"))?;
@@ -53,7 +54,10 @@ impl OpenUploads {
 /// One page has them all: it holds a thousand.
 fn ids(page: &str, key: &str) -> Vec<String> {
     let uploads = page.split("<Upload>").skip(1);
-    uploads.filter(|one| element(one, "Key").as_deref() == Some(key)).filter_map(|one| element(one, "UploadId")).collect()
+    uploads
+        .filter(|one| element(one, "Key").as_deref() == Some(key))
+        .filter_map(|one| element(one, "UploadId"))
+        .collect()
 }
 
 fn element(xml: &str, name: &str) -> Option<String> {

@@ -68,8 +68,7 @@ fn play(round: &mut Round, case: &Case) -> Tally {
     for name in ["inbox", "outbox", "failed"] {
         fs::create_dir(at(name)).expect("a folder");
     }
-    let place =
-        if case.bucket { Place::Bucket(Bucket::start(&at("s3"))) } else { Place::folder(&at("store")) };
+    let place = if case.bucket { Place::Bucket(Bucket::start(&at("s3"))) } else { Place::folder(&at("store")) };
     write(&at("large.bin"), case.size, &mut round.dice);
     let wanted = digest(&at("large.bin"));
     let broker = embedded::broker(folder.path());

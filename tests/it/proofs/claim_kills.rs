@@ -69,8 +69,7 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
     let keys = [("threshold.bytes", "1000"), ("part.size.bytes", PART)];
     put(&worker, "in", &place.source(folder.path(), &keys));
     let lives = Lives { blind: Duration::from_millis(1500), longest: Duration::from_secs(5) };
-    let (traces, objects, left) =
-        (|| place.traces(), || place.objects().len() as u64, || count(&inbox) as u64);
+    let (traces, objects, left) = (|| place.traces(), || place.objects().len() as u64, || count(&inbox) as u64);
     let mut open_when_killed = 0;
     for _ in 0..plan.kills {
         for _ in 0..=round.dice.below(plan.files) {
@@ -100,8 +99,8 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
 fn catch_up(worker: &mut Worker, inbox: &Path, place: &Place) {
     wait::until("every file in Kafka", PATIENCE, || {
         worker.assert_lives();
-        let status = || worker.rest().get("/connectors/in/status").expect("REST answers").body.to_string();
-        if count(inbox) == 0 { Ok(()) } else { Err(format!("{} files are left: {}", count(inbox), status())) }
+        let told = || worker.rest().get("/connectors/in/files").expect("REST answers").body.to_string();
+        if count(inbox) == 0 { Ok(()) } else { Err(format!("{} files are left: {}", count(inbox), told())) }
     });
     assert_eq!(place.open(), 0, "uploads are left after the restart:\n{}", worker.log());
 }

@@ -58,7 +58,8 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let bootstrap = broker.address().to_string();
     topic::create(&bootstrap, TOPIC, 1, &[]);
     let reader: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a client");
-    let stored = || usize::try_from(reader.fetch_watermarks(TOPIC, 0, PATIENCE).expect("the topic's end").1).expect("an end");
+    let stored =
+        || usize::try_from(reader.fetch_watermarks(TOPIC, 0, PATIENCE).expect("the topic's end").1).expect("an end");
     let place = Place::folder(&at("store"));
     let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
     worker.start();

@@ -36,7 +36,8 @@ impl Place {
     /// The configuration of a transformation that goes there.
     fn transform(&self, kind: &str, more: &[(&str, &str)]) -> Map<String, Value> {
         let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let keys = self.keys().into_iter().chain(more).map(|(key, value)| (format!("transforms.it.{key}"), value.into()));
+        let keys =
+            self.keys().into_iter().chain(more).map(|(key, value)| (format!("transforms.it.{key}"), value.into()));
         let own = [("transforms", "it"), ("transforms.it.type", kind)];
         own.into_iter().map(|(key, value)| (key.to_owned(), value.into())).chain(keys).collect()
     }
@@ -78,7 +79,9 @@ impl Place {
     pub(super) fn object(&self, uri: &str) -> PathBuf {
         match self {
             Self::Folder(_) => PathBuf::from(uri.strip_prefix("file://").expect("an address of a file")),
-            Self::Bucket(bucket) => bucket.root().join(uri.strip_prefix("s3://lake/").expect("an address in the bucket")),
+            Self::Bucket(bucket) => {
+                bucket.root().join(uri.strip_prefix("s3://lake/").expect("an address in the bucket"))
+            }
         }
     }
 

@@ -23,7 +23,8 @@ impl Bucket {
         let log = folder.with_extension("log");
         let mut command = Command::new(program());
         command.arg(folder).arg(port.to_string()).stdin(Stdio::piped()).stdout(Stdio::null());
-        let server = command.stderr(File::create(&log).expect("the server's log")).spawn().expect("the S3 server starts");
+        let server =
+            command.stderr(File::create(&log).expect("the server's log")).spawn().expect("the S3 server starts");
         wait::until("the S3 server", Duration::from_secs(30), || match TcpStream::connect(("127.0.0.1", port)) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!("{error}: {}", tail(&log, 5))),

@@ -85,8 +85,7 @@ lake! {
 pub(crate) fn service(folder: &Path) -> S3Service {
     std::fs::create_dir_all(folder.join("lake")).expect("the bucket");
     let files = s3s_fs::FileSystem::new(folder).expect("its files");
-    let mut builder =
-        S3ServiceBuilder::new(Lake { files, folder: folder.to_owned(), keys: Mutex::default() });
+    let mut builder = S3ServiceBuilder::new(Lake { files, folder: folder.to_owned(), keys: Mutex::default() });
     builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
     builder.build()
 }

@@ -136,6 +136,7 @@ fn each_file_is_judged_under_its_own_key() {
     authority.sign("old", "DNS:old", Some(("20200101000000Z", "20210101000000Z")));
     authority.sign("new", "DNS:new", Some(("20480101000000Z", "20490101000000Z")));
     authority.lock_up("reader");
+    let nobody = Mosquitto::start();
     let broken = authority.at("broken.pem");
     std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n").unwrap();
     let no_key = authority.at("no.key");
@@ -159,10 +160,9 @@ fn each_file_is_judged_under_its_own_key() {
         let seen = looked_at(&files);
         assert!(matches!(&seen[..], [(key, text)] if *key == blamed && text.contains(reason)), "{files:?}: {seen:?}");
         let of_time = files[1].ends_with("old.pem") || files[1].ends_with("new.pem");
-        let broker = Mosquitto::start();
         let names = [ca, cert, key].into_iter().zip(files.iter().map(String::as_str));
         let settings: Vec<_> = names.chain([("mqtt.server.uri", "mqtts://localhost:1")]).collect();
-        let mut harness = SourceHarness::new(&SOURCE, source_config(&broker, &settings)).unwrap();
+        let mut harness = SourceHarness::new(&SOURCE, source_config(&nobody, &settings)).unwrap();
         let error = harness.start().unwrap_err();
         // A machine whose clock is wrong goes on trying.
         let expected = if of_time { ErrorKind::Retriable } else { ErrorKind::Config };

@@ -262,11 +262,11 @@ impl Sparkplug {
             b"OFFLINE" => (false, None),
             _ => state_of(payload)?,
         };
-        let (key, value) = if self.settings.mode != Mode::Raw {
+        let (key, value) = if self.settings.mode == Mode::Raw {
+            (None, Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(payload)?)))
+        } else {
             let key = self.settings.names_are_keys.then(|| text(&format!("STATE/{host}")));
             (key, self.shapes.host(host, is_online, timestamp))
-        } else {
-            (None, Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(payload)?)))
         };
         Ok(Parts { records: vec![(key, value)], headers: Headers::default() })
     }

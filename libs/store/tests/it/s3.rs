@@ -251,7 +251,7 @@ async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
         () = wait_until("their second part", || server.seen("PUT", "partNumber=2") > 0) => {}
     }
     assert_eq!(uploads().recover().await.unwrap(), 3, "each try had begun one");
-    assert_eq!(server.open_uploads().iter().filter(|path| path.to_string_lossy().contains(".upload-")).count(), 2);
+    assert_eq!(server.open_uploads().len(), 1, "theirs goes on");
     assert_eq!(Journal::open(&path).unwrap().left(), []);
 }
 

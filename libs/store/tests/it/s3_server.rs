@@ -120,10 +120,12 @@ impl S3Server {
         seen.iter().filter(|line| line.starts_with(method) && line.contains(holds)).count()
     }
 
-    /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each, and one for each part.
+    /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each. A part that was on its way
+    /// may come behind the abort.
     pub(crate) fn open_uploads(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().contains("upload")).collect()
+        let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".upload-");
+        entries.map(|entry| entry.unwrap().path()).filter(named).collect()
     }
 }
 

@@ -71,6 +71,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "preview" => preview_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
         "dlq" => dlq::run(matches).map_err(usage),
+        "claimcheck" => claimcheck::run(matches, levels.as_deref().unwrap_or("warn")),
         "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
@@ -249,6 +250,7 @@ pub fn command() -> Command {
             preview_command(),
             health_command(),
             dlq::command(),
+            claimcheck::command(),
             bench::command(),
         ])
 }
@@ -436,6 +438,7 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
 }
 
+mod claimcheck;
 mod dlq;
 #[cfg(test)]
 mod tests;

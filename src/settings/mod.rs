@@ -6,6 +6,7 @@
 //! `logins.rs` who may use REST, `jaas.rs` Java's form of saying so. `java_keys.rs` and `protection.rs` list the
 //! other keys of Apache's worker, `overrides.rs` is the policy for client keys, and `unused.rs` tells what is said in vain.
 
+pub mod claim_check;
 pub mod clients;
 pub mod connector;
 pub mod dead_letters;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use pipette_api::config::FromText;
 use pipette_api::{ConfigMap, ConnectError, Result};
 
+use super::retention;
 use super::used::Notes;
 use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::pattern;
 use crate::kafka::properties::ClientProperties;
+use crate::settings::claim_check::Claim;
 
 const PREFIX: &str = "topic.creation.";
 const GROUPS: &str = "topic.creation.groups";
@@ -126,6 +128,8 @@ pub struct Topics {
     properties: ClientProperties,
     /// Where its bad records go.
     dead_letters: Option<String>,
+    /// Where its large values go, whose lifetime is compared with that of each topic.
+    claims: Vec<Claim>,
     known: HashSet<Arc<str>>,
     last: Option<Arc<str>>,
     used: Notes,
@@ -134,7 +138,14 @@ pub struct Topics {
 impl Topics {
     /// Without rules every topic is left to the broker.
     pub fn new(rules: Option<Rules>, properties: ClientProperties, dead_letters: Option<String>) -> Self {
-        Self { rules, properties, dead_letters, known: HashSet::new(), last: None, used: Notes::default() }
+        let (claims, known) = (Vec::new(), HashSet::new());
+        Self { rules, properties, dead_letters, claims, known, last: None, used: Notes::default() }
+    }
+
+    /// Compares topics with the stores of large values.
+    #[must_use]
+    pub fn comparing(self, claims: Vec<Claim>) -> Self {
+        Self { claims, ..self }
     }
 
     /// Notes what is used.
@@ -169,6 +180,7 @@ impl Topics {
             let (how, keys) = rules.of(topic);
             admin::make_missing(&self.properties, topic, how, &keys).await?;
         }
+        retention::compare(&self.claims, &self.properties, topic).await?;
         self.known.insert(Arc::clone(topic));
         Ok(())
     }

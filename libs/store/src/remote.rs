@@ -41,9 +41,14 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
         Scheme::S3 => s3(settings),
         Scheme::Gcs => gcs(settings),
         Scheme::Azure => azure(settings),
-        Scheme::Memory => Ok(Arc::new(InMemory::new())),
+        Scheme::Memory => Ok(in_memory()),
         Scheme::File => unreachable!("folders are in local.rs"),
     }
+}
+
+/// An empty store that is gone with its last user.
+pub(crate) fn in_memory() -> Arc<dyn Remote> {
+    Arc::new(InMemory::new())
 }
 
 /// Asks for every address and file that an option names, whatever it is for.

@@ -29,7 +29,13 @@ pub(super) async fn upload(
     let (send, pieces) = mpsc::channel(WAITING);
     let writer = {
         let (folder, owner, compression) = (Arc::clone(folder), options.owner.clone(), options.compression);
-        tokio::task::spawn_blocking(move || write(&folder, &owner, compression, pieces))
+        // The draft goes after its caller has.
+        let going = shared.uploads.go();
+        tokio::task::spawn_blocking(move || {
+            let written = write(&folder, &owner, compression, pieces);
+            drop(going);
+            written
+        })
     };
     let fed = async {
         loop {

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{PutMultipartOptions, PutPayload};
 use pipette_api::{ConnectError, Result};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use super::mill::{Content, Part, changed};
@@ -22,15 +23,30 @@ use crate::journal::{Journal, OpenUpload};
 /// What S3 takes.
 const MOST_PARTS: usize = 10_000;
 
+/// Something goes on outside until this is dropped.
+pub(super) type Going = watch::Receiver<()>;
+
 /// Uploads that were given up and are still to be aborted.
 pub(super) struct Open {
     journal: Option<Arc<Journal>>,
     left: Mutex<Vec<OpenUpload>>,
+    /// Heard by whatever changes something outside and may outlive its caller.
+    going: watch::Sender<()>,
 }
 
 impl Open {
     pub(super) fn new(journal: Option<Journal>) -> Self {
-        Self { journal: journal.map(Arc::new), left: Mutex::default() }
+        Self { journal: journal.map(Arc::new), left: Mutex::default(), going: watch::Sender::new(()) }
+    }
+
+    /// To be held while something outside is changed that the end has to wait for.
+    pub(super) fn go(&self) -> Going {
+        self.going.subscribe()
+    }
+
+    /// Waits for everything that goes on without a caller; false when that takes too long.
+    pub(super) async fn ended(&self, most: Duration) -> bool {
+        tokio::time::timeout(most, self.going.closed()).await.is_ok()
     }
 
     async fn note(&self, upload: &OpenUpload) -> Result<()> {
@@ -43,8 +59,13 @@ impl Open {
 
     async fn journaled(&self, upload: &OpenUpload, act: fn(&Journal, &OpenUpload) -> Result<()>) -> Result<()> {
         let Some(journal) = self.journal.as_ref().map(Arc::clone) else { return Ok(()) };
-        let upload = upload.clone();
-        crate::store::blocking(move || act(&journal, &upload)).await
+        let (upload, going) = (upload.clone(), self.go());
+        crate::store::blocking(move || {
+            let done = act(&journal, &upload);
+            drop(going);
+            done
+        })
+        .await
     }
 
     fn take(&self) -> Vec<OpenUpload> {
@@ -60,17 +81,19 @@ impl Open {
 struct Running {
     shared: Arc<Shared>,
     upload: Option<OpenUpload>,
+    going: Option<Going>,
 }
 
 impl Running {
     /// In a task of its own: when the caller goes away in the middle of the request, somebody still learns the upload's id.
     async fn begin(shared: &Arc<Shared>, key: &str, options: PutMultipartOptions) -> Result<Self> {
         let (shared, key, path) = (Arc::clone(shared), key.to_owned(), shared.store.path(key)?);
+        let going = Some(shared.uploads.go());
         let begun = tokio::spawn(async move {
             let id = client(&shared).create_multipart_opts(&path, options).await;
             let id = id.map_err(|error| shared.store.fault(Act::Write, &key, &error))?;
             let upload = OpenUpload { uri: shared.store.uri_of(&key), id };
-            let running = Self { upload: Some(upload.clone()), shared };
+            let running = Self { upload: Some(upload.clone()), shared, going };
             running.shared.uploads.note(&upload).await?;
             Ok(running)
         });
@@ -103,11 +126,12 @@ impl Drop for Running {
         let Some(upload) = self.upload.take() else { return };
         self.shared.uploads.leave(upload);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let shared = Arc::clone(&self.shared);
+            let (shared, going) = (Arc::clone(&self.shared), self.going.take());
             runtime.spawn(async move {
                 if let Err(error) = sweep(&shared).await {
                     tracing::warn!(%error, "An upload in parts that was given up could not be aborted yet");
                 }
+                drop(going);
             });
         }
     }

@@ -15,6 +15,7 @@ use pipette_store::{Store, StoreSettings};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::support::uri;
 
@@ -30,6 +31,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is never answered.
     Silence,
+    /// It is done once this has a permit.
+    Held(Arc<Semaphore>),
     /// The answer breaks off after so many bytes of its body.
     CutBody(usize),
 }
@@ -165,6 +168,10 @@ async fn answer(
             Ok(Response::builder().status(StatusCode::from_u16(status)?).body(s3s::Body::from(body))?)
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Held(until)) => {
+            let _permit = until.acquire().await?;
+            service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into())
+        }
         Some(Fault::LoseAnswer) => {
             let answer = service.call(request.map(s3s::Body::from)).await;
             answer.map_err(|error| format!("{error:?}"))?.into_body().collect().await?;

@@ -410,7 +410,8 @@ Examples:
   pipette preview sink.json --record order.json
   pipette preview config/connectors/file-source.json --input app.log
 
-A record is shown, then for each step the lines it took away (-) and put there (+), and how long it took.",
+A record is shown, then for each step the lines it took away (-) and put there (+), and how long it took. Nothing is
+written anywhere: ClaimCheck shows the reference that a record would get, and uploads nothing.",
         )
 }
 

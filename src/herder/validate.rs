@@ -238,7 +238,7 @@ impl Sheet<'_> {
                 self.link(key, &alias, family, noun);
             }
         }
-        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config) {
+        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config, &self.worker.value_converter) {
             self.blame(&key, error);
         }
     }

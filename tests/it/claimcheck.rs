@@ -70,8 +70,12 @@ impl Scene {
         Said { well: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// An object that is so old; its address.
-    fn object(&self, name: &str, hours: u64) -> String {
+    /// An object with a name as ClaimCheck gives it, in that folder, so old; its address.
+    fn object(&self, folder: &str, number: u64, hours: u64) -> String {
+        self.file(&format!("{folder}/2026-01-01/{number:064x}"), hours)
+    }
+
+    fn file(&self, name: &str, hours: u64) -> String {
         let path = self.path("store").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let file = File::create(&path).unwrap();
@@ -88,74 +92,117 @@ impl Scene {
     }
 }
 
+const WEEKS: u64 = 500;
+
 #[test]
 fn orphans_are_shown_and_taken_away_only_when_told() {
     let scene = Scene::new(&json!({}));
-    let kept = scene.object("images/2026-01-01/a", 100);
-    let orphan = scene.object("images/2026-01-01/b", 100);
-    let young = scene.object("images/2026-01-02/c", 40);
-    let other = scene.object("other/2026-01-01/d", 100);
+    let kept = scene.object("images", 1, WEEKS);
+    let orphan = scene.object("images", 2, WEEKS);
+    let young = scene.object("images", 3, 160);
+    let other = scene.object("other", 4, WEEKS);
+    let foreign = scene.file("images/report.pdf", WEEKS);
     topic::create(&scene.bootstrap(), "images", 2, &[]);
     scene.refer("images", &kept);
     let said = scene.run("gc", &[]);
     assert!(said.well && said.out.contains("nothing was deleted"), "{} {}", said.out, said.err);
     let shown: Vec<&str> = said.out.lines().filter(|line| line.starts_with("file:")).collect();
     assert_eq!(shown, [format!("{orphan} 0")]);
+    for step in ["Listing file://", "Reading topic images", "Reading on"] {
+        assert!(said.err.contains(step), "{step}: {}", said.err);
+    }
     assert!(scene.is_there(&orphan));
     let said = scene.run("gc", &["--delete"]);
-    assert!(
-        said.well && said.out.contains("of 2 objects (1 more are too young) 1 are orphans"),
-        "{} {}",
-        said.out,
-        said.err
-    );
+    let counts = "of 2 objects (1 more are too young, 1 are not the connector's) 1 are orphans";
+    assert!(said.well && said.out.contains(counts) && said.out.contains("1 deleted"), "{} {}", said.out, said.err);
     assert!(!scene.is_there(&orphan));
-    assert!([&kept, &young, &other].into_iter().all(|uri| scene.is_there(uri)));
+    assert!([&kept, &young, &other, &foreign].into_iter().all(|uri| scene.is_there(uri)));
 }
 
 #[test]
 fn nothing_is_taken_away_when_anything_is_unclear() {
     let scene = Scene::new(&json!({}));
-    let object = scene.object("images/2026-01-01/a", 100);
+    let object = scene.object("images", 1, WEEKS);
     let refused = |more: &[&str], reason: &str| {
         let said = scene.run("gc", &[&["--delete"], more].concat());
         assert!(!said.well && said.err.contains(reason), "{more:?}: {} {}", said.out, said.err);
         assert!(scene.is_there(&object), "{more:?}");
     };
     refused(&[], "There is no topic images");
-    refused(&["--grace", "24h"], "shorter than 25h");
+    refused(&["--grace", "24h"], "shorter than 1500 min");
     topic::create(&scene.bootstrap(), "images", 1, &[]);
-    refused(&[], "none refers to file://");
+    refused(&[], "none refers to an object that is in file://");
     scene.refer("images", "file:///elsewhere/x");
-    refused(&[], "none refers to file://");
+    refused(&[], "none refers to an object that is in file://");
     refused(&["--topic-deleted", "images"], "is there, although");
     topic::create(&scene.bootstrap(), "copies", 1, &[]);
     scene.refer("copies", &object);
     let said = scene.run("gc", &["--delete", "--topic", "images", "--topic", "copies"]);
     assert!(said.well && said.out.contains(" 0 are orphans"), "{} {}", said.out, said.err);
     assert!(scene.is_there(&object), "a copy refers to it");
+    let said = scene.run("gc", &["--delete", "--even-all"]);
+    assert!(said.well && !scene.is_there(&object), "{} {}", said.out, said.err);
+}
+
+/// The last record of a key is read, although compaction has left a hole where the first one was.
+#[test]
+fn a_compacted_topic_is_read_to_its_end() {
+    let scene = Scene::new(&json!({}));
+    let (old, new) = (scene.object("images", 1, WEEKS), scene.object("images", 2, WEEKS));
+    topic::create(&scene.bootstrap(), "images", 1, &[("cleanup.policy", "compact")]);
+    scene.refer("images", &new);
+    let said = scene.run("gc", &["--delete"]);
+    assert!(said.well, "{}", said.err);
+    assert_eq!((scene.is_there(&old), scene.is_there(&new)), (false, true));
 }
 
 #[test]
 fn objects_of_a_topic_that_is_gone_go_when_somebody_says_so() {
     let scene = Scene::new(&json!({"topic": "gone"}));
-    let object = scene.object("gone/2026-01-01/a", 100);
+    let object = scene.object("gone", 1, WEEKS);
     let said = scene.run("gc", &["--delete", "--topic-deleted", "gone"]);
     assert!(said.well && said.out.contains("1 deleted"), "{} {}", said.out, said.err);
     assert!(!scene.is_there(&object));
+    let scene = Scene::new(&json!({}));
+    let (kept, object) = (scene.object("gone", 1, WEEKS), scene.object("gone", 2, WEEKS));
+    topic::create(&scene.bootstrap(), "images", 1, &[]);
+    scene.refer("images", &kept);
+    let said = scene.run("gc", &["--delete", "--topic-deleted", "gone"]);
+    assert!(said.well, "{}", said.err);
+    assert_eq!((scene.is_there(&kept), scene.is_there(&object)), (true, false), "the connector's own topic is read");
 }
 
 #[test]
 fn a_folder_of_several_topics_is_left_alone_until_all_are_named() {
     let scene = Scene::new(&json!({"store.key.prefix": "all"}));
-    let (kept, orphan) = (scene.object("all/2026-01-01/a", 100), scene.object("all/2026-01-01/b", 100));
+    let (kept, orphan) = (scene.object("all", 1, WEEKS), scene.object("all", 2, WEEKS));
     topic::create(&scene.bootstrap(), "images", 1, &[]);
     scene.refer("images", &kept);
-    let said = scene.run("gc", &["--delete"]);
-    assert!(!said.well && said.err.contains("--all-topics-given"), "{} {}", said.out, said.err);
+    for command in ["gc", "lifecycle"] {
+        let said = scene.run(command, &[]);
+        assert!(!said.well && said.err.contains("--all-topics-given"), "{} {}", said.out, said.err);
+    }
     let said = scene.run("gc", &["--delete", "--all-topics-given"]);
     assert!(said.well, "{}", said.err);
     assert_eq!((scene.is_there(&kept), scene.is_there(&orphan)), (true, false));
+}
+
+#[test]
+fn what_may_be_used_again_or_be_elsewhere_is_asked_for() {
+    let template = json!({"store.key.strategy": "template", "store.key.template": "${sha256}"});
+    let scene = Scene::new(&template);
+    let (kept, orphan) = (1, 2);
+    let [kept, orphan] = [kept, orphan].map(|number: u64| scene.file(&format!("images/{number:064x}"), WEEKS));
+    topic::create(&scene.bootstrap(), "images", 1, &[]);
+    scene.refer("images", &kept);
+    let said = scene.run("gc", &["--delete"]);
+    assert!(!said.well && said.err.contains("--stopped"), "{} {}", said.out, said.err);
+    let said = scene.run("gc", &["--delete", "--stopped"]);
+    assert!(said.well, "{}", said.err);
+    assert_eq!((scene.is_there(&kept), scene.is_there(&orphan)), (true, false));
+    let scene = Scene::new(&json!({"transforms": "route", "transforms.route.type": "RegexRouter"}));
+    let said = scene.run("gc", &[]);
+    assert!(!said.well && said.err.contains("the step route (RegexRouter) may send records to another topic"));
 }
 
 #[test]

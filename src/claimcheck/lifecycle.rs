@@ -261,7 +261,8 @@ mod tests {
     fn a_folder_of_several_topics_goes_by_the_one_that_keeps_records_longest() {
         let days = |key_prefix: &str, lives: [Option<u32>; 2]| {
             let places = configured(&[("store.uri", "s3://lake"), ("store.key.prefix", key_prefix)], &["a", "b"]);
-            let kept = places.iter().zip(lives).map(|(place, days)| Kept { place, records: days.map(|days| DAY * days) });
+            let kept =
+                places.iter().zip(lives).map(|(place, days)| Kept { place, records: days.map(|days| DAY * days) });
             let advice = rules(&kept.collect::<Vec<_>>(), DAY).unwrap();
             let rules: Value = serde_json::from_str(&advice.rules).unwrap();
             let days = |rule: &Value| rule["Expiration"]["Days"].as_u64();
@@ -281,7 +282,8 @@ mod tests {
     #[test]
     fn what_may_be_used_again_at_any_time_gets_no_expiry() {
         let days = |template: &str| {
-            let keys = [("store.uri", "s3://lake"), ("store.key.strategy", "template"), ("store.key.template", template)];
+            let keys =
+                [("store.uri", "s3://lake"), ("store.key.strategy", "template"), ("store.key.template", template)];
             let places = configured(&keys, &["a"]);
             let advice = rules(&[Kept { place: &places[0], records: Some(DAY) }], DAY).unwrap();
             let rules: Value = serde_json::from_str(&advice.rules).unwrap();

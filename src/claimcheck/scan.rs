@@ -96,7 +96,10 @@ impl Index {
             None => {}
             Some(Body::Bytes(value)) => drop(self.look(Blob::as_bytes(value), &mut said, &mut found)),
             Some(Body::Payload(_)) => {
-                return Err(ConnectError::fatal(format!("{} offset {}: the value is no bytes", record.tp, record.offset)));
+                return Err(ConnectError::fatal(format!(
+                    "{} offset {}: the value is no bytes",
+                    record.tp, record.offset
+                )));
             }
         }
         for number in said.bare {
@@ -182,7 +185,8 @@ fn is_digit(byte: u8) -> bool {
 fn dates(bytes: &[u8], at: usize) -> impl Iterator<Item = u32> {
     let before = &bytes[at.saturating_sub(DATE_WITHIN)..at];
     before.windows("yyyy-mm-dd".len()).filter_map(|text| {
-        let fits = |(place, byte): (usize, &u8)| if matches!(place, 4 | 7) { *byte == b'-' } else { byte.is_ascii_digit() };
+        let fits =
+            |(place, byte): (usize, &u8)| if matches!(place, 4 | 7) { *byte == b'-' } else { byte.is_ascii_digit() };
         let whole = text.iter().enumerate().all(fits);
         let digits = text.iter().filter(|byte| byte.is_ascii_digit());
         whole.then(|| digits.fold(0, |date, byte| date * 10 + u32::from(byte - b'0')))

@@ -42,19 +42,19 @@ impl Step<'_> {
 }
 
 /// What is wrong, each with the key to mend. `converter` is the worker's converter of values.
-pub(super) fn errors(
+pub(super) fn errors<'a>(
     plugins: &Plugins,
-    config: &ConfigMap,
-    aliases: &[String],
+    config: &'a ConfigMap,
+    aliases: &'a [String],
     converter: &str,
 ) -> Vec<(String, String)> {
-    let class = |alias: &String| {
+    let class = |alias: &str| {
         let class = config.get(&format!("transforms.{alias}.type"))?;
         Some(plugins.find(Family::Transform, class)?.info().class)
     };
     let known = |class: &&str| [CLAIM_CHECK, RESTORE, METADATA].contains(class);
-    let step = |alias| Some(Step { alias, config, class: class(alias).filter(known)? });
-    let steps: Vec<Step<'_>> = aliases.iter().filter_map(step).collect();
+    let step = |alias: &'a String| Some(Step { alias, config, class: class(alias).filter(known)? });
+    let steps: Vec<Step<'a>> = aliases.iter().filter_map(step).collect();
     let converter = config.get("value.converter").map_or(converter, String::as_str);
     let raw = plugins.find(Family::Converter, converter).is_none_or(|plugin| plugin.info().class == RAW);
     let mut errors = Vec::new();
@@ -80,8 +80,12 @@ fn conflict(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
     let found = |step: &Step<'_>, key: &str, why: &str| Some((step.key(key), why.to_owned()));
     match (earlier.class, later.class) {
         (CLAIM_CHECK, CLAIM_CHECK) => match (earlier.is_whole(), later.is_whole()) {
-            (true, true) => found(later, "target", "both keep the whole value elsewhere, and the first has taken it already"),
-            (true, false) => found(later, "fields", "the whole value is kept elsewhere already: no field of it is left"),
+            (true, true) => {
+                found(later, "target", "both keep the whole value elsewhere, and the first has taken it already")
+            }
+            (true, false) => {
+                found(later, "fields", "the whole value is kept elsewhere already: no field of it is left")
+            }
             (false, true) => found(
                 later,
                 "target",
@@ -100,9 +104,8 @@ fn conflict(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
 }
 
 fn in_fields(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
-    let inside = |one: &str, other: &str| {
-        one == other || one.strip_prefix(other).is_some_and(|rest| rest.starts_with('.'))
-    };
+    let inside =
+        |one: &str, other: &str| one == other || one.strip_prefix(other).is_some_and(|rest| rest.starts_with('.'));
     let taken = earlier.fields();
     let both = |field: &&String| taken.iter().any(|one| inside(one, field) || inside(field, one));
     if let Some(field) = later.fields().iter().find(both) {
@@ -137,17 +140,17 @@ mod tests {
         })
     }
 
-    static PLUGINS: &[Plugin] =
-        &[step(CLAIM_CHECK, &["ClaimCheck"]), step(RESTORE, &["ClaimCheckRestore"]), step(METADATA, &["ExtractMetadata"])];
+    static PLUGINS: &[Plugin] = &[
+        step(CLAIM_CHECK, &["ClaimCheck"]),
+        step(RESTORE, &["ClaimCheckRestore"]),
+        step(METADATA, &["ExtractMetadata"]),
+    ];
 
     /// The keys that are wrong in a chain of two, `a` and `b`, of these classes and with these keys.
     fn wrong(classes: [&str; 2], keys: &[(&str, &str)]) -> Vec<String> {
         let types = [("a.type", classes[0]), ("b.type", classes[1])];
-        let config: ConfigMap = types
-            .iter()
-            .chain(keys)
-            .map(|(key, value)| (format!("transforms.{key}"), (*value).to_owned()))
-            .collect();
+        let config: ConfigMap =
+            types.iter().chain(keys).map(|(key, value)| (format!("transforms.{key}"), (*value).to_owned())).collect();
         let plugins = Plugins::of(&[PLUGINS, crate::convert::PLUGINS]);
         let json = "org.apache.kafka.connect.json.JsonConverter";
         let found = errors(&plugins, &config, &["a".to_owned(), "b".to_owned()], json);
@@ -160,7 +163,10 @@ mod tests {
         let a = [("a.target", "field"), ("a.fields", "after.image,note")];
         let b = |fields| [("b.target", "field"), ("b.fields", fields)];
         assert_eq!(wrong(both, &[]), ["b.target"]);
-        assert_eq!(wrong(both, &[("a.predicate", "p"), ("b.predicate", "p"), ("b.negate", "true")]), Vec::<String>::new());
+        assert_eq!(
+            wrong(both, &[("a.predicate", "p"), ("b.predicate", "p"), ("b.negate", "true")]),
+            Vec::<String>::new()
+        );
         assert_eq!(wrong(both, &[("b.predicate", "p")]), ["b.target"], "the first takes every record");
         assert_eq!(wrong(both, &b("note")), ["b.fields"]);
         assert_eq!(wrong(both, &a), ["b.target"]);
@@ -185,9 +191,13 @@ mod tests {
     fn marks_of_others_need_raw_bytes() {
         let marked = [("a.reference.format", "bakdata-flag")];
         let with = |converter: &str| {
-            let keys = [("transforms.a.type", "ClaimCheck"), ("transforms.a.reference.format", "bakdata-flag")];
-            let keys = keys.iter().chain([&("value.converter", converter)]);
-            let config: ConfigMap = keys.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let config: ConfigMap = [
+                ("transforms.a.type", "ClaimCheck"),
+                ("transforms.a.reference.format", "bakdata-flag"),
+                ("value.converter", converter),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
             errors(&Plugins::of(&[PLUGINS, crate::convert::PLUGINS]), &config, &["a".to_owned()], "JsonConverter").len()
         };
         assert_eq!(wrong(["ClaimCheck", "Unknown"], &marked), ["a.reference.format"]);

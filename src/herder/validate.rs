@@ -238,7 +238,8 @@ impl Sheet<'_> {
                 self.link(key, &alias, family, noun);
             }
         }
-        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config, &self.worker.value_converter) {
+        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config, &self.worker.value_converter)
+        {
             self.blame(&key, error);
         }
     }

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
-    AsyncTransform, ConnectError, Direction, Predicate, Record, Result, Signal, Transform, TransformContext, Verdict, Wish,
+    AsyncTransform, ConnectError, Direction, Predicate, Record, Result, Signal, Transform, TransformContext, Verdict,
+    Wish,
 };
 
 use super::guard::Guard;

@@ -92,7 +92,11 @@ fn the_date_tells_objects_of_one_content_apart() {
     assert_eq!(orphans(&keys, SHA.as_bytes()), Vec::<&str>::new(), "in doubt both");
     assert_eq!(orphans(&keys, of_day(21).as_bytes()), keys, "that one is gone already");
     let dateless = format!("raw/{SHA}");
-    assert_eq!(orphans(&[&dateless, &first], second.as_bytes()), [first.as_str()], "without a date every mention counts");
+    assert_eq!(
+        orphans(&[&dateless, &first], second.as_bytes()),
+        [first.as_str()],
+        "without a date every mention counts"
+    );
 }
 
 #[test]

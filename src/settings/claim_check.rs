@@ -67,7 +67,7 @@ impl Claim {
         let text = |key: &str| own.get(&format!("{inner}{key}")).map(|text| text.trim());
         let wrong = |key: &str, what: &str| ConnectError::config(format!("{place}{key} {what}"));
         let header = text("header.name").unwrap_or("claim-check").to_owned();
-        let millis = |key: &str| match text(key).map(str::parse::<i64>) {
+        let millis = |key: &str| match text(key).map(str::parse::<i128>) {
             None => Ok(None),
             Some(Ok(millis)) => Ok(u64::try_from(millis).ok().map(Duration::from_millis)),
             Some(Err(_)) => Err(wrong(key, "is no number of milliseconds")),

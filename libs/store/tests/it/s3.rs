@@ -10,7 +10,8 @@ use pipette_store::{
     UploadOptions, Uploader,
 };
 
-use crate::s3_server::{Fault, S3Server, SECRET};
+use crate::lake::SECRET;
+use crate::s3_server::{Fault, S3Server};
 use crate::support::{Made, keys, options, read, uri, wait_until};
 
 const MIB: u64 = 1 << 20;
@@ -249,6 +250,49 @@ async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
     assert_eq!(uploads.recover().await.unwrap(), 1);
     assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
     assert_eq!(uploads.recover().await.unwrap(), 0, "the journal is empty again");
+}
+
+/// Killed after the store has begun an upload and before its answer came: nobody knows what the store calls it.
+#[tokio::test]
+async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    let uploads = || Uploader::new(server.store(), options(Strategy::Content), Some(Journal::open(&path).unwrap()));
+    server.fail(usize::MAX, "POST", "uploads", Fault::LoseAnswer);
+    let error = uploads().upload(&Made::new(12 * MIB), &origin()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
+    server.heal();
+    assert_ne!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
+    server.fail(usize::MAX, "GET", "uploads", Fault::Refuse(503, "SlowDown"));
+    assert_eq!(uploads().recover().await.unwrap_err().kind(), ErrorKind::Retriable, "not forgotten meanwhile");
+    server.heal();
+    // Somebody else's, with a key that begins alike.
+    let other = Made { seed: 1, ..Made::new(12 * MIB) };
+    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
+    let theirs = Uploader::new(server.store(), options(Strategy::Content), None);
+    let place = origin();
+    let mut running = Box::pin(theirs.upload(&other, &place));
+    tokio::select! {
+        done = &mut running => panic!("{done:?}"),
+        () = wait_until("their second part", || server.seen("PUT", "partNumber=2") > 0) => {}
+    }
+    assert_eq!(uploads().recover().await.unwrap(), 3, "each try had begun one");
+    assert_eq!(server.open_uploads().iter().filter(|path| path.to_string_lossy().contains(".upload-")).count(), 2);
+    assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
+/// A task that never starts again would be worse than an upload that is left.
+#[tokio::test]
+async fn a_store_that_does_not_tell_of_uploads_keeps_nobody_from_starting() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    std::fs::write(&path, "pipette uploads 1\n+{\"uri\":\"s3://lake/inbox/a\",\"id\":\"\"}\n").unwrap();
+    server.fail(usize::MAX, "GET", "uploads", Fault::Refuse(501, "NotImplemented"));
+    let uploads = Uploader::new(server.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
+    assert_eq!(uploads.recover().await.unwrap(), 0);
+    assert_eq!(Journal::open(&path).unwrap().left(), []);
 }
 
 #[tokio::test]

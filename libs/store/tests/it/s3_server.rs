@@ -1,5 +1,5 @@
-//! An S3 server on loopback whose objects are files, with a hand on every request: it can refuse, lose the answer, say
-//! nothing, or break off in the middle.
+//! The server of `lake.rs` with a hand on every request: it can refuse, lose the answer, say nothing, or break off in the
+//! middle.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -8,19 +8,14 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use pipette_store::{Store, StoreSettings};
-use s3s::auth::SimpleAuth;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3Service;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::lake::{self, Failed, KEY, SECRET};
 use crate::support::uri;
-
-pub(crate) const KEY: &str = "AKIAEXAMPLE";
-pub(crate) const SECRET: &str = "hunter2hunter2hunter2";
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -73,13 +68,13 @@ impl S3Server {
     /// With one bucket, `lake`.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("lake")).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let (service, desk) = (builder.build(), Arc::new(Desk::default()));
+        let (service, desk) = (lake::service(folder.path()), Arc::new(Desk::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let accepting = tokio::spawn(accept(listener, service, Arc::clone(&desk)));
+        let desk_of_it = Arc::clone(&desk);
+        let accepting = tokio::spawn(lake::serve(listener, move |request| {
+            answer(service.clone(), Arc::clone(&desk_of_it), request)
+        }));
         Self { folder, desk, port, accepting }
     }
 
@@ -141,20 +136,6 @@ impl Drop for S3Server {
     }
 }
 
-async fn accept(listener: TcpListener, service: S3Service, desk: Arc<Desk>) {
-    let mut open = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let (service, desk) = (service.clone(), Arc::clone(&desk));
-        open.spawn(async move {
-            let serve = service_fn(move |request| answer(service.clone(), Arc::clone(&desk), request));
-            // A connection that breaks is what some tests want.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), serve).await;
-        });
-    }
-}
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
 async fn answer(
     service: S3Service,
     desk: Arc<Desk>,
@@ -173,17 +154,15 @@ async fn answer(
             service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into())
         }
         Some(Fault::LoseAnswer) => {
-            let answer = service.call(request.map(s3s::Body::from)).await;
-            answer.map_err(|error| format!("{error:?}"))?.into_body().collect().await?;
+            lake::work(&service, request).await?.into_body().collect().await?;
             Err("lost".into())
         }
         Some(Fault::CutBody(at)) => {
-            let (head, body) =
-                service.call(request.map(s3s::Body::from)).await.map_err(|e| format!("{e:?}"))?.into_parts();
+            let (head, body) = lake::work(&service, request).await?.into_parts();
             let bytes: Bytes = body.collect().await?.to_bytes();
             let frames = [Ok(Frame::data(bytes.slice(..at.min(bytes.len())))), Err(Failed::from("cut"))];
             Ok(Response::from_parts(head, s3s::Body::http_body(StreamBody::new(stream::iter(frames)))))
         }
-        None => service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into()),
+        None => lake::work(&service, request).await,
     }
 }

@@ -19,12 +19,23 @@ pub(crate) struct Made {
     pub(crate) breaks: Option<(u64, Arc<AtomicUsize>)>,
     /// Gives other bytes in the second read.
     pub(crate) changes: bool,
+    /// Is read on a thread that may block, as files are.
+    pub(crate) blocks: bool,
     pub(crate) opened: Arc<AtomicU64>,
 }
 
 impl Made {
     pub(crate) fn new(size: u64) -> Self {
-        Self { size, seed: size, piece: 64 << 10, known: true, breaks: None, changes: false, opened: Arc::default() }
+        Self {
+            size,
+            seed: size,
+            piece: 64 << 10,
+            known: true,
+            breaks: None,
+            changes: false,
+            blocks: false,
+            opened: Arc::default(),
+        }
     }
 
     pub(crate) fn unknown(size: u64) -> Self {
@@ -82,6 +93,9 @@ impl PayloadReader for MadeReader {
         }
         let piece = self.left.split_to(self.made.piece.min(self.left.len()));
         self.at += piece.len() as u64;
+        if self.made.blocks {
+            tokio::task::spawn_blocking(|| {}).await.unwrap();
+        }
         tokio::task::yield_now().await;
         Ok((!piece.is_empty()).then_some(piece))
     }

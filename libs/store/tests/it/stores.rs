@@ -64,7 +64,7 @@ fn more_uploads_than_threads_that_may_block_come_to_their_end() {
             let (uploader, payload) = (uploader.clone(), Made { seed, blocks: true, ..Made::new(MIB) });
             running.spawn(async move { uploader.upload(&payload, &origin()).await.unwrap().found });
         }
-        let all = tokio::time::timeout(std::time::Duration::from_secs(60), running.join_all()).await;
+        let all = tokio::time::timeout(std::time::Duration::from_mins(1), running.join_all()).await;
         assert_eq!(all.expect("an end"), [false; 8]);
     });
     runtime.shutdown_background();

@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use pipette_store::{Store, StoreSettings};
 use s3s::service::S3Service;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::lake::{self, Failed, KEY, SECRET};
 use crate::support::uri;
@@ -25,6 +26,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is never answered.
     Silence,
+    /// It is done once this has a permit.
+    Held(Arc<Semaphore>),
     /// The answer breaks off after so many bytes of its body.
     CutBody(usize),
 }
@@ -148,6 +151,10 @@ async fn answer(
             Ok(Response::builder().status(StatusCode::from_u16(status)?).body(s3s::Body::from(body))?)
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Held(until)) => {
+            let _permit = until.acquire().await?;
+            service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into())
+        }
         Some(Fault::LoseAnswer) => {
             lake::work(&service, request).await?.into_body().collect().await?;
             Err("lost".into())

@@ -1,6 +1,10 @@
 //! The crate as its users see it, on every store that can run here. One binary, because linking is what takes the time.
 #![allow(clippy::unwrap_used)] // in the functions beside the tests
 
+mod conformance;
+mod moto;
+#[path = "../../../../tests/it/support/python.rs"]
+mod python;
 mod s3;
 mod s3_server;
 mod stores;

@@ -11,7 +11,7 @@ use pipette_store::{
 };
 
 use crate::s3_server::{Fault, S3Server, SECRET};
-use crate::support::{Made, keys, options, read, uri, wait_until};
+use crate::support::{Made, at, keys, options, read, settings, uri, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,7 +31,7 @@ fn back(store: &Arc<Store>, key: &str, reference: Reference) -> StoredPayload {
 #[tokio::test]
 async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     store.probe().await.unwrap();
     for (strategy, size) in [
         (Strategy::Content, 1000),
@@ -57,7 +57,7 @@ async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
 #[tokio::test]
 async fn a_lost_answer_is_no_lost_object_and_no_second_one() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     for (size, method, holds) in
         [(1000, "PUT", "inbox"), (12 * MIB, "POST", "uploadId"), (12 * MIB + 1, "PUT", "partNumber=2")]
     {
@@ -72,7 +72,7 @@ async fn a_lost_answer_is_no_lost_object_and_no_second_one() {
 #[tokio::test]
 async fn an_outage_is_retriable_and_leaves_nothing_open() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     for (size, method, holds) in
         [(1000, "PUT", "inbox"), (12 * MIB, "PUT", "partNumber=3"), (12 * MIB, "POST", "uploadId")]
     {
@@ -92,7 +92,7 @@ async fn an_outage_is_retriable_and_leaves_nothing_open() {
 async fn refusals_fail_at_once_and_tell_no_secret() {
     let server = S3Server::start().await;
     let payload = Made::new(1000);
-    let mut wrong_secret = server.settings();
+    let mut wrong_secret = settings(&server);
     wrong_secret.options.insert("aws_secret_access_key".into(), "another-secret".into());
     let told = |error: &pipette_api::ConnectError| format!("{} {error:?}", error.chain());
     let store = Store::open(&wrong_secret).unwrap();
@@ -101,7 +101,7 @@ async fn refusals_fail_at_once_and_tell_no_secret() {
         assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
         assert!(told(&error).contains("forbidden") && !told(&error).contains("another-secret"), "{error:?}");
     }
-    let store = server.store();
+    let store = at(&server);
     for (status, code, kind) in [
         (401, "Unauthorized", ErrorKind::Fatal),
         (403, "AccessDenied", ErrorKind::Fatal),
@@ -123,11 +123,11 @@ async fn refusals_fail_at_once_and_tell_no_secret() {
 async fn a_store_that_says_nothing_is_given_up_after_the_timeout() {
     let server = S3Server::start().await;
     let store =
-        Store::open(&StoreSettings { request_timeout: Duration::from_millis(200), ..server.settings() }).unwrap();
+        Store::open(&StoreSettings { request_timeout: Duration::from_millis(200), ..settings(&server) }).unwrap();
     server.fail(usize::MAX, "PUT", "inbox", Fault::Silence);
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable);
-    let gone = { S3Server::start().await.settings() };
+    let gone = { settings(&S3Server::start().await) };
     let store = Store::open(&gone).unwrap();
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
@@ -137,7 +137,7 @@ async fn a_store_that_says_nothing_is_given_up_after_the_timeout() {
 #[tokio::test]
 async fn a_download_goes_on_where_it_broke_off() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let payload = Made::new(3 * MIB);
     let stored = uploader(&store, Strategy::Content).upload(&payload, &origin()).await.unwrap();
     let again = back(&store, &stored.key, stored.reference());
@@ -151,7 +151,7 @@ async fn a_download_goes_on_where_it_broke_off() {
 #[tokio::test]
 async fn an_object_that_was_overwritten_or_deleted_is_one_bad_record() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
     let again = back(&store, &stored.key, stored.reference());
     let other = Reference { etag: Some("\"other\"".into()), ..stored.reference() };
@@ -168,7 +168,7 @@ async fn an_object_that_was_overwritten_or_deleted_is_one_bad_record() {
 #[tokio::test]
 async fn an_upload_that_is_given_up_is_aborted() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let uploads = uploader(&store, Strategy::Uuid);
     server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
     let (payload, place) = (Made::new(12 * MIB), origin());
@@ -188,13 +188,13 @@ async fn an_upload_that_is_given_up_is_aborted() {
 #[tokio::test]
 async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("uploads");
     server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
     let (kill, killed) = tokio::sync::oneshot::channel();
     let worker = std::thread::spawn({
-        let (settings, path) = (server.settings(), path.clone());
+        let (settings, path) = (settings(&server), path.clone());
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -227,7 +227,7 @@ async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
 #[tokio::test]
 async fn a_payload_that_changes_between_both_reads_is_not_stored() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let payload = Made { changes: true, ..Made::new(12 * MIB) };
     let error = uploader(&store, Strategy::Content).upload(&payload, &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable);
@@ -261,16 +261,16 @@ async fn what_the_worker_does_not_allow_is_not_spoken_to() {
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         error.to_string()
     };
-    assert!(refused(server.settings()).contains("not http://127.0.0.1"));
+    assert!(refused(settings(&server)).contains("not http://127.0.0.1"));
     let amazon = StoreSettings::at(uri("s3://lake/inbox"));
     assert!(refused(amazon).contains("not https://lake.s3.us-east-1.amazonaws.com"));
     assert!(refused(StoreSettings::at(uri("gs://lake/inbox"))).contains("not https://storage.googleapis.com"));
     assert!(refused(StoreSettings::at(uri("file:///data"))).contains("not there"));
-    let plain = StoreSettings { allow_http: false, ..server.settings() };
+    let plain = StoreSettings { allow_http: false, ..settings(&server) };
     let error = Store::open(&plain).unwrap_err();
     assert!(error.to_string().contains("store.allow.http"), "{error}");
     for (name, value) in [("aws_bucket", "other"), ("nonsense", "1"), ("timeout", "1s")] {
-        let mut settings = server.settings();
+        let mut settings = settings(&server);
         settings.options.insert(name.into(), value.into());
         let error = Store::open(&settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -290,7 +290,7 @@ async fn uploads_that_are_gone_or_elsewhere_keep_nobody_from_starting() {
         .map(|uri| format!("+{{\"uri\":\"{uri}\",\"id\":\"{id}\"}}\n"))
         .concat();
     std::fs::write(&path, format!("pipette uploads 1\n{lines}")).unwrap();
-    let uploads = Uploader::new(server.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
+    let uploads = Uploader::new(at(&server), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
     server.fail(usize::MAX, "DELETE", "uploadId", Fault::Refuse(503, "SlowDown"));
     assert_eq!(uploads.recover().await.unwrap_err().kind(), ErrorKind::Retriable);
     server.heal();
@@ -301,7 +301,7 @@ async fn uploads_that_are_gone_or_elsewhere_keep_nobody_from_starting() {
 #[tokio::test]
 async fn a_damaged_object_under_the_name_of_its_content_is_told() {
     let server = S3Server::start().await;
-    let store = server.store();
+    let store = at(&server);
     let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
     server.cut_short(&stored.key);
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();

@@ -1,22 +1,24 @@
-//! An S3 server on loopback whose objects are files, with a hand on every request: it can refuse, lose the answer, say
-//! nothing, or break off in the middle.
+//! An S3 server on loopback behind a proxy that has a hand on every request: it can refuse, delay, lose the answer, say
+//! nothing, or break off in the middle of either body.
+//!
+//! The server's objects are files; `moto.rs` puts the same proxy before another server. The worker's tests take this file too.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use pipette_store::{Store, StoreSettings};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use tokio::net::TcpListener;
-
-use crate::support::uri;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 pub(crate) const KEY: &str = "AKIAEXAMPLE";
 pub(crate) const SECRET: &str = "hunter2hunter2hunter2";
@@ -30,6 +32,10 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is never answered.
     Silence,
+    /// It waits before it is done: something between both, another time for each.
+    Delay(Duration, Duration),
+    /// It breaks off after so many bytes of its body.
+    CutRequest(usize),
     /// The answer breaks off after so many bytes of its body.
     CutBody(usize),
 }
@@ -37,6 +43,7 @@ pub(crate) enum Fault {
 /// The next so many requests of a method whose address holds a text.
 #[derive(Debug, Clone)]
 struct Rule {
+    /// Any when empty.
     method: &'static str,
     holds: &'static str,
     left: usize,
@@ -50,20 +57,29 @@ struct Desk {
 }
 
 impl Desk {
-    fn fault(&self, method: &str, uri: &str) -> Option<Fault> {
-        self.seen.lock().unwrap().push(format!("{method} {uri}"));
+    /// The fault of the next request, and how many came before it.
+    fn fault(&self, method: &str, uri: &str) -> (Option<Fault>, usize) {
+        let before = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(format!("{method} {uri}"));
+            seen.len()
+        };
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|rule| rule.left > 0 && rule.method == method && uri.contains(rule.holds))?;
-        rule.left -= 1;
-        Some(rule.fault.clone())
+        let fits = |rule: &&mut Rule| rule.left > 0 && method.starts_with(rule.method) && uri.contains(rule.holds);
+        let fault = rules.iter_mut().find(fits).map(|rule| {
+            rule.left -= 1;
+            rule.fault.clone()
+        });
+        (fault, before)
     }
 }
 
 pub(crate) struct S3Server {
-    folder: tempfile::TempDir,
+    /// Of a server in this process.
+    folder: Option<tempfile::TempDir>,
     desk: Arc<Desk>,
     port: u16,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl S3Server {
@@ -73,29 +89,30 @@ impl S3Server {
         std::fs::create_dir(folder.path().join("lake")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let (service, desk) = (builder.build(), Arc::new(Desk::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let accepting = tokio::spawn(accept(listener, service, Arc::clone(&desk)));
-        Self { folder, desk, port, accepting }
+        let (listener, port) = listen().await;
+        let serving = tokio::spawn(serve(listener, builder.build()));
+        let mut server = Self::before(port).await;
+        server.accepting.push(serving);
+        server.folder = Some(folder);
+        server
     }
 
-    pub(crate) fn settings(&self) -> StoreSettings {
-        let mut settings = StoreSettings::at(uri("s3://lake/inbox"));
-        settings.allow_http = true;
-        for (name, value) in [
+    /// The proxy alone, before a server that is there.
+    pub(crate) async fn before(server: u16) -> Self {
+        let (listener, port) = listen().await;
+        let desk = Arc::<Desk>::default();
+        let accepting = vec![tokio::spawn(stand_before(server, listener, Arc::clone(&desk)))];
+        Self { folder: None, desk, port, accepting }
+    }
+
+    /// The options of a store that speaks to it.
+    pub(crate) fn options(&self) -> [(&'static str, String); 4] {
+        [
             ("aws_endpoint", format!("http://127.0.0.1:{}", self.port)),
             ("aws_region", "us-east-1".into()),
             ("aws_access_key_id", KEY.into()),
             ("aws_secret_access_key", SECRET.into()),
-        ] {
-            settings.options.insert(name.into(), value);
-        }
-        settings
-    }
-
-    pub(crate) fn store(&self) -> Arc<Store> {
-        Store::open(&self.settings()).unwrap()
+        ]
     }
 
     /// The next `times` requests of a method whose address holds a text fail so.
@@ -105,7 +122,7 @@ impl S3Server {
 
     /// Halves an object behind everybody's back.
     pub(crate) fn cut_short(&self, key: &str) {
-        let path = self.folder.path().join("lake").join(key);
+        let path = self.folder.as_ref().unwrap().path().join("lake").join(key);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     }
@@ -127,56 +144,97 @@ impl S3Server {
 
     /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each, and one for each part.
     pub(crate) fn open_uploads(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let entries = std::fs::read_dir(self.folder.as_ref().unwrap().path()).unwrap();
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().contains("upload")).collect()
     }
 }
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn accept(listener: TcpListener, service: S3Service, desk: Arc<Desk>) {
-    let mut open = tokio::task::JoinSet::new();
+async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+type Body = BoxBody<Bytes, Failed>;
+
+async fn serve(listener: TcpListener, service: S3Service) {
+    let mut open = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        let (service, desk) = (service.clone(), Arc::clone(&desk));
+        let service = service.clone();
         open.spawn(async move {
-            let serve = service_fn(move |request| answer(service.clone(), Arc::clone(&desk), request));
+            let serve = service_fn(|request: Request<Incoming>| service.call(request.map(s3s::Body::from)));
             // A connection that breaks is what some tests want.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), serve).await;
         });
     }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+async fn stand_before(server: u16, listener: TcpListener, desk: Arc<Desk>) {
+    let mut open = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let desk = Arc::clone(&desk);
+        open.spawn(async move {
+            let serve = service_fn(|request| answer(server, Arc::clone(&desk), request));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), serve).await;
+        });
+    }
+}
 
-async fn answer(
-    service: S3Service,
-    desk: Arc<Desk>,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Response<s3s::Body>, Failed> {
-    let fault = desk.fault(request.method().as_str(), &request.uri().to_string());
+async fn answer(server: u16, desk: Arc<Desk>, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+    let (fault, before) = desk.fault(request.method().as_str(), &request.uri().to_string());
+    let request = request.map(|body| body.map_err(Failed::from).boxed());
     match fault {
         Some(Fault::Refuse(status, code)) => {
             request.into_body().collect().await?;
             let body = format!("<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>");
-            Ok(Response::builder().status(StatusCode::from_u16(status)?).body(s3s::Body::from(body))?)
+            let body = Full::from(body).map_err(|never| match never {}).boxed();
+            Ok(Response::builder().status(StatusCode::from_u16(status)?).body(body)?)
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Delay(least, most)) => {
+            // Chance that is the same in every run.
+            let chance = (before as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            let more = (most - least).as_micros() as u64 * chance >> 32;
+            tokio::time::sleep(least + Duration::from_micros(more)).await;
+            forward(server, request).await
+        }
         Some(Fault::LoseAnswer) => {
-            let answer = service.call(request.map(s3s::Body::from)).await;
-            answer.map_err(|error| format!("{error:?}"))?.into_body().collect().await?;
+            forward(server, request).await?.into_body().collect().await?;
             Err("lost".into())
         }
-        Some(Fault::CutBody(at)) => {
-            let (head, body) =
-                service.call(request.map(s3s::Body::from)).await.map_err(|e| format!("{e:?}"))?.into_parts();
-            let bytes: Bytes = body.collect().await?.to_bytes();
-            let frames = [Ok(Frame::data(bytes.slice(..at.min(bytes.len())))), Err(Failed::from("cut"))];
-            Ok(Response::from_parts(head, s3s::Body::http_body(StreamBody::new(stream::iter(frames)))))
+        Some(Fault::CutRequest(at)) => {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            forward(server, Request::from_parts(head, cut(&bytes, at))).await
         }
-        None => service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into()),
+        Some(Fault::CutBody(at)) => {
+            let (head, body) = forward(server, request).await?.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            Ok(Response::from_parts(head, cut(&bytes, at)))
+        }
+        None => forward(server, request).await,
     }
+}
+
+/// The first bytes, and then a connection that breaks.
+fn cut(bytes: &Bytes, at: usize) -> Body {
+    let frames = [Ok(Frame::data(bytes.slice(..at.min(bytes.len())))), Err(Failed::from("cut"))];
+    BodyExt::boxed(StreamBody::new(stream::iter(frames)))
+}
+
+async fn forward(server: u16, request: Request<Body>) -> Result<Response<Body>, Failed> {
+    let socket = TcpStream::connect(("127.0.0.1", server)).await?;
+    socket.set_nodelay(true)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    // Lives as long as the body that comes through it.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    Ok(answer.map(|body| body.map_err(Failed::from).boxed()))
 }

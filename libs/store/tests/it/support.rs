@@ -8,6 +8,8 @@ use bytes::Bytes;
 use pipette_api::{ConnectError, Payload, PayloadReader, Result};
 use pipette_store::{Allowed, Naming, ObjectUri, Store, StoreSettings, Stores, Strategy, UploadOptions};
 
+use crate::s3_server::S3Server;
+
 /// Bytes that do not repeat, in pieces.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
@@ -99,6 +101,19 @@ pub(crate) async fn read(payload: &dyn Payload, start: u64, len: Option<u64>) ->
 
 pub(crate) fn uri(text: &str) -> ObjectUri {
     ObjectUri::read(text).unwrap()
+}
+
+/// Settings of a store in the bucket of a server.
+pub(crate) fn settings(server: &S3Server) -> StoreSettings {
+    let mut settings = StoreSettings::at(uri("s3://lake/inbox"));
+    settings.allow_http = true;
+    settings.options.extend(server.options().map(|(name, value)| (name.to_owned(), value)));
+    settings
+}
+
+/// A store in the bucket of a server.
+pub(crate) fn at(server: &S3Server) -> Arc<Store> {
+    Store::open(&settings(server)).unwrap()
 }
 
 pub(crate) fn memory() -> Arc<Store> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // in the functions beside the tests
 
 mod conformance;
+#[path = "../../../../tests/it/support/moto.rs"]
 mod moto;
 #[path = "../../../../tests/it/support/python.rs"]
 mod python;

@@ -101,7 +101,7 @@ fn images_come_out_of_all_four_ways_as_they_went_in() {
     }
     let log = fs::read_to_string(dir.join("log")).expect("the log");
     assert!(log.contains("cells-2026-0117.tif is the same, byte for byte, behind all four ways"), "{log}");
-    assert!(log.contains("What its topic takes in Kafka: native 24"), "{log}");
+    assert!(log.contains("What its topic takes in Kafka: native 28"), "{log}");
 
     let own: Vec<u8> = (0..3_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let mut child = quickstart(dir, &["--with", "images"]);

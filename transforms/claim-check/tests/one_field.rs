@@ -64,8 +64,8 @@ impl Made {
     }
 
     fn values(&self) -> [Value; 3] {
-        let labels = self.labels.iter().map(Value::text).collect();
-        [Value::I64(self.id), self.note.as_ref().map_or(Value::Null, Value::text), Value::Array(labels)]
+        let labels = self.labels.iter().map(|label| Value::text(&**label)).collect();
+        [Value::I64(self.id), self.note.as_deref().map_or(Value::Null, Value::text), Value::Array(labels)]
     }
 
     fn record(&self) -> Record {

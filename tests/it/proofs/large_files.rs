@@ -174,7 +174,9 @@ impl Run<'_> {
     /// As `config/connectors` has it, but for places and for how long a file has to rest.
     fn source(&self, topic: &str) -> Value {
         let mut config = example(self.way.source);
-        config.retain(|key, _| !key.ends_with(".aws_region") && key != "finished.path" && key != "error.path");
+        config.retain(|key, _| {
+            key != "name" && !key.ends_with(".aws_region") && key != "finished.path" && key != "error.path"
+        });
         let own = |name: &str| self.own.join(name).display().to_string();
         let mut set = |key: &str, value: &str| config.insert(key.to_owned(), value.to_owned());
         set("topic", topic);
@@ -206,7 +208,7 @@ impl Run<'_> {
             });
         };
         let mut config = example(sink);
-        config.retain(|key, _| !key.ends_with(".aws_region") && !key.starts_with("errors."));
+        config.retain(|key, _| key != "name" && !key.ends_with(".aws_region") && !key.starts_with("errors."));
         let mut set = |key: &str, value: &str| config.insert(key.to_owned(), value.to_owned());
         set("topics", topic);
         set("output.path", &own("out"));

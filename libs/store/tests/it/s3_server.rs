@@ -19,6 +19,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 pub(crate) const KEY: &str = "AKIAEXAMPLE";
 pub(crate) const SECRET: &str = "hunter2hunter2hunter2";
@@ -202,7 +203,7 @@ async fn answer(server: u16, desk: Arc<Desk>, request: Request<Incoming>) -> Res
             // Chance that is the same in every run.
             let chance = (before as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let more = (most - least).as_micros() as u64 * chance >> 32;
-            tokio::time::sleep(least + Duration::from_micros(more)).await;
+            tokio::time::sleep_until(Instant::now() + least + Duration::from_micros(more)).await;
             forward(server, request).await
         }
         Some(Fault::LoseAnswer) => {

@@ -20,10 +20,11 @@ use crate::bench;
 use crate::console::{Failure, say};
 use crate::descriptors;
 use crate::herder::preview::{self, MOST, Records, Sample};
-use crate::herder::validate::{Draft, validate};
+use crate::herder::probe::validate_live;
+use crate::herder::validate::Draft;
 use crate::kafka::{properties, sizes};
 use crate::plugins::Plugins;
-use crate::quickstart::{self, Quickstart, http};
+use crate::quickstart::{self, Quickstart};
 use crate::settings::file;
 use crate::settings::worker::WorkerConfig;
 use crate::telemetry;
@@ -143,7 +144,7 @@ fn plugins() -> Result<()> {
     say(&text)
 }
 
-/// Says what is wrong with a connector file, key by key; nothing connects.
+/// Says what is wrong with a connector file, key by key; nothing connects unless the connector's keys ask for it.
 fn validate_file(matches: &ArgMatches) -> Result<()> {
     let path = path(matches, "FILE");
     let connector = file::connector(path)?;
@@ -197,7 +198,7 @@ fn any_worker() -> ConfigMap {
 /// Every error of a connector's configuration, as REST would tell it.
 fn errors_of(worker: &WorkerConfig, config: ConfigMap) -> Result<Vec<String>> {
     let draft: Draft = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    let validation = validate(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
+    let validation = validate_live(&Plugins::built_in(), worker, &draft).map_err(ConnectError::config)?;
     Ok(validation.errors().map(str::to_owned).collect())
 }
 
@@ -216,7 +217,7 @@ fn bench(matches: &ArgMatches) -> Result<()> {
 /// Asks `GET /health` of a worker.
 fn health(matches: &ArgMatches) -> Result<()> {
     let url = matches.get_one::<String>("URL").map(String::as_str).unwrap_or_default();
-    let answer = http::get(&format!("{}/health", url.trim_end_matches('/')))?;
+    let answer = reach::client(matches)?.get(&format!("{}/health", url.trim_end_matches('/')))?;
     say(&format!("{answer}\n"))
 }
 
@@ -432,11 +433,13 @@ fn health_command() -> Command {
     Command::new("health")
         .about("Ask a running worker how it is")
         .arg(Arg::new("URL").default_value("http://127.0.0.1:8083").help("The worker"))
+        .args(reach::arguments())
         .after_help(
             "\
 Examples:
   pipette health
   pipette health http://lab-gateway:8083
+  pipette health https://lab-gateway:8443 --ca-file ca.pem
 
 Exits with 0 if the worker is well, else with 1; made for health checks of containers and service managers.",
         )
@@ -447,5 +450,6 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
 }
 
 mod dlq;
+mod reach;
 #[cfg(test)]
 mod tests;

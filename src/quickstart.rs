@@ -25,6 +25,7 @@ use crate::plugins::Plugins;
 use crate::settings::worker::{Listener, WorkerConfig};
 use crate::worker::Worker;
 
+use self::http::Client;
 use self::images::Images;
 use self::plant::Plant;
 use self::progress::{Lines, Progress};
@@ -143,7 +144,8 @@ fn demonstrate(
             return show.progress.tell(&format!("All {samples} sample rows are in {}\n", places.rows.display()));
         }
         if let Some(missing) = missing.filter(|_| asked.once && began.elapsed() > ONCE_WITHIN) {
-            let status = http::get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
+            let status =
+                Client::default().get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
             return Err(ConnectError::fatal(format!(
                 "Only {missing} arrived within {} s; the connectors say: {status}",
                 ONCE_WITHIN.as_secs()
@@ -180,7 +182,7 @@ fn await_subscription(url: &str) -> Result<()> {
     let began = std::time::Instant::now();
     loop {
         // The path is the connector's, which is there once its task has started.
-        let sessions = http::get(&format!("{url}/connectors/{PLANT_SOURCE}/sessions")).unwrap_or_default();
+        let sessions = Client::default().get(&format!("{url}/connectors/{PLANT_SOURCE}/sessions")).unwrap_or_default();
         let sessions: serde_json::Value = serde_json::from_str(&sessions).unwrap_or_default();
         if sessions["sessions"][0]["subscriptions"][0].is_string() {
             return Ok(());
@@ -326,7 +328,7 @@ fn free_listener(usual: u16) -> Result<String> {
 }
 
 fn put_connector(url: &str, name: &str, config: &ConfigMap) -> Result<()> {
-    http::put(&format!("{url}/connectors/{name}/config"), &json!(config).to_string()).map(drop)
+    Client::default().put(&format!("{url}/connectors/{name}/config"), &json!(config).to_string()).map(drop)
 }
 
 fn welcome(places: &Places, url: &str, once: bool) -> String {

@@ -6,8 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use pipette_api::{ConnectError, Result};
 use serde_json::{Map, Value};
 
+use super::reach;
 use crate::console::say;
-use crate::quickstart::http;
 use crate::rest::route::encode;
 
 /// How often the worker is asked how it goes.
@@ -26,6 +26,7 @@ pub(super) fn command() -> Command {
         .arg(text("max", "Letters at most [default: 1000]").value_parser(value_parser!(u64)))
         .arg(text("dry-run", "Only say what would become of them").action(ArgAction::SetTrue))
         .arg(text("url", "The worker").default_value("http://127.0.0.1:8083"))
+        .args(reach::arguments())
         .after_help(
             "\
 Examples:
@@ -57,9 +58,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         asked.insert("max".into(), (*max).into());
     }
     asked.insert("dry_run".into(), matches.get_flag("dry-run").into());
-    http::post(&url, &Value::Object(asked).to_string())?;
+    let client = reach::client(matches)?;
+    client.post(&url, &Value::Object(asked).to_string())?;
     loop {
-        let report = http::get(&url)?;
+        let report = client.get(&url)?;
         let unreadable = |error| ConnectError::fatal(format!("{url} answers what is no report")).because(error);
         let report: Value = serde_json::from_str(&report).map_err(unreadable)?;
         if report["state"] == "RUNNING" {

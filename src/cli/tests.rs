@@ -84,3 +84,16 @@ fn a_bad_connector_file_is_told_key_by_key() {
     assert!(error.contains("bad.properties: 3 errors\n"), "{error}");
     assert!(error.contains("tasks.max") && error.contains("\"topic\""), "{error}");
 }
+
+#[test]
+fn a_file_that_a_connector_needs_is_looked_at_as_rest_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plant.properties");
+    let ca = dir.path().join("ca.pem").display().to_string();
+    let keys = "name=plant\nconnector.class=MqttSource\nmqtt.server.uri=mqtts://broker\nmqtt.topics=lab\n";
+    std::fs::write(&path, format!("{keys}mqtt.ssl.ca.path={ca}\n")).unwrap();
+    let matches = command().try_get_matches_from(["pipette", "validate", path.to_str().unwrap()]).unwrap();
+    let error = validate_file(matches.subcommand().unwrap().1).unwrap_err().to_string();
+    let told = format!("plant.properties: 1 error\n  mqtt.ssl.ca.path: the file {ca} cannot be read");
+    assert!(error.contains(&told), "{error}");
+}

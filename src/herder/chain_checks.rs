@@ -1,11 +1,27 @@
 //! Whether the steps of a chain stand where they can: those that make several records of one, or one of several, have one
 //! place each, and some make sense in one direction only. `validate.rs` shows what is wrong.
 
+use std::collections::BTreeSet;
+
 use pipette_api::config::FromText;
 use pipette_api::{ConfigMap, Direction, Plugin};
 
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector;
+
+/// The most transformations of a connector, and the most predicates: each takes some 10 KiB of memory to look at.
+const MOST: usize = 5_000;
+
+/// The elements of `transforms` or `predicates`, once each, or why they are not looked at.
+pub(super) fn aliases(key: &str, mut list: Vec<String>) -> Result<Vec<String>, String> {
+    let (count, mut seen) = (list.len(), BTreeSet::new());
+    if count > MOST {
+        let error = format!("it names {count}, and a connector may have {MOST} {key}");
+        return Err(format!("Invalid value for configuration {key}: {error}"));
+    }
+    list.retain(|alias| seen.insert(alias.clone()));
+    Ok(list)
+}
 
 /// What is wrong, each with the key to mend.
 pub(super) fn errors(plugins: &Plugins, connector: ConnectorPlugin, config: &ConfigMap) -> Vec<(String, String)> {

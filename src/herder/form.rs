@@ -3,6 +3,7 @@
 //! `validate.rs` fills them in, `rest/model.rs` writes them as JSON.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use pipette_api::config::{Importance, KeyType, Row, Width};
 use pipette_api::{ConfigDef, ConfigMap, Place, Plugin, Reach};
@@ -143,6 +144,29 @@ impl Entry {
     }
 }
 
+/// Entries in order, found by name: a long chain has thousands.
+#[derive(Default)]
+pub(super) struct Entries {
+    list: Vec<Entry>,
+    places: HashMap<String, usize>,
+}
+
+impl Entries {
+    /// One more; of equal names the first is found.
+    pub(super) fn add(&mut self, entry: Entry) {
+        self.places.entry(entry.name.clone()).or_insert(self.list.len());
+        self.list.push(entry);
+    }
+
+    pub(super) fn find(&mut self, name: &str) -> Option<&mut Entry> {
+        self.places.get(name).and_then(|place| self.list.get_mut(*place))
+    }
+
+    pub(super) fn into_list(self) -> Vec<Entry> {
+        self.list
+    }
+}
+
 /// The keys of every connector of a kind, numbered as Apache's worker numbers them.
 pub fn framework_rows(plugin: ConnectorPlugin) -> Vec<Row> {
     // `transforms` and `predicates` are counted among the common keys, the errors anew.
@@ -211,13 +235,9 @@ pub struct Validation {
 impl Validation {
     /// The headings in the order they first appear.
     pub fn groups(&self) -> Vec<String> {
-        let mut groups: Vec<String> = Vec::new();
-        for group in self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.clone()) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-        groups
+        let mut seen = BTreeSet::new();
+        let all = self.entries.iter().filter_map(|entry| entry.definition.as_ref()?.group.as_deref());
+        all.filter(|group| seen.insert(*group)).map(str::to_owned).collect()
     }
 
     /// Every error text, in order.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::aside::Aside;
 use super::form::{self, Definition, Validation};
 use super::preview::{self, Records, Trail};
+use super::probe;
 use super::replays::Replays;
 use super::state::{Connector, State};
 use super::validate::{Draft, validate};
@@ -327,11 +328,8 @@ impl HerderHandle {
         let span = tracing::error_span!("validate", connector = draft.get("name").cloned().flatten());
         let code = move || {
             let _entered = span.entered();
-            let mut validation = validate(&parts.plugins, &parts.worker, &draft)?;
-            if live && validation.error_count == 0 {
-                probe(&parts, &draft, &mut validation);
-            }
-            Ok(validation)
+            let checked = if live { probe::validate_live } else { validate };
+            checked(&parts.plugins, &parts.worker, &draft)
         };
         self.aside.call(&class, &what, code).await?.map_err(HerderError::Bad)
     }
@@ -396,30 +394,6 @@ impl HerderHandle {
         match self.stage() {
             Stage::Broken(why) => HerderError::Internal(why.to_string()),
             _ => ended(),
-        }
-    }
-}
-
-/// The plugin's live check, on the thread that validates.
-fn probe(parts: &Parts, draft: &Draft, validation: &mut Validation) {
-    let plugin = parts.plugins.connector(&validation.class);
-    let (probe, info) = match plugin {
-        Ok(ConnectorPlugin::Source(plugin)) => (plugin.probe, &plugin.info),
-        Ok(ConnectorPlugin::Sink(plugin)) => (plugin.probe, &plugin.info),
-        Err(_) => return,
-    };
-    let (Some(probe), Ok(runtime)) = (probe, tokio::runtime::Builder::new_current_thread().enable_all().build()) else {
-        return;
-    };
-    let config: ConfigMap = draft.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
-    // It was resolved for the validation before.
-    let Ok(config) = parts.worker.providers.resolve(&config) else { return };
-    let settings = pipette_api::Settings::new(config, info.config).within(parts.worker.reach.clone());
-    for (key, mut reason) in runtime.block_on(probe(settings)) {
-        validation.error_count += 1;
-        validation.secrets.hide_in(&mut reason);
-        if let Some(entry) = validation.entries.iter_mut().find(|entry| entry.name == key) {
-            entry.errors.push(format!("{key}: {reason}"));
         }
     }
 }

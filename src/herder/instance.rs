@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::Parts;
 use super::aside::panic_text;
 use super::event::InstanceNews;
+use super::part_keys;
 use super::spec::lay_over;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
@@ -53,7 +54,9 @@ pub(super) fn spawn(
     let config = Arc::new(config);
     let worker = Arc::clone(&parts.worker);
     let is_source = matches!(start.plugin, ConnectorPlugin::Source(_));
-    for warning in unused::of_connector(&start.config, start.plugin.info().config, is_source, worker.strict) {
+    let own = start.plugin.info().config;
+    let owners = part_keys::of_connector(&parts.plugins, &config);
+    for warning in unused::of_connector(&start.config, own, &owners, is_source, worker.strict) {
         tracing::warn!(connector = %start.name, "{warning}");
     }
     let context = ConnectorContext {

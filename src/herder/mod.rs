@@ -16,11 +16,13 @@ mod letter_checks;
 mod lifecycle;
 mod meters;
 pub mod offsets;
+pub mod part_keys;
 mod recorder;
 mod replays;
 pub mod restarts;
 mod size_checks;
 pub mod preview;
+pub mod probe;
 mod spec;
 pub mod state;
 #[cfg(test)]

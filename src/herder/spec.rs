@@ -97,6 +97,7 @@ fn role(
             offsets_topic: offsets_topic(config).map(str::to_owned),
             transactions: transactions(parts, id, config, own, gone)?,
             topics: if parts.worker.topic_creation { Rules::read(config)? } else { None },
+            kept: kept(&parts.worker, config),
         },
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
@@ -111,6 +112,16 @@ fn role(
             },
         },
     })
+}
+
+/// Topics in which the worker keeps something, the connector's own for its offsets among them.
+fn kept(worker: &WorkerConfig, config: &ConfigMap) -> Vec<(String, &'static str)> {
+    let offsets = worker.offsets_topic.as_ref().map(|offsets| (offsets.topic.name.as_str(), "offset.storage.topic"));
+    let own = offsets_topic(config).filter(|_| offsets.is_some()).map(|own| (own, connector::OFFSETS_TOPIC.info.name));
+    let states = worker.state_topics.iter().flat_map(|states| {
+        [(&*states.configs.name, "config.storage.topic"), (&*states.statuses.name, "status.storage.topic")]
+    });
+    offsets.into_iter().chain(own).chain(states).map(|(topic, key)| (topic.to_owned(), key)).collect()
 }
 
 fn letters(parts: &Parts, id: &TaskId, config: &ConfigMap, own: &ConnectorConfig) -> Result<Option<DeadLetterSpec>> {

@@ -4,11 +4,12 @@
 //! Runs plugin code (checks and rules), so `handle.rs` calls it on a thread of its own with a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pipette_api::config::{FromText, Importance, Row};
 use pipette_api::{ConfigMap, ExactlyOnce, Info, Plugin, Settings};
 
-use super::form::{Entry, Validation, framework_rows, hide, own_rows};
+use super::form::{Entries, Entry, Validation, framework_rows, hide, own_rows};
 use super::letter_checks::{self, Named};
 use super::version;
 use super::{chain_checks, client_keys, size_checks};
@@ -46,8 +47,10 @@ fn filled_in(
         return Err("The connector config contains no connector type: set connector.class".into());
     }
     let plugin = plugins.connector(&class)?;
-    let mut sheet = Sheet { plugins, worker, plugin, config, entries: Vec::new(), clients: Vec::new() };
-    if sheet.common()? {
+    let config = Arc::new(config);
+    let mut sheet = Sheet { plugins, worker, plugin, config, entries: Entries::default(), clients: Vec::new() };
+    let fits = sheet.common()?;
+    if fits {
         sheet.chain();
         sheet.own();
         sheet.cross_checks();
@@ -56,16 +59,18 @@ fn filled_in(
         sheet.converters();
         sheet.sizes();
         sheet.topic_groups();
-        let entries = sheet.entries.iter_mut().chain(&mut sheet.clients);
-        entries.for_each(|entry| entry.keep_within(&worker.reach));
     }
-    let strict: usize = sheet.entries.iter().map(|entry| entry.errors.len()).sum();
-    let lenient = sheet.clients.iter().filter(|entry| !entry.errors.is_empty()).count();
+    let (mut entries, mut clients) = (sheet.entries.into_list(), sheet.clients);
+    if fits {
+        entries.iter_mut().chain(&mut clients).for_each(|entry| entry.keep_within(&worker.reach));
+    }
+    let strict: usize = entries.iter().map(|entry| entry.errors.len()).sum();
+    let lenient = clients.iter().filter(|entry| !entry.errors.is_empty()).count();
     // Keys without definition come first.
-    sheet.entries.sort_by_key(|entry| entry.definition.is_some());
-    sheet.entries.append(&mut sheet.clients);
-    hide(&mut sheet.entries, written, &sheet.config, secrets);
-    Ok(Validation { class, error_count: strict + lenient, entries: sheet.entries, secrets: Secrets::default() })
+    entries.sort_by_key(|entry| entry.definition.is_some());
+    entries.append(&mut clients);
+    hide(&mut entries, written, &sheet.config, secrets);
+    Ok(Validation { class, error_count: strict + lenient, entries, secrets: Secrets::default() })
 }
 
 /// The answer while it is written.
@@ -73,15 +78,15 @@ struct Sheet<'a> {
     plugins: &'a Plugins,
     worker: &'a WorkerConfig,
     plugin: ConnectorPlugin,
-    config: ConfigMap,
-    entries: Vec<Entry>,
+    config: Arc<ConfigMap>,
+    entries: Entries,
     /// Converters' and clients' keys, which Java counts differently.
     clients: Vec<Entry>,
 }
 
 impl Sheet<'_> {
     fn entry(&mut self, name: &str) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.name == name)
+        self.entries.find(name)
     }
 
     fn blame(&mut self, name: &str, error: String) {
@@ -91,7 +96,7 @@ impl Sheet<'_> {
         }
         let mut entry = Entry::undefined(name, self.config.get(name).cloned());
         entry.errors.push(error);
-        self.entries.push(entry);
+        self.entries.add(entry);
     }
 
     fn is_fine(&mut self, name: &str) -> bool {
@@ -115,7 +120,7 @@ impl Sheet<'_> {
             if row.name == connector::VERSION.info.name {
                 row.default = Some(info.version.to_owned());
             }
-            self.entries.push(Entry::checked(&row, &self.config));
+            self.entries.add(Entry::checked(&row, &self.config));
         }
         self.offer(connector::VERSION.info.name, vec![info.version.to_owned()]);
         for (key, own) in [
@@ -165,7 +170,7 @@ impl Sheet<'_> {
         let family = family_of(key);
         let version_key = format!("{key}.plugin.version");
         let given = self.config.get(key).cloned();
-        let error = given.as_deref().and_then(|class| self.class_error(key, class, family));
+        let error = given.as_deref().and_then(|class| self.plugins.refusal(family, key, class));
         let found = self.plugins.find(family, given.as_deref().unwrap_or(own)).filter(|_| usable);
         let class = found.map(|plugin| plugin.info().class.to_owned());
         let version = found.map(|plugin| plugin.info().version.to_owned());
@@ -210,10 +215,6 @@ impl Sheet<'_> {
         false
     }
 
-    fn class_error(&self, key: &str, class: &str, family: Family) -> Option<String> {
-        self.plugins.refusal(family, key, class)
-    }
-
     fn list(&self, key: &str) -> Vec<String> {
         let text = self.config.get(key).map(|text| text.trim()).unwrap_or_default();
         Vec::<String>::from_text(text).unwrap_or_default()
@@ -233,9 +234,9 @@ impl Sheet<'_> {
             (connector::TRANSFORMS.info.name, Family::Transform, "Transformation"),
             (connector::PREDICATES.info.name, Family::Predicate, "Predicate"),
         ] {
-            let mut seen = BTreeSet::new();
-            for alias in self.list(key).into_iter().filter(|alias| seen.insert(alias.clone())) {
-                self.link(key, &alias, family, noun);
+            match chain_checks::aliases(key, self.list(key)) {
+                Ok(aliases) => aliases.iter().for_each(|alias| self.link(key, alias, family, noun)),
+                Err(error) => self.blame(key, error),
             }
         }
         for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config) {
@@ -258,7 +259,7 @@ impl Sheet<'_> {
             if let Some(definition) = &mut entry.definition {
                 definition.display = display;
             }
-            self.entries.push(entry);
+            self.entries.add(entry);
         };
         named(connector::TYPE.info, &type_key, 0, format!("{noun} type for {alias}"), None);
         let display = format!("{noun} version for {alias}");
@@ -266,7 +267,7 @@ impl Sheet<'_> {
         self.offer(&type_key, self.plugins.classes(family).into_iter().map(str::to_owned).collect());
         self.offer(&version_key, version.into_iter().collect());
         if let Some(class) = &given {
-            let error = self.class_error(&type_key, class, family);
+            let error = self.plugins.refusal(family, &type_key, class);
             let shown = found.map(|plugin| plugin.info().class.to_owned());
             if let Some(entry) = self.entry(&type_key) {
                 entry.value = shown;
@@ -309,7 +310,7 @@ impl Sheet<'_> {
         for (row, order) in rows.into_iter().zip(2..) {
             let group = row.group.as_ref().map_or(group.to_owned(), |own| format!("{group}: {own}"));
             let row = Row { name: format!("{prefix}{}", row.name), group: Some(group), order, ..row };
-            self.entries.push(Entry::checked(&row, &self.config));
+            self.entries.add(Entry::checked(&row, &self.config));
         }
     }
 
@@ -320,7 +321,7 @@ impl Sheet<'_> {
             let entry = Entry::checked(&row, &self.config);
             match self.entry(&row.name) {
                 Some(place) => *place = entry,
-                None => self.entries.push(entry),
+                None => self.entries.add(entry),
             }
         }
         self.rules("", info);
@@ -331,7 +332,7 @@ impl Sheet<'_> {
         if !info.config.keys().iter().all(|key| self.is_fine(&format!("{prefix}{}", key.name))) {
             return;
         }
-        let part = Settings::new(self.config.clone(), info.config).below(prefix);
+        let part = Settings::new(Arc::clone(&self.config), info.config).below(prefix);
         for (key, error) in info.config.broken_rules(&part) {
             self.blame(&format!("{prefix}{key}"), error.replace(key, &format!("{prefix}{key}")));
         }
@@ -343,7 +344,7 @@ impl Sheet<'_> {
                 self.letter_checks(&[], None);
                 let text = |key: &str| self.config.get(key).map(|text| text.trim().to_lowercase());
                 let (once, boundary) = (text(connector::EXACTLY_ONCE.info.name), text(connector::BOUNDARY.info.name));
-                let settings = Settings::new(self.config.clone(), source.info.config);
+                let settings = Settings::new(Arc::clone(&self.config), source.info.config);
                 if once.as_deref() == Some("required") {
                     self.exactly_once((source.exactly_once)(&settings));
                 }
@@ -480,7 +481,7 @@ impl Sheet<'_> {
             let given = self.config.get(key).cloned();
             let found = given.and_then(|class| self.plugins.find(family_of(key), &class));
             let Some(plugin) = found.filter(|_| self.is_fine(key) && self.is_fine(&version_key)) else { continue };
-            let mut config = self.config.clone();
+            let mut config = ConfigMap::clone(&self.config);
             config.insert(format!("{key}.converter.type"), side.into());
             for row in own_rows(plugin.info().config, 0) {
                 let row = Row { name: format!("{key}.{}", row.name), ..row };

@@ -20,6 +20,9 @@ use crate::settings::group::InternalTopic;
 
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(10);
+/// What Kafka allows.
+pub(super) const NAMES: &str =
+    "the name of a topic has up to 249 letters of ASCII, digits, dots, underscores and hyphens";
 
 /// An admin client.
 pub struct Admin {
@@ -86,10 +89,9 @@ impl Admin {
         };
         match code {
             RDKafkaErrorCode::TopicAlreadyExists => Ok(Made::Existed),
-            RDKafkaErrorCode::InvalidTopic => Err(ConnectError::config(format!(
-                "No topic can be named '{name}': a name has up to 249 letters, digits, dots, underscores and hyphens. \
-                 Correct it"
-            ))),
+            RDKafkaErrorCode::InvalidTopic => {
+                Err(ConnectError::config(format!("No topic can be named '{name}': {NAMES}. Correct it")))
+            }
             RDKafkaErrorCode::InvalidReplicationFactor
             | RDKafkaErrorCode::InvalidPartitions
             | RDKafkaErrorCode::InvalidConfig

@@ -2,7 +2,7 @@
 //!
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
 //! REST, `compacted.rs` by the stores, `seat.rs` by the store of connectors, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
-//! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens,
+//! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens with `https.rs`,
 //! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused, `positions.rs` is where a consumer stands. `sizes.rs` completes properties with a task's
 //! share of the memory, `pattern.rs` turns its regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
@@ -22,6 +22,7 @@ mod conversation;
 mod events;
 pub(crate) mod intents;
 mod membership;
+pub mod https;
 mod oauth;
 pub mod pattern;
 mod positions;

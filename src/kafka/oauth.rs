@@ -16,7 +16,8 @@ use rdkafka::client::OAuthToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ureq::Agent;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use super::https;
 
 /// How long connecting may take, and then the answer, unless the configuration says so.
 const CONNECT: u64 = 3_000;
@@ -169,18 +170,8 @@ impl TokenServer {
     }
 
     fn agent(&self) -> Result<Agent, String> {
-        let certificates = |text: &str| -> Vec<Certificate<'static>> {
-            let items = parse_pem(text.as_bytes()).filter_map(Result::ok);
-            items.filter_map(|item| if let PemItem::Certificate(one) = item { Some(one) } else { None }).collect()
-        };
-        let mut tls = TlsConfig::builder();
-        if let Some(trusted) = &self.trusted {
-            tls = tls.root_certs(RootCerts::from(certificates(trusted)));
-        }
-        if let Some((chain, key)) = &self.identity {
-            let key = PrivateKey::from_pem(key.as_bytes()).map_err(|_| "its private key cannot be used".to_owned())?;
-            tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(chain), key)));
-        }
+        let identity = self.identity.as_ref().map(|(chain, key)| (chain.as_str(), key.as_str()));
+        let tls = https::tls(self.trusted.as_deref(), identity)?;
         let wait = |given: Option<u64>, usual| Some(Duration::from_millis(given.filter(|it| *it > 0).unwrap_or(usual)));
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -188,7 +179,7 @@ impl TokenServer {
             .timeout_connect(wait(self.connect_ms, CONNECT))
             .timeout_recv_response(wait(self.read_ms, READ))
             .timeout_recv_body(wait(self.read_ms, READ))
-            .tls_config(tls.build());
+            .tls_config(tls);
         Ok(config.build().new_agent())
     }
 }

@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
+use super::admin::NAMES;
 use super::compacted::Place;
 use super::contact::{Contact, NOTE};
 use super::events::ClientEvents;
@@ -73,6 +74,8 @@ pub trait Wire: Send + Sync {
 pub(super) struct Librdkafka {
     pub(super) producer: Arc<BaseProducer<Deliveries>>,
     pub(super) transactional_id: Option<String>,
+    /// The largest record that it takes.
+    largest: u64,
     nudged: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -97,8 +100,7 @@ pub struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// Memory of key, value and headers.
     pub fn size(&self) -> u64 {
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        (len(self.key) + len(self.value) + sizes::of_headers(self.headers)) as u64
+        (bytes_of(self.key, self.value) + sizes::of_headers(self.headers)) as u64
     }
 }
 
@@ -245,7 +247,8 @@ impl Librdkafka {
             })
             .map_err(|error| ConnectError::fatal("Cannot start the delivery thread").because(error))?;
         let transactional_id = properties.get("transactional.id").cloned();
-        Ok(Self { producer, transactional_id, nudged: Arc::default(), stop, thread: Some(thread) })
+        let largest = sizes::largest_record(properties);
+        Ok(Self { producer, transactional_id, largest, nudged: Arc::default(), stop, thread: Some(thread) })
     }
 
     pub(super) fn nudge(&self) {
@@ -272,13 +275,19 @@ impl Librdkafka {
         match self.producer.send(message) {
             Ok(()) => Ok(Sent::Queued),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Sent::Full),
-            Err((error, _)) => Err(self.explain(&error, record.topic)),
+            Err((error, _)) => Err(self.explain(&error, record)),
         }
     }
 
-    fn explain(&self, error: &KafkaError, topic: &str) -> ConnectError {
+    fn explain(&self, error: &KafkaError, record: &Outgoing<'_>) -> ConnectError {
         let code = error.rdkafka_error_code();
-        let text = format!("Kafka refuses a record for topic {topic}: {error}");
+        let advice = match code {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                sizes::above_the_producers(bytes_of(record.key, record.value), self.largest)
+            }
+            _ => advice(code),
+        };
+        let text = format!("Kafka refuses a record for topic {}: {error}{advice}", record.topic);
         if let Some(fatal) = self.fatal() {
             return fatal.within(text);
         }
@@ -323,6 +332,27 @@ impl Undelivered {
             timestamp: message.timestamp().to_millis(),
         }
     }
+}
+
+/// What is behind an error and where it is mended, as far as its words do not say it.
+fn advice(code: Option<RDKafkaErrorCode>) -> String {
+    match code {
+        // The last one: a neighbour in the batch was refused for one of the first two.
+        Some(
+            RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::InvalidDifferentRecord,
+        ) => ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record without a key?"
+            .to_owned(),
+        Some(RDKafkaErrorCode::InvalidTopic) => {
+            format!(": {NAMES}. The name is made of the connector's configuration, or by a transformation")
+        }
+        _ => String::new(),
+    }
+}
+
+fn bytes_of(key: Option<&[u8]>, value: Option<&[u8]>) -> usize {
+    key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)
 }
 
 /// Errors that another record would not have.
@@ -406,17 +436,12 @@ impl ProducerContext for Deliveries {
             Ok(_) => inbox.done.push(number),
             Err((error, message)) => {
                 let topic = message.topic();
-                let advice = match error.rdkafka_error_code() {
-                    // The last one: a neighbour in the batch was refused for one of the first two.
-                    Some(
-                        RDKafkaErrorCode::InvalidRecord
-                        | RDKafkaErrorCode::InvalidTimestamp
-                        | RDKafkaErrorCode::InvalidDifferentRecord,
-                    ) => {
-                        ". Is its time too far from Kafka's (compare the clocks), or the topic compacted and the record \
-                         without a key?"
+                let code = error.rdkafka_error_code();
+                let advice = match code {
+                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                        sizes::above_the_topics(bytes_of(message.key(), message.payload()), topic)
                     }
-                    _ => "",
+                    _ => advice(code),
                 };
                 let text = format!("Kafka did not take a record for topic {topic}: {error}{advice}");
                 let own = error.rdkafka_error_code().is_some_and(is_about_the_record);

@@ -103,6 +103,33 @@ pub fn largest_record(properties: &ClientProperties) -> u64 {
     number(properties, "message.max.bytes").unwrap_or(LARGEST_RECORD)
 }
 
+/// What to do about a record of so many bytes that the producer does not take.
+pub fn above_the_producers(bytes: usize, largest: u64) -> String {
+    format!(
+        ". It has {bytes} bytes, and the producer sends records of {largest}, its headers and what Kafka adds included: raise \
+         producer.override.max.request.size (producer.max.request.size for all connectors of the worker) to {} at least, and \
+         max.message.bytes of the topic with it, or have large values cut or kept elsewhere (transforms with Chunk or \
+         ClaimCheck)",
+        above(bytes)
+    )
+}
+
+/// What to do about a record of so many bytes that its topic does not take.
+pub fn above_the_topics(bytes: usize, topic: &str) -> String {
+    format!(
+        ". It has {bytes} bytes, and its batch is above max.message.bytes of the topic: raise that of {topic} to {} at least \
+         (kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes={}), with \
+         message.max.bytes of the broker where that is lower, or make batches smaller (producer.override.batch.size)",
+        above(bytes),
+        above(bytes)
+    )
+}
+
+/// Room for a record with what is beside key and value.
+fn above(bytes: usize) -> usize {
+    (bytes + 1024).next_multiple_of(1024)
+}
+
 /// What a sink's consumer takes.
 pub fn consumer_wants(properties: &ClientProperties) -> Wants {
     let least = consumer_needs(fetch_as_told(properties).unwrap_or(LEAST_FETCH));

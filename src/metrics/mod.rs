@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pipette_api::{Metric, MetricInfo, MetricKind, Metrics, Registry, TaskId};
 
 use self::derived::{DERIVED, Derived, From};
-use self::dialect::Dialect;
+use self::dialect::{Dialect, Told};
 use self::history::History;
 use self::table::{CONNECTOR_STATUS, Row, TABLE, TASK_STATUS};
 use crate::settings::metrics::Sampling;
@@ -177,8 +177,15 @@ impl WorkerMetrics {
         for shown in self.shown() {
             // What is ours has one name.
             let dialects = if shown.java.is_empty() { &[Dialect::Strimzi] } else { dialects };
-            for (name, kind, labels) in dialects.iter().filter_map(|dialect| dialect.of(&shown)) {
-                let line = format!("{name}{} {}\n", braces(&labels), shown.value);
+            let mut told: Vec<Told> = Vec::with_capacity(dialects.len());
+            for one in dialects.iter().filter_map(|dialect| dialect.tell(&shown)) {
+                // Some names are the same in several dialects.
+                if !told.iter().any(|other| (&other.name, &other.labels) == (&one.name, &one.labels)) {
+                    told.push(one);
+                }
+            }
+            for Told { name, kind, labels, value } in told {
+                let line = format!("{name}{} {value}\n", braces(&labels));
                 let family = families.entry(name).or_insert_with(|| (kind, shown.help, String::new()));
                 family.2.push_str(&line);
             }

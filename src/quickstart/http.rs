@@ -3,35 +3,56 @@
 use std::time::Duration;
 
 use pipette_api::{ConnectError, Result};
+use ureq::tls::TlsConfig;
 
 /// A worker that takes longer is not well.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The body of the answer to a GET.
-pub(crate) fn get(url: &str) -> Result<String> {
-    answer(url, agent().get(url).call())
+/// Whoever speaks to a worker.
+pub(crate) struct Client(ureq::Agent);
+
+/// Who trusts what everybody trusts.
+impl Default for Client {
+    fn default() -> Self {
+        Self::with(TlsConfig::builder().build())
+    }
 }
 
-/// The body of the answer to a PUT of JSON.
-pub(crate) fn put(url: &str, json: &str) -> Result<String> {
-    answer(url, agent().put(url).content_type("application/json").send(json))
-}
+impl Client {
+    /// With certificates of its own. Answers are read whatever their status: the body says what is wrong.
+    pub(crate) fn with(tls: TlsConfig) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        Self(config.tls_config(tls).build().into())
+    }
 
-/// The body of the answer to a POST of JSON.
-pub(crate) fn post(url: &str, json: &str) -> Result<String> {
-    answer(url, agent().post(url).content_type("application/json").send(json))
-}
+    /// The body of the answer to a GET.
+    pub(crate) fn get(&self, url: &str) -> Result<String> {
+        answer(url, self.0.get(url).call())
+    }
 
-/// Answers are read whatever their status: the body says what is wrong.
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-    config.build().into()
+    /// The body of the answer to a PUT of JSON.
+    pub(crate) fn put(&self, url: &str, json: &str) -> Result<String> {
+        answer(url, self.0.put(url).content_type("application/json").send(json))
+    }
+
+    /// The body of the answer to a POST of JSON.
+    pub(crate) fn post(&self, url: &str, json: &str) -> Result<String> {
+        answer(url, self.0.post(url).content_type("application/json").send(json))
+    }
 }
 
 fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
     let url = without_login(url);
-    let failed =
-        |error: ureq::Error| ConnectError::fatal(format!("No worker answers at {url}: is it running?")).because(error);
+    let failed = |error: ureq::Error| {
+        let text = if error.to_string().contains("certificate") {
+            format!(
+                "{url} and this command do not trust each other: --ca-file says whom to trust, --cert-file what to show"
+            )
+        } else {
+            format!("No worker answers at {url}: is it running?")
+        };
+        ConnectError::fatal(text).because(error)
+    };
     let mut response = response.map_err(failed)?;
     let body = response.body_mut().read_to_string().map_err(failed)?;
     if response.status().is_success() {
@@ -70,6 +91,7 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_what_the_worker_says() {
+        let get = |url: &str| Client::default().get(url);
         let url = one_answer("HTTP/1.1 500 x\r\nContent-Length: 7\r\n\r\nbad day");
         let error = get(&url).unwrap_err().to_string();
         assert!(error.ends_with("/health answers 500 Internal Server Error: bad day"), "{error}");

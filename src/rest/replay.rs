@@ -15,7 +15,7 @@ use pipette_java::calendar::{DAY_MILLIS, days};
 
 /// The body of POST.
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default, expecting = "an object, such as {\"from\": 17, \"max\": 100}")]
+#[serde(deny_unknown_fields, default)]
 struct Asked {
     from: Value,
     to: Value,

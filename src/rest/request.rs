@@ -8,6 +8,7 @@ use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -40,9 +41,9 @@ pub(super) struct NewConnector {
 
 /// The body of `POST /transforms/preview`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object, such as {\"config\": {…}, \"records\": […]}")]
+#[serde(deny_unknown_fields)]
 struct NewPreview {
-    config: BTreeMap<String, Box<RawValue>>,
+    config: Box<RawValue>,
     #[serde(default)]
     records: Option<Vec<Sample>>,
     #[serde(default)]
@@ -99,11 +100,9 @@ impl Parts {
         let mut rest = draft(members)?;
         let mut take = |name: &str| rest.remove(name).flatten();
         let (name, initial_state) = (take("name"), take("initial_state"));
-        let config = config.map(|config| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(config.get()));
-        let config = config
-            .ok_or_else(|| ApiError::bad("The body has no \"config\": send {\"name\": …, \"config\": {…}}"))?
-            .map_err(|error| ApiError::bad(format!("\"config\" is not as expected: {error}")))?;
-        Ok(NewConnector { name, initial_state, config: draft(config)? })
+        let config =
+            config.ok_or_else(|| ApiError::bad("The body has no \"config\": send {\"name\": …, \"config\": {…}}"))?;
+        Ok(NewConnector { name, initial_state, config: draft(self::config(&config)?)? })
     }
 
     /// The body, whatever it is.
@@ -129,7 +128,7 @@ impl Parts {
             (None, Some(count)) => Records::Live(count),
             _ => return Err(ApiError::bad("The body needs either \"records\", a list, or \"live\", a number")),
         };
-        Ok((draft(new.config)?, records))
+        Ok((draft(config(&new.config)?)?, records))
     }
 
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
@@ -137,13 +136,34 @@ impl Parts {
             return Err(ApiError::bad("The request needs a body in JSON, and has none"));
         }
         // Jackson passes over a byte order mark too.
-        let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
-        // An array would pass for a struct, field by field.
-        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-            return Err(ApiError::bad("The body must be a JSON object: {…}"));
-        }
-        serde_json::from_slice(body).map_err(|error| ApiError::bad(format!("The body is not as expected: {error}")))
+        object("The body", self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body))
     }
+}
+
+/// A JSON object. What is none is told by what it is, not in the words of a parser.
+fn object<'a, T: Deserialize<'a>>(what: &str, json: &'a [u8]) -> Result<T, ApiError> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace()).copied().unwrap_or_default();
+    let not_as_expected = |error: serde_json::Error| {
+        let error = error.to_string().replace("recursion limit exceeded", "nested deeper than 127 levels");
+        ApiError::bad(format!("{what} is not as expected: {error}"))
+    };
+    if first != b'{' {
+        serde_json::from_slice::<IgnoredAny>(json).map_err(not_as_expected)?;
+        let kind = match first {
+            b'[' => "a list",
+            b'"' => "text",
+            b'n' => "null",
+            b't' | b'f' => "true or false",
+            _ => "a number",
+        };
+        return Err(ApiError::bad(format!("{what} must be a JSON object, {{…}}, and is {kind}")));
+    }
+    serde_json::from_slice(json).map_err(not_as_expected)
+}
+
+/// The member `config` of a body.
+fn config(raw: &RawValue) -> Result<BTreeMap<String, Box<RawValue>>, ApiError> {
+    object("\"config\"", raw.get().as_bytes())
 }
 
 fn draft(raw: BTreeMap<String, Box<RawValue>>) -> Result<Draft, ApiError> {

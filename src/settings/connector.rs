@@ -372,13 +372,14 @@ impl ConnectorConfig {
         let settings = Settings::new(config.clone(), &ALL);
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
         let retry = settings.get(&RETRY_TIMEOUT)?;
+        let predicates = settings.get(&PREDICATES)?;
         Ok(Self {
             key_converter: part_of(&settings, &KEY_CONVERTER)?,
             value_converter: part_of(&settings, &VALUE_CONVERTER)?,
             header_converter: part_of(&settings, &HEADER_CONVERTER)?,
             transforms: unique(settings.get(&TRANSFORMS)?)
                 .into_iter()
-                .map(|alias| step(&settings, alias))
+                .map(|alias| step(&settings, alias, &predicates))
                 .collect::<Result<_>>()?,
             refusals_max: usize::try_from(settings.get(&dead_letters::REFUSALS)?).unwrap_or(usize::MAX),
             tolerate: settings.get(&TOLERANCE)?.eq_ignore_ascii_case("all"),
@@ -408,13 +409,12 @@ fn part_of(settings: &Settings, key: &Key<ClassName>) -> Result<Option<Part>> {
     Ok(settings.find(key)?.map(|class| Part { class: class.0, settings: below() }))
 }
 
-fn step(settings: &Settings, alias: String) -> Result<Step> {
+fn step(settings: &Settings, alias: String, known: &[String]) -> Result<Step> {
     let part = named(settings, "transforms", &alias)?;
     let own = Settings::new(part.settings.clone(), &ALL);
     let Some(predicate) = own.find(&PREDICATE)? else {
         return Ok(Step { alias, part, predicate: None });
     };
-    let known = settings.get(&PREDICATES)?;
     if !known.contains(&predicate) {
         return Err(ConnectError::config(format!(
             "transforms.{alias}.predicate is \"{predicate}\", which is not among predicates={}; add it there and set \

@@ -21,11 +21,12 @@ pub(super) static SAMPLES: Key<i32> =
         .importance(Importance::Low)
         .check(at_least::<1>);
 /// Whose names `metrics.prometheus.dialects` knows; `metrics/dialect.rs` makes them.
-pub const DIALECTS: [&str; 3] = ["strimzi", "confluent", "reporter"];
+pub const DIALECTS: [&str; 4] = ["strimzi", "confluent", "reporter", "jmx-exporter"];
 pub(super) static NAMES: Key<Vec<String>> = Key::new(
     "metrics.prometheus.dialects",
     "Under whose names `GET /metrics` shows the numbers of Apache's worker: `strimzi` (the JMX exporter's usual rules), \
-     `confluent` (jmx-monitoring-stacks), `reporter` (Strimzi's Metrics Reporter), or several. `?dialect=` asks for others.",
+     `confluent` (jmx-monitoring-stacks), `reporter` (Strimzi's Metrics Reporter), `jmx-exporter` (that exporter's own \
+     example), or several. `?dialect=` asks for others.",
 )
 .default("strimzi")
 .importance(Importance::Low)

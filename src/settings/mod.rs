@@ -4,7 +4,8 @@
 //! and task, `clients.rs` knows the keys of Java's clients, `properties.rs` is Java's
 //! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for,
 //! `logins.rs` who may use REST, `jaas.rs` Java's form of saying so. `java_keys.rs` and `protection.rs` list the
-//! other keys of Apache's worker, `overrides.rs` is the policy for client keys, and `unused.rs` tells what is said in vain.
+//! other keys of Apache's worker, `overrides.rs` is the policy for client keys, and `unused.rs` tells what is said in vain, `parts.rs`
+//! below converters and transformations.
 
 pub mod clients;
 pub mod connector;
@@ -18,6 +19,7 @@ pub mod logins;
 pub mod metrics;
 pub mod nearest;
 pub mod overrides;
+pub mod parts;
 pub mod properties;
 pub mod protection;
 pub mod providers;

@@ -10,11 +10,16 @@ use std::sync::LazyLock;
 use pipette_api::{ConfigMap, ConnectError, Result};
 use regex::{Captures, Regex};
 
+use super::nearest::{meant, near_key};
 use super::properties;
 use super::reach::{is_below, resolve};
 use super::secrets::Secrets;
 
 const KEY: &str = "config.providers";
+/// What their own keys begin with.
+pub(super) const BELOW: &str = "config.providers.";
+/// Behind the name of a provider.
+const OWN: [&str; 3] = ["class", "param.allowed.paths", "param.allowlist.pattern"];
 /// The variables that a provider gives when nobody says which.
 const EVERY: &str = "^(?:.*)$";
 
@@ -41,9 +46,7 @@ enum Provider {
 impl Providers {
     /// The providers that a worker file names. The error names the key to mend.
     pub fn read(worker: &ConfigMap) -> Result<Self> {
-        let names = worker.get(KEY).map(String::as_str).unwrap_or_default();
-        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-        names.map(|name| Ok((name.to_owned(), Provider::read(worker, name)?))).collect::<Result<_>>().map(Self)
+        names(worker).map(|name| Ok((name.to_owned(), Provider::read(worker, name)?))).collect::<Result<_>>().map(Self)
     }
 
     /// A configuration with everything in place of its placeholders. Those that nobody knows stay as they are.
@@ -114,6 +117,25 @@ impl Providers {
         let Some(provider) = self.0.get(&found[1]) else { return Ok(None) };
         provider.get(path, &found[3])
     }
+}
+
+fn names(worker: &ConfigMap) -> impl Iterator<Item = &str> {
+    let names = worker.get(KEY).map(String::as_str).unwrap_or_default();
+    names.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Why a key below `config.providers.` changes nothing, if it does not. It may be there to protect.
+pub(super) fn in_vain(key: &str, rest: &str, worker: &ConfigMap) -> Option<String> {
+    let (name, own) = rest.split_once('.').unwrap_or((rest, ""));
+    if !names(worker).any(|known| known == name) {
+        return Some(format!("{key} has no effect: {KEY} does not name {name}{}", meant(name, names(worker))));
+    }
+    if OWN.contains(&own) {
+        return None;
+    }
+    let hint =
+        near_key(own, OWN.into_iter()).map_or_else(String::new, |own| format!(". Did you mean {BELOW}{name}.{own}?"));
+    Some(format!("{key} is no key of a config provider here and has no effect{hint}"))
 }
 
 impl Provider {

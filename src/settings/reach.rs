@@ -54,7 +54,8 @@ pub(super) fn read(
     let open = open.map(|listener| format!("{}:{}", listener.host, listener.port));
     let paths = settings.find(&PATHS)?.map(|paths| paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>>>());
     let paths = paths.transpose()?;
-    let hosts = settings.find(&HOSTS)?.map(|hosts| hosts.iter().map(|host| host.to_lowercase()).collect());
+    let hosts = settings.find(&HOSTS)?.map(|hosts| hosts.iter().map(|host| entry(host)).collect::<Result<Vec<_>>>());
+    let hosts = hosts.transpose()?;
     let named = paths.clone();
     if open.is_none() && paths.is_none() && hosts.is_none() {
         return Ok((Reach::default(), None));
@@ -71,6 +72,26 @@ fn absolute(path: &str) -> Result<PathBuf> {
     }
     let key = PATHS.info.name;
     Err(ConnectError::config(format!("Invalid value {path} for configuration {key}: the path is not absolute")))
+}
+
+/// A host of the list as it is compared. One that could never be met, or is met by more than it says, is refused.
+fn entry(text: &str) -> Result<String> {
+    let (host, port) = host_of(text);
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    let reason = if text.contains("://") {
+        format!("it is a URL; write the host alone, {host}")
+    } else if text.contains(|char: char| char.is_whitespace() || "/?#@\\".contains(char)) {
+        format!("it is more than a host; write {host}")
+    } else if name.contains('*') && text != "*" {
+        "`*` stands alone or in front of a domain, as in *.example.com".to_owned()
+    } else if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        "its port is no number from 0 to 65535".to_owned()
+    } else if name.is_empty() {
+        "it names no host".to_owned()
+    } else {
+        return Ok(text.to_lowercase());
+    };
+    Err(ConnectError::config(format!("Invalid value {text} for configuration {}: {reason}", HOSTS.info.name)))
 }
 
 impl Gate for Limits {
@@ -100,32 +121,29 @@ impl Gate for Limits {
         if self.brokers.iter().chain(allowed).any(is_it) {
             return Ok(());
         }
-        let key = HOSTS.info.name;
-        Err(format!(
-            "connectors may not speak to {host}: {}. {key}={host} would allow it",
-            self.why(key, &allowed.join(","))
-        ))
+        Err(self.refusal(&format!("connectors may not speak to {host}"), HOSTS.info.name, &allowed.join(","), &host))
     }
 }
 
 impl Limits {
     fn outside(&self, path: &Path, found: &Path, allowed: &[PathBuf]) -> String {
-        let key = PATHS.info.name;
         let shown: Vec<String> = allowed.iter().map(|path| path.display().to_string()).collect();
         let leads = if path == found { String::new() } else { format!(", which is {},", found.display()) };
-        let folder = found.parent().unwrap_or(found).display();
-        let why = self.why(key, &shown.join(","));
-        format!("connectors may not use {}{leads}: {why}. {key}={folder} would allow it", path.display())
+        let folder = found.parent().unwrap_or(found).display().to_string();
+        let what = format!("connectors may not use {}{leads}", path.display());
+        self.refusal(&what, PATHS.info.name, &shown.join(","), &folder)
     }
 
-    /// Why something is refused.
-    fn why(&self, key: &str, value: &str) -> String {
-        match &self.open {
-            Some(listener) if value.is_empty() => format!(
+    /// Why something is refused, and what is to be written where.
+    fn refusal(&self, what: &str, key: &str, allowed: &str, wanted: &str) -> String {
+        let why = match &self.open {
+            Some(listener) if allowed.is_empty() => format!(
                 "other machines reach REST at {listener}, and the worker file does not say with {key} what they may use"
             ),
-            _ => format!("it is not within {key}={value} of the worker file"),
-        }
+            _ => format!("it is not within {key}={allowed} of the worker file"),
+        };
+        let both = if allowed.is_empty() { wanted.to_owned() } else { format!("{allowed},{wanted}") };
+        format!("{what}: {why}. To allow it, write {key}={both} there and restart the worker")
     }
 }
 
@@ -238,7 +256,8 @@ mod tests {
         let error = reach.path(&inner.join("link")).unwrap_err().to_string();
         let (link, secret) = (inner.join("link"), outer.join("secret"));
         assert!(error.contains(&format!("{}, which is {},", link.display(), secret.display())), "{error}");
-        assert!(error.ends_with(&format!("file.allowed.paths={} would allow it", outer.display())), "{error}");
+        let both = format!("file.allowed.paths={},{}", inner.display(), outer.display());
+        assert!(error.ends_with(&format!("To allow it, write {both} there and restart the worker")), "{error}");
         reach.path(Path::new("/etc/passwd")).unwrap_err();
         reach.opened(&File::create(inner.join("a")).unwrap()).unwrap();
         reach.opened(&File::open(inner.join("link")).unwrap()).unwrap_err();
@@ -251,7 +270,8 @@ mod tests {
         for open in addresses {
             let refused = reach(&[open]).path(shadow).unwrap_err().to_string();
             assert!(
-                refused.contains("other machines reach REST at") && refused.contains("file.allowed.paths=/etc would"),
+                refused.contains("other machines reach REST at")
+                    && refused.contains("write file.allowed.paths=/etc there"),
                 "{refused}"
             );
             reach(&[open]).address("https://a.example/x").unwrap_err();
@@ -285,6 +305,29 @@ mod tests {
         ] {
             let error = reach.address(wrong).unwrap_err().to_string();
             assert!(error.contains("url.allowed.hosts="), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_could_never_be_met_is_refused_with_the_reason() {
+        for (wrong, why) in [
+            ("http://x", "it is a URL; write the host alone, x"),
+            ("a.example,https://b.example:8443/api", "write the host alone, b.example"),
+            ("a.example/api", "it is more than a host; write a.example"),
+            ("ann@a.example", "write a.example"),
+            ("*example.com", "in front of a domain"),
+            ("api.*.com", "in front of a domain"),
+            ("*.*.com", "in front of a domain"),
+            ("a.example:https", "its port is no number"),
+            ("a.example:", "its port is no number"),
+            ("*.", "it names no host"),
+            (":80", "it names no host"),
+        ] {
+            let error = read(&[("url.allowed.hosts", wrong)]).unwrap_err().to_string();
+            assert!(error.contains("for configuration url.allowed.hosts: ") && error.contains(why), "{wrong}: {error}");
+        }
+        for fine in ["", "*", "A.example", "*.example:80", "10.0.0.1:8080", "[::1]", "[::1]:80", "::1", "a,b:1"] {
+            assert!(read(&[("url.allowed.hosts", fine)]).is_ok(), "{fine}");
         }
     }
 

@@ -70,15 +70,18 @@ impl Secrets {
     }
 }
 
-/// A secret in the forms in which others may show it: without the blanks around it, its lines one by one or as one, in
-/// capitals. The longest come first, since they hold others.
+/// A secret in the forms in which others may show it: without the blanks around it, its lines one by one or as one, the
+/// elements of a list one by one or as lists are shown, in capitals. The longest come first, since they hold others.
 fn forms(secret: &str) -> Vec<String> {
+    let elements: Vec<String> = secret.split(',').map(|element| element.trim().to_owned()).collect();
     let folded = secret.split_whitespace().collect::<Vec<_>>().join(" ");
     let joined = secret.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let lines = secret.lines().map(|line| line.trim().to_owned());
     let mut forms: Vec<String> = [secret.to_owned(), secret.trim().to_owned(), joined.trim().to_owned(), folded]
         .into_iter()
         .chain(lines)
+        .chain([elements.join(", "), elements.join(",")])
+        .chain(elements)
         .collect();
     forms.extend(forms.clone().into_iter().map(|form| form.to_uppercase()));
     forms.retain(|form| form.len() >= LEAST);
@@ -129,6 +132,24 @@ mod tests {
             secrets.hide_in(&mut text);
             assert!(!text.to_lowercase().contains("first line") && !text.to_lowercase().contains("second"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_elements_of_a_list_are_hidden_one_by_one() {
+        let secrets = secrets(&[("${s}", "first key , second key,on, x1")]);
+        for (seen, hidden) in [
+            ("second key is no number", "${s} is no number"),
+            ("[first key, second key, on, x1]", "[${s}]"),
+            ("first key,second key,on,x1", "${s}"),
+            ("FIRST KEY", "${s}"),
+            ("on and x1 are words of every text", "on and x1 are words of every text"),
+        ] {
+            let mut text = seen.to_owned();
+            secrets.hide_in(&mut text);
+            assert_eq!(text, hidden);
+        }
+        drop(self::secrets(&[("${l}", "lanterns, mists")]));
+        assert_eq!(hide_known("mists alone"), "${l} alone");
     }
 
     #[test]

@@ -7,14 +7,14 @@ use pipette_api::config::key::KeyInfo;
 use pipette_api::{ConfigDef, ConfigMap};
 
 use super::nearest::meant;
-use super::{clients, connector, dead_letters, java_keys, overrides, protection, restarts, worker};
+use super::parts::{self, Owners};
+use super::{clients, connector, dead_letters, java_keys, overrides, protection, providers, restarts, worker};
 
 /// What the reason in a row begins with where a key that protects says nothing here.
 const NOTHING: &str = "No effect: ";
 
-/// Keys with these beginnings belong to converters, providers and topics, which read them themselves.
+/// Keys with these beginnings belong to converters and topics, which read them themselves.
 const READ_ELSEWHERE: &[&str] = &[
-    "config.providers.",
     "key.converter.",
     "value.converter.",
     "header.converter.",
@@ -27,7 +27,11 @@ const READ_ELSEWHERE: &[&str] = &[
 
 /// What a worker file says in vain.
 pub(super) fn of_worker(values: &ConfigMap) -> Vec<String> {
-    let mut warnings: Vec<String> = values.keys().filter_map(|key| worker_key(key)).collect();
+    let one = |key: &String| match key.strip_prefix(providers::BELOW) {
+        Some(rest) => providers::in_vain(key, rest, values),
+        None => worker_key(key),
+    };
+    let mut warnings: Vec<String> = values.keys().filter_map(one).collect();
     warnings.extend(overrides::warning(values));
     warnings
 }
@@ -56,8 +60,9 @@ fn worker_key(key: &str) -> Option<String> {
     Some(format!("{key} is unknown to this worker and has no effect{}", meant(key, known)))
 }
 
-/// What a connector says in vain: `own` are the keys of its plugin, `strict` is `compat.strict`.
-pub fn of_connector(config: &ConfigMap, own: &ConfigDef, is_source: bool, strict: bool) -> Vec<String> {
+/// What a connector says in vain: `own` are the keys of its plugin, `parts` what it uses beside, `strict` is
+/// `compat.strict`.
+pub fn of_connector(config: &ConfigMap, own: &ConfigDef, parts: &Owners, is_source: bool, strict: bool) -> Vec<String> {
     let of_kind = if is_source { &connector::SOURCE } else { &connector::SINK };
     let (letters, added) = (&connector::SINK, [&connector::ADDED, &restarts::KEYS, &dead_letters::SINK_ADDED]);
     let is_letter = |key: &str| is_source && key.starts_with(dead_letters::PREFIX) && letters.key(key).is_some();
@@ -72,8 +77,11 @@ pub fn of_connector(config: &ConfigMap, own: &ConfigDef, is_source: bool, strict
         if key == connector::RELOAD.info.name {
             return Some(format!("{key} has no effect: no config provider here gives values that end by time"));
         }
-        if is_known(key) || PARTS.iter().any(|prefix| key.starts_with(prefix)) {
+        if is_known(key) || key.starts_with("topic.creation.") {
             return None;
+        }
+        if parts::BELOW.iter().any(|prefix| key.starts_with(prefix)) {
+            return parts::in_vain(key, parts);
         }
         if ours(key) {
             return strict.then(|| format!("{key} has no effect: compat.strict is on, and Apache's worker ignores it"));
@@ -85,10 +93,6 @@ pub fn of_connector(config: &ConfigMap, own: &ConfigDef, is_source: bool, strict
     };
     config.keys().filter_map(one).collect()
 }
-
-/// What a connector's keys may begin with beside those of its definition.
-const PARTS: &[&str] =
-    &["transforms.", "predicates.", "key.converter.", "value.converter.", "header.converter.", "topic.creation."];
 
 fn client_key(key: &str, client: &str, name: &str) -> Option<String> {
     if clients::find(client, name).is_some() {
@@ -145,10 +149,21 @@ mod tests {
                 "unknown to this worker and has no effect. Did you mean offset.flush.interval.ms?",
             ),
             ("no.such.key", "no.such.key is unknown to this worker and has no effect"),
+            ("file.allowed.path", "Did you mean file.allowed.paths?"),
+            ("connector.client.config.override.polcy", "Did you mean connector.client.config.override.policy?"),
+            ("config.providers.f.param.allowed.paths", "config.providers does not name f"),
         ] {
             let [warning] = warnings(key).try_into().unwrap();
             assert!(warning.contains(why), "{warning}");
         }
+        let provider = [("config.providers", "f"), ("config.providers.f.class", "FileConfigProvider")];
+        let told = |key| read(&[&provider[..], &[(key, "/x")]].concat()).unwrap().warnings.join("\n");
+        assert!(
+            told("config.providers.f.param.allowed.path")
+                .contains("Did you mean config.providers.f.param.allowed.paths?")
+        );
+        assert!(told("config.providers.g.class").contains("config.providers does not name g"));
+        assert_eq!(told("config.providers.f.param.allowed.paths"), "");
         for fine in ["producer.linger.ms", "key.converter.schemas.enable", "reconnect.backoff.ms", "admin.retries"] {
             assert_eq!(warnings(fine), [""; 0]);
         }
@@ -158,7 +173,8 @@ mod tests {
     fn a_connectors_keys_without_effect_are_told_with_the_one_that_was_meant() {
         static OWN: ConfigDef = ConfigDef::new(&[]);
         let warnings = |key: &str, is_source, strict| {
-            of_connector(&ConfigMap::from([(key.to_owned(), "1".to_owned())]), &OWN, is_source, strict)
+            let config = ConfigMap::from([(key.to_owned(), "1".to_owned())]);
+            of_connector(&config, &OWN, &Owners::new(), is_source, strict)
         };
         for (key, why) in [
             ("task.max", "task.max is no key of this connector and has no effect. Did you mean tasks.max?"),
@@ -166,13 +182,13 @@ mod tests {
             ("producer.override.partitioner.class", "partitioners are Java code"),
             ("consumer.override.max.poll.interval.m", "Did you mean max.poll.interval.ms?"),
             ("topics", "topics is no key of this connector"),
+            ("transforms.a.type", "transforms does not name a"),
         ] {
             let [warning] = warnings(key, true, false).try_into().unwrap();
             assert!(warning.contains(why), "{warning}");
         }
         for fine in [
             "tasks.max",
-            "transforms.a.type",
             "topic.creation.x.include",
             "errors.restart.max",
             "errors.deadletterqueue.topic.name",

@@ -11,7 +11,7 @@ use pipette_api::{
 
 use super::guard::Stage;
 use super::ledger::Mark;
-use super::outbox::{Bad, Unsent};
+use super::outbox::{Bad, PRODUCER, Unsent};
 use super::patience;
 use super::payload;
 use super::raw_input::{Input, RawInput};
@@ -49,6 +49,10 @@ impl SourceLoop {
         position: Option<Position>,
     ) -> Result<(), Unsent> {
         if !self.topics.is_known(&record.topic) {
+            if let Some(error) = self.topics.refusal(&record.topic) {
+                let bad = (Stage::Produce, PRODUCER, error);
+                return Box::pin(self.bad(batch, position.into(), bad, &Input::Record(&record))).await;
+            }
             self.make_topic(&record.topic).await?;
         }
         if self.expander.is_some() {
@@ -100,6 +104,10 @@ impl SourceLoop {
     /// A record in Kafka's form.
     pub(super) async fn encoded(&mut self, batch: u64, record: &EncodedRecord, mark: Mark) -> Result<(), Unsent> {
         if !self.topics.is_known(&record.topic) {
+            if let Some(error) = self.topics.refusal(&record.topic) {
+                return Box::pin(self.bad(batch, mark, (Stage::Produce, PRODUCER, error), &Input::Encoded(record)))
+                    .await;
+            }
             self.make_topic(&record.topic).await?;
         }
         let value = match &record.value {

@@ -53,7 +53,7 @@ pub struct Outbox {
 }
 
 /// Who sends, as Java calls it.
-const PRODUCER: &str = "org.apache.kafka.connect.runtime.WorkerSourceTask";
+pub(super) const PRODUCER: &str = "org.apache.kafka.connect.runtime.WorkerSourceTask";
 
 /// A record that will not be in its topic.
 pub struct Bad {

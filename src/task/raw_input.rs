@@ -65,7 +65,8 @@ impl RawInput {
                     topic: input.topic(),
                     key: bytes_of(&record.key),
                     value: bytes_of(&record.value),
-                    headers: KafkaHeaders::new(),
+                    // They may be all that says where it came from.
+                    headers: record.headers.0.iter().map(|(name, datum)| (Arc::clone(name), bytes_of(datum))).collect(),
                     timestamp: record.timestamp,
                 },
             },

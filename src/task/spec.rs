@@ -57,6 +57,8 @@ pub enum Role {
         offsets_topic: Option<String>,
         /// How topics that do not exist are made; `None` leaves it to the broker, as `topic.creation.enable=false` does.
         topics: Option<Rules>,
+        /// Topics in which the worker keeps something, each with the key that names it: no record goes there.
+        kept: Vec<(String, &'static str)>,
     },
     /// Out of Kafka.
     Sink {

@@ -267,7 +267,8 @@ impl Parts {
     }
 
     async fn run_source(self) -> Result<(), Failure> {
-        let Role::Source { plugin, mut producer, transactions, offsets_topic, topics } = self.spec.role.clone() else {
+        let Role::Source { plugin, mut producer, transactions, offsets_topic, topics, kept } = self.spec.role.clone()
+        else {
             unreachable!("a source")
         };
         let share = self.share(sizes::producer_wants(&producer), sizes::PRODUCER_KEYS);
@@ -310,7 +311,7 @@ impl Parts {
             expander,
             codec,
             guard,
-            topics: Topics::new(topics, producer, dead_topic).noting(used),
+            topics: Topics::new(topics, producer, dead_topic).noting(used).keeping_out_of(kept),
             outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,

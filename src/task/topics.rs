@@ -2,7 +2,7 @@
 //!
 //! `herder/spec.rs` reads the rules, `source.rs` asks before it sends.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use pipette_api::config::FromText;
@@ -129,12 +129,22 @@ pub struct Topics {
     known: HashSet<Arc<str>>,
     last: Option<Arc<str>>,
     used: Notes,
+    /// Where the worker keeps something, with the keys that say so.
+    kept: HashMap<String, &'static str>,
 }
 
 impl Topics {
     /// Without rules every topic is left to the broker.
     pub fn new(rules: Option<Rules>, properties: ClientProperties, dead_letters: Option<String>) -> Self {
-        Self { rules, properties, dead_letters, known: HashSet::new(), last: None, used: Notes::default() }
+        Self {
+            rules,
+            properties,
+            dead_letters,
+            known: HashSet::new(),
+            last: None,
+            used: Notes::default(),
+            kept: HashMap::new(),
+        }
     }
 
     /// Notes what is used.
@@ -143,12 +153,31 @@ impl Topics {
         Self { used, ..self }
     }
 
+    /// The same, without a record for any of these topics, each with the key that names it.
+    #[must_use]
+    pub fn keeping_out_of(self, kept: Vec<(String, &'static str)>) -> Self {
+        Self { kept: kept.into_iter().collect(), ..self }
+    }
+
+    /// Why no record may go to a topic. What a message names may name anything, and a worker runs what is in its topics.
+    pub fn refusal(&self, topic: &str) -> Option<ConnectError> {
+        let key = self.kept.get(topic)?;
+        Some(ConnectError::data(format!(
+            "the record is for topic {topic}, where this worker keeps its own state ({key}), and goes to no other topic by \
+             itself: change what makes its topic, in the connector's keys or in a transformation"
+        )))
+    }
+
     /// True when nothing has to be done before a record for this topic is sent.
     pub fn is_known(&mut self, topic: &Arc<str>) -> bool {
-        self.used.note(topic);
         if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, topic)) {
+            self.used.note(topic);
             return true;
         }
+        if self.kept.contains_key(&**topic) {
+            return false;
+        }
+        self.used.note(topic);
         let known = self.known.contains(topic);
         if known {
             self.last = Some(Arc::clone(topic));

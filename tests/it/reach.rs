@@ -46,7 +46,7 @@ fn once_others_reach_rest_a_file_needs_a_key_that_allows_it() {
             "file".into(),
             "Invalid value /etc/shadow for configuration file: connectors may not use /etc/shadow: other machines reach REST \
              at 0.0.0.0:0, and the worker file does not say with file.allowed.paths what they may use. \
-             file.allowed.paths=/etc would allow it"
+             To allow it, write file.allowed.paths=/etc there and restart the worker"
                 .into()
         )]
     );
@@ -97,7 +97,7 @@ fn mqtt_keeps_to_hosts_and_files_that_are_allowed() {
         let tls = ["mqtt.ssl.ca.path", "mqtt.ssl.cert.path", "mqtt.ssl.key.path"].map(|key| (key, file));
         let more = [("mqtt.topics", "lab/#"), ("kafka.topic", "t"), ("mqtt.server.uri", server)];
         let wrong = errors(&bed, "MqttSource", &[&more[..], &tls[..]].concat()).into_iter();
-        wrong.filter(|(_, text)| text.contains("would allow it")).map(|(key, _)| key).collect::<Vec<_>>()
+        wrong.filter(|(_, text)| text.contains("To allow it, write ")).map(|(key, _)| key).collect::<Vec<_>>()
     };
     assert_eq!(of("mqtts://mqtt.example:8883", "/data/key.pem"), [""; 0]);
     assert_eq!(of("mqtts://169.254.169.254:8883", "/data/key.pem"), ["mqtt.server.uri"]);

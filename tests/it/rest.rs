@@ -171,6 +171,13 @@ fn numbers_have_the_names_that_are_asked_for() {
         ],
     );
     assert!(!confluent.contains("kafka_connect_worker_task_count"));
+    has(
+        "?dialect=jmx-exporter",
+        &[
+            r#"kafka_connect_connector_status{connector="a",task="0",status="running"} 1"#,
+            r#"kafka_connect_connect_worker_connector_running_task_count{connector="a"} 1"#,
+        ],
+    );
     assert_eq!(bed.get("/metrics?dialect=prometheus").status, 400);
 }
 
@@ -272,6 +279,50 @@ fn errors_have_javas_status_and_form() {
     check("GET", "/connectors/a/tasks/x/status", &[], "", (404, "HTTP 404 Not Found"));
     let state = r#"{"name":"b","config":{"connector.class":"ToySource","topic":"t"},"initial_state":"ON"}"#;
     check("POST", "/connectors", &[], state, (400, "initial_state is \"ON\"; it can be RUNNING, PAUSED or STOPPED"));
+}
+
+#[test]
+fn a_body_that_is_no_object_is_told_by_what_it_is() {
+    let bed = Bed::shipped();
+    let config = r#"{"connector.class":"FileStreamSource","file":"/tmp/none","topic":"t"}"#;
+    assert_eq!(bed.put("/connectors/a/config", config).status, 201);
+    assert_eq!(bed.put("/connectors/a/stop", "").status, 204);
+    bed.wait_for_states("a", &["STOPPED"]);
+    let kinds =
+        [("null", "null"), ("[]", "a list"), ("-1.5", "a number"), (r#""x""#, "text"), (" false", "true or false")];
+    for (method, path) in [
+        ("POST", "/connectors"),
+        ("PUT", "/connectors/a/config"),
+        ("PATCH", "/connectors/a/config"),
+        ("PATCH", "/connectors/a/offsets"),
+        ("PUT", "/connector-plugins/FileStreamSource/config/validate"),
+        ("PUT", "/admin/loggers/root"),
+        ("POST", "/transforms/preview"),
+        ("POST", "/connectors/a/dlq/replay"),
+    ] {
+        for (body, kind) in kinds {
+            let answer = bed.send(method, path, &[], body);
+            assert_eq!(answer.status, 400, "{method} {path} {body}: {answer:?}");
+            let told = format!("The body must be a JSON object, {{…}}, and is {kind}");
+            assert_eq!(answer.message(), told, "{method} {path} {body}");
+        }
+        let answer = bed.send(method, path, &[], "nonsense");
+        assert!(answer.message().starts_with("The body is not as expected: expected ident at line 1"), "{answer:?}");
+    }
+    let within = bed.post("/connectors", r#"{"name":"b","config":7}"#);
+    assert_eq!(within.message(), r#""config" must be a JSON object, {…}, and is a number"#);
+    let within = bed.post("/transforms/preview", r#"{"config":null,"records":[]}"#);
+    assert_eq!(within.message(), r#""config" must be a JSON object, {…}, and is null"#);
+}
+
+#[test]
+fn json_is_nested_as_deep_as_the_page_says() {
+    let bed = Bed::new();
+    bed.create("a", "ToySource", &[]);
+    let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let message = |levels: usize| bed.send("PATCH", "/connectors/a/offsets", &[], &nested(levels)).message();
+    assert!(message(127).contains("has a member \"a\""), "{}", message(127));
+    assert!(message(128).contains("nested deeper than 127 levels"), "{}", message(128));
 }
 
 #[test]

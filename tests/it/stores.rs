@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use pipette::settings::stores::{self, SslKeys};
@@ -160,9 +161,33 @@ fn https_with_certificates_on_both_sides() {
     assert_eq!(made.headers()["location"], format!("{root}connectors/a"));
     assert!(ask(&client(&authority, None), &root).is_err(), "who shows no certificate is let in");
     assert!(ask(&known, &format!("http://localhost:{port}/")).is_err(), "HTTP is spoken");
+    commands_show_and_trust_certificates(&authority, &root);
     assert!(worker.stop().success());
     let log = worker.log();
     assert!(!log.contains(STORE_PASSWORD) && !log.contains("PRIVATE"), "{log}");
+}
+
+/// `pipette health` and `pipette dlq` at a worker that asks for a certificate.
+fn commands_show_and_trust_certificates(authority: &Authority, root: &str) {
+    let run = |arguments: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_pipette")).args(arguments).output().expect("pipette");
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        (done.status.success(), said)
+    };
+    let (ca, both) = (authority.at("ca.pem"), authority.at("client.both.pem"));
+    let (is_well, said) = run(&["health", root, "--ca-file", &ca, "--cert-file", &both]);
+    assert!(is_well && said.contains("healthy"), "{said}");
+    let replay = ["dlq", "replay", "none", "--url", root, "--ca-file", &ca, "--cert-file", &both];
+    assert!(run(&replay).1.contains("Connector none not found"), "{}", run(&replay).1);
+    for (arguments, why) in [
+        (&[][..], "do not trust each other: --ca-file says whom to trust"),
+        (&["--ca-file", &ca], "--cert-file what to show"),
+        (&["--ca-file", "/no/such.pem"], "for configuration --ca-file: /no/such.pem cannot be read"),
+        (&["--ca-file", &ca, "--cert-file", &ca], "for configuration --cert-file: "),
+    ] {
+        let (is_well, said) = run(&[&["health", root], arguments].concat());
+        assert!(!is_well && said.contains(why), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

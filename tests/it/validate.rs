@@ -3,8 +3,11 @@
 //! Documentation, offered values and the definitions of client keys are our own, so they are left out.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pipette::herder::validate::validate;
+use pipette::plugins::Plugins;
+use pipette::settings::worker::WorkerConfig;
 use pipette::task::spec::{Role, Until};
 use serde_json::{Value, json};
 
@@ -120,6 +123,37 @@ fn a_task_is_started_with_the_transactional_id_that_apache_gives_it() {
     assert_eq!(producer["transactional.id"], "lab-lines-0");
     assert_eq!(producer["transaction.timeout.ms"], "360000");
     assert_eq!(transactions.unwrap().until, Until::Interval(Duration::from_mins(5)));
+}
+
+/// A source with that many transformations.
+fn chain_of(count: usize) -> serde_json::Map<String, Value> {
+    let aliases: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
+    let mut config = json!({
+        "name": "n", "connector.class": "FileStreamSource", "topic": "t", "transforms": aliases.join(","),
+    });
+    for alias in aliases {
+        config[format!("transforms.{alias}.type")] = json!("org.apache.kafka.connect.transforms.HoistField$Value");
+        config[format!("transforms.{alias}.field")] = json!("f");
+    }
+    config.as_object().unwrap().clone()
+}
+
+#[test]
+fn a_long_chain_takes_no_longer_for_each_step_and_a_longer_one_is_refused() {
+    let worker =
+        [("bootstrap.servers", "b:1"), ("key.converter", "JsonConverter"), ("value.converter", "JsonConverter")];
+    let worker = worker.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let worker = WorkerConfig::read(worker).unwrap();
+    let draft = chain_of(5_000).into_iter().map(|(key, value)| (key, value.as_str().map(str::to_owned))).collect();
+    let began = Instant::now();
+    let found = validate(&Plugins::built_in(), &worker, &draft).unwrap();
+    assert_eq!((found.error_count, found.groups().len() > 5_000), (0, true));
+    // Half a minute if each step looked at all the others.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let answer = Bed::shipped().put("/connectors/n/config", &Value::from(chain_of(5_001)).to_string());
+    assert_eq!(answer.status, 400);
+    let why = "Invalid value for configuration transforms: it names 5001, and a connector may have 5000 transforms";
+    assert!(answer.message().contains(why), "{answer:?}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Definitions: the keys of one plugin, and sets composed of several plugins' keys at run time.
 
+use std::borrow::Cow;
+
 use super::ConfigMap;
 use super::key::{KeyInfo, KeyType, Presence};
+use crate::reach::Place;
 
 /// The keys of one plugin and the rules between them.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl ConfigDef {
         rule(&settings)
             .into_iter()
             .map(|(name, reason)| {
-                let shown = shown(self.key(name).map(|key| key.kind), config.get(name).map(String::as_str));
+                let shown = shown(self.key(name), config.get(name).map(String::as_str));
                 (name, format!("Invalid value {shown} for configuration {name}: {reason}"))
             })
             .collect()
@@ -71,11 +74,22 @@ fn blame(checked: &mut [Checked], name: &str, error: String) {
 }
 
 /// How a value is shown in an error: secrets never.
-fn shown(kind: Option<KeyType>, value: Option<&str>) -> &str {
-    match (kind, value) {
-        (Some(KeyType::Password), Some(_)) => "[hidden]",
-        (_, Some(value)) => value,
-        (_, None) => "null",
+fn shown<'a>(key: Option<&KeyInfo>, value: Option<&'a str>) -> Cow<'a, str> {
+    match (key, value) {
+        (_, None) => "null".into(),
+        (Some(key), Some(_)) if key.kind == KeyType::Password => "[hidden]".into(),
+        (Some(key), Some(value)) if key.place == Some(Place::Address) => without_login(value),
+        (_, Some(value)) => value.into(),
+    }
+}
+
+/// An address, or a list of them, without user and password. Those may hold what ends an address, so that everything up to the
+/// last `@` goes.
+fn without_login(addresses: &str) -> Cow<'_, str> {
+    let begin = addresses.find("://").map_or(0, |at| at + 3);
+    match addresses[begin..].rfind('@') {
+        Some(at) => format!("{}[hidden]{}", &addresses[..begin], &addresses[begin + at..]).into(),
+        None => addresses.into(),
     }
 }
 
@@ -123,7 +137,7 @@ impl Row {
         }
         let mut value = given.map(str::to_owned).or_else(|| self.default.clone());
         let invalid = |reason: &str, value: Option<&str>| {
-            format!("Invalid value {} for configuration {}: {reason}", shown(Some(self.info.kind), value), self.name)
+            format!("Invalid value {} for configuration {}: {reason}", shown(Some(&self.info), value), self.name)
         };
         if let Some(text) = &value
             && let Err(reason) = (self.info.parse)(text)
@@ -133,6 +147,9 @@ impl Row {
         }
         if let Err(reason) = (self.info.check)(value.as_deref()) {
             errors.push(invalid(&reason, value.as_deref()));
+        }
+        if !errors.is_empty() && self.info.place == Some(Place::Address) {
+            value = value.map(|text| without_login(&text).into_owned());
         }
         Checked { row: self.clone(), value, recommended: self.recommended(), errors, visible: true }
     }
@@ -219,5 +236,26 @@ mod tests {
             ["Invalid value [hidden] for configuration secret: is not for this broker"],
             "no secret in an error"
         );
+    }
+
+    #[test]
+    fn a_login_in_an_address_that_is_refused_is_not_shown() {
+        static SERVERS: Key<Vec<String>> =
+            Key::new("servers", "Addresses.").address().check(|_| Err("must hold no login".into()));
+        static ADDRESSES: ConfigDef = ConfigDef::new(&[&SERVERS.info]);
+        for (given, expected) in [
+            ("mqtt://me:hunter2@broker:1883", "mqtt://[hidden]@broker:1883"),
+            ("mqtt://me:hun/te,r2@broker", "mqtt://[hidden]@broker"),
+            ("me:hunter2@broker", "[hidden]@broker"),
+            ("mqtt://broker", "mqtt://broker"),
+        ] {
+            let config = ConfigMap::from([("servers".to_owned(), given.to_owned())]);
+            let checked = ADDRESSES.check(&config).remove(0);
+            assert_eq!(
+                checked.errors,
+                [format!("Invalid value {expected} for configuration servers: must hold no login")]
+            );
+            assert_eq!(checked.value.as_deref(), Some(expected));
+        }
     }
 }

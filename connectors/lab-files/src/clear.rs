@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use crate::finish::{self, Departing, Finished};
-use crate::identity::{FileKey, Stage, decode_path};
+use crate::identity::{FileKey, Stage, StoredOffset, decode_path};
 use crate::ledger::{Entry, Outcome};
 use crate::settings::Cleanup;
 use crate::source::{Run, Stored};
@@ -69,6 +69,18 @@ impl Run {
             }
         }
         self.numbers.cleanup.set(i64::try_from(self.ledger.cleaning_count()).unwrap_or(i64::MAX));
+    }
+
+    /// After a crash; an earlier run had the offset stored.
+    pub(crate) fn finish_deleting(&self, key: &FileKey, stored: &StoredOffset) {
+        if stored.stage != Stage::Done || self.settings.cleanup != Cleanup::Delete {
+            return;
+        }
+        let path = self.path_of(key);
+        let allowed = self.settings.reach.path(&path).map_err(|error| finish::refused(&error));
+        if let Err(error) = allowed.and_then(|()| finish::finish_deleting(&path, &stored.fingerprint)) {
+            tracing::warn!(path = %path.display(), %error, "What a crash has left of a deleted file stays in its folder");
+        }
     }
 
     async fn clear_one(&self, path: &Path, key: &FileKey, entry: &Entry) -> io::Result<Finished> {

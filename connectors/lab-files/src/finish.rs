@@ -14,7 +14,7 @@ use pipette_api::{ConnectError, Reach};
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use crate::identity::Look;
+use crate::identity::{Fingerprint, Look};
 
 /// How much is copied before others may run.
 const BLOCK: u64 = 1024 * 1024;
@@ -109,6 +109,21 @@ pub(crate) fn delete(departing: Departing<'_>) -> io::Result<Finished> {
         }
     }
     unreachable!("there is always another number")
+}
+
+/// What a crash in the middle of [`delete`] has left under the name of ours: it goes too, and another file goes back.
+pub(crate) fn finish_deleting(path: &Path, print: &Fingerprint) -> io::Result<()> {
+    let hidden = path.with_file_name(temporary_name(path, print.head8()));
+    let look = match fs::symlink_metadata(&hidden) {
+        Ok(metadata) if metadata.is_file() => Look::of(&metadata),
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if (look.size, look.mtime_ns) == (print.size, print.mtime_ns) {
+        return fs::remove_file(&hidden);
+    }
+    rename_no_replace(&hidden, path)
 }
 
 /// Writes why a file is here beside it, as `NAME.error.txt`.

@@ -89,7 +89,7 @@ impl PayloadReader for FileReader {
             return Err(ConnectError::fatal(format!("Reading {} was broken off", self.path.display())));
         };
         let read = blocking(move || {
-            let mut block = Vec::new();
+            let mut block = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
             file.by_ref().take(wanted).read_to_end(&mut block).map(|_| (file, block))
         });
         let (file, block) = read

@@ -152,7 +152,8 @@ impl Run {
         self.next_look = self.ledger.looks_due(self.now()).1.unwrap_or(self.next_scan);
     }
 
-    /// Offsets of files that were done and are gone: an earlier run cleared them away and ended before it could tell.
+    /// Offsets of files that were done and are gone: an earlier run cleared them away and ended before it could tell. What it
+    /// was about to delete is deleted.
     pub(crate) async fn find_gone(&mut self) -> Result<()> {
         if !self.clears() {
             return Ok(());
@@ -161,9 +162,10 @@ impl Run {
             let text = |name: &str| partition.0.get(name).and_then(|value| value.as_text());
             let (Some(id), Some(path)) = (text("root"), text("path")) else { continue };
             let Some(root) = self.settings.roots.iter().position(|root| &*root.id == id) else { continue };
-            let ended = StoredOffset::parse(&offset).is_some_and(|stored| stored.stage != Stage::Reading);
-            let key = FileKey { root, path: path.into() };
-            if ended && self.is_gone(&key) {
+            let stored = StoredOffset::parse(&offset).filter(|stored| stored.stage != Stage::Reading);
+            let (Some(stored), key) = (stored, FileKey { root, path: path.into() }) else { continue };
+            self.finish_deleting(&key, &stored);
+            if self.is_gone(&key) {
                 let partition = Arc::new(partition);
                 self.ledger.admit_gone(key.clone(), Arc::clone(&partition));
                 self.forget.push((key, partition));

@@ -54,14 +54,14 @@ pub(crate) static VERSION: Key<String> = Key::new(
 .group("Broker")
 .recommended(VERSIONS)
 .check(|text| one_of(text, VERSIONS));
-pub(crate) static KEEP_ALIVE: Key<u16> = Key::new(
+pub(crate) static KEEP_ALIVE: Key<i32> = Key::new(
     "mqtt.keepalive.interval.seconds",
     "A connection on which nothing was said for this long is asked for a sign of life; without an answer it is closed \
      and made anew.",
 )
 .default("60")
 .group("Broker")
-.check(in_range::<1, 65_535>);
+.check(short);
 pub(crate) static CONNECT_TIMEOUT: Key<u32> =
     Key::new("mqtt.connect.timeout.seconds", "How long a broker may take to accept a connection.")
         .default("30")
@@ -198,14 +198,14 @@ pub(crate) static OVERFLOW: Key<String> = Key::new(
 .group("Memory")
 .recommended(OVERFLOWS)
 .check(|text| one_of(text, OVERFLOWS));
-pub(crate) static RECEIVE_MAXIMUM: Key<u16> = Key::new(
+pub(crate) static RECEIVE_MAXIMUM: Key<i32> = Key::new(
     "mqtt.receive.maximum",
     "How many unacknowledged messages the broker is asked to keep to. MQTT 5 only, and not every broker does; what holds \
      is `mqtt.buffer.max.records`.",
 )
 .default("1000")
 .group("Memory")
-.check(in_range::<1, 65_535>);
+.check(short);
 pub(crate) static MAX_PACKET: Key<u32> = Key::new(
     "mqtt.max.packet.size.bytes",
     "The largest message that is taken. MQTT 5 brokers drop larger ones; with MQTT 3.1.1, which cannot say so, a larger \
@@ -355,14 +355,14 @@ pub(crate) static SEND_HEADERS: Key<bool> = Key::new(
 )
 .default("true")
 .group("Publishing");
-pub(crate) static IN_FLIGHT: Key<u16> = Key::new(
+pub(crate) static IN_FLIGHT: Key<i32> = Key::new(
     "mqtt.max.in.flight",
     "How many messages may wait for the broker's acknowledgement; 1 keeps their order even when a connection is lost. \
      The broker's own limit holds as well.",
 )
 .default("100")
 .group("Publishing")
-.check(in_range::<1, 65_535>);
+.check(short);
 pub(crate) static NULL_VALUES: Key<String> = Key::new(
     "behavior.on.null.values",
     "What becomes of records without a value: `ignore`, `empty` (an empty message, which with `mqtt.retain=true` removes \
@@ -372,6 +372,14 @@ pub(crate) static NULL_VALUES: Key<String> = Key::new(
 .group("Publishing")
 .recommended(NULLS)
 .check(|text| one_of(text, NULLS));
+
+/// A number of 16 bits that is not 0, as the protocol has them.
+fn short(text: Option<&str>) -> Result<(), String> {
+    match text.and_then(|text| text.parse::<i64>().ok()) {
+        Some(number) if !(1..=65_535).contains(&number) => Err("Value must be between 1 and 65535".into()),
+        _ => Ok(()),
+    }
+}
 
 fn each(text: Option<&str>, check: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
     Vec::<String>::from_text(text.unwrap_or_default())?.iter().try_for_each(|element| check(element))

@@ -18,14 +18,23 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// `FILTER` or `FILTER@QOS`.
+    /// `FILTER` or `FILTER@QOS`. A filter may have an `@` of its own; behind its last one no number stands but a quality.
     pub(crate) fn read(text: &str, default: Qos) -> Result<Self, String> {
-        let (filter, qos) = match text.rsplit_once('@') {
-            Some((filter, level)) if level.len() == 1 => match level.parse().ok().and_then(Qos::from_level) {
+        let is_number = |text: &str| {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let (filter, qos) = match text.rsplit_once('@').filter(|(_, level)| is_number(level)) {
+            Some((filter, level)) => match level.parse().ok().and_then(Qos::from_level) {
                 Some(qos) => (filter, qos),
-                None => (text, default),
+                None => {
+                    return Err(format!(
+                        "'{text}' asks for the quality of service {level}, and there are 0, 1 and 2. A filter that ends so \
+                         has its quality behind it: {text}@1"
+                    ));
+                }
             },
-            _ => (text, default),
+            None => (text, default),
         };
         check_filter(filter)?;
         Ok(Self { filter: filter.to_owned(), qos })
@@ -210,7 +219,11 @@ mod tests {
         let read = |text| Subscription::read(text, Qos::AtLeastOnce).unwrap();
         assert_eq!(read("a/+@2"), Subscription { filter: "a/+".into(), qos: Qos::ExactlyOnce });
         assert_eq!(read("a/b@home"), Subscription { filter: "a/b@home".into(), qos: Qos::AtLeastOnce });
-        assert_eq!(read("a@7").filter, "a@7");
+        assert_eq!(read("a@7@1").filter, "a@7");
+        for (text, level) in [("a/b@3", "3"), ("a@-1", "-1"), ("a@256", "256")] {
+            let error = Subscription::read(text, Qos::AtLeastOnce).unwrap_err();
+            assert!(error.contains(&format!("quality of service {level}, and there are 0, 1 and 2")), "{error}");
+        }
         assert_eq!(read(&read("a@0").text()), read("a@0"));
     }
 

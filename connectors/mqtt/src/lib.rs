@@ -3,7 +3,7 @@
 //!
 //! Reading order: `config.rs` and `settings.rs` (the keys), `plan.rs` (which task subscribes to what), `source.rs` with
 //! `window.rs` (what may be acknowledged), `drain.rs` (sessions of tasks that are gone), `budget.rs` (what may be held), `session.rs` and `patience.rs` (connections and
-//! their ends), `mapping.rs` with `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `lenses/` takes the
+//! their ends) with `security.rs`, `mapping.rs` with `json.rs`, `envelope.rs` and `sparkplug/`; then `sink.rs` with `outgoing.rs`. `lenses/` takes the
 //! configurations of others. `filter.rs`, `template.rs` and `uri.rs` are the grammar,
 //! `client/` is the door to the client library, `board.rs` shows it all.
 
@@ -14,11 +14,13 @@ mod config;
 mod drain;
 mod envelope;
 mod filter;
+mod json;
 mod lenses;
 mod mapping;
 mod outgoing;
 mod patience;
 mod plan;
+mod security;
 mod session;
 mod settings;
 mod sink;
@@ -70,6 +72,8 @@ pub static SOURCE_CONFIG: ConfigDef = ConfigDef::new(&[
     &sparkplug::keys::MODE.info,
     &sparkplug::keys::REBIRTH.info,
     &sparkplug::keys::REBIRTH_INTERVAL.info,
+    &sparkplug::keys::UNKNOWN.info,
+    &sparkplug::keys::PATIENCE.info,
     &sparkplug::keys::MAX_VALUES.info,
     &sparkplug::keys::STATE_BYTES.info,
     &config::BUFFER_RECORDS.info,

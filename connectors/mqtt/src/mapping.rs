@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Record, Result, Schema, Text, Value};
@@ -13,8 +13,9 @@ use crate::client::{Message, Properties};
 use crate::config::HEADER_NAMES;
 use crate::envelope::Envelope;
 use crate::filter::matches;
+use crate::json;
 use crate::settings::{Format, SourceSettings};
-use crate::sparkplug::{Noted, Sparkplug};
+use crate::sparkplug::{Noted, Numbered, Sparkplug};
 use crate::template::{Template, TopicParts, kafka_topic};
 
 /// Topics that are remembered; beyond that all are forgotten and made anew.
@@ -33,6 +34,8 @@ pub(crate) struct Mapping {
     names: Names,
     client_id: Datum,
     routes: HashMap<Bytes, Arc<Route>>,
+    /// What each Kafka topic was made of; `None` once it was said that it is made of something else as well.
+    origins: HashMap<Arc<str>, Option<String>>,
 }
 
 /// What a message becomes.
@@ -72,6 +75,7 @@ impl Mapping {
             })),
             client_id: text(client_id),
             routes: HashMap::new(),
+            origins: HashMap::new(),
         })
     }
 
@@ -80,22 +84,45 @@ impl Mapping {
         self.sparkplug.as_mut().map(Sparkplug::noted)
     }
 
+    /// The message, unless it waits: data of Sparkplug B for its birth.
+    pub(crate) fn waits(&mut self, message: Numbered, now: Instant) -> Option<Numbered> {
+        match &mut self.sparkplug {
+            Some(sparkplug) => sparkplug.waits(message, now),
+            None => Some(message),
+        }
+    }
+
+    /// What waits no more.
+    pub(crate) fn ready(&mut self) -> Vec<Numbered> {
+        self.sparkplug.as_mut().map(Sparkplug::ready).unwrap_or_default()
+    }
+
+    /// What has waited for too long.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Numbered> {
+        self.sparkplug.as_mut().map(|sparkplug| sparkplug.overdue(now)).unwrap_or_default()
+    }
+
+    /// When something will have waited for too long.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.sparkplug.as_ref().and_then(Sparkplug::until)
+    }
+
     /// What a message becomes; a data error that names its topic when it cannot become that.
-    pub(crate) fn made(&mut self, message: &Message) -> Result<Made> {
-        let route = self.route(message)?;
-        let made = match self.format {
-            Format::Sparkplug => self.many(message, &route).map(Made::Many),
+    pub(crate) fn made(&mut self, numbered: &Numbered) -> Result<Made> {
+        let Numbered { message, has_gap, .. } = numbered;
+        let made = self.route(message).and_then(|route| match self.format {
+            Format::Sparkplug => self.many(message, *has_gap, &route).map(Made::Many),
             _ => self.record(message, &route).map(Made::One),
-        };
+        });
         made.map_err(|error| {
             error.within(format!("A message of {} bytes on the topic {}", message.payload.len(), shown(&message.topic)))
         })
     }
 
-    fn many(&mut self, message: &Message, route: &Route) -> Result<Vec<Record>> {
+    fn many(&mut self, message: &Message, has_gap: Option<bool>, route: &Route) -> Result<Vec<Record>> {
         let mut headers = self.headers(message, route);
         let Some(sparkplug) = &mut self.sparkplug else { unreachable!("made with the format that asks for it") };
-        let parts = sparkplug.parts(route.name.value.as_str().unwrap_or_default(), message)?;
+        let parts = sparkplug.parts(route.name.value.as_str().unwrap_or_default(), message, has_gap)?;
         if self.names.0.last().is_some_and(Option::is_some) {
             headers.0.extend(parts.headers.0);
         }
@@ -122,14 +149,15 @@ impl Mapping {
         if let Some(route) = self.routes.get(&message.topic) {
             return Ok(Arc::clone(route));
         }
-        let topic = std::str::from_utf8(&message.topic).map_err(|error| {
-            ConnectError::data(format!("The topic {} is no UTF-8", shown(&message.topic))).because(error)
-        })?;
+        let topic = std::str::from_utf8(&message.topic)
+            .map_err(|error| ConnectError::data("the topic is no UTF-8").because(error))?;
         let parts = TopicParts { topic, connector: &self.connector };
         let template =
             self.by_filter.iter().find(|(filter, _)| matches(filter, topic)).map_or(&self.topic, |(_, to)| to);
+        let filled = template.fill(&parts).map_err(ConnectError::data)?;
+        let name: Arc<str> = kafka_topic(&filled).map_err(ConnectError::data)?.into();
         let route = Arc::new(Route {
-            topic: kafka_topic(&template.fill(&parts).map_err(ConnectError::data)?).into(),
+            topic: Arc::clone(&name),
             key: match &self.key {
                 Some(key) => text(&key.fill(&parts).map_err(ConnectError::data)?),
                 None => Datum::NULL,
@@ -138,10 +166,23 @@ impl Mapping {
         });
         if self.routes.len() >= TOPICS {
             self.routes.clear();
+            self.origins.clear();
+        }
+        if let Some(other) = self.other_origin(&name, &filled) {
+            tracing::warn!(
+                topic = %name,
+                "Both {other:?} and {filled:?} become this Kafka topic, because what Kafka does not allow is replaced"
+            );
         }
         // A copy: the topic is a piece of a buffer that holds payloads as well.
         self.routes.insert(Bytes::copy_from_slice(&message.topic), Arc::clone(&route));
         Ok(route)
+    }
+
+    /// Something else that has become the same Kafka topic, once.
+    fn other_origin(&mut self, name: &Arc<str>, filled: &str) -> Option<String> {
+        let origin = self.origins.entry(Arc::clone(name)).or_insert_with(|| Some(filled.to_owned()));
+        origin.take_if(|origin| origin != filled)
     }
 
     fn value(&self, message: &Message, route: &Route) -> Result<Datum> {
@@ -149,7 +190,7 @@ impl Mapping {
         Ok(match self.format {
             Format::Bytes => Datum::new(Schema::of(Kind::Bytes), Value::Bytes(blob)),
             Format::Text => Datum::new(Schema::of(Kind::String), Value::String(Text::new(blob)?)),
-            Format::Json => Datum::schemaless(pipette_json::parse(&blob)?),
+            Format::Json => Datum::schemaless(json::read(&blob)?),
             Format::Envelope => self.envelope.seal(message, route.name.value.clone(), blob),
             Format::Sparkplug => unreachable!("a message of Sparkplug B becomes many records"),
         })
@@ -241,7 +282,7 @@ mod tests {
     }
 
     fn only(mapping: &mut Mapping, message: &Message) -> Result<Record> {
-        match mapping.made(message)? {
+        match mapping.made(&Numbered { message: message.clone(), number: 0, has_gap: None })? {
             Made::One(record) => Ok(record),
             Made::Many(_) => panic!("one message, one record"),
         }
@@ -356,5 +397,23 @@ mod tests {
         assert!(only(&mut string, &bad).unwrap_err().to_string().contains("UTF-8"));
         let empty = only(&mut mapping(&[]), &message("a", "")).unwrap();
         assert_eq!(empty.value.value, Value::Bytes(Blob::from(&b""[..])), "an empty message is no tombstone");
+        let changed = only(&mut json, &message("a/b", r#"{"t": 9223372036854775808}"#)).unwrap_err();
+        assert_eq!(changed.kind(), ErrorKind::Data);
+        assert!(changed.to_string().contains("topic a/b: the JSON cannot be kept as it is: at byte 6"), "{changed}");
+    }
+
+    #[test]
+    fn a_topic_that_cannot_name_a_kafka_topic_is_bad_input_and_two_of_one_name_are_told() {
+        let mut mapping = mapping(&[("kafka.topic", "${topic}")]);
+        let long: &'static str = Box::leak(format!("site/{}", "x".repeat(300)).into_boxed_str());
+        for (topic, reason) in [(long, "305 characters"), ("connect-configs", "keeps its own state")] {
+            let error = only(&mut mapping, &message(topic, "1")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data);
+            let text = error.to_string();
+            assert!(text.starts_with("A message of 1 bytes on the topic ") && text.contains(reason), "{text}");
+        }
+        let mut other = |name: &str, filled| mapping.other_origin(&Arc::from(name), filled);
+        assert_eq!((other("a.b", "a/b"), other("a.b", "a/b")), (None, None));
+        assert_eq!((other("a.b", "a.b"), other("a.b", "a.b")), (Some("a/b".to_owned()), None), "once");
     }
 }

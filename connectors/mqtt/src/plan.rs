@@ -188,7 +188,7 @@ pub(crate) fn blamed(fault: &Fault) -> &'static str {
         FaultKind::Credentials => PASSWORD.info.name,
         FaultKind::ClientId | FaultKind::TakenOver => CLIENT_ID.info.name,
         FaultKind::Version => VERSION.info.name,
-        FaultKind::Tls => crate::config::CA.info.name,
+        FaultKind::Tls(key) => key,
         FaultKind::TooLarge(_) => crate::config::MAX_PACKET.info.name,
         FaultKind::Away => SERVER.info.name,
     }

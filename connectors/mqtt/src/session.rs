@@ -151,7 +151,7 @@ impl Session {
                 self.dial.maximum_packet,
                 size.next_power_of_two()
             )),
-            FaultKind::Away | FaultKind::TakenOver | FaultKind::Tls | FaultKind::TooLarge(_) => self.patient(fault),
+            FaultKind::Away | FaultKind::TakenOver | FaultKind::Tls(_) | FaultKind::TooLarge(_) => self.patient(fault),
         }
     }
 
@@ -164,9 +164,7 @@ impl Session {
                 self.away.elapsed().as_millis()
             ));
         }
-        let hint =
-            if fault.kind == FaultKind::Tls { ". Look at mqtt.ssl.ca.path and the broker's certificate" } else { "" };
-        ConnectError::retriable(format!("{fault}{hint}")).retry_after(self.backoff.next())
+        ConnectError::retriable(fault.text.clone()).retry_after(self.backoff.next())
     }
 
     /// Has the broker forget the session.

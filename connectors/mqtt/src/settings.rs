@@ -1,21 +1,20 @@
 //! The settings of source and sink as plain data, and the rules between keys.
 //!
-//! Nothing connects or opens a file here, except [`Security::open`], which a task calls when it starts. Read next:
-//! `plan.rs`, then `source.rs` and `sink.rs`.
+//! Nothing connects or opens a file here, except by `security.rs` when a task dials. Read next: `plan.rs`, then `source.rs`
+//! and `sink.rs`.
 
-use std::fs;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::config::key::Password;
-use pipette_api::{ConnectError, Key, Reach, Result, Settings};
+use pipette_api::{ConnectError, Key, Result, Settings};
 
 use crate::budget::{Held, Overflow};
-use crate::client::{Dial, Qos, Retained, SubscribeOptions, Tls, Version, Will};
+use crate::client::{Dial, Qos, Retained, SubscribeOptions, Version, Will};
 #[allow(clippy::wildcard_imports)] // the keys, each used once right here
 use crate::config::*;
 use crate::filter::{Subscription, overlap, shared};
+use crate::security::{Security, TO_PEM};
 use crate::sparkplug::keys::SparkplugSettings;
 use crate::template::Template;
 use crate::uri::Server;
@@ -43,17 +42,6 @@ pub(crate) struct BrokerSettings {
     pub(crate) user_properties: Vec<(String, String)>,
 }
 
-/// Files with certificates.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Security {
-    pub(crate) ca: Option<String>,
-    pub(crate) cert: Option<String>,
-    pub(crate) key: Option<String>,
-    pub(crate) alpn: Vec<String>,
-    /// Which files may be read.
-    pub(crate) reach: Reach,
-}
-
 impl BrokerSettings {
     fn read(settings: &Settings) -> Result<Self> {
         let servers = settings.get(&SERVER)?;
@@ -66,7 +54,7 @@ impl BrokerSettings {
                 "3.1.1" => Some(Version::V3),
                 _ => None,
             },
-            keep_alive_seconds: settings.get(&KEEP_ALIVE)?,
+            keep_alive_seconds: short(settings, &KEEP_ALIVE)?,
             timeout: Duration::from_secs(settings.get(&CONNECT_TIMEOUT)?.into()),
             backoff: (settings.get(&BACKOFF)?, settings.get(&BACKOFF_MAX)?),
             retry_time: u64::try_from(settings.get(&RETRY_TIME)?).ok().map(Duration::from_millis),
@@ -160,44 +148,7 @@ impl BrokerSettings {
     }
 }
 
-impl Security {
-    /// Reads the files; a config error names key and file.
-    pub(crate) fn open(&self) -> Result<Tls> {
-        let read = |key: &Key<String>, path: &Option<String>| {
-            let name = key.info.name;
-            path.as_ref()
-                .map(|path| open(path, &self.reach).map_err(|reason| ConnectError::config(format!("{name}: {reason}"))))
-                .transpose()
-        };
-        let (cert, key) = (read(&CERT, &self.cert)?, read(&SSL_KEY, &self.key)?);
-        Ok(Tls { ca: read(&CA, &self.ca)?, identity: cert.zip(key), alpn: self.alpn.clone() })
-    }
-
-    /// What is wrong with the files, by key.
-    pub(crate) fn look(&self) -> Broken {
-        let files = [(&CA, &self.ca), (&CERT, &self.cert), (&SSL_KEY, &self.key)];
-        let wrong =
-            files.into_iter().filter_map(|(key, path)| Some((key.info.name, open(path.as_ref()?, &self.reach).err()?)));
-        wrong.collect()
-    }
-}
-
-fn open(path: &str, reach: &Reach) -> std::result::Result<Vec<u8>, String> {
-    let unreadable = |error| format!("the file {path} cannot be read: {error}");
-    let mut file = fs::File::open(path).map_err(unreadable)?;
-    reach.opened(&file).map_err(|error| error.to_string())?;
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(unreadable)?;
-    if content.windows(11).any(|part| part == b"-----BEGIN ") {
-        return Ok(content);
-    }
-    Err(format!("the file {path} holds nothing in PEM: {TO_PEM}"))
-}
-
-/// What to do about a key store.
-const TO_PEM: &str = "convert a Java key store with keytool -importkeystore … -deststoretype pkcs12, then openssl pkcs12 \
-                      -in … -out FILE -nodes";
-/// Confluent's keys for them.
+/// Confluent's keys for key stores.
 const JAVA_STORES: [&str; 2] = ["mqtt.ssl.trust.store.path", "mqtt.ssl.key.store.path"];
 
 /// The value of our key, or that of Confluent's where ours is not given.
@@ -206,6 +157,11 @@ fn under_either(settings: &Settings, ours: &Key<bool>, theirs: &Key<bool>) -> Re
         (None, Some(value)) => Ok(value),
         _ => settings.get(ours),
     }
+}
+
+/// A number whose key takes those of 16 bits only.
+fn short(settings: &Settings, key: &Key<i32>) -> Result<u16> {
+    Ok(u16::try_from(settings.get(key)?).unwrap_or(u16::MAX))
 }
 
 type Broken = Vec<(&'static str, String)>;
@@ -293,7 +249,7 @@ impl SourceSettings {
                 "drop_newest" => Overflow::DropNewest,
                 _ => Overflow::Block,
             },
-            receive_maximum: settings.get(&RECEIVE_MAXIMUM)?,
+            receive_maximum: short(settings, &RECEIVE_MAXIMUM)?,
             maximum_packet: settings.get(&MAX_PACKET)?,
             mapping: mapping.map_err(ConnectError::config)?,
             topic: template(settings.get(&KAFKA_TOPIC)?)?,
@@ -417,7 +373,7 @@ impl SinkSettings {
             retain: under_either(settings, &RETAIN, &RETAINED_ENABLED)?,
             expiry_seconds: settings.get(&MESSAGE_EXPIRY)?,
             headers: settings.get(&SEND_HEADERS)?,
-            in_flight: settings.get(&IN_FLIGHT)?,
+            in_flight: short(settings, &IN_FLIGHT)?,
             null_value: match settings.get(&NULL_VALUES)?.as_str() {
                 "empty" => NullValue::Empty,
                 "fail" => NullValue::Fail,

@@ -25,6 +25,9 @@ fn what_does_not_go_together_is_named() {
         (&[("mqtt.server.uri", "mqtt://a,mqtts://b")], "are not both encrypted"),
         (&[("kafka.topic", "a b")], "cannot be in the name of a Kafka topic"),
         (&[("kafka.key", "${key}")], "${key} is known of Kafka records only"),
+        (&[("kafka.topic", "connect-configs")], "keeps its own state"),
+        (&[("mqtt.topics", "a/b@3")], "asks for the quality of service 3, and there are 0, 1 and 2"),
+        (&[("mqtt.server.uri", "mqtt://me:hunter2@broker")], "use mqtt.username and mqtt.password"),
     ] {
         let errors = errors(&crate::SOURCE_CONFIG, pairs);
         assert!(errors.contains(expected) && !errors.contains("hunter2"), "{pairs:?}: {errors}");
@@ -49,6 +52,16 @@ fn what_does_not_go_together_is_named() {
         &[("mqtt.topics", "spBv1.0/a/#,spBv1.0/b/#"), ("tasks.max", "2")],
     ] {
         assert_eq!(sparkplug(pairs), "", "{pairs:?}");
+    }
+}
+
+#[test]
+fn a_number_out_of_range_is_told_with_key_and_range() {
+    for key in ["mqtt.keepalive.interval.seconds", "mqtt.receive.maximum"] {
+        for value in ["0", "-1", "65536", "70000"] {
+            let told = format!("Invalid value {value} for configuration {key}: Value must be between 1 and 65535");
+            assert_eq!(errors(&crate::SOURCE_CONFIG, &[(key, value)]), told);
+        }
     }
 }
 

@@ -2,32 +2,35 @@
 //!
 //! A batch's `acked` hook sends its numbers back to the task, which reads them in its next poll and in `stop`: an
 //! acknowledgement is written by the connection its message came by, in the order of receipt, or not at all. What the
-//! broker sends again is then known by `window.rs`. Read next: `window.rs`, `session.rs`, `mapping.rs`, `source/handover.rs`.
+//! broker sends again is then known by `window.rs`. Read next: `source/entering.rs`, `window.rs`, `session.rs`,
+//! `mapping.rs`, `source/handover.rs`.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pipette_api::{
-    Blob, ConnectError, Hook, OffsetMap, OffsetShape, Partition, Position, Primitive, Result, SourceBatch,
-    SourceContext, SourceEntry, SourceRecord, SourceTask, Wish, async_trait,
+    ConnectError, OffsetMap, OffsetShape, Partition, Position, Primitive, Result, SourceBatch, SourceContext,
+    SourceEntry, SourceTask, Wish, async_trait,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::board::{Board, SourceNumbers};
 use crate::budget::{Budget, Held};
-use crate::client::{Event, Fault, FaultKind, Message, Qos, Retained, Welcome};
+use crate::client::{Event, Fault, FaultKind, Message, Qos, Welcome};
 use crate::drain::Drain;
 use crate::filter::Subscription;
-use crate::mapping::{Made, Mapping};
+use crate::mapping::Mapping;
 use crate::plan::hash;
 use crate::session::Session;
 use crate::settings::SourceSettings;
-use crate::window::{Arrived, Settled, Window, content};
+use crate::window::{Settled, Window};
 
+mod entering;
 mod handover;
 
+use self::entering::Filling;
 use self::handover::{moment, shape};
 
 /// Messages of one batch.
@@ -37,6 +40,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The members of the offset.
 const SESSION: &str = "session";
 const FILTERS: &str = "filters";
+/// Where the last message came from, if it was bad: its dead letter has no other place for that.
+const TOPIC: &str = "topic";
 const MARKS: [Option<&str>; 2] = [Some("connections"), Some("received")];
 
 pub(crate) struct MqttSource {
@@ -186,6 +191,7 @@ impl Run {
             if self.drain.as_ref().is_some_and(Drain::is_empty) && self.window.len() == 0 {
                 return self.give_up().await;
             }
+            let late = self.mapping.until().map(tokio::time::Instant::from_std);
             let Some(link) = &mut self.session.link else {
                 if self.connect().await? {
                     continue;
@@ -198,6 +204,7 @@ impl Run {
                 event = link.next() => if let Some(batch) = self.happened(event)? { return Ok(batch) },
                 () = signal.recalled() => return Ok(SourceBatch::empty()),
                 () = moment(self.outdated_until) => return Ok(self.unsubscribe()),
+                () = moment(late) => if let Some(batch) = self.overdue() { return Ok(batch) },
                 () = silence(&mut self.drain) => {}
             }
         }
@@ -319,14 +326,13 @@ impl Run {
 
     /// This message and those that have arrived behind it; `None` when nothing of them is to be handed over.
     fn batch(&mut self, first: Message) -> Option<SourceBatch> {
-        let begin = self.window.received();
-        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        let (mut filling, mut bytes, mut next) = (Filling::default(), 0, Some(first));
         let mut received = 0;
         while let Some(message) = next.take() {
             received += 1;
             bytes += message.size();
-            self.enter(message, &mut entries);
-            if entries.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+            self.enter(message, &mut filling);
+            if filling.entries.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
                 break;
             }
             match self.session.link.as_mut().and_then(crate::client::Link::try_next) {
@@ -344,61 +350,7 @@ impl Run {
             noted.act(&self.numbers, self.session.link.as_ref());
         }
         self.show();
-        if entries.is_empty() {
-            return None;
-        }
-        let (numbers, sender) = (begin..=self.window.received().saturating_sub(1), self.stored.0.clone());
-        let (received, lag) = (Instant::now(), self.numbers.lag_ms.clone());
-        let acked = Hook::new(move || {
-            lag.set(i64::try_from(received.elapsed().as_millis()).unwrap_or(i64::MAX));
-            // A task that is gone acknowledges nothing, and the broker sends everything again.
-            let _ = sender.send(numbers);
-        });
-        Some(SourceBatch { entries, acked: Some(acked), ..SourceBatch::default() })
-    }
-
-    fn enter(&mut self, message: Message, entries: &mut Vec<SourceEntry>) {
-        let bytes = message.size();
-        let arrival = self.window.arrived(Arrived {
-            packet: message.packet,
-            dup: message.dup,
-            content: content(&message.topic, &message.payload),
-            bytes,
-        });
-        self.free(arrival.freed);
-        self.numbers.duplicates.count(usize::from(message.dup));
-        let Some(number) = arrival.number else {
-            self.numbers.known.add(1);
-            return;
-        };
-        if self.is_skipped(&message) {
-            self.numbers.skipped.add(1);
-            self.settle(number..=number);
-            return;
-        }
-        let position = Some(self.position());
-        match self.mapping.made(&message) {
-            Ok(Made::One(record)) => entries.push(SourceEntry::Record(SourceRecord { record, position })),
-            Ok(Made::Many(records)) if records.is_empty() => self.settle(number..=number),
-            Ok(Made::Many(records)) => {
-                let entry = |record| SourceEntry::Record(SourceRecord { record, position: position.clone() });
-                entries.extend(records.into_iter().map(entry));
-            }
-            Err(error) => {
-                self.numbers.bad.add(1);
-                entries.push(SourceEntry::Bad { position, raw: Blob::whole(message.payload).ok(), error });
-            }
-        }
-    }
-
-    /// A message that the broker had kept, and that is not wanted. The flag says so only when it is not as published.
-    fn is_skipped(&self, message: &Message) -> bool {
-        let unwanted = match self.settings.options.retained {
-            Retained::Emit => false,
-            Retained::Once => self.settings.is_shared(),
-            Retained::Skip => true,
-        };
-        unwanted && message.retained
+        self.filled(filling)
     }
 
     /// Messages are in Kafka, filtered or tolerated.

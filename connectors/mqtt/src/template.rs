@@ -8,6 +8,17 @@ use std::fmt;
 
 /// The longest name of a Kafka topic.
 const LONGEST: usize = 249;
+/// Topics in which Kafka, and workers by their example files, keep what they live on. What is in `connect-configs` is run.
+const INTERNAL: [&str; 8] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+    "__cluster_metadata",
+    "__remote_log_metadata",
+    "connect-configs",
+    "connect-offsets",
+    "connect-status",
+];
 
 /// A text with places to be filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,11 +216,24 @@ pub(crate) fn levels(topic: &str, from: i32, to: i32) -> String {
     all.get(from..to.max(from)).unwrap_or_default().join("/")
 }
 
-/// A legal name of a Kafka topic that looks like the text: `/` becomes `.`, and what Kafka does not allow `_`.
-pub(crate) fn kafka_topic(text: &str) -> String {
-    let trimmed = text.trim_matches('/');
-    let name: String = trimmed.chars().take(LONGEST).map(legal).collect();
-    if matches!(name.as_str(), "" | "." | "..") { "_".to_owned() } else { name }
+/// A legal name of a Kafka topic that looks like the text: `/` becomes `.`, and what Kafka does not allow `_`. One that is too
+/// long is no name, because two that are cut may be the same; nor is one that is not for everybody.
+pub(crate) fn kafka_topic(text: &str) -> Result<String, String> {
+    let name: String = text.trim_matches('/').chars().map(legal).collect();
+    if name.len() > LONGEST {
+        return Err(format!(
+            "its Kafka topic would have a name of {} characters, and Kafka takes {LONGEST}: have kafka.topic take some levels \
+             of the MQTT topic, such as ${{topic[0]}} or ${{topic[1:3]}}",
+            name.len()
+        ));
+    }
+    if INTERNAL.contains(&name.as_str()) {
+        return Err(format!(
+            "its Kafka topic would be {name}, where Kafka or a worker keeps its own state: have kafka.topic begin with \
+             something of yours, as in mqtt.${{topic}}"
+        ));
+    }
+    Ok(if matches!(name.as_str(), "" | "." | "..") { "_".to_owned() } else { name })
 }
 
 fn legal(char: char) -> char {
@@ -222,11 +246,13 @@ fn legal(char: char) -> char {
 
 /// Why the fixed parts of a template can be in no name of a Kafka topic.
 pub(crate) fn check_kafka(template: &Template) -> Result<(), String> {
-    match template.texts().find(|text| text.chars().any(|char| char != '/' && legal(char) != char)) {
-        Some(text) => {
-            Err(format!("'{text}' cannot be in the name of a Kafka topic: allowed are letters, digits, . _ -"))
-        }
-        None => Ok(()),
+    if let Some(text) = template.texts().find(|text| text.chars().any(|char| char != '/' && legal(char) != char)) {
+        return Err(format!("'{text}' cannot be in the name of a Kafka topic: allowed are letters, digits, . _ -"));
+    }
+    // What does not depend on a message is known now; of the rest its fixed part may be too long already.
+    match template.texts().collect::<String>() {
+        fixed if template.places().next().is_none() || fixed.len() > LONGEST => kafka_topic(&fixed).map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -290,14 +316,29 @@ mod tests {
             ("..", "_"),
             ("Maß", "Ma_"),
         ] {
-            assert_eq!(kafka_topic(text), expected, "{text}");
+            assert_eq!(kafka_topic(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_or_not_for_everybody_is_none() {
+        assert!(kafka_topic(&format!("a/{}", "x".repeat(247))).is_ok_and(|name| name.len() == LONGEST));
+        let error = kafka_topic(&format!("a/{}", "x".repeat(248))).unwrap_err();
+        assert!(error.contains("250 characters, and Kafka takes 249: have kafka.topic"), "{error}");
+        for text in ["connect-configs", "/connect-status", "__consumer_offsets"] {
+            assert!(kafka_topic(text).unwrap_err().contains("keeps its own state"), "{text}");
+        }
+        assert!(kafka_topic("plant/connect-configs").is_ok());
+        let check = |text: &str| check_kafka(&Template::parse(text).unwrap());
+        assert!(check("connect-configs").unwrap_err().contains("keeps its own state"));
+        assert!(check(&format!("{}${{topic}}", "x".repeat(250))).unwrap_err().contains("Kafka takes 249"));
+        assert!(check("connect-${topic}").is_ok(), "which one is known with the message");
     }
 
     proptest! {
         #[test]
-        fn any_topic_has_a_legal_name(topic in ".{0,300}") {
-            let name = kafka_topic(&topic);
+        fn a_topic_has_a_legal_name(topic in ".{0,249}") {
+            let name = kafka_topic(&topic).unwrap();
             prop_assert!(!name.is_empty() && name.len() <= LONGEST && name != "." && name != "..");
             prop_assert!(name.chars().all(|char| char.is_ascii_alphanumeric() || "._-".contains(char)));
         }

@@ -57,6 +57,21 @@ impl Server {
         Self { scheme, ..self.clone() }
     }
 
+    /// What to try when somebody listens there and does not answer.
+    pub(crate) fn otherwise(&self) -> String {
+        let scheme = match self.scheme {
+            Scheme::Tcp => Scheme::Tls,
+            Scheme::WebSocket => Scheme::SecureWebSocket,
+            Scheme::Tls | Scheme::SecureWebSocket => {
+                return format!(
+                    "If its port is one without TLS, write {}; if it wants a certificate of the client, see mqtt.ssl.cert.path",
+                    self.plain()
+                );
+            }
+        };
+        format!("If its port is one for TLS, write {}", Self { scheme, ..self.clone() })
+    }
+
     /// `mqtt://host:port`; the scheme may be `tcp`, `mqtt`, `ssl`, `tls`, `mqtts`, `ws` or `wss`, the port left out.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
@@ -73,13 +88,15 @@ impl Server {
             Some((authority, path)) => (authority, path.trim_end_matches('/')),
             None => (rest, ""),
         };
-        if authority.contains('@') {
+        let place = host_and_port(authority);
+        // A password may hold a slash, and what is behind it is no path.
+        if authority.contains('@') || (rest.contains('@') && (place.is_err() || !scheme.is_web_socket())) {
             return Err("must not hold a user or password: use mqtt.username and mqtt.password".into());
         }
         if !path.is_empty() && !scheme.is_web_socket() {
             return Err(format!("the path /{path} means something to ws:// and wss:// only"));
         }
-        let (host, port) = host_and_port(authority)?;
+        let (host, port) = place?;
         let path = if path.is_empty() { "/mqtt".to_owned() } else { format!("/{path}") };
         Ok(Self { scheme, host, port: port.unwrap_or_else(|| scheme.port()), path })
     }
@@ -131,11 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn another_way_to_speak_is_offered() {
+        for (uri, offered) in [
+            ("mqtt://broker:8883", "for TLS, write mqtts://broker:8883"),
+            ("ws://broker:443", "for TLS, write wss://broker:443/mqtt"),
+            ("mqtts://broker:1883", "without TLS, write mqtt://broker:1883"),
+        ] {
+            assert!(Server::parse(uri).unwrap().otherwise().contains(offered), "{uri}");
+        }
+    }
+
+    #[test]
     fn bad_addresses_are_refused_with_the_reason() {
         for (text, reason) in [
             ("broker:1883", "looks like"),
             ("http://broker", "use mqtt, mqtts"),
             ("mqtt://me:secret@broker", "mqtt.username"),
+            ("mqtt://me:se/secret@broker", "mqtt.username"),
+            ("wss://me:secret/1@broker/mqtt", "mqtt.username"),
             ("mqtt://broker/path", "means something to ws"),
             ("mqtt://broker:port", "is no port"),
             ("mqtt://:1883", "names no host"),

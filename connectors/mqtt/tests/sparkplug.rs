@@ -11,6 +11,7 @@ use pipette_kit::SourceHarness;
 use pipette_kit::source_harness::{bad, record};
 use support::config;
 use support::mosquitto::Mosquitto;
+use support::source::{number, poll_until, source, subscribed};
 
 /// How long the source may take for a message.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,5 +101,37 @@ fn a_node_that_nobody_knows_is_asked_and_then_known() {
         harness.poll().unwrap();
         harness.settle();
     }
+    harness.stop().unwrap();
+}
+
+#[test]
+fn what_waits_for_its_birth_is_not_acknowledged_until_it_is_in_kafka() {
+    let broker = Mosquitto::start();
+    let sparkplug = [
+        ("mqtt.topics", "spBv1.0/#"),
+        ("mqtt.value.format", "sparkplug_b"),
+        ("mqtt.sparkplug.unknown", "buffer"),
+        ("kafka.topic", "plant"),
+        ("tasks.max", "1"),
+    ];
+    let started = || source(config(&broker.uri(), &sparkplug, &[]));
+    let publish = |topic: &str, payload: &[u8]| broker.publish_with(&["-t", topic, "-q", "1", "-s"], payload);
+    let held =
+        |count: i64| move |harness: &SourceHarness, _: &[String]| number(harness, "mqtt_source_held_messages") == count;
+    let mut harness = started();
+    poll_until(&mut harness, &mut Vec::new(), subscribed);
+    publish("spBv1.0/plant/NDATA/press", b"\x12\x04\x10\x01\x50\x05\x18\x01");
+    let mut seen = Vec::new();
+    poll_until(&mut harness, &mut seen, held(1));
+    assert!(seen.is_empty());
+    harness.stop().unwrap();
+
+    // Another start has it again, and what is born in the meantime names it.
+    let mut harness = started();
+    publish("spBv1.0/plant/NBIRTH/press", b"\x12\x0d\x0a\x05level\x10\x01\x20\x02\x50\x04\x18\x00");
+    let known = metric(&mut harness, "NDATA");
+    assert_eq!(field(&known, "metric").unwrap().as_str(), Some("level"));
+    poll_until(&mut harness, &mut Vec::new(), held(0));
+    assert_eq!(number(&harness, "mqtt_source_sparkplug_unknown_total"), 0);
     harness.stop().unwrap();
 }

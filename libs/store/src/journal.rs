@@ -1,7 +1,7 @@
 //! Remembers uploads in parts, so that a worker that was killed can abort what it left in a bucket.
 //!
-//! A text file: a first line with its format, then `+` and an upload that has begun, `-` and one that has ended. It is synced
-//! before the first part is sent, and emptied whenever no upload is open.
+//! A text file: a first line with its format, then `+` and an upload that is to begin or has begun, `-` and one that has
+//! ended. It is synced before the store is asked for the upload, and emptied whenever no upload is open.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,11 +18,21 @@ const FORMAT: &str = "pipette uploads 1\n";
 pub struct OpenUpload {
     /// The address of the object it is to become.
     pub uri: String,
-    /// What the store calls the upload.
+    /// What the store calls the upload; empty as long as it has not said.
     pub id: String,
 }
 
 impl OpenUpload {
+    /// One that the store is about to be asked for.
+    pub(crate) fn meant(uri: String) -> Self {
+        Self { uri, id: String::new() }
+    }
+
+    /// True when the store has not said what it calls it: nobody knows whether it has begun.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.id.is_empty()
+    }
+
     fn line(&self, sign: char) -> String {
         format!("{sign}{}\n", json!({"uri": self.uri, "id": self.id}))
     }
@@ -75,12 +85,24 @@ impl Journal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).open.clone()
     }
 
-    /// An upload has begun; durable on return.
+    /// An upload is to begin, possibly once more; durable on return.
     pub(crate) fn note(&self, upload: &OpenUpload) -> Result<()> {
         self.append(|state| {
+            if state.open.contains(upload) {
+                return Ok(());
+            }
             state.open.push(upload.clone());
             state.file.write_all(upload.line('+').as_bytes())?;
             state.file.sync_data()
+        })
+    }
+
+    /// One that was to begin has begun. Not synced: the store is asked for what is lost here.
+    pub(crate) fn name(&self, meant: &OpenUpload, upload: &OpenUpload) -> Result<()> {
+        self.append(|state| {
+            state.open.retain(|open| open != meant);
+            state.open.push(upload.clone());
+            state.file.write_all((upload.line('+') + &meant.line('-')).as_bytes())
         })
     }
 
@@ -165,6 +187,20 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), FORMAT, "nothing open, nothing kept");
         journal.note(&upload("d")).unwrap();
         assert_eq!(Journal::open(&path).unwrap().left(), [upload("d")]);
+    }
+
+    #[test]
+    fn what_was_meant_is_known_before_it_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uploads");
+        let meant = OpenUpload::meant("s3://b/a".into());
+        let journal = Journal::open(&path).unwrap();
+        journal.note(&meant).unwrap();
+        journal.note(&meant).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().left(), [meant.clone()], "once, however often it was tried");
+        let journal = Journal::open(&path).unwrap();
+        journal.name(&meant, &upload("a")).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().left(), [upload("a")]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod foreign;
 mod journal;
 mod local;
 mod naming;
+mod open_uploads;
 mod reference;
 mod remote;
 mod store;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
@@ -13,6 +14,7 @@ use pipette_api::{ConnectError, Result};
 use std::time::Duration;
 
 use crate::config::StoreSettings;
+use crate::open_uploads::OpenUploads;
 use crate::uri::Scheme;
 
 /// A store with uploads in parts.
@@ -33,15 +35,18 @@ const TAKEN: &[(&str, &str)] = &[
 /// Options that name files, by their ends.
 const FILES: &[&str] = &["_file", "_path", "service_account", "application_credentials"];
 
+/// A client, and who tells of uploads in parts where they stay open.
+pub(crate) type Built = (Arc<dyn Remote>, Option<OpenUploads>);
+
 /// Builds the client, which connects to nobody yet.
-pub(crate) fn build(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
     check_options(settings)?;
     install_tls();
     match settings.uri.scheme {
         Scheme::S3 => s3(settings),
-        Scheme::Gcs => gcs(settings),
-        Scheme::Azure => azure(settings),
-        Scheme::Memory => Ok(Arc::new(InMemory::new())),
+        Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
+        Scheme::Azure => azure(settings).map(|remote| (remote, None)),
+        Scheme::Memory => Ok((Arc::new(InMemory::new()), None)),
         Scheme::File => unreachable!("folders are in local.rs"),
     }
 }
@@ -117,7 +122,7 @@ fn check_address(settings: &StoreSettings, address: &str) -> Result<()> {
     settings.reach.address(address).map_err(|error| error.within(format!("the store {}", settings.uri)))
 }
 
-fn s3(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+fn s3(settings: &StoreSettings) -> Result<Built> {
     let mut builder = AmazonS3Builder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
         let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
@@ -129,7 +134,9 @@ fn s3(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let own = || format!("https://{}.s3.{region}.amazonaws.com", settings.uri.bucket);
     let endpoint = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint)).unwrap_or_else(own);
     check_address(settings, &endpoint)?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    let bucket = Arc::new(builder.build().map_err(unusable(settings))?);
+    let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
+    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
 }
 
 fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {

@@ -20,6 +20,7 @@ use pipette_api::{ConnectError, PayloadReader, Result};
 use crate::config::StoreSettings;
 use crate::fault::{self, Act};
 use crate::local::{Folder, read_at};
+use crate::open_uploads::OpenUploads;
 use crate::remote::{self, Remote};
 use crate::uri::{ObjectUri, Scheme};
 
@@ -60,6 +61,7 @@ impl Object {
 pub struct Store {
     uri: ObjectUri,
     pub(crate) backend: Backend,
+    uploads: Option<OpenUploads>,
 }
 
 #[derive(Clone)]
@@ -72,11 +74,13 @@ impl Store {
     /// Builds a client and connects to nobody yet. A config error when an option is unknown or contradicts another, or when
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
-        let backend = match settings.uri.scheme {
-            Scheme::File => Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)),
-            _ => Backend::Remote(remote::build(settings)?),
+        let (backend, uploads) = if settings.uri.scheme == Scheme::File {
+            (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None)
+        } else {
+            let (remote, uploads) = remote::build(settings)?;
+            (Backend::Remote(remote), uploads)
         };
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend }))
+        Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
     }
 
     /// The bucket or folder with the prefix that uploads are put under.
@@ -118,6 +122,14 @@ impl Store {
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(self.fault(Act::Read, key, &error)),
             },
+        }
+    }
+
+    /// What the store calls the uploads in parts of a key that are open; none where it does not tell.
+    pub(crate) async fn open_uploads(&self, key: &str) -> Result<Vec<String>> {
+        match &self.uploads {
+            Some(uploads) => uploads.of(key).await,
+            None => Ok(Vec::new()),
         }
     }
 

@@ -391,8 +391,12 @@ Dashboards and alerts know the numbers of Apache's worker under the names that a
 | `strimzi` (default) | Strimzi's examples for the JMX exporter, most Helm charts | `kafka_connect_worker_task_count` | `kafka_connect_connector_status{connector=\"a\",status=\"running\"}` |
 | `confluent` | Confluent's jmx-monitoring-stacks | `kafka_connect_connect_worker_metrics_task_count{connector=\"aggregate\"}` | `kafka_connect_connector_metrics{connector=\"a\",status=\"running\"}` |
 | `reporter` | Strimzi's Metrics Reporter | `kafka_connect_connect_worker_metrics_task_count` | `kafka_connect_connector_metrics_status_info{connector=\"a\",status=\"running\"}` |
+| `jmx-exporter` | the JMX exporter's own `kafka-connect.yml` | `kafka_connect_worker_task_count` | not told: `kafka_connect_connector_status{connector=\"a\",task=\"0\",status=\"running\"}` is that of a task |
 
-What begins with `pipette_` and `process_` has one name. `clientid` is `client_id` in the last two.
+What begins with `pipette_` and `process_` has one name. `clientid` is `client_id` in `confluent` and `reporter`, and
+`clientId` in `jmx-exporter`. Newer copies of that exporter's example name most numbers as Strimzi's do: for dashboards made
+after them ask for `strimzi,jmx-exporter`. What several dialects call by one name is shown once, with the kind that the
+first of them gives it.
 ";
 
 fn kind(info: &MetricInfo) -> &'static str {

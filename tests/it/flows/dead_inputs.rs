@@ -1,10 +1,12 @@
 //! Bad input of sources on its way to a dead letter topic, with the place where it was.
 
+use pipette::plugins::Plugins;
 use pipette::settings::dead_letters::DeadLetterTopic;
 use pipette::task::TaskNews;
 use pipette::task::spec::{ErrorPolicy, Until};
 use pipette_api::{
-    Blob, ConnectError, Record, Result, SourceBatch, SourceEntry, SourcePlugin, Transform, TransformPlugin, Verdict,
+    Blob, ConfigMap, ConnectError, Datum, Record, Result, Settings, SourceBatch, SourceEntry, SourcePlugin, Transform,
+    TransformPlugin, Value, Verdict,
 };
 
 use super::kept_in::{chain, step};
@@ -95,6 +97,80 @@ fn each_kind_of_bad_input_is_kept_with_its_place() {
     let transformation = ["scripted", one, r#"{"at":3}"#, "TRANSFORMATION", "test.Ask", refused];
     assert_eq!(letters[2], ("odd".to_owned(), texts(transformation)));
     assert_eq!(stage.offset("inputs", "at"), Some(5), "the offset went on behind all of them");
+}
+
+/// As [`entry`], for another topic.
+fn entry_for(topic: &str, text: &str, mark: i64) -> SourceEntry {
+    let SourceEntry::Record(mut source) = entry(text, mark) else { unreachable!("a record") };
+    source.record.topic = topic.into();
+    SourceEntry::Record(source)
+}
+
+#[test]
+fn a_record_for_a_topic_of_the_worker_is_bad_and_goes_nowhere() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| once(poll, || vec![entry("1", 1), entry_for("of-the-worker", "mine", 2), entry("3", 3)]))
+    });
+    let mut stage = stage(true);
+    let task = stage.source("astray", &PLUGIN, &[]);
+    let bootstrap = stage.bootstrap();
+    wait::until("the good records", PATIENCE, || match topic::values(&bootstrap, "scripted") {
+        values if values == ["1", "3"] => Ok(()),
+        values => Err(format!("{values:?}")),
+    });
+    stage.stop("astray", &task);
+    assert_eq!(topic::size_if_any(&bootstrap, "of-the-worker"), 0);
+    let letters = topic::records(&bootstrap, "dead");
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    let told = letter.header("__connect.errors.exception.message");
+    assert!(
+        told.contains("topic of-the-worker, where this worker keeps its own state (config.storage.topic)"),
+        "{told}"
+    );
+    assert_eq!((letter.value.as_deref(), stage.offset("astray", "at")), (Some("mine"), Some(3)));
+}
+
+#[test]
+fn a_letter_has_its_headers_also_where_a_converter_refuses_the_record() {
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| {
+            once(poll, || {
+                let SourceEntry::Record(mut source) = entry("no bytes", 1) else { unreachable!("a record") };
+                source.record.headers.add("device", Datum::schemaless(Value::text("oven 7")));
+                vec![SourceEntry::Record(source)]
+            })
+        })
+    });
+    let mut stage = stage(true);
+    let bytes = Plugins::built_in().converter("ByteArrayConverter").unwrap();
+    stage.value = (bytes, Settings::new(ConfigMap::new(), bytes.info.config));
+    let _task = stage.source("text", &PLUGIN, &[]);
+    let bootstrap = stage.bootstrap();
+    let letter = wait::until("the letter", PATIENCE, || match topic::records(&bootstrap, "dead").pop() {
+        Some(letter) => Ok(letter),
+        None => Err("none".into()),
+    });
+    assert_eq!((letter.value.as_deref(), letter.header("device")), (Some("no bytes"), "oven 7"));
+    assert_eq!(letter.header("__connect.errors.stage"), "VALUE_CONVERTER");
+}
+
+#[test]
+fn a_record_that_is_too_large_is_told_with_the_keys_to_raise() {
+    static PLUGIN: SourcePlugin = plugin(|_| scripted(|poll| once(poll, || vec![entry(&"x".repeat(LARGE), 1)])));
+    for (sends, takes, raised) in [
+        (2_000, 1_000_000, "producer.override.max.request.size (producer.max.request.size"),
+        (1_000_000, 2_000, "max.message.bytes of the topic: raise that of scripted to 6144 at least"),
+    ] {
+        let mut stage = Stage::new();
+        let sends = sends.to_string();
+        stage.producer = vec![("message.max.bytes", sends.leak())];
+        topic::create(&stage.bootstrap(), "scripted", 1, &[("max.message.bytes", &takes.to_string())]);
+        let _task = stage.source("large", &PLUGIN, &[]);
+        let trace = stage.hear("large", |news| matches!(news, TaskNews::Failed { .. }));
+        let first = trace.lines().next().unwrap();
+        assert!(first.starts_with("Task large-0 failed in produce on a record for topic scripted"), "{first}");
+        assert!(first.contains("It has 5000 bytes") && first.contains(raised), "{first}");
+    }
 }
 
 #[test]

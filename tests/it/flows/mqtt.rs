@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use pipette::settings::dead_letters::DeadLetterTopic;
 use pipette::task::TaskNews;
+use pipette::task::spec::ErrorPolicy;
 use pipette_api::{Plugin, SinkPlugin, SourcePlugin};
 
 use super::stage::{PATIENCE, Stage};
@@ -62,6 +64,45 @@ fn messages_arrive_and_are_acknowledged_only_when_kafka_has_them() {
     stage.stop("plant", &task);
     let keys = topic::records(&stage.bootstrap(), "lab");
     assert!(keys.iter().all(|record| record.key.as_deref() == Some("lab/reader")), "{:?}", keys.first());
+}
+
+#[test]
+fn a_dead_letter_says_on_which_topic_the_message_was() {
+    let mosquitto = Mosquitto::start();
+    let mut stage = Stage::new();
+    stage.flush_interval = Duration::from_millis(100);
+    stage.errors = ErrorPolicy { tolerate: true, ..ErrorPolicy::default() };
+    stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: None });
+    let uri = mosquitto.uri();
+    let config = [
+        ("mqtt.server.uri", uri.as_str()),
+        ("mqtt.topics", "lab/#"),
+        ("kafka.topic", "lab"),
+        ("mqtt.value.format", "json"),
+        ("mqtt.headers.include", ""),
+    ];
+    let task = stage.source("plant", source(), &config);
+    wait::until("the session's offset", PATIENCE, || match stage.stored("plant") {
+        1 => Ok(()),
+        count => Err(format!("{count} offsets")),
+    });
+    mosquitto.publish("lab/oven 7/gauge", 1, &["{\"t\": 9223372036854775808}".to_owned()]);
+    let bootstrap = stage.bootstrap();
+    let letter = wait::until("the letter", PATIENCE, || match topic::records(&bootstrap, "dead").pop() {
+        Some(letter) => Ok(letter),
+        None => Err("none".into()),
+    });
+    assert_eq!(letter.value.as_deref(), Some("{\"t\": 9223372036854775808}"));
+    let place = letter.header("__connect.errors.source.offset");
+    assert!(place.contains(r#""topic":"lab/oven 7/gauge""#), "{place}");
+    let message = letter.header("__connect.errors.exception.message");
+    assert!(message.contains("on the topic lab/oven 7/gauge") && message.contains("beyond 64 bits"), "{message}");
+    mosquitto.publish("lab/oven 7/gauge", 1, &["\"good\"".to_owned()]);
+    wait::until("the next", PATIENCE, || match stage.offset("plant", "received") {
+        Some(2) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    stage.stop("plant", &task);
 }
 
 #[test]

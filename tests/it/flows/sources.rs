@@ -173,6 +173,24 @@ fn a_retriable_poll_is_tried_again_and_a_fatal_one_ends_the_task() {
 }
 
 #[test]
+fn a_name_that_no_topic_can_have_is_told_with_what_it_may_be_made_of() {
+    let mut stage = Stage::new();
+    let file = stage.path("in.txt");
+    std::fs::write(&file, "line\n").unwrap();
+    let _task = stage.source("named", &FILE_SOURCE, &[("file", file.to_str().unwrap()), ("topic", "lab rows!")]);
+    let trace = stage.hear("named", |news| matches!(news, TaskNews::Failed { .. }));
+    let first = trace.lines().next().unwrap();
+    for part in [
+        "topic lab rows!",
+        file.to_str().unwrap(),
+        "the name of a topic has up to 249 letters of ASCII, digits, dots, underscores and hyphens. The name is made of the \
+         connector's configuration, or by a transformation",
+    ] {
+        assert!(first.contains(part), "{part}: {trace}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_not_there_yet_is_named_and_waited_for() {
     let [Plugin::Source(lab_files), ..] = connector_lab_files::PLUGINS else { panic!("one source") };
     let mut stage = Stage::new();

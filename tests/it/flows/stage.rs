@@ -170,6 +170,7 @@ impl Stage {
             transactions,
             offsets_topic: self.offsets_topic.clone(),
             topics: self.topics.clone(),
+            kept: vec![("of-the-worker".to_owned(), "config.storage.topic")],
         };
         self.start(name, role, Settings::new(pairs(config), plugin.info.config))
     }

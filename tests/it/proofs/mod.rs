@@ -6,6 +6,9 @@
 //!
 //! `frame.rs` has the rounds, the state between runs and the figures. docs/proofs/README.md says what each proof proves.
 
+mod claim_check;
+mod claim_kills;
+mod claim_speed;
 mod edge;
 mod exactly_once;
 mod frame;
@@ -17,6 +20,7 @@ mod mqtt;
 mod mqtt_speed;
 mod network;
 mod pieces;
+mod place;
 mod poison;
 mod replay;
 mod site;

@@ -114,7 +114,7 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     tally
 }
 
-fn put(worker: &Worker, name: &str, config: &Value) {
+pub(super) fn put(worker: &Worker, name: &str, config: &Value) {
     let answer = worker.rest().put(&format!("/connectors/{name}/config"), config).expect("REST answers");
     assert!([200, 201].contains(&answer.status), "{name}: {}", answer.body);
 }

@@ -2,6 +2,7 @@
 //!
 //! Read `kafka.rs` first, then `worker.rs`; `wait.rs` is the only place in all tests that may pause a thread.
 
+pub(crate) mod bucket;
 pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod connect;

@@ -169,6 +169,28 @@ fn a_name_with_new_content_is_a_new_file() {
     }
 }
 
+/// Deleting takes two steps, and a crash may come between them.
+#[test]
+fn what_a_crash_has_left_of_a_deleted_file_goes_at_the_next_start() {
+    for (content, left) in [("id,value\n1,x\n", 0), ("another file that slipped in", 1)] {
+        let mut lab = Lab::new(&[("cleanup.policy", "NONE")]);
+        lab.put("a.csv", "id,value\n1,x\n");
+        let mut task = lab.start().unwrap();
+        until(&mut task, |said| records(said).len() == 1);
+        task.stop().unwrap();
+        let stored = lab.offsets.all().into_values().next().unwrap();
+        let head = stored["head"].as_text().unwrap()[..8].to_owned();
+        let hidden = lab.path("in").join(format!(".a.csv.{head}.part"));
+        fs::rename(lab.path("in").join("a.csv"), &hidden).unwrap();
+        if left > 0 {
+            fs::write(&hidden, content).unwrap();
+        }
+        lab.config.extend(pipette_kit::build::config(&[("cleanup.policy", "DELETE")]));
+        let _started = lab.start().unwrap();
+        assert_eq!(lab.list("in"), ["a.csv"][..left], "{content}");
+    }
+}
+
 #[test]
 fn a_bad_file_goes_aside_with_the_reason_beside_it() {
     let lab = Lab::new(&[("file.charset", "utf-8")]);

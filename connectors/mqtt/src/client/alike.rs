@@ -3,30 +3,8 @@
 //! `v3.rs` and `v5.rs` call [`alike`], each with the library as `lib`, and add what differs: `options`, `welcome`, `message`,
 //! `granted`, `stored`, and how faults read.
 
-use rumqttc_v5::TlsConfiguration;
-
-use super::{Fault, FaultKind, Tls};
-
 /// Acknowledgements that go into one write.
 pub(super) const REQUESTS_PER_WRITE: usize = 256;
-
-/// Both versions have this type of the library's. Without a CA of our own the system's certificates hold.
-pub(super) fn tls(tls: Option<&Tls>) -> Result<TlsConfiguration, Fault> {
-    let Some(Tls { ca: Some(ca), identity, alpn }) = tls else {
-        return TlsConfiguration::try_default_rustls().map_err(|error| {
-            Fault::new(
-                FaultKind::Tls,
-                format!("the system's certificates cannot be used ({error}): set mqtt.ssl.ca.path"),
-            )
-        });
-    };
-    let alpn = alpn.iter().map(|name| name.clone().into_bytes()).collect::<Vec<_>>();
-    Ok(TlsConfiguration::Simple {
-        ca: ca.clone(),
-        alpn: (!alpn.is_empty()).then_some(alpn),
-        client_auth: identity.clone(),
-    })
-}
 
 /// Connects, reads, and sends; the names are those of the connection's reading half and of the options in the library's.
 macro_rules! alike {
@@ -38,7 +16,7 @@ macro_rules! alike {
             let (client, events) = lib::AsyncClient::builder(options).unbounded().build();
             let mut wire = $wire { events, server: dial.server.clone() };
             loop {
-                let event = wire.events.poll().await.map_err(|error| wire.fault(error))?;
+                let event = wire.events.poll().await.map_err(|error| wire.unanswered(error, &socket))?;
                 if let lib::Event::Incoming(lib::Packet::ConnAck(answer)) = event {
                     // From here on it would only be handed a new state of the session with every write.
                     wire.events.$options.clear_session_store();
@@ -57,7 +35,7 @@ macro_rules! alike {
         }
 
         fn transport(dial: &Dial) -> Result<lib::Transport, Fault> {
-            let tls = || alike::tls(dial.tls.as_deref());
+            let tls = || tls::configuration(dial.tls.as_deref());
             Ok(match dial.server.scheme {
                 Scheme::Tcp => lib::Transport::Tcp,
                 Scheme::WebSocket => lib::Transport::Ws,
@@ -71,9 +49,26 @@ macro_rules! alike {
             server: Server,
         }
 
+        impl $wire {
+            fn judged(&self, error: lib::ConnectionError) -> Fault {
+                tls::fault(&self.server, &error).unwrap_or_else(|| self.fault(error))
+            }
+
+            /// The end of a connection that no broker has accepted. Somebody who listens and says nothing that makes sense
+            /// may be spoken to in the wrong way.
+            fn unanswered(&self, error: lib::ConnectionError, socket: &Socket) -> Fault {
+                let refused = matches!(error, lib::ConnectionError::ConnectionRefused(_));
+                let mut fault = self.judged(error);
+                if fault.kind == FaultKind::Away && !refused && socket.is_open() {
+                    fault.text = format!("{}. {}", fault.text, self.server.otherwise());
+                }
+                fault
+            }
+        }
+
         impl Wire for $wire {
             async fn turn(&mut self) -> Result<Option<Event>, Fault> {
-                let event = self.events.poll().await.map_err(|error| self.fault(error))?;
+                let event = self.events.poll().await.map_err(|error| self.judged(error))?;
                 let lib::Event::Incoming(packet) = event else { return Ok(None) };
                 Ok(match packet {
                     lib::Packet::Publish(publish) => Some(Event::Message(message(publish))),

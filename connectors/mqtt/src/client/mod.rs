@@ -10,6 +10,7 @@ mod conformance;
 mod pump;
 mod queue;
 mod socket;
+mod tls;
 mod v3;
 mod v5;
 
@@ -179,13 +180,11 @@ pub(crate) struct Dial {
     pub(crate) user_properties: Vec<(String, String)>,
 }
 
-/// Certificates in PEM, read from their files.
+/// What is trusted and shown in a handshake.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    /// The system's certificates when `None`.
-    pub(crate) ca: Option<Vec<u8>>,
-    /// Certificate and key of the client.
-    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// Of the files that are configured; the system's certificates hold when `None`.
+    pub(crate) config: Option<Arc<rustls::ClientConfig>>,
     pub(crate) alpn: Vec<String>,
 }
 
@@ -228,8 +227,8 @@ pub(crate) enum FaultKind {
     TakenOver,
     /// A message of that many bytes is above the limit.
     TooLarge(usize),
-    /// The certificates do not fit.
-    Tls,
+    /// The encryption does not come about, and this key is the one to look at.
+    Tls(&'static str),
 }
 
 impl Fault {

@@ -26,6 +26,11 @@ impl Socket {
         TcpStream::from_std(stream)
     }
 
+    /// Whether somebody has taken the connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Says that nothing follows, and reads until the broker has closed its side. Everything is written before.
     pub(super) async fn finish(&self) -> io::Result<()> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();

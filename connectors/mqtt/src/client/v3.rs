@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rumqttc_v4 as lib;
 
-use super::alike::{self, REQUESTS_PER_WRITE, alike};
+use super::alike::{REQUESTS_PER_WRITE, alike};
 use super::socket::Socket;
+use super::tls;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Qos, Receipt, Refused, Requests, SubscribeOptions,
     Version, Welcome, Wire,
@@ -120,7 +121,7 @@ impl V3 {
         let server = &self.server;
         match error {
             Error::ConnectionRefused(code) => refused(server, code),
-            Error::Tls(error) => Fault::new(FaultKind::Tls, format!("no TLS with {server}: {error}")),
+            Error::Tls(error) => Fault::away(format!("no TLS with {server}: {error}")),
             Error::NetworkTimeout | Error::FlushTimeout | Error::MqttState(StateError::AwaitPingResp) => {
                 Fault::away(format!("{server} does not answer"))
             }

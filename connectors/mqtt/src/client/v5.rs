@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use rumqttc_v5 as lib;
 
-use super::alike::{self, REQUESTS_PER_WRITE, alike};
+use super::alike::{REQUESTS_PER_WRITE, alike};
 use super::socket::Socket;
+use super::tls;
 use super::{
     Dial, Event, Fault, FaultKind, Link, Message, Outgoing, Packet, Properties, Qos, Receipt, Refused, Requests,
     Retained, SubscribeOptions, Version, Welcome, Will, Wire,
@@ -197,7 +198,7 @@ impl V5 {
         match error {
             Error::ConnectionRefused(code) => refused(server, code),
             Error::MqttState(error) => self.broken(error),
-            Error::Tls(error) => Fault::new(FaultKind::Tls, format!("no TLS with {server}: {error}")),
+            Error::Tls(error) => Fault::away(format!("no TLS with {server}: {error}")),
             Error::Timeout(_) => Fault::away(format!("{server} does not answer")),
             Error::Io(error) => Fault::away(format!("{server} cannot be reached: {error}")),
             error => Fault::away(format!("the connection to {server} has ended: {error}")),

@@ -42,7 +42,7 @@ fn a_source_of_theirs_is_one_of_ours() {
     let topic = |topic: &'static str| {
         let parts = crate::template::TopicParts { topic, connector: "c" };
         let (_, template) = read.mapping.iter().find(|(filter, _)| crate::filter::matches(filter, topic)).unwrap();
-        crate::template::kafka_topic(&template.fill(&parts).unwrap())
+        crate::template::kafka_topic(&template.fill(&parts).unwrap()).unwrap()
     };
     assert_eq!((topic("/lab/a/temp").as_str(), topic("/hall/a/b").as_str()), ("lab", "hall_a_b"));
 }

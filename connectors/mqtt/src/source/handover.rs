@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{OffsetMap, OffsetShape, Primitive, Result, SourceBatch, SourceEntry};
+use pipette_api::{OffsetMap, OffsetShape, Position, Primitive, Result, SourceBatch, SourceEntry};
 use tokio::time::{Instant, sleep_until};
 
-use super::{FILTERS, MARKS, Run, SESSION};
+use super::{FILTERS, MARKS, Run, SESSION, TOPIC};
 use crate::budget::Held;
 use crate::client::Event;
 
@@ -80,6 +80,13 @@ pub(super) fn shape<'a>(session: &str, filters: impl Iterator<Item = &'a String>
         (Arc::from(FILTERS), Primitive::from(filters)),
     ]);
     Arc::new(OffsetShape { fixed, marks: MARKS })
+}
+
+/// The position behind a bad message, which says on which topic it was.
+pub(super) fn behind(topic: &[u8], position: Position) -> Position {
+    let mut fixed = position.shape.fixed.clone();
+    fixed.insert(Arc::from(TOPIC), Primitive::from(String::from_utf8_lossy(topic).into_owned()));
+    Position { shape: Arc::new(OffsetShape { fixed, marks: MARKS }), ..position }
 }
 
 /// Resolves at that moment; never without one.

@@ -2,7 +2,7 @@
 //!
 //! `mapping.rs` calls it with `mqtt.value.format=sparkplug_b`. Reading order: `topic.rs`, `wire.rs` and `payload.rs` (what
 //! is on the wire), `types.rs` and `value.rs` (what it means), `nodes.rs` (what is remembered), `records.rs` (shapes),
-//! `noted.rs` (what it gives rise to);
+//! `noted.rs` (what it gives rise to), `waiting.rs` (what waits for a birth);
 //! here is how they come together. `keys.rs` has the settings. Read next: `keys.rs`.
 
 pub(crate) mod keys;
@@ -13,6 +13,7 @@ mod records;
 mod topic;
 mod types;
 mod value;
+mod waiting;
 mod wire;
 
 use std::borrow::Cow;
@@ -21,17 +22,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pipette_api::{Blob, ConnectError, Datum, Headers, Kind, Result, Schema, Value};
 
-use self::keys::{Rebirth, SparkplugSettings};
+use self::keys::{Mode, Rebirth, SparkplugSettings};
 use self::nodes::{Nodes, Table, bd_seq};
 use self::noted::rebirth_of;
 use self::payload::{Allowance, Metric, Payload};
 use self::records::{Heading, Shapes};
 use self::topic::{MessageKind, Place, Topic};
 use self::types::DataType;
-use self::value::typed;
+use self::value::{Typed, typed};
+use self::waiting::Waiting;
 use crate::client::{Message, Packet, Qos};
+use crate::json;
 
 pub(crate) use self::noted::Noted;
+pub(crate) use self::waiting::Numbered;
 
 /// The names of the headers.
 const GROUP: &str = "sparkplug.group";
@@ -47,6 +51,8 @@ pub(crate) struct Sparkplug {
     nodes: Nodes,
     shapes: Shapes,
     noted: Noted,
+    /// Where data waits for births.
+    waiting: Option<Waiting>,
 }
 
 /// What a message becomes.
@@ -61,18 +67,78 @@ pub(crate) struct Parts {
 impl Sparkplug {
     pub(crate) fn new(settings: SparkplugSettings) -> Result<Self> {
         let nodes = Nodes::new(settings.state_bytes);
-        Ok(Self { settings, nodes, shapes: Shapes::new()?, noted: Noted::default() })
+        let waiting = settings.waits.filter(|_| settings.mode != Mode::Raw);
+        let waiting = waiting.map(|(patience, limit)| Waiting::new(patience, limit));
+        Ok(Self { settings, nodes, shapes: Shapes::new()?, noted: Noted::default(), waiting })
     }
 
     pub(crate) fn noted(&mut self) -> Noted {
         std::mem::take(&mut self.noted)
     }
 
-    /// The records of a message; the error says what of it is no Sparkplug B.
-    pub(crate) fn parts(&mut self, topic: &str, message: &Message) -> Result<Parts> {
+    /// The message, unless it waits for the birth of its node.
+    pub(crate) fn waits(&mut self, message: Numbered, now: Instant) -> Option<Numbered> {
+        let Some(waiting) = &self.waiting else { return Some(message) };
+        let topic = message.message.topic.clone();
+        let Some(place) = place_of(&topic) else { return Some(message) };
+        let (is_behind, of_data) = (waiting.has(&place), place.kind == MessageKind::Data);
+        let is_known = !of_data || self.knows(&message.message);
+        let waits = (is_behind && (of_data || place.kind == MessageKind::Death)) || !is_known;
+        let Some(waiting) = self.waiting.as_mut().filter(|_| waits) else { return Some(message) };
+        // Its number counts where it came.
+        let mut allowance = Allowance::new(self.settings.max_values);
+        let payload = Payload::read(&message.message.payload, &mut allowance).ok();
+        let seq = payload.and_then(|payload| u8::try_from(payload.seq?).ok());
+        let dup = message.message.dup;
+        let has_gap = counts(&place) && seq.is_some_and(|seq| self.nodes.has_gap(&place, seq, dup));
+        waiting.hold(&place, Numbered { has_gap: Some(has_gap), ..message }, now);
+        if !of_data {
+            waiting.died(&place);
+        }
+        if !is_known && self.settings.rebirth != Rebirth::Off && self.nodes.may_ask(&place, now, self.settings.interval)
+        {
+            self.noted.commands.push(rebirth_of(&place));
+        }
+        None
+    }
+
+    /// What waits no more, in its order.
+    pub(crate) fn ready(&mut self) -> Vec<Numbered> {
+        self.waiting.as_mut().map(Waiting::take_ready).unwrap_or_default()
+    }
+
+    /// What has waited for too long.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Numbered> {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.overdue(now);
+        }
+        self.ready()
+    }
+
+    /// When something will have waited for too long.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.waiting.as_ref().and_then(Waiting::until)
+    }
+
+    /// True when all metrics have a name and a type. What cannot be read waits for nothing.
+    fn knows(&self, message: &Message) -> bool {
+        let Some(place) = place_of(&message.topic) else { return true };
+        let Ok(payload) = Payload::read(&message.payload, &mut Allowance::new(self.settings.max_values)) else {
+            return true;
+        };
+        let table = self.nodes.table(&place);
+        payload.metrics.iter().all(|metric| {
+            let (name, data_type) = resolved(table, metric);
+            name.is_some() && data_type != DataType::Unknown
+        })
+    }
+
+    /// The records of a message; the error says what of it is no Sparkplug B. Whether messages before it are missing may be
+    /// known already.
+    pub(crate) fn parts(&mut self, topic: &str, message: &Message, has_gap: Option<bool>) -> Result<Parts> {
         let made = match Topic::parse(topic) {
             Ok(Topic::Host(host)) => self.host(host, &message.payload),
-            Ok(Topic::Node(place)) => self.node(place, message),
+            Ok(Topic::Node(place)) => self.node(place, message, has_gap),
             Err(reason) => Err(reason),
         };
         let forgotten = self.nodes.shrink();
@@ -86,23 +152,27 @@ impl Sparkplug {
         made.map_err(ConnectError::data)
     }
 
-    fn node(&mut self, place: Place<'_>, message: &Message) -> Result<Parts, String> {
+    fn node(&mut self, place: Place<'_>, message: &Message, has_gap: Option<bool>) -> Result<Parts, String> {
         let mut allowance = Allowance::new(self.settings.max_values);
         let payload = Payload::read(&message.payload, &mut allowance)?;
         let seq =
             payload.seq.map(|seq| u8::try_from(seq).map_err(|_| format!("its sequence number is {seq}, not 0 to 255")));
         let seq = seq.transpose()?;
         let heading = Heading { place, timestamp: payload.timestamp, seq };
-        if !self.settings.is_flat {
+        if self.settings.mode == Mode::Raw {
             let value = Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(&message.payload)?));
             return Ok(Parts { records: vec![(None, value)], headers: headers(&heading, false) });
         }
-        let counts = matches!(place.kind, MessageKind::Data | MessageKind::Birth | MessageKind::Death)
-            && (place.device.is_some() || place.kind == MessageKind::Data);
-        let has_gap = counts && seq.is_some_and(|seq| self.nodes.has_gap(&place, seq, message.dup));
+        let has_gap = has_gap
+            .unwrap_or_else(|| counts(&place) && seq.is_some_and(|seq| self.nodes.has_gap(&place, seq, message.dup)));
         self.noted.gaps += usize::from(has_gap);
         let mut records = self.states(&heading, &payload.metrics);
-        let unknown = self.metrics(&heading, &payload.metrics, &mut allowance, &mut records)?;
+        let unknown = if self.settings.mode == Mode::Payload {
+            records.clear();
+            self.in_one(&heading, &payload.metrics, &mut allowance, &mut records)?
+        } else {
+            self.metrics(&heading, &payload.metrics, &mut allowance, &mut records)?
+        };
         self.noted.unknown += unknown;
         let wanted = match self.settings.rebirth {
             Rebirth::Off => false,
@@ -114,6 +184,12 @@ impl Sparkplug {
             && self.nodes.may_ask(&place, Instant::now(), self.settings.interval)
         {
             self.noted.commands.push(rebirth_of(&place));
+        }
+        if place.kind == MessageKind::Birth
+            && let Some(mut waiting) = self.waiting.take()
+        {
+            waiting.born(&place, |message| self.knows(message));
+            self.waiting = Some(waiting);
         }
         Ok(Parts { records, headers: headers(&heading, has_gap) })
     }
@@ -153,23 +229,29 @@ impl Sparkplug {
     ) -> Result<usize, String> {
         let owner = heading.place.full_name();
         let table = self.nodes.table(&heading.place);
-        let mut unknown = 0;
         records.reserve(metrics.len());
-        for metric in metrics {
-            let (name, data_type) = resolved(table, metric);
-            unknown += usize::from(name.is_none() || data_type == DataType::Unknown);
-            let shown: Cow<'_, str> = match (name, metric.alias) {
-                (Some(name), _) => name.into(),
-                (None, Some(alias)) => format!("alias:{alias}").into(),
-                (None, None) => return Err("a metric has neither name nor alias".into()),
-            };
-            let value = metric.value.as_ref().filter(|_| !metric.null);
-            let value =
-                typed(data_type, value, allowance).map_err(|reason| format!("in the metric '{shown}' {reason}"))?;
+        each(table, metrics, allowance, |metric, known, value, shown| {
             let key = self.settings.names_are_keys.then(|| text(&format!("{owner}/{shown}")));
-            let record = self.shapes.metric(heading, metric, (name, data_type), value);
-            records.push((key, record.map_err(|error| format!("in the metric '{shown}' {error}"))?));
-        }
+            records.push((key, self.shapes.metric(heading, metric, known, value)?));
+            Ok(())
+        })
+    }
+
+    /// One record of all metrics. Says how many have no name or no type.
+    fn in_one(
+        &self,
+        heading: &Heading<'_>,
+        metrics: &[Metric<'_>],
+        allowance: &mut Allowance,
+        records: &mut Vec<(Option<Datum>, Datum)>,
+    ) -> Result<usize, String> {
+        let mut members = Vec::with_capacity(metrics.len());
+        let unknown = each(self.nodes.table(&heading.place), metrics, allowance, |metric, known, (_, value), _| {
+            members.push(self.shapes.member(metric, known, value)?);
+            Ok(())
+        })?;
+        let key = self.settings.names_are_keys.then(|| text(&heading.place.full_name()));
+        records.push((key, self.shapes.payload(heading, members)));
         Ok(unknown)
     }
 
@@ -180,14 +262,56 @@ impl Sparkplug {
             b"OFFLINE" => (false, None),
             _ => state_of(payload)?,
         };
-        let (key, value) = if self.settings.is_flat {
+        let (key, value) = if self.settings.mode == Mode::Raw {
+            (None, Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(payload)?)))
+        } else {
             let key = self.settings.names_are_keys.then(|| text(&format!("STATE/{host}")));
             (key, self.shapes.host(host, is_online, timestamp))
-        } else {
-            (None, Datum::new(Schema::of(Kind::Bytes), Value::Bytes(whole(payload)?)))
         };
         Ok(Parts { records: vec![(key, value)], headers: Headers::default() })
     }
+}
+
+/// Whose message it is, if a node's.
+fn place_of(topic: &Bytes) -> Option<Place<'_>> {
+    match Topic::parse(std::str::from_utf8(topic).ok()?) {
+        Ok(Topic::Node(place)) => Some(place),
+        _ => None,
+    }
+}
+
+/// Whether a message has a place in the count of its node: births of nodes begin it, their deaths and commands have none.
+fn counts(place: &Place<'_>) -> bool {
+    match place.kind {
+        MessageKind::Data => true,
+        MessageKind::Birth | MessageKind::Death => place.device.is_some(),
+        MessageKind::Command => false,
+    }
+}
+
+/// Takes each metric with its name, its type, its value, and what it is called in an error. Says how many have no name or no
+/// type.
+fn each<'a>(
+    table: Option<&'a Table>,
+    metrics: &'a [Metric<'a>],
+    allowance: &mut Allowance,
+    mut take: impl FnMut(&'a Metric<'a>, (Option<&'a str>, DataType), Typed, &str) -> Result<()>,
+) -> Result<usize, String> {
+    let mut unknown = 0;
+    for metric in metrics {
+        let (name, data_type) = resolved(table, metric);
+        unknown += usize::from(name.is_none() || data_type == DataType::Unknown);
+        let shown: Cow<'_, str> = match (name, metric.alias) {
+            (Some(name), _) => name.into(),
+            (None, Some(alias)) => format!("alias:{alias}").into(),
+            (None, None) => return Err("a metric has neither name nor alias".into()),
+        };
+        let value = metric.value.as_ref().filter(|_| !metric.null);
+        let value = typed(data_type, value, allowance).map_err(|reason| format!("in the metric '{shown}' {reason}"))?;
+        let taken = take(metric, (name, data_type), value, &shown);
+        taken.map_err(|error| format!("in the metric '{shown}' {error}"))?;
+    }
+    Ok(unknown)
 }
 
 /// Name and type of a metric, from itself or from the birth.
@@ -205,8 +329,7 @@ fn resolved<'a>(table: Option<&'a Table>, metric: &Metric<'a>) -> (Option<&'a st
 }
 
 fn state_of(payload: &Bytes) -> Result<(bool, Option<u64>), String> {
-    let json =
-        pipette_json::parse(&whole(payload)?).map_err(|error| format!("the state of a host is no JSON: {error}"))?;
+    let json = json::read(&whole(payload)?).map_err(|error| format!("the state of a host is no JSON: {error}"))?;
     let Value::Map(map) = json else { return Err("the state of a host is no JSON object".into()) };
     let Some(Value::Bool(is_online)) = map.get("online") else {
         return Err("the state of a host has no \"online\" that is true or false".into());
@@ -251,11 +374,12 @@ impl SparkplugReader {
     /// A reader that asks no node for anything. A message may have so many values, what is remembered so many bytes.
     pub fn new(max_values: usize, state_bytes: usize) -> Result<Self> {
         let settings = SparkplugSettings {
-            is_flat: true,
+            mode: Mode::Flat,
             rebirth: Rebirth::Off,
             interval: Duration::ZERO,
             max_values,
             state_bytes,
+            waits: None,
             names_are_keys: true,
         };
         Sparkplug::new(settings).map(Self)
@@ -271,7 +395,7 @@ impl SparkplugReader {
             retained: false,
             properties: None,
         };
-        Ok(self.0.parts(topic, &message)?.records.into_iter().map(|(_, value)| value).collect())
+        Ok(self.0.parts(topic, &message, None)?.records.into_iter().map(|(_, value)| value).collect())
     }
 }
 

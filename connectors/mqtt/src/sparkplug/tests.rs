@@ -66,7 +66,7 @@ fn message(payload: Vec<u8>) -> Message {
 }
 
 fn parts(sparkplug: &mut Sparkplug, topic: &str, payload: Vec<u8>) -> Parts {
-    sparkplug.parts(topic, &message(payload)).unwrap()
+    sparkplug.parts(topic, &message(payload), None).unwrap()
 }
 
 fn of(datum: &Datum) -> &Struct {
@@ -158,6 +158,59 @@ fn what_no_birth_has_told_keeps_its_alias_and_is_asked_for() {
     assert_eq!(value(&command, 0), &Value::Bool(true));
 }
 
+/// The numbers of what may be made of messages that come one after the other, each on its topic.
+fn through(sparkplug: &mut Sparkplug, now: Instant, came: &[(u64, &str, Vec<u8>)]) -> Vec<(u64, bool)> {
+    let mut made = Vec::new();
+    for (number, topic, payload) in came {
+        let message = Message { topic: Bytes::copy_from_slice(topic.as_bytes()), ..message(payload.clone()) };
+        let first = sparkplug.waits(Numbered { message, number: *number, has_gap: None }, now);
+        let mut next: std::collections::VecDeque<_> = first.into_iter().chain(sparkplug.ready()).collect();
+        while let Some(Numbered { message, number, has_gap }) = next.pop_front() {
+            let topic = String::from_utf8(message.topic.to_vec()).unwrap();
+            let parts = sparkplug.parts(&topic, &message, has_gap).unwrap();
+            made.push((number, parts.headers.last(GAP).is_some()));
+            next.extend(sparkplug.ready());
+        }
+    }
+    made
+}
+
+#[test]
+fn data_waits_for_its_birth_in_its_order_and_not_for_ever() {
+    const DDATA: &str = "spBv1.0/plant/DDATA/press/arm";
+    const DBIRTH: &str = "spBv1.0/plant/DBIRTH/press/arm";
+    let buffer = [("mqtt.sparkplug.unknown", "buffer"), ("mqtt.sparkplug.rebirth", "names")];
+    let heat = |seq| payload(Some(seq), &[&[F::N(2, 1), F::Double(1.0)]]);
+    let arm = |seq| payload(Some(seq), &[&[F::N(2, 9), F::N(10, 1)]]);
+    let arm_birth = || payload(Some(1), &[&[F::B(1, b"grip"), F::N(2, 9), F::N(4, 3), F::N(10, 0)]]);
+    let now = Instant::now();
+
+    let mut one = sparkplug(&buffer);
+    let early = [(0, NDATA, heat(7)), (1, NDATA, heat(9)), (2, "spBv1.0/plant/NDATA/other", payload(Some(1), &[]))];
+    assert_eq!(through(&mut one, now, &early), [(2, false)], "another node does not wait");
+    assert_eq!(one.noted().commands.len(), 1, "the birth is asked for");
+    let born = [(3, NBIRTH, birth()), (4, NDATA, heat(1))];
+    let expected = [(3, false), (0, false), (1, true), (4, false)];
+    assert_eq!(through(&mut one, now, &born), expected, "a gap is one where it came");
+    let devices = [(5, DDATA, arm(2)), (6, NDATA, heat(3)), (7, DBIRTH, arm_birth()), (8, NDATA, heat(2))];
+    let numbers = |made: Vec<(u64, bool)>| made.into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!(numbers(through(&mut one, now, &devices)), [7, 5, 6, 8]);
+    assert_eq!((one.until(), one.noted().unknown), (None, 0));
+
+    let mut in_vain = sparkplug(&buffer);
+    assert_eq!(through(&mut in_vain, now, &early[..2]), []);
+    let late = in_vain.until().unwrap();
+    assert_eq!((late, in_vain.overdue(now).len()), (now + Duration::from_secs(30), 0));
+    assert_eq!(in_vain.overdue(late).iter().map(|waited| waited.number).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(through(&mut in_vain, now, &early[..1]), []);
+    let death = [(9, "spBv1.0/plant/NDEATH/press", payload(None, &[]))];
+    assert_eq!(numbers(through(&mut in_vain, now, &death)), [0, 9], "what is dead is not born any more");
+
+    let mut full = sparkplug(&[buffer[0], ("mqtt.buffer.max.records", "8")]);
+    assert_eq!(through(&mut full, now, &early[..2]), []);
+    assert_eq!(numbers(through(&mut full, now, &[(2, NDATA, heat(10))])), [0, 1, 2], "no more than a quarter");
+}
+
 #[test]
 fn a_gap_is_marked_and_may_ask_for_births() {
     let gap = |parts: &Parts| parts.headers.last(GAP).map(|datum| datum.value.clone());
@@ -203,7 +256,11 @@ fn hosts_tell_their_state() {
     assert_eq!(of(&old.records[0].1).get("online"), Some(&Value::Bool(false)));
     for bad in [&b"PERHAPS"[..], b"[1]", b"{}"] {
         assert!(
-            sparkplug.parts("STATE/scada", &message(bad.to_vec())).unwrap_err().to_string().contains("state of a host")
+            sparkplug
+                .parts("STATE/scada", &message(bad.to_vec()), None)
+                .unwrap_err()
+                .to_string()
+                .contains("state of a host")
         );
     }
 }
@@ -217,7 +274,7 @@ fn raw_keeps_the_payload_and_refuses_what_is_none() {
     assert_eq!(kept.records[0].1.value, Value::Bytes(Blob::whole(sent).unwrap()));
     assert!(kept.records[0].0.is_none(), "the key is that of the configuration");
     assert_eq!(kept.headers.last(KIND).unwrap().value.as_str(), Some("NBIRTH"));
-    assert!(raw.parts(NBIRTH, &message(b"oops".to_vec())).is_err());
+    assert!(raw.parts(NBIRTH, &message(b"oops".to_vec()), None).is_err());
 }
 
 #[test]
@@ -262,6 +319,43 @@ fn every_type_has_its_value() {
     let large = parts(&mut sparkplug, NDATA, payload(None, &[&[F::B(1, b"m"), F::N(4, 8), F::N(11, u64::MAX)]]));
     let Value::Decimal(number) = value(&large, 0) else { panic!("a decimal") };
     assert_eq!(number.to_string(), "18446744073709551615");
+}
+
+#[test]
+fn a_whole_payload_is_one_record_whose_values_stand_in_the_field_of_their_kind() {
+    let mut sparkplug = sparkplug(&[("mqtt.sparkplug.mode", "payload")]);
+    let born = parts(&mut sparkplug, NBIRTH, birth());
+    assert_eq!(born.records.len(), 1, "with its births");
+    let data: [&[F<'_>]; 6] = [
+        &[F::N(2, 1), F::N(3, 99), F::Double(21.5)],
+        &[F::N(2, 2), F::N(10, 5)],
+        &[F::N(2, 3), F::N(10, 5)],
+        &[F::B(1, b"on"), F::N(4, 11), F::N(14, 1)],
+        &[F::B(1, b"count"), F::N(4, 8), F::N(11, u64::MAX)],
+        &[F::B(1, b"row"), F::N(4, 22), F::B(16, &[1, 2])],
+    ];
+    let made = parts(&mut sparkplug, NDATA, payload(Some(1), &data));
+    let [(key, value)] = &made.records[..] else { panic!("one record") };
+    assert_eq!(key.as_ref().unwrap().value.as_str(), Some("plant/press"));
+    let whole = of(value);
+    assert_eq!((whole.get("seq"), is_text(whole.get("message_type"), "NDATA")), (Some(&Value::I16(1)), true));
+    let Some(Value::Array(members)) = whole.get("metrics") else { panic!("metrics") };
+    let seen = |index: usize| {
+        let Value::Struct(member) = &members[index] else { panic!("a struct") };
+        let values = ["long", "double", "boolean", "string", "bytes", "json"].map(|kind| format!("{kind}_value"));
+        let given = values.iter().filter(|name| member.get(name) != Some(&Value::Null));
+        let given: Vec<_> = given.map(|name| (name.clone(), member.get(name).unwrap().clone())).collect();
+        (member.get("metric").and_then(Value::as_str).map(str::to_owned), given)
+    };
+    let one =
+        |name: Option<&str>, field: &str, value: Value| (name.map(str::to_owned), vec![(field.to_owned(), value)]);
+    assert_eq!(seen(0), one(Some("heat"), "double_value", Value::F64(21.5)));
+    assert_eq!(seen(1), one(Some("level"), "long_value", Value::I64(5)));
+    assert_eq!(seen(2), one(None, "long_value", Value::I64(5)));
+    assert_eq!(seen(3), one(Some("on"), "boolean_value", Value::Bool(true)));
+    assert_eq!(seen(4), one(Some("count"), "json_value", Value::text("18446744073709551615")));
+    assert_eq!(seen(5), one(Some("row"), "json_value", Value::text("[1,2]")));
+    assert_eq!(sparkplug.noted().unknown, 1);
 }
 
 #[test]
@@ -323,7 +417,7 @@ fn what_is_no_sparkplug_is_refused_with_the_reason() {
     ];
     let mut sparkplug = sparkplug(&[("mqtt.sparkplug.max.values", "100")]);
     for (topic, payload, reason) in cases {
-        let error = sparkplug.parts(topic, &message(payload)).unwrap_err();
+        let error = sparkplug.parts(topic, &message(payload), None).unwrap_err();
         assert_eq!(error.kind(), pipette_api::ErrorKind::Data);
         assert!(error.to_string().contains(reason), "{reason}: {error}");
     }
@@ -341,7 +435,7 @@ proptest! {
         }
         damaged.truncate(cut.index(damaged.len()) + 1);
         for topic in [NBIRTH, NDATA, "spBv1.0/plant/NDEATH/press", NDATA] {
-            if let Err(error) = sparkplug.parts(topic, &message(damaged.clone())) {
+            if let Err(error) = sparkplug.parts(topic, &message(damaged.clone()), None) {
                 prop_assert_eq!(error.kind(), pipette_api::ErrorKind::Data);
             }
         }

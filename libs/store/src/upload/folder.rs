@@ -1,22 +1,17 @@
 //! Upload into a folder: one pass, whatever the name is made of, because a draft has none until its digest is known.
+//!
+//! Threads that may block are few, and whoever reads the payload needs them as well: no upload keeps one while it waits.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pipette_api::{ConnectError, Payload, Result};
-use tokio::sync::mpsc;
+use pipette_api::{Payload, Result};
 
 use super::mill::{Content, Intake, Mill};
 use super::{Errand, Shared, Stored};
 use crate::compression::Compression;
 use crate::local::{Draft, Folder, Kept};
 use crate::store::blocking;
-
-/// Pieces that wait for the disk.
-const WAITING: usize = 2;
-
-/// `None` marks the end; without it the reader was given up and the draft goes.
-type Piece = Option<Bytes>;
 
 pub(super) async fn upload(
     shared: &Shared,
@@ -26,26 +21,17 @@ pub(super) async fn upload(
 ) -> Result<Stored> {
     let options = &shared.options;
     let mut intake = Intake::open(payload, options.max_payload).await?;
-    let (send, pieces) = mpsc::channel(WAITING);
-    let writer = {
+    let mut writing = {
         let (folder, owner, compression) = (Arc::clone(folder), options.owner.clone(), options.compression);
-        tokio::task::spawn_blocking(move || write(&folder, &owner, compression, pieces))
+        blocking(move || Writing::begin(&folder, &owner, compression)).await?
     };
-    let fed = async {
-        loop {
-            let piece = intake.next().await?;
-            let last = piece.is_none();
-            // A writer that has failed takes no more, and says why below.
-            if send.send(piece).await.is_err() || last {
-                return Ok::<_, ConnectError>(());
-            }
-        }
+    let mut piece = intake.next().await?;
+    while let Some(now) = piece {
+        // The next one is read while this one is written.
+        let (written, next) = tokio::join!(blocking(move || writing.write(now)), intake.next());
+        (writing, piece) = (written?, next?);
     }
-    .await;
-    drop(send);
-    let written = writer.await.map_err(|error| ConnectError::fatal("the write of a file panicked").because(error))?;
-    fed?;
-    let (draft, content, size) = written?;
+    let (draft, content, size) = blocking(move || writing.end()).await?;
     let key = shared.store.key_of(&errand.key(Some(&content.digest), options.compression)?);
     let kept = {
         let (folder, key) = (Arc::clone(folder), key.clone());
@@ -68,24 +54,29 @@ pub(super) async fn upload(
     Ok(stored)
 }
 
-fn write(
-    folder: &Folder,
-    owner: &str,
-    compression: Option<Compression>,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> Result<(Draft, Content, u64)> {
-    let mut draft = folder.draft(owner)?;
-    let mut mill = Mill::new(compression)?;
-    let mut size = 0;
-    while let Some(piece) = pieces.blocking_recv() {
-        let Some(piece) = piece else {
-            let (content, tail) = mill.end()?;
-            draft.write(&tail)?;
-            return Ok((draft, content, size + tail.len() as u64));
-        };
-        let turned = mill.turn(piece)?;
-        size += turned.len() as u64;
-        draft.write(&turned)?;
+/// A draft that becomes longer; given up in between, it is gone.
+struct Writing {
+    draft: Draft,
+    mill: Mill,
+    size: u64,
+}
+
+impl Writing {
+    fn begin(folder: &Folder, owner: &str, compression: Option<Compression>) -> Result<Self> {
+        Ok(Self { draft: folder.draft(owner)?, mill: Mill::new(compression)?, size: 0 })
     }
-    Err(ConnectError::retriable("the upload was given up before its payload had been read"))
+
+    fn write(mut self, piece: Bytes) -> Result<Self> {
+        let turned = self.mill.turn(piece)?;
+        self.size += turned.len() as u64;
+        self.draft.write(&turned)?;
+        Ok(self)
+    }
+
+    /// What was written, whose it is, and its size as it is stored.
+    fn end(mut self) -> Result<(Draft, Content, u64)> {
+        let (content, tail) = self.mill.end()?;
+        self.draft.write(&tail)?;
+        Ok((self.draft, content, self.size + tail.len() as u64))
+    }
 }

@@ -1,7 +1,8 @@
 //! Uploads in parts, and what becomes of those that do not come to their end.
 //!
 //! An upload in parts that nobody ends or aborts stays in a bucket for ever, unseen and paid for, and S3 does not abort it
-//! when its client goes away. So each is known from the moment it exists: here, and in the journal.
+//! when its client goes away. So each is known before it exists: here, and in the journal. Of one whose start was not answered
+//! any more only the key is known, and the store is asked what there is under it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{PutMultipartOptions, PutPayload};
-use pipette_api::{ConnectError, Result};
+use pipette_api::{ConnectError, ErrorKind, Result};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
@@ -18,6 +19,7 @@ use super::remote::{Started, client, describe, multipart_options};
 use super::{Errand, Shared, Stored};
 use crate::fault::Act;
 use crate::journal::{Journal, OpenUpload};
+use crate::store::Store;
 
 /// What S3 takes.
 const MOST_PARTS: usize = 10_000;
@@ -34,25 +36,34 @@ impl Open {
     }
 
     async fn note(&self, upload: &OpenUpload) -> Result<()> {
-        self.journaled(upload, Journal::note).await
+        let upload = upload.clone();
+        self.journaled(move |journal| journal.note(&upload)).await
+    }
+
+    async fn name(&self, meant: &OpenUpload, upload: &OpenUpload) -> Result<()> {
+        let (meant, upload) = (meant.clone(), upload.clone());
+        self.journaled(move |journal| journal.name(&meant, &upload)).await
     }
 
     async fn clear(&self, upload: &OpenUpload) -> Result<()> {
-        self.journaled(upload, Journal::clear).await
-    }
-
-    async fn journaled(&self, upload: &OpenUpload, act: fn(&Journal, &OpenUpload) -> Result<()>) -> Result<()> {
-        let Some(journal) = self.journal.as_ref().map(Arc::clone) else { return Ok(()) };
         let upload = upload.clone();
-        crate::store::blocking(move || act(&journal, &upload)).await
+        self.journaled(move |journal| journal.clear(&upload)).await
     }
 
-    fn take(&self) -> Vec<OpenUpload> {
-        std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    async fn journaled(&self, act: impl FnOnce(&Journal) -> Result<()> + Send + 'static) -> Result<()> {
+        let Some(journal) = self.journal.as_ref().map(Arc::clone) else { return Ok(()) };
+        crate::store::blocking(move || act(&journal)).await
+    }
+
+    fn take(&self, which: impl Fn(&OpenUpload) -> bool) -> Vec<OpenUpload> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extract_if(.., |upload| which(upload)).collect()
     }
 
     fn leave(&self, upload: OpenUpload) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(upload);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if !left.contains(&upload) {
+            left.push(upload);
+        }
     }
 }
 
@@ -67,12 +78,25 @@ impl Running {
     async fn begin(shared: &Arc<Shared>, key: &str, options: PutMultipartOptions) -> Result<Self> {
         let (shared, key, path) = (Arc::clone(shared), key.to_owned(), shared.store.path(key)?);
         let begun = tokio::spawn(async move {
-            let id = client(&shared).create_multipart_opts(&path, options).await;
-            let id = id.map_err(|error| shared.store.fault(Act::Write, &key, &error))?;
-            let upload = OpenUpload { uri: shared.store.uri_of(&key), id };
-            let running = Self { upload: Some(upload.clone()), shared };
-            running.shared.uploads.note(&upload).await?;
-            Ok(running)
+            let meant = OpenUpload::meant(shared.store.uri_of(&key));
+            shared.uploads.note(&meant).await?;
+            let mut running = Self { upload: Some(meant.clone()), shared: Arc::clone(&shared) };
+            match client(&shared).create_multipart_opts(&path, options).await {
+                Ok(id) => {
+                    let upload = OpenUpload { id, ..meant.clone() };
+                    running.upload = Some(upload.clone());
+                    shared.uploads.name(&meant, &upload).await?;
+                    Ok(running)
+                }
+                Err(error) => {
+                    let error = shared.store.fault(Act::Write, &key, &error);
+                    // A refusal is an answer: there is no such upload.
+                    if error.kind() != ErrorKind::Retriable {
+                        running.settle().await?;
+                    }
+                    Err(error)
+                }
+            }
         });
         begun.await.unwrap_or_else(|error| Err(ConnectError::fatal("the start of an upload panicked").because(error)))
     }
@@ -101,11 +125,15 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(upload) = self.upload.take() else { return };
+        let is_meant = upload.is_meant();
         self.shared.uploads.leave(upload);
+        if is_meant {
+            return;
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let shared = Arc::clone(&self.shared);
             runtime.spawn(async move {
-                if let Err(error) = sweep(&shared).await {
+                if let Err(error) = sweep(&shared, |upload| !upload.is_meant()).await {
                     tracing::warn!(%error, "An upload in parts that was given up could not be aborted yet");
                 }
             });
@@ -113,7 +141,8 @@ impl Drop for Running {
     }
 }
 
-async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<()> {
+/// Says how many there were. What was only meant may be aborted only while nobody uploads under its key.
+async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<usize> {
     let store = &shared.store;
     let uri = crate::uri::ObjectUri::read(&upload.uri).ok();
     let here = uri.filter(|uri| uri.bucket == store.uri().bucket && uri.scheme == store.uri().scheme);
@@ -123,24 +152,40 @@ async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<()> {
             id = upload.id,
             "An upload in parts is open in a bucket that is no longer used"
         );
-        return shared.uploads.clear(upload).await;
+        shared.uploads.clear(upload).await?;
+        return Ok(1);
     };
-    match client(shared).abort_multipart(&store.path(&uri.key)?, &upload.id).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => shared.uploads.clear(upload).await,
-        // It may be gone; some stores say 403 then. A task that never starts again would be worse than what it leaves.
-        Err(error @ object_store::Error::PermissionDenied { .. }) => {
-            let error = store.fault(Act::Delete, &uri.key, &error);
-            tracing::warn!(%error, id = upload.id, "An upload in parts is gone already or may not be aborted");
-            shared.uploads.clear(upload).await
+    let ids = if upload.is_meant() { begun(store, &uri.key).await? } else { vec![upload.id.clone()] };
+    for id in &ids {
+        match client(shared).abort_multipart(&store.path(&uri.key)?, id).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            // It may be gone; some stores say 403 then. A task that never starts again would be worse than what it leaves.
+            Err(error @ object_store::Error::PermissionDenied { .. }) => {
+                let error = store.fault(Act::Delete, &uri.key, &error);
+                tracing::warn!(%error, id, "An upload in parts is gone already or may not be aborted");
+            }
+            Err(error) => return Err(store.fault(Act::Delete, &uri.key, &error)),
         }
-        Err(error) => Err(store.fault(Act::Delete, &uri.key, &error)),
+    }
+    shared.uploads.clear(upload).await?;
+    Ok(ids.len())
+}
+
+/// The uploads under a key that a crash may have kept from being known.
+async fn begun(store: &Store, key: &str) -> Result<Vec<String>> {
+    match store.open_uploads(key).await {
+        Err(error) if error.kind() != ErrorKind::Retriable => {
+            tracing::warn!(%error, "An upload in parts may be left, and the store does not tell");
+            Ok(Vec::new())
+        }
+        told => told,
     }
 }
 
-/// Aborts what is left; what cannot be aborted now stays on the list.
-pub(super) async fn sweep(shared: &Shared) -> Result<()> {
+/// Aborts those that are left; what cannot be aborted now stays on the list.
+pub(super) async fn sweep(shared: &Shared, which: impl Fn(&OpenUpload) -> bool) -> Result<()> {
     let mut result = Ok(());
-    for upload in shared.uploads.take() {
+    for upload in shared.uploads.take(which) {
         if let Err(error) = abort(shared, &upload).await {
             shared.uploads.leave(upload);
             result = Err(error);
@@ -152,10 +197,11 @@ pub(super) async fn sweep(shared: &Shared) -> Result<()> {
 /// Aborts what the journal tells of.
 pub(super) async fn recover(shared: &Shared) -> Result<usize> {
     let left = shared.uploads.journal.as_ref().map(|journal| journal.left()).unwrap_or_default();
+    let mut aborted = 0;
     for upload in &left {
-        abort(shared, upload).await?;
+        aborted += abort(shared, upload).await?;
     }
-    Ok(left.len())
+    Ok(aborted)
 }
 
 /// Uploads. What was read once already is `known`, and must be the same again.

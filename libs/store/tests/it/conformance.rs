@@ -11,9 +11,10 @@ use pipette_store::{
     Digest, Integrity, Limits, Origin, Reference, Store, StoreSettings, Stored, StoredPayload, Strategy, Uploader,
 };
 
+use crate::lake::SECRET;
 use crate::moto::Moto;
-use crate::s3_server::{Fault, S3Server, SECRET};
-use crate::support::{Made, keys, options, read, settings};
+use crate::s3_server::{Fault, S3Server};
+use crate::support::{Made, keys, options, read};
 
 const MIB: u64 = 1 << 20;
 const EVER: usize = usize::MAX;
@@ -27,7 +28,7 @@ struct Place {
 impl Place {
     fn store(&self) -> Arc<Store> {
         // A store that says nothing is given up soon.
-        let settings = StoreSettings { request_timeout: Duration::from_secs(5), ..settings(&self.server) };
+        let settings = StoreSettings { request_timeout: Duration::from_secs(5), ..self.server.settings() };
         Store::open(&settings).unwrap()
     }
 

@@ -10,8 +10,9 @@ use pipette_store::{
     UploadOptions, Uploader,
 };
 
-use crate::s3_server::{Fault, S3Server, SECRET};
-use crate::support::{Made, at, keys, options, read, settings, uri, wait_until};
+use crate::lake::SECRET;
+use crate::s3_server::{Fault, S3Server};
+use crate::support::{Made, keys, options, read, uri, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,7 +32,7 @@ fn back(store: &Arc<Store>, key: &str, reference: Reference) -> StoredPayload {
 #[tokio::test]
 async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     store.probe().await.unwrap();
     for (strategy, size) in [
         (Strategy::Content, 1000),
@@ -57,7 +58,7 @@ async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
 #[tokio::test]
 async fn a_lost_answer_is_no_lost_object_and_no_second_one() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     for (size, method, holds) in
         [(1000, "PUT", "inbox"), (12 * MIB, "POST", "uploadId"), (12 * MIB + 1, "PUT", "partNumber=2")]
     {
@@ -72,7 +73,7 @@ async fn a_lost_answer_is_no_lost_object_and_no_second_one() {
 #[tokio::test]
 async fn an_outage_is_retriable_and_leaves_nothing_open() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     for (size, method, holds) in
         [(1000, "PUT", "inbox"), (12 * MIB, "PUT", "partNumber=3"), (12 * MIB, "POST", "uploadId")]
     {
@@ -92,7 +93,7 @@ async fn an_outage_is_retriable_and_leaves_nothing_open() {
 async fn refusals_fail_at_once_and_tell_no_secret() {
     let server = S3Server::start().await;
     let payload = Made::new(1000);
-    let mut wrong_secret = settings(&server);
+    let mut wrong_secret = server.settings();
     wrong_secret.options.insert("aws_secret_access_key".into(), "another-secret".into());
     let told = |error: &pipette_api::ConnectError| format!("{} {error:?}", error.chain());
     let store = Store::open(&wrong_secret).unwrap();
@@ -101,7 +102,7 @@ async fn refusals_fail_at_once_and_tell_no_secret() {
         assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
         assert!(told(&error).contains("forbidden") && !told(&error).contains("another-secret"), "{error:?}");
     }
-    let store = at(&server);
+    let store = server.store();
     for (status, code, kind) in [
         (401, "Unauthorized", ErrorKind::Fatal),
         (403, "AccessDenied", ErrorKind::Fatal),
@@ -123,11 +124,11 @@ async fn refusals_fail_at_once_and_tell_no_secret() {
 async fn a_store_that_says_nothing_is_given_up_after_the_timeout() {
     let server = S3Server::start().await;
     let store =
-        Store::open(&StoreSettings { request_timeout: Duration::from_millis(200), ..settings(&server) }).unwrap();
+        Store::open(&StoreSettings { request_timeout: Duration::from_millis(200), ..server.settings() }).unwrap();
     server.fail(usize::MAX, "PUT", "inbox", Fault::Silence);
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable);
-    let gone = { settings(&S3Server::start().await) };
+    let gone = { S3Server::start().await.settings() };
     let store = Store::open(&gone).unwrap();
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
@@ -137,7 +138,7 @@ async fn a_store_that_says_nothing_is_given_up_after_the_timeout() {
 #[tokio::test]
 async fn a_download_goes_on_where_it_broke_off() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let payload = Made::new(3 * MIB);
     let stored = uploader(&store, Strategy::Content).upload(&payload, &origin()).await.unwrap();
     let again = back(&store, &stored.key, stored.reference());
@@ -151,7 +152,7 @@ async fn a_download_goes_on_where_it_broke_off() {
 #[tokio::test]
 async fn an_object_that_was_overwritten_or_deleted_is_one_bad_record() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
     let again = back(&store, &stored.key, stored.reference());
     let other = Reference { etag: Some("\"other\"".into()), ..stored.reference() };
@@ -168,7 +169,7 @@ async fn an_object_that_was_overwritten_or_deleted_is_one_bad_record() {
 #[tokio::test]
 async fn an_upload_that_is_given_up_is_aborted() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let uploads = uploader(&store, Strategy::Uuid);
     server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
     let (payload, place) = (Made::new(12 * MIB), origin());
@@ -188,13 +189,13 @@ async fn an_upload_that_is_given_up_is_aborted() {
 #[tokio::test]
 async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("uploads");
     server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
     let (kill, killed) = tokio::sync::oneshot::channel();
     let worker = std::thread::spawn({
-        let (settings, path) = (settings(&server), path.clone());
+        let (settings, path) = (server.settings(), path.clone());
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -224,10 +225,53 @@ async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
     assert_eq!(uploads.recover().await.unwrap(), 0, "the journal is empty again");
 }
 
+/// Killed after the store has begun an upload and before its answer came: nobody knows what the store calls it.
+#[tokio::test]
+async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    let uploads = || Uploader::new(server.store(), options(Strategy::Content), Some(Journal::open(&path).unwrap()));
+    server.fail(usize::MAX, "POST", "uploads", Fault::LoseAnswer);
+    let error = uploads().upload(&Made::new(12 * MIB), &origin()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
+    server.heal();
+    assert_ne!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
+    server.fail(usize::MAX, "GET", "uploads", Fault::Refuse(503, "SlowDown"));
+    assert_eq!(uploads().recover().await.unwrap_err().kind(), ErrorKind::Retriable, "not forgotten meanwhile");
+    server.heal();
+    // Somebody else's, with a key that begins alike.
+    let other = Made { seed: 1, ..Made::new(12 * MIB) };
+    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
+    let theirs = Uploader::new(server.store(), options(Strategy::Content), None);
+    let place = origin();
+    let mut running = Box::pin(theirs.upload(&other, &place));
+    tokio::select! {
+        done = &mut running => panic!("{done:?}"),
+        () = wait_until("their second part", || server.seen("PUT", "partNumber=2") > 0) => {}
+    }
+    assert_eq!(uploads().recover().await.unwrap(), 3, "each try had begun one");
+    assert_eq!(server.open_uploads().iter().filter(|path| path.to_string_lossy().contains(".upload-")).count(), 2);
+    assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
+/// A task that never starts again would be worse than an upload that is left.
+#[tokio::test]
+async fn a_store_that_does_not_tell_of_uploads_keeps_nobody_from_starting() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    std::fs::write(&path, "pipette uploads 1\n+{\"uri\":\"s3://lake/inbox/a\",\"id\":\"\"}\n").unwrap();
+    server.fail(usize::MAX, "GET", "uploads", Fault::Refuse(501, "NotImplemented"));
+    let uploads = Uploader::new(server.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
+    assert_eq!(uploads.recover().await.unwrap(), 0);
+    assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
 #[tokio::test]
 async fn a_payload_that_changes_between_both_reads_is_not_stored() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let payload = Made { changes: true, ..Made::new(12 * MIB) };
     let error = uploader(&store, Strategy::Content).upload(&payload, &origin()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retriable);
@@ -261,16 +305,16 @@ async fn what_the_worker_does_not_allow_is_not_spoken_to() {
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         error.to_string()
     };
-    assert!(refused(settings(&server)).contains("not http://127.0.0.1"));
+    assert!(refused(server.settings()).contains("not http://127.0.0.1"));
     let amazon = StoreSettings::at(uri("s3://lake/inbox"));
     assert!(refused(amazon).contains("not https://lake.s3.us-east-1.amazonaws.com"));
     assert!(refused(StoreSettings::at(uri("gs://lake/inbox"))).contains("not https://storage.googleapis.com"));
     assert!(refused(StoreSettings::at(uri("file:///data"))).contains("not there"));
-    let plain = StoreSettings { allow_http: false, ..settings(&server) };
+    let plain = StoreSettings { allow_http: false, ..server.settings() };
     let error = Store::open(&plain).unwrap_err();
     assert!(error.to_string().contains("store.allow.http"), "{error}");
     for (name, value) in [("aws_bucket", "other"), ("nonsense", "1"), ("timeout", "1s")] {
-        let mut settings = settings(&server);
+        let mut settings = server.settings();
         settings.options.insert(name.into(), value.into());
         let error = Store::open(&settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -290,7 +334,7 @@ async fn uploads_that_are_gone_or_elsewhere_keep_nobody_from_starting() {
         .map(|uri| format!("+{{\"uri\":\"{uri}\",\"id\":\"{id}\"}}\n"))
         .concat();
     std::fs::write(&path, format!("pipette uploads 1\n{lines}")).unwrap();
-    let uploads = Uploader::new(at(&server), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
+    let uploads = Uploader::new(server.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
     server.fail(usize::MAX, "DELETE", "uploadId", Fault::Refuse(503, "SlowDown"));
     assert_eq!(uploads.recover().await.unwrap_err().kind(), ErrorKind::Retriable);
     server.heal();
@@ -301,7 +345,7 @@ async fn uploads_that_are_gone_or_elsewhere_keep_nobody_from_starting() {
 #[tokio::test]
 async fn a_damaged_object_under_the_name_of_its_content_is_told() {
     let server = S3Server::start().await;
-    let store = at(&server);
+    let store = server.store();
     let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
     server.cut_short(&stored.key);
     let error = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap_err();

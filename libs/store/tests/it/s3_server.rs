@@ -1,7 +1,7 @@
-//! An S3 server on loopback behind a proxy that has a hand on every request: it can refuse, delay, lose the answer, say
+//! The server of `lake.rs` behind a proxy that has a hand on every request: it can refuse, delay, lose the answer, say
 //! nothing, or break off in the middle of either body.
 //!
-//! The server's objects are files; `moto.rs` puts the same proxy before another server. The worker's tests take this file too.
+//! `conformance.rs` puts the same proxy before another server.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,14 +15,13 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use pipette_store::{Store, StoreSettings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-pub(crate) const KEY: &str = "AKIAEXAMPLE";
-pub(crate) const SECRET: &str = "hunter2hunter2hunter2";
+use crate::lake::{self, Failed, KEY, SECRET};
+use crate::support::uri;
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -87,11 +86,12 @@ impl S3Server {
     /// With one bucket, `lake`.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("lake")).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let service = lake::service(folder.path());
         let (listener, port) = listen().await;
-        let serving = tokio::spawn(serve(listener, builder.build()));
+        let serving = tokio::spawn(lake::serve(listener, move |request| {
+            let service = service.clone();
+            async move { lake::work(&service, request).await }
+        }));
         let mut server = Self::before(port).await;
         server.accepting.push(serving);
         server.folder = Some(folder);
@@ -106,14 +106,22 @@ impl S3Server {
         Self { folder: None, desk, port, accepting }
     }
 
-    /// The options of a store that speaks to it.
-    pub(crate) fn options(&self) -> [(&'static str, String); 4] {
-        [
+    pub(crate) fn settings(&self) -> StoreSettings {
+        let mut settings = StoreSettings::at(uri("s3://lake/inbox"));
+        settings.allow_http = true;
+        for (name, value) in [
             ("aws_endpoint", format!("http://127.0.0.1:{}", self.port)),
             ("aws_region", "us-east-1".into()),
             ("aws_access_key_id", KEY.into()),
             ("aws_secret_access_key", SECRET.into()),
-        ]
+        ] {
+            settings.options.insert(name.into(), value);
+        }
+        settings
+    }
+
+    pub(crate) fn store(&self) -> Arc<Store> {
+        Store::open(&self.settings()).unwrap()
     }
 
     /// The next `times` requests of a method whose address holds a text fail so.
@@ -162,20 +170,7 @@ async fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
 type Body = BoxBody<Bytes, Failed>;
-
-async fn serve(listener: TcpListener, service: S3Service) {
-    let mut open = JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let service = service.clone();
-        open.spawn(async move {
-            let serve = service_fn(|request: Request<Incoming>| service.call(request.map(s3s::Body::from)));
-            // A connection that breaks is what some tests want.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), serve).await;
-        });
-    }
-}
 
 async fn stand_before(server: u16, listener: TcpListener, desk: Arc<Desk>) {
     let mut open = JoinSet::new();

@@ -50,6 +50,26 @@ async fn what_goes_in_comes_out_whatever_its_size_name_and_form() {
     }
 }
 
+/// A worker has few threads that may block, and files are read on them too.
+#[test]
+fn more_uploads_than_threads_that_may_block_come_to_their_end() {
+    let place = tempfile::tempdir().unwrap();
+    let store = folder(&place.path().join("store"));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let uploader = Uploader::new(store, options(Strategy::Content), None);
+        let mut running = tokio::task::JoinSet::new();
+        for seed in 0..8 {
+            let (uploader, payload) = (uploader.clone(), Made { seed, blocks: true, ..Made::new(MIB) });
+            running.spawn(async move { uploader.upload(&payload, &origin()).await.unwrap().found });
+        }
+        let all = tokio::time::timeout(std::time::Duration::from_mins(1), running.join_all()).await;
+        assert_eq!(all.expect("an end"), [false; 8]);
+    });
+    runtime.shutdown_background();
+}
+
 async fn goes_through(store: &Arc<Store>, options: &UploadOptions, payload: &Made) {
     let uploader = Uploader::new(Arc::clone(store), options.clone(), None);
     let place = Origin { offset: &payload.size.to_string(), ..origin() };

@@ -8,8 +8,6 @@ use bytes::Bytes;
 use pipette_api::{ConnectError, Payload, PayloadReader, Result};
 use pipette_store::{Allowed, Naming, ObjectUri, Store, StoreSettings, Stores, Strategy, UploadOptions};
 
-use crate::s3_server::S3Server;
-
 /// Bytes that do not repeat, in pieces.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
@@ -21,12 +19,23 @@ pub(crate) struct Made {
     pub(crate) breaks: Option<(u64, Arc<AtomicUsize>)>,
     /// Gives other bytes in the second read.
     pub(crate) changes: bool,
+    /// Is read on a thread that may block, as files are.
+    pub(crate) blocks: bool,
     pub(crate) opened: Arc<AtomicU64>,
 }
 
 impl Made {
     pub(crate) fn new(size: u64) -> Self {
-        Self { size, seed: size, piece: 64 << 10, known: true, breaks: None, changes: false, opened: Arc::default() }
+        Self {
+            size,
+            seed: size,
+            piece: 64 << 10,
+            known: true,
+            breaks: None,
+            changes: false,
+            blocks: false,
+            opened: Arc::default(),
+        }
     }
 
     pub(crate) fn unknown(size: u64) -> Self {
@@ -84,6 +93,9 @@ impl PayloadReader for MadeReader {
         }
         let piece = self.left.split_to(self.made.piece.min(self.left.len()));
         self.at += piece.len() as u64;
+        if self.made.blocks {
+            tokio::task::spawn_blocking(|| {}).await.unwrap();
+        }
         tokio::task::yield_now().await;
         Ok((!piece.is_empty()).then_some(piece))
     }
@@ -101,19 +113,6 @@ pub(crate) async fn read(payload: &dyn Payload, start: u64, len: Option<u64>) ->
 
 pub(crate) fn uri(text: &str) -> ObjectUri {
     ObjectUri::read(text).unwrap()
-}
-
-/// Settings of a store in the bucket of a server.
-pub(crate) fn settings(server: &S3Server) -> StoreSettings {
-    let mut settings = StoreSettings::at(uri("s3://lake/inbox"));
-    settings.allow_http = true;
-    settings.options.extend(server.options().map(|(name, value)| (name.to_owned(), value)));
-    settings
-}
-
-/// A store in the bucket of a server.
-pub(crate) fn at(server: &S3Server) -> Arc<Store> {
-    Store::open(&settings(server)).unwrap()
 }
 
 pub(crate) fn memory() -> Arc<Store> {

@@ -110,11 +110,13 @@ fn worker_config(path: &Path) -> Result<WorkerConfig> {
 
 fn quickstart(matches: &ArgMatches, levels: &str) -> Outcome {
     telemetry::start(levels).map_err(|error| Failure { code: 1, error })?;
+    let with = |what| matches.get_many::<String>("with").is_some_and(|mut all| all.any(|one| one == what));
     let asked = Quickstart {
         dir: path(matches, "dir").to_owned(),
         listen: matches.get_one::<String>("listen").cloned(),
         once: matches.get_flag("once"),
-        mqtt: matches.contains_id("with"),
+        mqtt: with("mqtt"),
+        images: with("images"),
     };
     quickstart::run(&asked)
 }
@@ -318,12 +320,19 @@ fn quickstart_command() -> Command {
             Arg::new("once")
                 .long("once")
                 .action(ArgAction::SetTrue)
-                .help("Exit with 0 when every row of the sample files has arrived"),
+                .help("Exit with 0 when every row of the sample files, and every image, has arrived"),
         )
         .arg(
-            Arg::new("with").long("with").value_name("WHAT").value_parser(["mqtt"]).help(
-                "Show more: mqtt is a simulated plant that publishes to a Mosquitto of its own, if one is installed",
-            ),
+            Arg::new("with")
+                .long("with")
+                .value_name("WHAT")
+                .action(ArgAction::Append)
+                .value_delimiter(',')
+                .value_parser(["mqtt", "images"])
+                .help(
+                    "Show more: mqtt is a simulated plant that publishes to a Mosquitto of its own, if one is installed; \
+                     images takes images through Kafka on all four ways that there are for large files",
+                ),
         )
         .after_help(
             "\
@@ -331,6 +340,7 @@ Examples:
   pipette quickstart
   pipette quickstart --dir /tmp/try --once
   pipette quickstart --with mqtt
+  pipette quickstart --with images --once
 
 While it runs, copy a CSV file into DIR/inbox and watch DIR/out/rows.jsonl grow. Ctrl-C stops it; only data stays.",
         )

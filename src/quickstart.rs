@@ -4,6 +4,7 @@
 //! curl. Everything it makes is below one folder; a second start goes on where the first stopped.
 
 pub(crate) mod http;
+mod images;
 mod plant;
 mod progress;
 mod samples;
@@ -25,6 +26,7 @@ use crate::settings::worker::{Listener, WorkerConfig};
 use crate::worker::Worker;
 
 use self::http::Client;
+use self::images::Images;
 use self::plant::Plant;
 use self::progress::{Lines, Progress};
 
@@ -52,6 +54,8 @@ pub struct Quickstart {
     pub once: bool,
     /// An MQTT broker and a simulated plant as well.
     pub mqtt: bool,
+    /// Images on all four ways for large payloads as well.
+    pub images: bool,
 }
 
 /// The folders and files below `--dir`.
@@ -65,18 +69,25 @@ struct Places {
     state: PathBuf,
     kafka: PathBuf,
     mqtt: PathBuf,
+    images: PathBuf,
 }
 
 /// Runs until Ctrl-C, or with `once` until the samples have arrived.
 pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
     let plugins = Plugins::built_in();
-    if asked.mqtt && plugins.find_any("MqttSource").is_none() {
-        let message =
-            "This build has no MQTT connectors: build with --features connector-mqtt, or start without --with";
-        return Err(Failure::setup(ConnectError::config(message)));
+    for (wanted, what, class, feature) in [
+        (asked.mqtt, "MQTT connectors", "MqttSource", "connector-mqtt"),
+        (asked.images, "claim check", "ClaimCheck", "transform-claim-check"),
+    ] {
+        if wanted && plugins.find_any(class).is_none() {
+            let message = format!("This build has no {what}: build with --features {feature}, or start without --with");
+            return Err(Failure::setup(ConnectError::config(message)));
+        }
     }
     let places = Places::make(&asked.dir).map_err(Failure::setup)?;
     let mut plant = asked.mqtt.then(|| Plant::start(&places.mqtt)).transpose().map_err(Failure::setup)?;
+    let images =
+        asked.images.then(|| Images::place(&places.images, &places.kafka)).transpose().map_err(Failure::setup)?;
     let broker = start_broker(&places.kafka, KAFKA_PORT).map_err(Failure::setup)?;
     let listen = match &asked.listen {
         Some(listen) => listen.clone(),
@@ -85,7 +96,7 @@ pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
     let hosts = plant.as_ref().map(Plant::address);
     let config = worker_config(&places, broker.address(), &listen, hosts).map_err(Failure::setup)?;
     let worker = Worker::start(config, plugins)?;
-    let ended = demonstrate(asked, &places, &worker, plant.as_mut()).map_err(Failure::start);
+    let ended = demonstrate(asked, &places, &worker, plant.as_mut(), images).map_err(Failure::start);
     worker.stop();
     drop(plant);
     broker.stop();
@@ -93,7 +104,13 @@ pub fn run(asked: &Quickstart) -> std::result::Result<(), Failure> {
 }
 
 /// Connectors, samples, and then looking on.
-fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker, plant: Option<&mut Plant>) -> Result<()> {
+fn demonstrate(
+    asked: &Quickstart,
+    places: &Places,
+    worker: &Worker,
+    plant: Option<&mut Plant>,
+    images: Option<Images>,
+) -> Result<()> {
     let signals = worker.signals()?;
     let url = format!("http://{}", worker.address());
     put_connector(&url, SOURCE, &places.source())?;
@@ -111,23 +128,53 @@ fn demonstrate(asked: &Quickstart, places: &Places, worker: &Worker, plant: Opti
         plant.publish();
         say(&told_of_the_plant(places, plant, &url, asked.once))?;
     }
-    let mut progress = Progress::new(places.inbox.clone(), places.finished.clone(), files);
+    if let Some(images) = &images {
+        for (name, config) in images.connectors() {
+            put_connector(&url, &name, &config)?;
+        }
+        images.drop_samples()?;
+        say(&images.introduced(&url, asked.once))?;
+    }
+    let progress = Progress::new(places.inbox.clone(), places.finished.clone(), files);
+    let mut show = Show { progress, wanted, images };
     let began = std::time::Instant::now();
     while signals.recv_timeout(LOOK).is_err() {
-        let arrived = progress.look()?;
-        if asked.once && arrived.iter().zip(&wanted).all(|(arrived, wanted)| arrived >= wanted) {
-            return progress.end(&format!("All {samples} sample rows are in {}\n", places.rows.display()));
+        let missing = show.look()?;
+        if asked.once && missing.is_none() {
+            return show.progress.tell(&format!("All {samples} sample rows are in {}\n", places.rows.display()));
         }
-        if asked.once && began.elapsed() > ONCE_WITHIN {
+        if let Some(missing) = missing.filter(|_| asked.once && began.elapsed() > ONCE_WITHIN) {
             let status =
                 Client::default().get(&format!("{url}/connectors?expand=status")).unwrap_or_else(|error| error.chain());
             return Err(ConnectError::fatal(format!(
-                "Only {arrived:?} of {wanted:?} rows arrived within {} s; the connectors say: {status}",
+                "Only {missing} arrived within {} s; the connectors say: {status}",
                 ONCE_WITHIN.as_secs()
             )));
         }
     }
-    progress.end("Stopping; the next start goes on here\n")
+    show.progress.tell("Stopping; the next start goes on here\n")
+}
+
+/// What is looked at, and what is to arrive.
+struct Show {
+    progress: Progress,
+    /// Rows in each file.
+    wanted: Vec<usize>,
+    images: Option<Images>,
+}
+
+impl Show {
+    /// Shows how far everything is; what there is so far, as long as something of the samples is missing.
+    fn look(&mut self) -> Result<Option<String>> {
+        let images = self.images.as_mut().map(Images::look).transpose()?.unwrap_or_default();
+        let arrived = self.progress.look(&images)?;
+        if let Some(told) = self.images.as_mut().map(Images::compared).transpose()?.flatten() {
+            self.progress.tell(&told)?;
+        }
+        let rows = arrived.iter().zip(&self.wanted).all(|(arrived, wanted)| arrived >= wanted);
+        let missing = !rows || self.images.as_ref().is_some_and(|images| !images.is_compared());
+        Ok(missing.then(|| format!("{arrived:?} of {:?} rows{images}", self.wanted)))
+    }
 }
 
 /// What is published before anybody subscribes is lost.
@@ -164,6 +211,7 @@ impl Places {
             state: dir.join("state"),
             kafka: dir.join("kafka"),
             mqtt: dir.join("mqtt"),
+            images: dir.join("images"),
         };
         for folder in [&places.inbox, &places.finished, &places.errors, &dir.join("out")] {
             fs::create_dir_all(folder).map_err(named)?;

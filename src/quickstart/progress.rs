@@ -34,14 +34,15 @@ impl Progress {
         Self { inbox, finished, files, shown: String::new(), live: io::stdout().is_terminal() }
     }
 
-    /// Shows the state if it has changed; returns how many rows have arrived in each file.
-    pub(super) fn look(&mut self) -> Result<Vec<usize>> {
+    /// Shows the state and what more there is to say, if it has changed; returns how many rows have arrived in each file.
+    pub(super) fn look(&mut self, more: &str) -> Result<Vec<usize>> {
         let rows = self.files.iter_mut().map(Lines::count).collect::<Result<Vec<_>>>()?;
         let mut state = format!("{} in inbox, {} finished", files(&self.inbox), files(&self.finished));
         for Lines { path, rows, .. } in &self.files {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let _ = write!(state, ", {rows} rows in {name}");
         }
+        state.push_str(more);
         if state != self.shown {
             // Blanks cover what a longer line leaves behind.
             say(&if self.live { format!("\r{state:<72}") } else { format!("{state}\n") })?;
@@ -50,8 +51,8 @@ impl Progress {
         Ok(rows)
     }
 
-    /// Ends the live line with a last message.
-    pub(super) fn end(&self, message: &str) -> Result<()> {
+    /// Says something below the live line.
+    pub(super) fn tell(&self, message: &str) -> Result<()> {
         say(&if self.live { format!("\n{message}") } else { message.to_owned() })
     }
 }
@@ -91,9 +92,14 @@ impl Lines {
 }
 
 fn files(folder: &Path) -> String {
-    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
-    let count = fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(visible).count());
+    let count = visible(folder);
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// Files that are not hidden.
+pub(super) fn visible(folder: &Path) -> usize {
+    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(visible).count())
 }
 
 #[cfg(test)]
@@ -107,12 +113,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let rows = dir.path().join("rows.jsonl");
         let mut progress = Progress::new(dir.path().to_owned(), dir.path().to_owned(), vec![Lines::of(&rows)]);
-        assert_eq!(progress.look().unwrap(), [0]);
+        assert_eq!(progress.look("").unwrap(), [0]);
         let mut file = File::create(&rows).unwrap();
         file.write_all(b"1\n2\nhal").unwrap();
-        assert_eq!(progress.look().unwrap(), [2]);
+        assert_eq!(progress.look("").unwrap(), [2]);
         assert_eq!(progress.shown, "1 file in inbox, 1 file finished, 2 rows in rows.jsonl");
         file.write_all("f\n".repeat(9_000).as_bytes()).unwrap();
-        assert_eq!(progress.look().unwrap(), [9_002]);
+        assert_eq!(progress.look("").unwrap(), [9_002]);
     }
 }

@@ -20,13 +20,17 @@ pub(super) fn drop_into(inbox: &Path, finished: &Path) -> Result<usize> {
         if place.exists() || finished.join(name).exists() {
             continue;
         }
-        // Hidden until it is whole, as a careful instrument would do it.
-        let hidden = inbox.join(format!(".{name}"));
-        let written = fs::write(&hidden, bytes).and_then(|()| fs::rename(&hidden, &place));
-        let failed = |error| ConnectError::fatal(format!("Cannot write {}", place.display())).because(error);
-        written.map_err(failed)?;
+        appear(&place, bytes)?;
     }
     Ok(SAMPLES.iter().map(|(_, bytes)| rows(bytes)).sum())
+}
+
+/// Writes a file that is hidden until it is whole, as a careful instrument would do it.
+pub(super) fn appear(place: &Path, bytes: &[u8]) -> Result<()> {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = place.with_file_name(format!(".{name}"));
+    let failed = |error| ConnectError::fatal(format!("Cannot write {}", place.display())).because(error);
+    fs::write(&hidden, bytes).and_then(|()| fs::rename(&hidden, place)).map_err(failed)
 }
 
 /// Lines without the header; the zero bytes of UTF-16 are no text.

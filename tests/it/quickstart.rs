@@ -85,6 +85,39 @@ fn a_simulated_plant_publishes_and_its_readings_arrive() {
 }
 
 #[test]
+fn images_come_out_of_all_four_ways_as_they_went_in() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let images = dir.join("demo/images");
+    let out = |name: &str| {
+        let ways = ["native", "pieces", "link", "claim-check"].map(|way| images.join("out").join(way).join(name));
+        ways.map(|place| fs::read(place).unwrap_or_default())
+    };
+    assert!(ended(&mut quickstart(dir, &["--once", "--with", "images"]), dir, Duration::from_mins(1)));
+    for (name, least) in [("cells-2026-0117.tif", 2_000_000), ("preview-2026-0117.tif", 10_000)] {
+        let there = fs::read(images.join("inbox").join(name)).expect("a sample");
+        assert!(there.len() > least, "{name}: {}", there.len());
+        assert!(out(name).iter().all(|bytes| *bytes == there), "{name}");
+    }
+    let log = fs::read_to_string(dir.join("log")).expect("the log");
+    assert!(log.contains("cells-2026-0117.tif is the same, byte for byte, behind all four ways"), "{log}");
+    assert!(log.contains("What its topic takes in Kafka: native 28"), "{log}");
+
+    let own: Vec<u8> = (0..3_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let mut child = quickstart(dir, &["--with", "images"]);
+    fs::write(images.join("inbox/.own.png"), &own).expect("an image of the user");
+    fs::rename(images.join("inbox/.own.png"), images.join("inbox/own.png")).expect("dropped");
+    wait::until("the user's image", Duration::from_secs(30), || {
+        assert!(child.try_wait().expect("its state").is_none(), "{}", tail(&dir.join("log"), 40));
+        let lengths = out("own.png").map(|bytes| bytes.len());
+        if lengths == [own.len(); 4] { Ok(()) } else { Err(format!("{lengths:?}")) }
+    });
+    assert!(out("own.png").iter().all(|bytes| *bytes == own));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success() && ended(&mut child, dir, Duration::from_secs(5)), "{}", tail(&dir.join("log"), 40));
+}
+
+#[test]
 fn a_taken_port_is_told_at_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -14,6 +14,7 @@
 mod bad_input;
 mod chunks;
 mod claim_check;
+mod claim_check_order;
 mod dead_inputs;
 mod dead_letters;
 mod files;

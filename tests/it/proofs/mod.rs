@@ -13,6 +13,7 @@ mod edge;
 mod exactly_once;
 mod frame;
 mod kills;
+mod large_files;
 mod latency;
 mod machine;
 mod mqtt;

@@ -77,6 +77,7 @@ impl fmt::Display for Trouble {
             Self::Wire(Fault::Reset) => "a reset",
             Self::Wire(Fault::BlackHole) => "a black hole",
             Self::Wire(Fault::Slow) => "a slow wire",
+            Self::Wire(Fault::Uneven) => "an uneven wire",
             Self::Wire(Fault::HalfOpen) => "half-open connections",
             Self::Wire(Fault::None) => "nothing",
             Self::Killed => "a killed broker",

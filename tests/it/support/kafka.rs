@@ -131,6 +131,13 @@ impl ApacheKafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Bytes in the files of the topic's partition 0.
+    pub(crate) fn stored(&self, topic: &str) -> u64 {
+        let files = fs::read_dir(self.folder.join(format!("data/{topic}-0"))).expect("the partition's folder");
+        let logs = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        logs.map(|file| file.metadata().expect("its length").len()).sum()
+    }
+
     fn await_answer(&self) {
         let client: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().expect("a client");

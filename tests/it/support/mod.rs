@@ -15,6 +15,7 @@ pub(crate) mod java;
 pub(crate) mod kafka;
 #[path = "../../../connectors/mqtt/tests/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
+pub(crate) mod moto;
 pub(crate) mod publisher;
 pub(crate) mod python;
 pub(crate) mod rest;

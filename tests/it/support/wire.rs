@@ -5,8 +5,10 @@
 //! It has no reset either.) `kafka.rs` starts a broker that is reached through one; the proofs in `proofs/` set the fault.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pipette_kit::Dice;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +18,12 @@ use tokio::time::{Instant, sleep_until};
 
 /// Of the slow wire, each way.
 const LATENCY: Duration = Duration::from_millis(150);
+/// Of the uneven wire, each way: between both.
+const UNEVEN_MS: [u64; 2] = [50, 150];
 /// Of the slow wire, each way: a bad mobile connection.
 const BYTES_PER_SECOND: f64 = 512.0 * 1024.0;
+/// So far: the chance of each has a seed of its own.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 const PIECE: usize = 16 * 1024;
 /// Pieces under way in one direction before the sender is held up.
 const UNDER_WAY: usize = 64;
@@ -32,6 +38,8 @@ pub(crate) enum Fault {
     BlackHole,
     /// Late and little.
     Slow,
+    /// Late, one more than the other: a store far away.
+    Uneven,
     /// On the connections that stand when it begins, what the worker sends arrives and every answer vanishes; new ones
     /// are sound. At its end the deaf ones are reset: the far side forgot them.
     HalfOpen,
@@ -117,10 +125,16 @@ async fn pump(
             }
         }
     };
+    let mut dice = Dice(CONNECTIONS.fetch_add(1, Ordering::Relaxed));
     let write = async {
         while let Some((came, piece)) = pieces.recv().await {
             let _ = fault.wait_for(|fault| *fault != Fault::BlackHole).await;
-            if *fault.borrow() == Fault::Slow {
+            let now = *fault.borrow();
+            if now == Fault::Uneven {
+                let late = UNEVEN_MS[0] + dice.below(UNEVEN_MS[1] - UNEVEN_MS[0]);
+                sleep_until(came + Duration::from_millis(late)).await;
+            }
+            if now == Fault::Slow {
                 sleep_until(came + LATENCY).await;
                 #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
                 let length = Duration::from_secs_f64(piece.len() as f64 / BYTES_PER_SECOND);
@@ -209,6 +223,17 @@ mod tests {
         let began = std::time::Instant::now();
         passes(&mut near, &mut far, &vec![b'x'; 100_000]);
         assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn an_uneven_wire_is_late_and_keeps_the_order() {
+        let (wire, listener, port) = laid();
+        let (mut near, mut far) = connected(&listener, port);
+        wire.set(Fault::Uneven);
+        let began = std::time::Instant::now();
+        passes(&mut near, &mut far, b"asked");
+        passes(&mut far, &mut near, b"answered");
+        assert!(began.elapsed() > Duration::from_millis(2 * UNEVEN_MS[0]), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -1,103 +1,23 @@
 //! What goes into a store comes back as it was: whole values and fields, with and without schemas, in every form.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
+mod rig;
+
 use std::future::poll_fn;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipette_api::{
-    AsyncTransform, Blob, ConnectError, Datum, ErrorKind, Kind, Map, Payload, PayloadReader, Plugin, Record, Result,
-    Schema, SchemaBuilder, Settings, Struct, Value, async_trait,
+    Blob, ConnectError, Datum, ErrorKind, Kind, Map, Payload, PayloadReader, Record, Result, Schema, SchemaBuilder,
+    Struct, Value, async_trait,
 };
 use pipette_kit::Bench;
 use pipette_store::Reference;
-use tempfile::TempDir;
-use transform_claim_check::{InMemory, PLUGINS};
+use transform_claim_check::InMemory;
 
-/// A folder as a store, and transformations on it.
-struct Rig {
-    bench: Bench,
-    folder: TempDir,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self { bench: Bench::new().unwrap(), folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
-    }
-
-    fn uri(&self) -> String {
-        format!("file://{}", self.store().display())
-    }
-
-    fn make(&self, name: &str, config: &[(&str, &str)]) -> Box<dyn AsyncTransform> {
-        let plugin = PLUGINS.iter().find_map(|plugin| match plugin {
-            Plugin::AsyncTransform(plugin) if plugin.info.answers_to(name) => Some(plugin),
-            _ => None,
-        });
-        let plugin = plugin.unwrap();
-        let mut map = pipette_kit::build::config(config);
-        map.entry("store.uri".into()).or_insert_with(|| self.uri());
-        let settings = Settings::new(map, plugin.info.config);
-        (plugin.make)(settings, self.bench.transform()).unwrap()
-    }
-
-    /// What becomes of a record; an error leaves it as it was.
-    fn run(&self, transform: &dyn AsyncTransform, record: &Record) -> Result<Record> {
-        let mut changed = record.clone();
-        assert!(transform.holds(record) >= record.held());
-        if transform.needs(record) {
-            let outcome = self.bench.run("apply", transform.apply(&mut changed)).unwrap();
-            if let Err(error) = outcome {
-                assert_eq!(changed, *record, "an error leaves the record as it was");
-                return Err(error);
-            }
-        }
-        Ok(changed)
-    }
-
-    fn check_in(&self, config: &[(&str, &str)], record: &Record) -> Record {
-        self.run(&*self.make("ClaimCheck", config), record).unwrap()
-    }
-
-    fn try_restore(&self, config: &[(&str, &str)], record: &Record) -> Result<Record> {
-        self.run(&*self.make("ClaimCheckRestore", config), record)
-    }
-
-    /// In memory, so that records can be compared.
-    fn restore(&self, config: &[(&str, &str)], record: &Record) -> Record {
-        self.try_restore(&[&[("mode", "eager")], config].concat(), record).unwrap()
-    }
-
-    fn objects(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        files(&self.store(), &mut found);
-        found
-    }
-
-    fn read(&self, payload: &dyn Payload) -> Result<Vec<u8>> {
-        self.bench.run("read", async {
-            let (mut reader, mut bytes) = (payload.open(0, None).await?, Vec::new());
-            while let Some(piece) = reader.next().await? {
-                bytes.extend_from_slice(&piece);
-            }
-            Ok(bytes)
-        })?
-    }
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
-}
+use rig::{Rig, base64, files};
 
 const SMALL: &[(&str, &str)] = &[("threshold.bytes", "1000")];
 
@@ -114,12 +34,6 @@ fn record(value: Datum) -> Record {
     record.key = Datum::new(Schema::of(Kind::String), Value::text("k"));
     record.headers.add("mine", Datum::schemaless(Value::I8(1)));
     record
-}
-
-fn base64(bytes: &[u8]) -> Value {
-    let mut out = Vec::new();
-    pipette_json::write_base64(bytes, &mut out);
-    Value::text(String::from_utf8(out).unwrap())
 }
 
 /// A row with an image inside of a struct, a scan in base64, an optional report and a name.

@@ -1,18 +1,25 @@
-//! The server of `lake.rs` with a hand on every request: it can refuse, lose the answer, say nothing, or break off in the
-//! middle.
+//! The server of `lake.rs` behind a proxy that has a hand on every request: it can refuse, delay, lose the answer, say
+//! nothing, or break off in the middle of either body.
+//!
+//! `conformance.rs` puts the same proxy before another server.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use pipette_store::{Store, StoreSettings};
-use s3s::service::S3Service;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::lake::{self, Failed, KEY, SECRET};
 use crate::support::uri;
@@ -28,6 +35,10 @@ pub(crate) enum Fault {
     Silence,
     /// It is done once this has a permit.
     Held(Arc<Semaphore>),
+    /// It waits before it is done: something between both, another time for each.
+    Delay(Duration, Duration),
+    /// It breaks off after so many bytes of its body.
+    CutRequest(usize),
     /// The answer breaks off after so many bytes of its body.
     CutBody(usize),
 }
@@ -35,6 +46,7 @@ pub(crate) enum Fault {
 /// The next so many requests of a method whose address holds a text.
 #[derive(Debug, Clone)]
 struct Rule {
+    /// Any when empty.
     method: &'static str,
     holds: &'static str,
     left: usize,
@@ -48,34 +60,53 @@ struct Desk {
 }
 
 impl Desk {
-    fn fault(&self, method: &str, uri: &str) -> Option<Fault> {
-        self.seen.lock().unwrap().push(format!("{method} {uri}"));
+    /// The fault of the next request, and how many came before it.
+    fn fault(&self, method: &str, uri: &str) -> (Option<Fault>, usize) {
+        let before = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(format!("{method} {uri}"));
+            seen.len()
+        };
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|rule| rule.left > 0 && rule.method == method && uri.contains(rule.holds))?;
-        rule.left -= 1;
-        Some(rule.fault.clone())
+        let fits = |rule: &&mut Rule| rule.left > 0 && method.starts_with(rule.method) && uri.contains(rule.holds);
+        let fault = rules.iter_mut().find(fits).map(|rule| {
+            rule.left -= 1;
+            rule.fault.clone()
+        });
+        (fault, before)
     }
 }
 
 pub(crate) struct S3Server {
-    folder: tempfile::TempDir,
+    /// Of a server in this process.
+    folder: Option<tempfile::TempDir>,
     desk: Arc<Desk>,
     port: u16,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl S3Server {
     /// With one bucket, `lake`.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (service, desk) = (lake::service(folder.path()), Arc::new(Desk::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let desk_of_it = Arc::clone(&desk);
-        let accepting = tokio::spawn(lake::serve(listener, move |request| {
-            answer(service.clone(), Arc::clone(&desk_of_it), request)
+        let service = lake::service(folder.path());
+        let (listener, port) = listen().await;
+        let serving = tokio::spawn(lake::serve(listener, move |request| {
+            let service = service.clone();
+            async move { lake::work(&service, request).await }
         }));
-        Self { folder, desk, port, accepting }
+        let mut server = Self::before(port).await;
+        server.accepting.push(serving);
+        server.folder = Some(folder);
+        server
+    }
+
+    /// The proxy alone, before a server that is there.
+    pub(crate) async fn before(server: u16) -> Self {
+        let (listener, port) = listen().await;
+        let desk = Arc::<Desk>::default();
+        let accepting = vec![tokio::spawn(stand_before(server, listener, Arc::clone(&desk)))];
+        Self { folder: None, desk, port, accepting }
     }
 
     pub(crate) fn settings(&self) -> StoreSettings {
@@ -103,7 +134,7 @@ impl S3Server {
 
     /// Halves an object behind everybody's back.
     pub(crate) fn cut_short(&self, key: &str) {
-        let path = self.folder.path().join("lake").join(key);
+        let path = self.folder.as_ref().unwrap().path().join("lake").join(key);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     }
@@ -126,7 +157,7 @@ impl S3Server {
     /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each. A part that was on its way
     /// may come behind the abort.
     pub(crate) fn open_uploads(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let entries = std::fs::read_dir(self.folder.as_ref().unwrap().path()).unwrap();
         let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".upload-");
         entries.map(|entry| entry.unwrap().path()).filter(named).collect()
     }
@@ -134,37 +165,81 @@ impl S3Server {
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn answer(
-    service: S3Service,
-    desk: Arc<Desk>,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Response<s3s::Body>, Failed> {
-    let fault = desk.fault(request.method().as_str(), &request.uri().to_string());
+async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+type Body = BoxBody<Bytes, Failed>;
+
+async fn stand_before(server: u16, listener: TcpListener, desk: Arc<Desk>) {
+    let mut open = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let desk = Arc::clone(&desk);
+        open.spawn(async move {
+            let serve = service_fn(|request| answer(server, Arc::clone(&desk), request));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), serve).await;
+        });
+    }
+}
+
+async fn answer(server: u16, desk: Arc<Desk>, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+    let (fault, before) = desk.fault(request.method().as_str(), &request.uri().to_string());
+    let request = request.map(|body| body.map_err(Failed::from).boxed());
     match fault {
         Some(Fault::Refuse(status, code)) => {
             request.into_body().collect().await?;
             let body = format!("<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>");
-            Ok(Response::builder().status(StatusCode::from_u16(status)?).body(s3s::Body::from(body))?)
+            let body = Full::from(body).map_err(|never| match never {}).boxed();
+            Ok(Response::builder().status(StatusCode::from_u16(status)?).body(body)?)
         }
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::Held(until)) => {
             let _permit = until.acquire().await?;
-            service.call(request.map(s3s::Body::from)).await.map_err(|error| format!("{error:?}").into())
+            forward(server, request).await
+        }
+        Some(Fault::Delay(least, most)) => {
+            // Chance that is the same in every run.
+            let chance = (before as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            let more = ((most - least).as_micros() as u64 * chance) >> 32;
+            tokio::time::sleep_until(Instant::now() + least + Duration::from_micros(more)).await;
+            forward(server, request).await
         }
         Some(Fault::LoseAnswer) => {
-            lake::work(&service, request).await?.into_body().collect().await?;
+            forward(server, request).await?.into_body().collect().await?;
             Err("lost".into())
         }
-        Some(Fault::CutBody(at)) => {
-            let (head, body) = lake::work(&service, request).await?.into_parts();
-            let bytes: Bytes = body.collect().await?.to_bytes();
-            let frames = [Ok(Frame::data(bytes.slice(..at.min(bytes.len())))), Err(Failed::from("cut"))];
-            Ok(Response::from_parts(head, s3s::Body::http_body(StreamBody::new(stream::iter(frames)))))
+        Some(Fault::CutRequest(at)) => {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            forward(server, Request::from_parts(head, cut(&bytes, at))).await
         }
-        None => lake::work(&service, request).await,
+        Some(Fault::CutBody(at)) => {
+            let (head, body) = forward(server, request).await?.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            Ok(Response::from_parts(head, cut(&bytes, at)))
+        }
+        None => forward(server, request).await,
     }
+}
+
+/// The first bytes, and then a connection that breaks.
+fn cut(bytes: &Bytes, at: usize) -> Body {
+    let frames = [Ok(Frame::data(bytes.slice(..at.min(bytes.len())))), Err(Failed::from("cut"))];
+    BodyExt::boxed(StreamBody::new(stream::iter(frames)))
+}
+
+async fn forward(server: u16, request: Request<Body>) -> Result<Response<Body>, Failed> {
+    let socket = TcpStream::connect(("127.0.0.1", server)).await?;
+    socket.set_nodelay(true)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    // Lives as long as the body that comes through it.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    Ok(answer.map(|body| body.map_err(Failed::from).boxed()))
 }

@@ -27,6 +27,7 @@ const DELETIONS: usize = 16;
 
 /// What is asked for.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command")]
 pub struct Errand {
     /// The folders, with the topic of each.
     pub places: Vec<Place>,
@@ -128,8 +129,9 @@ pub fn run(
             )));
         }
     }
+    let rule = Rule { before, delete: errand.delete };
     for group in &groups {
-        let swept = runtime.block_on(sweep(group, errand, before, &index, &mut report, voice, show));
+        let swept = runtime.block_on(sweep(group, rule, &index, &mut report, voice, show));
         swept.map_err(|error| error.within(format!("{} objects had been deleted before", report.deleted)))?;
     }
     Ok(report)
@@ -232,11 +234,18 @@ fn read_topics(
     })
 }
 
+/// What is done with orphans.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// Only with those last written before, in milliseconds since 1970.
+    before: i64,
+    delete: bool,
+}
+
 /// Takes away what nothing refers to, or only shows it.
 async fn sweep(
     group: &Group<'_>,
-    errand: &Errand,
-    before: i64,
+    rule: Rule,
     index: &Index,
     report: &mut Report,
     voice: &mut Voice<'_>,
@@ -247,7 +256,7 @@ async fn sweep(
         let mut listing = group.store.list(folder);
         while let Some(page) = listing.next().await? {
             for object in page {
-                let orphan = object.modified < before
+                let orphan = object.modified < rule.before
                     && group.may_hold(&object.key)
                     && index.is_orphan(&object.key, group.number);
                 if !orphan {
@@ -256,7 +265,7 @@ async fn sweep(
                 show(&group.store.uri_of(&object.key), &object)?;
                 report.orphans += 1;
                 report.bytes += object.size;
-                if errand.delete {
+                if rule.delete {
                     if deleting.len() == DELETIONS {
                         one_deleted(&mut deleting, report).await?;
                     }

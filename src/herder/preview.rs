@@ -184,7 +184,7 @@ async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
         if !step.waits() {
             let _ = step.apply_waiting(&mut record.clone()).await;
         }
-        let rehearses = step.writes_outside(&record);
+        let outside = step.writes_outside(&record);
         let mut changed = record.clone();
         let began = Instant::now();
         let answer = step.apply_waiting(&mut changed).await;
@@ -200,7 +200,7 @@ async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
             Err(error) => Outcome::Failed(error),
         };
         let ended = matches!(outcome, Outcome::Dropped | Outcome::Failed(_));
-        let rehearsed = rehearses && matches!(outcome, Outcome::Changed(_));
+        let rehearsed = outside && matches!(outcome, Outcome::Changed(_));
         steps.push(Stop { alias, class, outcome, took, rehearsed });
         if ended {
             break;

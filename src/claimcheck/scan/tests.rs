@@ -12,7 +12,9 @@ fn of_day(day: u32) -> String {
 
 fn index(keys: &[&str]) -> Index {
     let mut index = Index::default();
-    keys.iter().for_each(|key| assert!(index.add(key, 0), "{key}"));
+    for key in keys {
+        assert!(index.add(key, 0), "{key}");
+    }
     index.seal();
     index
 }

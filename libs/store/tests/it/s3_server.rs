@@ -206,8 +206,9 @@ async fn answer(server: u16, desk: Arc<Desk>, request: Request<Incoming>) -> Res
         Some(Fault::Delay(least, most)) => {
             // Chance that is the same in every run.
             let chance = (before as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            let more = ((most - least).as_micros() as u64 * chance) >> 32;
-            tokio::time::sleep_until(Instant::now() + least + Duration::from_micros(more)).await;
+            let per_mille = u32::try_from(chance % 1000)?;
+            let more = most.saturating_sub(least) * per_mille / 1000;
+            tokio::time::sleep_until(Instant::now() + least + more).await;
             forward(server, request).await
         }
         Some(Fault::LoseAnswer) => {

@@ -83,13 +83,13 @@ impl Scene {
         format!("file://{}", path.display())
     }
 
-    fn is_there(&self, uri: &str) -> bool {
-        fs::exists(uri.strip_prefix("file://").unwrap()).unwrap()
-    }
-
     fn refer(&self, topic: &str, uri: &str) {
         topic::write(&self.bootstrap(), topic, 0, "key", &json!({"payload": {"uri": uri}}).to_string());
     }
+}
+
+fn is_there(uri: &str) -> bool {
+    fs::exists(uri.strip_prefix("file://").unwrap()).unwrap()
 }
 
 const WEEKS: u64 = 500;
@@ -111,12 +111,12 @@ fn orphans_are_shown_and_taken_away_only_when_told() {
     for step in ["Listing file://", "Reading topic images", "Reading on"] {
         assert!(said.err.contains(step), "{step}: {}", said.err);
     }
-    assert!(scene.is_there(&orphan));
+    assert!(is_there(&orphan));
     let said = scene.run("gc", &["--delete"]);
     let counts = "of 2 objects (1 more are too young, 1 are not the connector's) 1 are orphans";
     assert!(said.well && said.out.contains(counts) && said.out.contains("1 deleted"), "{} {}", said.out, said.err);
-    assert!(!scene.is_there(&orphan));
-    assert!([&kept, &young, &other, &foreign].into_iter().all(|uri| scene.is_there(uri)));
+    assert!(!is_there(&orphan));
+    assert!([&kept, &young, &other, &foreign].into_iter().all(|uri| is_there(uri)));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn nothing_is_taken_away_when_anything_is_unclear() {
     let refused = |more: &[&str], reason: &str| {
         let said = scene.run("gc", &[&["--delete"], more].concat());
         assert!(!said.well && said.err.contains(reason), "{more:?}: {} {}", said.out, said.err);
-        assert!(scene.is_there(&object), "{more:?}");
+        assert!(is_there(&object), "{more:?}");
     };
     refused(&[], "There is no topic images");
     refused(&["--grace", "24h"], "shorter than 1500 min");
@@ -139,9 +139,9 @@ fn nothing_is_taken_away_when_anything_is_unclear() {
     scene.refer("copies", &object);
     let said = scene.run("gc", &["--delete", "--topic", "images", "--topic", "copies"]);
     assert!(said.well && said.out.contains(" 0 are orphans"), "{} {}", said.out, said.err);
-    assert!(scene.is_there(&object), "a copy refers to it");
+    assert!(is_there(&object), "a copy refers to it");
     let said = scene.run("gc", &["--delete", "--even-all"]);
-    assert!(said.well && !scene.is_there(&object), "{} {}", said.out, said.err);
+    assert!(said.well && !is_there(&object), "{} {}", said.out, said.err);
 }
 
 /// The last record of a key is read, although compaction has left a hole where the first one was.
@@ -153,7 +153,7 @@ fn a_compacted_topic_is_read_to_its_end() {
     scene.refer("images", &new);
     let said = scene.run("gc", &["--delete"]);
     assert!(said.well, "{}", said.err);
-    assert_eq!((scene.is_there(&old), scene.is_there(&new)), (false, true));
+    assert_eq!((is_there(&old), is_there(&new)), (false, true));
 }
 
 #[test]
@@ -162,14 +162,14 @@ fn objects_of_a_topic_that_is_gone_go_when_somebody_says_so() {
     let object = scene.object("gone", 1, WEEKS);
     let said = scene.run("gc", &["--delete", "--topic-deleted", "gone"]);
     assert!(said.well && said.out.contains("1 deleted"), "{} {}", said.out, said.err);
-    assert!(!scene.is_there(&object));
+    assert!(!is_there(&object));
     let scene = Scene::new(&json!({}));
     let (kept, object) = (scene.object("gone", 1, WEEKS), scene.object("gone", 2, WEEKS));
     topic::create(&scene.bootstrap(), "images", 1, &[]);
     scene.refer("images", &kept);
     let said = scene.run("gc", &["--delete", "--topic-deleted", "gone"]);
     assert!(said.well, "{}", said.err);
-    assert_eq!((scene.is_there(&kept), scene.is_there(&object)), (true, false), "the connector's own topic is read");
+    assert_eq!((is_there(&kept), is_there(&object)), (true, false), "the connector's own topic is read");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_folder_of_several_topics_is_left_alone_until_all_are_named() {
     }
     let said = scene.run("gc", &["--delete", "--all-topics-given"]);
     assert!(said.well, "{}", said.err);
-    assert_eq!((scene.is_there(&kept), scene.is_there(&orphan)), (true, false));
+    assert_eq!((is_there(&kept), is_there(&orphan)), (true, false));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn what_may_be_used_again_or_be_elsewhere_is_asked_for() {
     assert!(!said.well && said.err.contains("--stopped"), "{} {}", said.out, said.err);
     let said = scene.run("gc", &["--delete", "--stopped"]);
     assert!(said.well, "{}", said.err);
-    assert_eq!((scene.is_there(&kept), scene.is_there(&orphan)), (true, false));
+    assert_eq!((is_there(&kept), is_there(&orphan)), (true, false));
     let scene = Scene::new(&json!({"transforms": "route", "transforms.route.type": "RegexRouter"}));
     let said = scene.run("gc", &[]);
     assert!(!said.well && said.err.contains("the step route (RegexRouter) may send records to another topic"));

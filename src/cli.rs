@@ -72,6 +72,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         "preview" => preview_file(matches).map_err(usage),
         "health" => health(matches).map_err(usage),
         "dlq" => dlq::run(matches).map_err(usage),
+        "claimcheck" => claimcheck::run(matches, levels.as_deref().unwrap_or("warn")),
         "bench" => bench(matches).map_err(usage),
         other => unreachable!("{other} is not declared"),
     }
@@ -252,6 +253,7 @@ pub fn command() -> Command {
             preview_command(),
             health_command(),
             dlq::command(),
+            claimcheck::command(),
             bench::command(),
         ])
 }
@@ -419,7 +421,8 @@ Examples:
   pipette preview sink.json --record order.json
   pipette preview config/connectors/file-source.json --input app.log
 
-A record is shown, then for each step the lines it took away (-) and put there (+), and how long it took.",
+A record is shown, then for each step the lines it took away (-) and put there (+), and how long it took. Nothing is
+written anywhere: ClaimCheck shows the reference that a record would get, and uploads nothing.",
         )
 }
 
@@ -449,6 +452,7 @@ fn file_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_parser(value_parser!(PathBuf)).help(help)
 }
 
+mod claimcheck;
 mod dlq;
 mod reach;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod allocator;
 pub mod descriptors;
 pub mod cli;
+pub mod claimcheck;
 pub mod preview;
 pub mod quickstart;
 pub mod bench;

@@ -43,6 +43,9 @@ fn step(stop: &Stop, before: Lines, out: &mut String) -> Lines {
         Outcome::Changed(record) => {
             let after = Lines::of(record);
             let _ = writeln!(out, "  {alias} ({class}, {micros:.1} µs)");
+            if stop.rehearsed {
+                out.push_str("    a rehearsal: nothing was written outside\n");
+            }
             before.differences(&after, out);
             return after;
         }

@@ -47,12 +47,26 @@ pub struct Context {
 
 /// One value per type, connector and worker.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>);
+pub struct Shared {
+    values: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+    rehearsal: bool,
+}
 
 impl Shared {
+    /// For plugins that are tried on a few records, as in a preview of a chain.
+    pub fn rehearsal() -> Self {
+        Self { rehearsal: true, ..Self::default() }
+    }
+
+    /// Whether this is only a rehearsal. Whoever writes to something outside, such as an object store, goes through the
+    /// motions then and changes nothing there.
+    pub fn is_rehearsal(&self) -> bool {
+        self.rehearsal
+    }
+
     /// The connector's value of that type, made with `Default` when first asked for.
     pub fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
         Arc::clone(value).downcast().unwrap_or_else(|_| unreachable!("kept under its own type"))
     }

@@ -21,6 +21,11 @@ fn help_teaches() {
     expect_test::expect_file!["snapshots/validate.txt"].assert_eq(&help("validate"));
     expect_test::expect_file!["snapshots/preview.txt"].assert_eq(&help("preview"));
     expect_test::expect_file!["snapshots/health.txt"].assert_eq(&help("health"));
+    for command in ["lifecycle", "gc"] {
+        let help = command_error(["pipette", "claimcheck", command, "--help"]).render().to_string();
+        let page = format!("{}/src/cli/snapshots/claimcheck-{command}.txt", env!("CARGO_MANIFEST_DIR"));
+        expect_test::expect_file![page].assert_eq(&help);
+    }
     let replay = command_error(["pipette", "dlq", "replay", "--help"]).render().to_string();
     expect_test::expect_file!["snapshots/dlq-replay.txt"].assert_eq(&replay);
 }

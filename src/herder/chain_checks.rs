@@ -1,11 +1,13 @@
 //! Whether the steps of a chain stand where they can: those that make several records of one, or one of several, have one
-//! place each, and some make sense in one direction only. `validate.rs` shows what is wrong.
+//! place each, and some make sense in one direction only. `claim_checks.rs` knows those that keep payloads elsewhere,
+//! `validate.rs` shows what is wrong.
 
 use std::collections::BTreeSet;
 
 use pipette_api::config::FromText;
 use pipette_api::{ConfigMap, Direction, Plugin};
 
+use super::claim_checks;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
 use crate::settings::connector;
 
@@ -23,12 +25,17 @@ pub(super) fn aliases(key: &str, mut list: Vec<String>) -> Result<Vec<String>, S
     Ok(list)
 }
 
-/// What is wrong, each with the key to mend.
-pub(super) fn errors(plugins: &Plugins, connector: ConnectorPlugin, config: &ConfigMap) -> Vec<(String, String)> {
+/// What is wrong, each with the key to mend. `converter` is the worker's converter of values.
+pub(super) fn errors(
+    plugins: &Plugins,
+    connector: ConnectorPlugin,
+    config: &ConfigMap,
+    converter: &str,
+) -> Vec<(String, String)> {
     let list = config.get(connector::TRANSFORMS.info.name).map_or("", |list| list.trim());
     let aliases = Vec::<String>::from_text(list).unwrap_or_default();
     let is_source = matches!(connector, ConnectorPlugin::Source(_));
-    let mut errors = Vec::new();
+    let mut errors = claim_checks::errors(plugins, config, &aliases, converter);
     for (place, alias) in aliases.iter().enumerate() {
         let key = format!("transforms.{alias}.type");
         let plugin = config.get(&key).and_then(|class| plugins.find(Family::Transform, class));
@@ -118,7 +125,7 @@ mod tests {
             .collect();
         config.insert("transforms".into(), (0..classes.len()).map(alias).collect::<Vec<_>>().join(", "));
         config.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        errors(&Plugins::of(&[PLUGINS]), connector, &config).into_iter().map(|(key, _)| key).collect()
+        errors(&Plugins::of(&[PLUGINS]), connector, &config, "").into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod aside;
 mod chain_checks;
+mod claim_checks;
 mod client_keys;
 pub mod event;
 pub mod form;

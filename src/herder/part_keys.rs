@@ -3,7 +3,7 @@
 //! `instance.rs` asks for a connector, `src/worker.rs` for the worker's own converters; `settings/parts.rs` tells.
 
 use pipette_api::config::FromText;
-use pipette_api::{ConfigMap, Info};
+use pipette_api::{ConfigMap, Info, Plugin};
 
 use crate::plugins::{Family, Plugins};
 use crate::settings::connector;
@@ -45,5 +45,5 @@ pub fn of_worker(plugins: &Plugins, worker: &WorkerConfig) -> Owners {
 }
 
 fn info(plugins: &Plugins, family: Family, class: &str) -> Option<&'static Info> {
-    plugins.find(family, class).map(|plugin| plugin.info())
+    plugins.find(family, class).map(Plugin::info)
 }

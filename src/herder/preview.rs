@@ -1,6 +1,7 @@
 //! The preview: sample records sent through a connector's chain, with a look at each of them after each step.
 //!
-//! The worker stores nothing and no connector starts; a step that writes to something outside does write there.
+//! The worker stores nothing and no connector starts. A step that writes to something outside is told that this is a
+//! rehearsal: it writes nothing there, and [`Stop::rehearsed`] says so.
 //! `handle.rs` calls it for `POST /transforms/preview`, on a thread of its own, and `src/preview.rs` for the command; both
 //! show what [`run`] answers. Read next: `preview/sample.rs`.
 
@@ -61,6 +62,8 @@ pub struct Stop {
     pub outcome: Outcome,
     /// How long it took, once it knew the record's schema.
     pub took: Duration,
+    /// It would have written to something outside, and has not.
+    pub rehearsed: bool,
 }
 
 /// What a step did.
@@ -146,7 +149,7 @@ fn context(io: &Handle, wished: watch::Receiver<Wish>) -> TransformContext {
     let connector = Arc::from("preview");
     let id = TaskId { connector: Arc::clone(&connector), task: 0 };
     let metrics = WorkerMetrics::new().connector(&connector);
-    let (io, signal, shared) = (io.clone(), Signal::new(wished), Shared::default());
+    let (io, signal, shared) = (io.clone(), Signal::new(wished), Shared::rehearsal());
     let common = Context { connector, io, signal, shared, metrics, folder: Folder::nowhere() };
     TransformContext { common, id, room: Room::default() }
 }
@@ -181,6 +184,7 @@ async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
         if !step.waits() {
             let _ = step.apply_waiting(&mut record.clone()).await;
         }
+        let outside = step.writes_outside(&record);
         let mut changed = record.clone();
         let began = Instant::now();
         let answer = step.apply_waiting(&mut changed).await;
@@ -196,7 +200,8 @@ async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
             Err(error) => Outcome::Failed(error),
         };
         let ended = matches!(outcome, Outcome::Dropped | Outcome::Failed(_));
-        steps.push(Stop { alias, class, outcome, took });
+        let rehearsed = outside && matches!(outcome, Outcome::Changed(_));
+        steps.push(Stop { alias, class, outcome, took, rehearsed });
         if ended {
             break;
         }

@@ -239,7 +239,8 @@ impl Sheet<'_> {
                 Err(error) => self.blame(key, error),
             }
         }
-        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config) {
+        for (key, error) in chain_checks::errors(self.plugins, self.plugin, &self.config, &self.worker.value_converter)
+        {
             self.blame(&key, error);
         }
     }

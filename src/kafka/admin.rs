@@ -178,6 +178,11 @@ struct Survey {
     brokers: usize,
 }
 
+/// Whether there is such a topic; none is made by asking. Blocks for at most 10 s.
+pub fn exists(properties: &ClientProperties, topic: &str) -> Result<bool> {
+    survey(properties, topic).map(|survey| survey.exists)
+}
+
 /// Looks for a topic without making it; blocks for at most 10 s. Whoever may not create topics may still look.
 fn survey(properties: &ClientProperties, topic: &str) -> Result<Survey> {
     let away = |reason: String| ConnectError::retriable(format!("Kafka does not tell which topics it has: {reason}"));

@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod admin;
 pub mod compacted;
 pub mod last;
+pub mod lifetime;
 pub mod properties;
 pub mod sizes;
 pub mod loop_bench;

@@ -1,7 +1,7 @@
 //! A stretch of a topic: read once from somewhere to where the topic ended at the beginning, outside of any group's
 //! membership. Where the next one begins can be kept as a group's offsets.
 //!
-//! `task/replay/` reads dead letters with it. Every call blocks, so it belongs on a thread of its own.
+//! `task/replay/` reads dead letters with it, `claimcheck/topics.rs` whole topics. Every call blocks, so it belongs on a thread of its own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -29,9 +29,11 @@ const AT_ONCE: usize = 100;
 
 /// Where a stretch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum Start<'a> {
     /// At the oldest record.
     Oldest,
+    /// Where each partition was read to; at the oldest record of those that are new.
+    Each(&'a BTreeMap<i32, i64>),
     /// At this offset of each partition, or the oldest record behind it.
     At(i64),
     /// Where the last one that was remembered ended.
@@ -46,13 +48,15 @@ pub struct Stretch {
     topic: String,
     /// Partitions not read to their end, and the end.
     open: BTreeMap<i32, i64>,
+    /// Every partition, and its end.
+    ends: BTreeMap<i32, i64>,
     ready: VecDeque<RawRecord>,
 }
 
 impl Stretch {
     /// The stretch of a topic from `start` to its present end. `properties` are a consumer's; its `group.id` is where it
     /// is remembered.
-    pub fn open(properties: &ClientProperties, topic: &str, start: Start) -> Result<Self> {
+    pub fn open(properties: &ClientProperties, topic: &str, start: Start<'_>) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.extend(properties.clone());
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
@@ -61,13 +65,14 @@ impl Stretch {
             .create_with_context(Events(ClientEvents::new(properties)))
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
         let queue = FetchQueue::new(consumer.client().native_ptr());
-        let (open, ready) = (BTreeMap::new(), VecDeque::new());
-        let mut stretch = Self { fetched: Fetched::default(), queue, consumer, topic: topic.to_owned(), open, ready };
+        let (topic, fetched) = (topic.to_owned(), Fetched::default());
+        let (open, ends, ready) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        let mut stretch = Self { fetched, queue, consumer, topic, open, ends, ready };
         stretch.begin(start)?;
         Ok(stretch)
     }
 
-    fn begin(&mut self, start: Start) -> Result<()> {
+    fn begin(&mut self, start: Start<'_>) -> Result<()> {
         let away = |error: KafkaError| unread(&self.topic, &error);
         let asked = ask(&self.consumer, SILENCE, |wait| self.consumer.fetch_metadata(Some(&self.topic), wait));
         let metadata = asked.map_err(|reason| unread(&self.topic, &reason))?;
@@ -80,16 +85,20 @@ impl Stretch {
         for partition in partitions {
             let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition, SILENCE).map_err(away)?;
             self.open.insert(partition, end);
+            self.ends.insert(partition, end);
             list.add_partition(&self.topic, partition);
         }
         let list = match start {
             Start::Remembered => self.consumer.committed_offsets(list, SILENCE).map_err(away)?,
-            Start::Oldest | Start::At(_) => list,
+            Start::Oldest | Start::Each(_) | Start::At(_) => list,
         };
         let mut from = TopicPartitionList::new();
         for element in list.elements() {
             let at = match (start, element.offset()) {
                 (Start::At(offset), _) | (Start::Remembered, Offset::Offset(offset)) => Offset::Offset(offset),
+                (Start::Each(ends), _) => {
+                    ends.get(&element.partition()).map_or(Offset::Beginning, |end| Offset::Offset(*end))
+                }
                 _ => Offset::Beginning,
             };
             if matches!(at, Offset::Offset(at) if at >= self.open[&element.partition()]) {
@@ -106,6 +115,11 @@ impl Stretch {
             }
         }
         self.consumer.assign(&from).map_err(away)
+    }
+
+    /// Every partition, and where it ended when this was opened.
+    pub fn ends(&self) -> &BTreeMap<i32, i64> {
+        &self.ends
     }
 
     /// The next record; `None` at the end. Kafka that is silent for too long is a retriable error.

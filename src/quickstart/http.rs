@@ -44,7 +44,7 @@ impl Client {
 fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
     let url = without_login(url);
     let failed = |error: ureq::Error| {
-        let text = if error.to_string().contains("certificate") {
+        let text = if error.to_string().to_lowercase().contains("certificate") {
             format!(
                 "{url} and this command do not trust each other: --ca-file says whom to trust, --cert-file what to show"
             )

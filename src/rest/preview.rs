@@ -38,6 +38,9 @@ struct ShownStop {
     record: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// What it would have written to something outside was not written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rehearsed: bool,
 }
 
 /// A record; keys, values and headers as `{"schema", "payload"}`.
@@ -85,7 +88,7 @@ fn shown_stop(stop: Stop, converter: &mut dyn Converter) -> ShownStop {
         Outcome::Failed(error) => ("failed", None, Some(error.chain())),
     };
     let micros = stop.took.as_secs_f64() * 1e6;
-    ShownStop { step: stop.alias, class: stop.class, outcome, micros, record, error }
+    ShownStop { step: stop.alias, class: stop.class, outcome, micros, record, error, rehearsed: stop.rehearsed }
 }
 
 fn shown(record: &Record, converter: &mut dyn Converter) -> Shown {

@@ -7,6 +7,7 @@
 //! other keys of Apache's worker, `overrides.rs` is the policy for client keys, and `unused.rs` tells what is said in vain, `parts.rs`
 //! below converters and transformations.
 
+pub mod claim_check;
 pub mod clients;
 pub mod connector;
 pub mod dead_letters;

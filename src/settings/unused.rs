@@ -157,7 +157,7 @@ mod tests {
             assert!(warning.contains(why), "{warning}");
         }
         let provider = [("config.providers", "f"), ("config.providers.f.class", "FileConfigProvider")];
-        let told = |key| read(&[&provider[..], &[(key, "/x")]].concat()).unwrap().warnings.join("\n");
+        let told = |key| read(&[&provider[..], &[(key, "/")]].concat()).unwrap().warnings.join("\n");
         assert!(
             told("config.providers.f.param.allowed.path")
                 .contains("Did you mean config.providers.f.param.allowed.paths?")

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
-    AsyncTransform, ConnectError, Predicate, Record, Result, Signal, Transform, TransformContext, Verdict, Wish,
+    AsyncTransform, ConnectError, Direction, Predicate, Record, Result, Signal, Transform, TransformContext, Verdict,
+    Wish,
 };
 
 use super::guard::Guard;
@@ -41,6 +42,8 @@ pub struct Later {
     pub alias: Arc<str>,
     /// The transformation.
     pub transform: Arc<dyn AsyncTransform>,
+    /// Which way its records go.
+    pub direction: Direction,
     /// Calls at the same time.
     pub most: usize,
     /// Bytes they may hold together.
@@ -180,6 +183,14 @@ impl Step {
         matches!(self.work, Work::Later(_))
     }
 
+    /// Whether it puts something of this record somewhere outside.
+    pub fn writes_outside(&self, record: &Record) -> bool {
+        let Work::Later(later) = &self.work else { return false };
+        later.direction == Direction::IntoKafka
+            && When::admits(self.when.as_ref(), record)
+            && later.transform.needs(record)
+    }
+
     /// Sends a record through, however long that takes; `None` when the predicate leaves it out. The error names the step.
     pub async fn apply_waiting(&mut self, record: &mut Record) -> Result<Option<Verdict>> {
         if !When::admits(self.when.as_ref(), record) {
@@ -202,7 +213,8 @@ impl Step {
                 let most = settings.get(&MAX_IN_FLIGHT).map_err(name)?;
                 let most_bytes = settings.get(&MAX_IN_FLIGHT_BYTES).map_err(name)?;
                 let transform = Arc::from((plugin.make)(settings, context_of(spec, context)).map_err(name)?);
-                Work::Later(Later { alias: Arc::clone(&spec.alias), transform, most: most as usize, most_bytes })
+                let (alias, direction) = (Arc::clone(&spec.alias), plugin.direction);
+                Work::Later(Later { alias, transform, direction, most: most as usize, most_bytes })
             }
             StepPlugin::Expand(_) | StepPlugin::Collect(_) => return Ok(None),
         };

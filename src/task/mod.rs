@@ -24,6 +24,7 @@ pub mod refusals;
 pub mod repeats;
 pub mod replay;
 pub mod report;
+pub mod retention;
 pub mod sink;
 pub mod source;
 pub mod spec;

@@ -40,6 +40,7 @@ use crate::descriptors;
 use crate::kafka::consumer::TaskConsumer;
 use crate::kafka::sizes;
 use crate::metrics::meters::{ErrorMeters, MemoryMeters, SinkMeters, SourceMeters, TrafficMeters};
+use crate::settings::claim_check::Claim;
 use crate::store::OwnOffsets;
 use crate::telemetry;
 
@@ -300,6 +301,7 @@ impl Parts {
         let used = self.environment.used.notes(self.spec.id.clone());
         let commits = Commits::new(connector, offsets, self.spec.flush_interval);
         let dead_topic = self.spec.dead_letters.as_ref().map(|dead| dead.topic.name.clone());
+        let claims = Claim::all(self.spec.settings.values()).map_err(at_start)?;
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let mut outbox = Outbox::new(producer.clone(), commits, self.signal.clone(), meters)
             .with(dead_letters)
@@ -311,7 +313,7 @@ impl Parts {
             expander,
             codec,
             guard,
-            topics: Topics::new(topics, producer, dead_topic).noting(used).keeping_out_of(kept),
+            topics: Topics::new(topics, producer, dead_topic).noting(used).keeping_out_of(kept).comparing(claims),
             outbox,
             signal: self.signal,
             drain_timeout: self.spec.flush_timeout,

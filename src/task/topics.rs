@@ -8,10 +8,12 @@ use std::sync::Arc;
 use pipette_api::config::FromText;
 use pipette_api::{ConfigMap, ConnectError, Result};
 
+use super::retention;
 use super::used::Notes;
 use crate::kafka::admin::{self, NewTopics};
 use crate::kafka::pattern;
 use crate::kafka::properties::ClientProperties;
+use crate::settings::claim_check::Claim;
 
 const PREFIX: &str = "topic.creation.";
 const GROUPS: &str = "topic.creation.groups";
@@ -126,6 +128,8 @@ pub struct Topics {
     properties: ClientProperties,
     /// Where its bad records go.
     dead_letters: Option<String>,
+    /// Where its large values go, whose lifetime is compared with that of each topic.
+    claims: Vec<Claim>,
     known: HashSet<Arc<str>>,
     last: Option<Arc<str>>,
     used: Notes,
@@ -140,11 +144,18 @@ impl Topics {
             rules,
             properties,
             dead_letters,
+            claims: Vec::new(),
             known: HashSet::new(),
             last: None,
             used: Notes::default(),
             kept: HashMap::new(),
         }
+    }
+
+    /// Compares topics with the stores of large values.
+    #[must_use]
+    pub fn comparing(self, claims: Vec<Claim>) -> Self {
+        Self { claims, ..self }
     }
 
     /// Notes what is used.
@@ -198,6 +209,7 @@ impl Topics {
             let (how, keys) = rules.of(topic);
             admin::make_missing(&self.properties, topic, how, &keys).await?;
         }
+        retention::compare(&self.claims, &self.properties, topic).await?;
         self.known.insert(Arc::clone(topic));
         Ok(())
     }

@@ -13,6 +13,7 @@
 mod bed;
 mod beside_java;
 mod checker;
+mod claimcheck;
 mod crash;
 mod docs;
 mod examples;

@@ -133,6 +133,29 @@ fn a_step_that_waits_is_shown_in_its_place() {
     assert_eq!(steps[1]["record"]["topic"], "lab.t", "what came before it stands");
 }
 
+/// The reference is shown as it would be, and nothing is where it leads.
+#[test]
+fn a_preview_puts_nothing_into_a_store() {
+    let bed = Bed::shipped();
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let config = json!({
+        "connector.class": "FileStreamSource", "topic": "t", "transforms": "keep",
+        "transforms.keep.type": "ClaimCheck", "transforms.keep.threshold.bytes": "10",
+        "transforms.keep.store.uri": format!("file://{}", store.display()),
+    });
+    let records = json!([{"topic": "t", "value": "a large value"}, {"topic": "t", "value": "small"}]);
+    let answer = bed.post("/transforms/preview", &json!({"config": config, "records": records}).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let records = answer.json()["records"].clone();
+    let step = &records[0]["steps"][0];
+    let uri = step["record"]["value"]["payload"]["uri"].as_str().unwrap();
+    assert!(uri.starts_with(&format!("file://{}/t/", store.display())), "{step}");
+    assert_eq!(step["rehearsed"], true);
+    assert!(records[1]["steps"][0].get("rehearsed").is_none(), "nothing of it would be written");
+    assert!(!store.exists());
+}
+
 #[test]
 fn what_a_placeholder_stands_for_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();

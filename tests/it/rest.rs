@@ -171,13 +171,11 @@ fn numbers_have_the_names_that_are_asked_for() {
         ],
     );
     assert!(!confluent.contains("kafka_connect_worker_task_count"));
-    has(
-        "?dialect=jmx-exporter",
-        &[
-            r#"kafka_connect_connector_status{connector="a",task="0",status="running"} 1"#,
-            r#"kafka_connect_connect_worker_connector_running_task_count{connector="a"} 1"#,
-        ],
-    );
+    let exporter = [
+        r#"kafka_connect_connector_status{connector="a",task="0",status="running"} 1"#,
+        r#"kafka_connect_connect_worker_connector_running_task_count{connector="a"} 1"#,
+    ];
+    has("?dialect=jmx-exporter", &exporter);
     assert_eq!(bed.get("/metrics?dialect=prometheus").status, 400);
 }
 

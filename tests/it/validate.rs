@@ -202,7 +202,7 @@ fn what_cannot_be_validated_is_a_clear_400() {
         r#"{"connector.class":"FileStreamSink"}"#,
         "Included connector type FileStreamSink does not match request type X",
     );
-    check("FileStreamSink", r#""text""#, "The body is not as expected");
+    check("FileStreamSink", r#""text""#, "The body must be a JSON object, {…}, and is text");
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Claims {
     /// Gives up what is running.
     pub(crate) async fn stop(mut self) {
         self.running.shutdown().await;
-        if let Err(error) = self.uploader.stop().await {
+        if let Err(error) = self.uploader.stop(Uploader::PATIENCE).await {
             tracing::warn!(error = error.chain(), "An upload in parts is left in the store");
         }
     }

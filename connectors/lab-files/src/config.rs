@@ -340,6 +340,8 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &claim::IN_FLIGHT.info,
     &claim::MAX_PAYLOAD.info,
     &claim::JOURNAL.info,
+    &claim::OBJECT_RETENTION.info,
+    &claim::PREFLIGHT.info,
 ])
 .rule(rule);
 

@@ -37,6 +37,9 @@ impl Compression {
         }
     }
 
+    /// Every form.
+    pub(crate) const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
+
     /// At the end of a key, so that one content has one object for each form of it.
     pub(crate) fn suffix(self) -> &'static str {
         match self {

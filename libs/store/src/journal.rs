@@ -197,7 +197,11 @@ mod tests {
         let journal = Journal::open(&path).unwrap();
         journal.note(&meant).unwrap();
         journal.note(&meant).unwrap();
-        assert_eq!(Journal::open(&path).unwrap().left(), [meant.clone()], "once, however often it was tried");
+        assert_eq!(
+            Journal::open(&path).unwrap().left(),
+            std::slice::from_ref(&meant),
+            "once, however often it was tried"
+        );
         let journal = Journal::open(&path).unwrap();
         journal.name(&meant, &upload("a")).unwrap();
         assert_eq!(Journal::open(&path).unwrap().left(), [upload("a")]);

@@ -3,6 +3,8 @@
 //! The date is that of the upload, not of the record. It is there because of expiry: an object that is named by its content
 //! and used again on day 29 would be removed on day 30 by a rule of 30 days, under a record that lives on.
 
+mod shape;
+
 use chrono::DateTime;
 use pipette_api::{ConnectError, Result};
 use uuid::Uuid;
@@ -75,6 +77,28 @@ impl Naming {
             }
         }
         Ok(Self { prefix: prefix.trim_end_matches('/').to_owned(), strategy })
+    }
+
+    /// The folder that all names of an origin are in, below the prefix of the store; empty when they are in none.
+    pub fn folder(&self, origin: &Origin) -> Result<String> {
+        expand(&self.prefix, origin, None, 0)
+    }
+
+    /// Whether a key below [`Naming::folder`] can be one that was made here for this topic and connector. Other files may be
+    /// beside. Unless there is a pattern, every strategy counts: it may have been another one once.
+    pub fn may_have_made(&self, origin: &Origin, key: &str) -> bool {
+        let patterns: &[&str] = match &self.strategy {
+            Strategy::Template(pattern) => &[pattern.as_str()],
+            _ => &["${date}/${sha256}", "${date}/${uuid}", "${date}/${position}"],
+        };
+        patterns.iter().any(|pattern| shape::fits(pattern, origin, key))
+    }
+
+    /// Whether a record of another day may come to refer to an object that is there: its name has no date, and the same
+    /// content or position has the same name again.
+    pub fn is_used_again(&self) -> bool {
+        matches!(&self.strategy, Strategy::Template(pattern)
+            if !pattern.contains("${date}") && !pattern.contains("${uuid}"))
     }
 
     /// True when a name needs the content's digest, which is then taken before the upload.

@@ -46,9 +46,14 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
         Scheme::S3 => s3(settings),
         Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
         Scheme::Azure => azure(settings).map(|remote| (remote, None)),
-        Scheme::Memory => Ok((Arc::new(InMemory::new()), None)),
+        Scheme::Memory => Ok((in_memory(), None)),
         Scheme::File => unreachable!("folders are in local.rs"),
     }
+}
+
+/// An empty store that is gone with its last user.
+pub(crate) fn in_memory() -> Arc<dyn Remote> {
+    Arc::new(InMemory::new())
 }
 
 /// Asks for every address and file that an option names, whatever it is for.

@@ -83,6 +83,13 @@ impl Store {
         Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
     }
 
+    /// A stand-in that is empty, keeps objects in memory, and has the address of the real one: for previews. Options are
+    /// checked as [`Store::open`] does.
+    pub fn stand_in(settings: &StoreSettings) -> Result<Arc<Self>> {
+        Self::open(settings)?;
+        Ok(Arc::new(Self { uri: settings.uri.clone(), backend: Backend::Remote(remote::in_memory()), uploads: None }))
+    }
+
     /// The bucket or folder with the prefix that uploads are put under.
     pub fn uri(&self) -> &ObjectUri {
         &self.uri

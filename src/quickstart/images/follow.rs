@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use pipette_api::{ConnectError, Result};
+use pipette_store::Digest;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::quickstart::samples::appear;
 
@@ -39,13 +39,12 @@ impl Follower {
     }
 
     fn fetch(&self, line: &str) -> std::result::Result<(), String> {
-        let link: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
-        let (Some(path), Some(digest)) = (link["path"].as_str(), link["digest"].as_str()) else {
+        let told: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+        let (Some(path), Some(digest)) = (told["path"].as_str(), told["digest"].as_str()) else {
             return Err(format!("it has no path or no digest: {line}"));
         };
         let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-        let found = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        if digest != format!("sha256:{found}") {
+        if digest != format!("sha256:{}", Digest::of(&bytes).hex()) {
             return Err(format!("{path} is another file since its link was written"));
         }
         let name = Path::new(path).file_name().ok_or_else(|| format!("{path} has no name"))?;

@@ -30,9 +30,9 @@ fn cells(edge: u16) -> Vec<u16> {
     let side = usize::from(edge);
     // Grain, so that no two rows are the same.
     let mut pixels: Vec<u16> = (0..side * side).map(|at| GROUND + u16::from(stirred(at).to_le_bytes()[1])).collect();
-    for cell in 0..CELLS {
-        let [x, y, size] = [0, 1, 2].map(|what| stirred((cell * 3 + what) as usize) as usize);
-        let radius = 1 + side / 40 + size % (1 + side / 30);
+    for number in 0..CELLS {
+        let [x, y, width] = [0, 1, 2].map(|what| stirred((number * 3 + what) as usize) as usize);
+        let radius = 1 + side / 40 + width % (1 + side / 30);
         let (x, y) = (x % side, y % side);
         for row in y.saturating_sub(radius)..(y + radius).min(side) {
             for column in x.saturating_sub(radius)..(x + radius).min(side) {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use pipette::bench::process::{forget_peak, peak_mib};
 use pipette::settings::file;
 use pipette_api::ConfigMap;
+use pipette_store::Hasher;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::machine::circumstances;
 use crate::support::kafka::ApacheKafka;
@@ -302,7 +302,7 @@ impl Link {
             let link: BTreeMap<String, Value> = serde_json::from_str(line)?;
             let from = Path::new(link["path"].as_str().expect("a path"));
             let draft = out.join(".draft");
-            let (mut source, mut file, mut digest) = (File::open(from)?, File::create(&draft)?, Sha256::new());
+            let (mut source, mut file, mut digest) = (File::open(from)?, File::create(&draft)?, Hasher::default());
             let mut block = vec![0; 1 << 20];
             loop {
                 let read = source.read(&mut block)?;
@@ -312,8 +312,7 @@ impl Link {
                 digest.update(&block[..read]);
                 file.write_all(&block[..read])?;
             }
-            let found: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(link["digest"], format!("sha256:{found}"), "{}", from.display());
+            assert_eq!(link["digest"], format!("sha256:{}", digest.digest().hex()), "{}", from.display());
             file.sync_all()?;
             fs::rename(&draft, out.join(from.file_name().expect("a name")))?;
             File::open(out)?.sync_all()?;

@@ -2,6 +2,7 @@
 //! record is the one that came, with and without a schema, as bytes and as base64 text.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
+#[allow(dead_code)] // not all of it is needed here
 mod rig;
 
 use std::sync::Arc;

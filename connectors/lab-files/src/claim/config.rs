@@ -10,6 +10,7 @@ use crate::settings::Root;
 
 const GROUP: &str = "Store";
 const STRATEGIES: &[&str] = &["position", "content", "uuid", "template"];
+const PREFLIGHTS: &[&str] = &["off", "warn", "strict"];
 const COMPRESSIONS: &[&str] = &["none", "gzip", "zstd"];
 
 pub(crate) static URI: Key<String> = Key::new(
@@ -85,6 +86,22 @@ pub(crate) static JOURNAL: Key<String> = Key::new(
 .optional()
 .path()
 .group(GROUP);
+
+pub(crate) static OBJECT_RETENTION: Key<u64> = Key::new(
+    "store.object.retention.ms",
+    "After which time the store takes objects away, if a rule of the bucket says so. Compared with how long records of the \
+     topic can be read, before the first record.",
+)
+.optional()
+.group(GROUP);
+pub(crate) static PREFLIGHT: Key<String> = Key::new(
+    "store.preflight",
+    "When objects would be gone before their records: `warn` tells it in the log, `strict` fails the task, `off` does not look.",
+)
+.default("warn")
+.group(GROUP)
+.recommended(PREFLIGHTS)
+.check(|text| one_of(text, PREFLIGHTS));
 
 /// What uploads need.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use pipette_api::{Payload, Result};
 
 use super::mill::{Content, Intake, Mill};
+use super::multipart::Going;
 use super::{Errand, Shared, Stored};
 use crate::compression::Compression;
 use crate::local::{Draft, Folder, Kept};
@@ -23,7 +24,8 @@ pub(super) async fn upload(
     let mut intake = Intake::open(payload, options.max_payload).await?;
     let mut writing = {
         let (folder, owner, compression) = (Arc::clone(folder), options.owner.clone(), options.compression);
-        blocking(move || Writing::begin(&folder, &owner, compression)).await?
+        let going = shared.uploads.go();
+        blocking(move || Writing::begin(&folder, &owner, compression, going)).await?
     };
     let mut piece = intake.next().await?;
     while let Some(now) = piece {
@@ -59,11 +61,13 @@ struct Writing {
     draft: Draft,
     mill: Mill,
     size: u64,
+    /// Until the draft is gone, which may be after the caller.
+    _going: Going,
 }
 
 impl Writing {
-    fn begin(folder: &Folder, owner: &str, compression: Option<Compression>) -> Result<Self> {
-        Ok(Self { draft: folder.draft(owner)?, mill: Mill::new(compression)?, size: 0 })
+    fn begin(folder: &Folder, owner: &str, compression: Option<Compression>, going: Going) -> Result<Self> {
+        Ok(Self { draft: folder.draft(owner)?, mill: Mill::new(compression)?, size: 0, _going: going })
     }
 
     fn write(mut self, piece: Bytes) -> Result<Self> {

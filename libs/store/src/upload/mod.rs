@@ -15,7 +15,7 @@ mod multipart;
 mod remote;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pipette_api::{ConnectError, Payload, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -124,6 +124,9 @@ struct Shared {
 }
 
 impl Uploader {
+    /// How long [`Uploader::stop`] is worth waiting for.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
     /// Uploads into a store. With a journal, uploads in parts survive a crash only until [`Uploader::recover`].
     pub fn new(store: Arc<Store>, options: UploadOptions, journal: Option<Journal>) -> Self {
         let room = kib(options.part_size).saturating_mul(options.concurrency.max(1));
@@ -170,8 +173,16 @@ impl Uploader {
         }
     }
 
-    /// Aborts what uploads that were given up have left. To be called at the end, when no upload runs.
-    pub async fn stop(&self) -> Result<()> {
+    /// Aborts what uploads that were given up have left, and waits for aborts that are under way already, up to `most`. To
+    /// be called at the end, when no upload runs.
+    pub async fn stop(&self, most: Duration) -> Result<()> {
+        if !self.0.uploads.ended(most).await {
+            tracing::warn!(
+                store = self.0.store.uri().to_string(),
+                "Uploads that were given up are not gone from the store after {} ms: nobody waits for them any longer",
+                most.as_millis()
+            );
+        }
         multipart::sweep(&self.0, |_| true).await
     }
 }

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{PutMultipartOptions, PutPayload};
 use pipette_api::{ConnectError, ErrorKind, Result};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use super::mill::{Content, Part, changed};
@@ -24,15 +25,30 @@ use crate::store::Store;
 /// What S3 takes.
 const MOST_PARTS: usize = 10_000;
 
+/// Something goes on outside until this is dropped.
+pub(super) type Going = watch::Receiver<()>;
+
 /// Uploads that were given up and are still to be aborted.
 pub(super) struct Open {
     journal: Option<Arc<Journal>>,
     left: Mutex<Vec<OpenUpload>>,
+    /// Heard by whatever changes something outside and may outlive its caller.
+    going: watch::Sender<()>,
 }
 
 impl Open {
     pub(super) fn new(journal: Option<Journal>) -> Self {
-        Self { journal: journal.map(Arc::new), left: Mutex::default() }
+        Self { journal: journal.map(Arc::new), left: Mutex::default(), going: watch::Sender::new(()) }
+    }
+
+    /// To be held while something outside is changed that the end has to wait for.
+    pub(super) fn go(&self) -> Going {
+        self.going.subscribe()
+    }
+
+    /// Waits for everything that goes on without a caller; false when that takes too long.
+    pub(super) async fn ended(&self, most: Duration) -> bool {
+        tokio::time::timeout(most, self.going.closed()).await.is_ok()
     }
 
     async fn note(&self, upload: &OpenUpload) -> Result<()> {
@@ -52,7 +68,13 @@ impl Open {
 
     async fn journaled(&self, act: impl FnOnce(&Journal) -> Result<()> + Send + 'static) -> Result<()> {
         let Some(journal) = self.journal.as_ref().map(Arc::clone) else { return Ok(()) };
-        crate::store::blocking(move || act(&journal)).await
+        let going = self.go();
+        crate::store::blocking(move || {
+            let done = act(&journal);
+            drop(going);
+            done
+        })
+        .await
     }
 
     fn take(&self, which: impl Fn(&OpenUpload) -> bool) -> Vec<OpenUpload> {
@@ -71,16 +93,18 @@ impl Open {
 struct Running {
     shared: Arc<Shared>,
     upload: Option<OpenUpload>,
+    going: Option<Going>,
 }
 
 impl Running {
     /// In a task of its own: when the caller goes away in the middle of the request, somebody still learns the upload's id.
     async fn begin(shared: &Arc<Shared>, key: &str, options: PutMultipartOptions) -> Result<Self> {
         let (shared, key, path) = (Arc::clone(shared), key.to_owned(), shared.store.path(key)?);
+        let going = Some(shared.uploads.go());
         let begun = tokio::spawn(async move {
             let meant = OpenUpload::meant(shared.store.uri_of(&key));
             shared.uploads.note(&meant).await?;
-            let mut running = Self { upload: Some(meant.clone()), shared: Arc::clone(&shared) };
+            let mut running = Self { upload: Some(meant.clone()), shared: Arc::clone(&shared), going };
             match client(&shared).create_multipart_opts(&path, options).await {
                 Ok(id) => {
                     let upload = OpenUpload { id, ..meant.clone() };
@@ -131,11 +155,12 @@ impl Drop for Running {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let shared = Arc::clone(&self.shared);
+            let (shared, going) = (Arc::clone(&self.shared), self.going.take());
             runtime.spawn(async move {
                 if let Err(error) = sweep(&shared, |upload| !upload.is_meant()).await {
                     tracing::warn!(%error, "An upload in parts that was given up could not be aborted yet");
                 }
+                drop(going);
             });
         }
     }

@@ -197,7 +197,7 @@ async fn upload_ends(
     if let Ok(before) = outcome {
         assert_eq!(before.key, stored.key, "{what}");
     }
-    uploader.stop().await.unwrap();
+    uploader.stop(std::time::Duration::from_secs(10)).await.unwrap();
     assert_eq!(keys(&store).await, [stored.key.as_str()], "{what}");
     assert!(read(&back(&store, &stored), 0, None).await.unwrap() == payload.bytes(), "{what}");
     if !leaves_one(request, fault) {

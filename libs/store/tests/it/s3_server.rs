@@ -17,6 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pipette_store::{Store, StoreSettings};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -32,6 +33,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is never answered.
     Silence,
+    /// It is done once this has a permit.
+    Held(Arc<Semaphore>),
     /// It waits before it is done: something between both, another time for each.
     Delay(Duration, Duration),
     /// It breaks off after so many bytes of its body.
@@ -151,10 +154,12 @@ impl S3Server {
         seen.iter().filter(|line| line.starts_with(method) && line.contains(holds)).count()
     }
 
-    /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each, and one for each part.
+    /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each. A part that was on its way
+    /// may come behind the abort.
     pub(crate) fn open_uploads(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.as_ref().unwrap().path()).unwrap();
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().contains("upload")).collect()
+        let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".upload-");
+        entries.map(|entry| entry.unwrap().path()).filter(named).collect()
     }
 }
 
@@ -194,11 +199,16 @@ async fn answer(server: u16, desk: Arc<Desk>, request: Request<Incoming>) -> Res
             Ok(Response::builder().status(StatusCode::from_u16(status)?).body(body)?)
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Held(until)) => {
+            let _permit = until.acquire().await?;
+            forward(server, request).await
+        }
         Some(Fault::Delay(least, most)) => {
             // Chance that is the same in every run.
             let chance = (before as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            let more = (most - least).as_micros() as u64 * chance >> 32;
-            tokio::time::sleep_until(Instant::now() + least + Duration::from_micros(more)).await;
+            let per_mille = u32::try_from(chance % 1000)?;
+            let more = most.saturating_sub(least) * per_mille / 1000;
+            tokio::time::sleep_until(Instant::now() + least + more).await;
             forward(server, request).await
         }
         Some(Fault::LoseAnswer) => {

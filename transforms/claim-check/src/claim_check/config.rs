@@ -173,28 +173,23 @@ static ON_STORE_FAILURE: Key<String> = Key::new(
 .default("fail")
 .recommended(&["fail", "inline"])
 .check(|text| one_of(text, &["fail", "inline"]));
-static OBJECT_RETENTION: Key<i64> = Key::new(
+static OBJECT_RETENTION: Key<u64> = Key::new(
     "object.retention.ms",
-    "Would be compared with the topic's retention, which a transformation does not learn yet: leave it out.",
+    "After which time the store takes objects away, if a rule of the bucket says so. Before the first record of each topic \
+     it is compared with how long records can be read (`retention.ms` + `segment.ms`, for ever on a compacted topic); \
+     `preflight` says what follows.",
 )
 .optional()
-.importance(Importance::Low)
-.check(|text| match text {
-    Some(_) => Err("the topic's retention is not known to a transformation yet: leave it out, and let objects live \
-                    longer than records"
-        .into()),
-    None => Ok(()),
-});
+.check(|text| text.map_or(Ok(()), |text| at_least::<1>(Some(text))));
 static PREFLIGHT: Key<String> = Key::new(
     "preflight",
-    "Before the first upload: `warn` asks the store for a listing and tells in the log when that fails; `off` does not.",
+    "Before the first upload the store is asked for a listing, and before the first record of a topic its retention is \
+     compared with `object.retention.ms`. `warn` tells in the log what is wrong, `strict` fails the task, `off` does not look.",
 )
 .default("warn")
-.recommended(&["off", "warn"])
-.check(|text| match text {
-    Some("strict") => Err("the topic's retention is not known to a transformation yet: use warn".into()),
-    text => one_of(text, &["off", "warn"]),
-});
+.recommended(PREFLIGHTS)
+.check(|text| one_of(text, PREFLIGHTS));
+const PREFLIGHTS: &[&str] = &["off", "warn", "strict"];
 static PRESIGN: Key<u64> = Key::new("presign.ttl.ms", "Would add addresses with a signature, which is not built: 0.")
     .default("0")
     .importance(Importance::Low)
@@ -322,6 +317,14 @@ fn naming(settings: &Settings) -> Result<Naming> {
     Naming::new(&settings.get(&KEY_PREFIX)?, strategy)
 }
 
+/// What a store that cannot be listed means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preflight {
+    Off,
+    Warn,
+    Strict,
+}
+
 /// What takes the place of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FieldMode {
@@ -352,7 +355,7 @@ pub(super) struct Plan {
     pub(super) concurrency: u32,
     pub(super) retry_timeout: Option<Duration>,
     pub(super) inline: bool,
-    pub(super) probes: bool,
+    pub(super) preflight: Preflight,
     pub(super) metadata: Option<Wanted>,
 }
 
@@ -390,7 +393,11 @@ impl Plan {
             concurrency: settings.get(&CONCURRENCY)?,
             retry_timeout: retry_timeout(settings)?,
             inline: settings.get(&ON_STORE_FAILURE)? == "inline",
-            probes: settings.get(&PREFLIGHT)? == "warn",
+            preflight: match settings.get(&PREFLIGHT)?.as_str() {
+                "off" => Preflight::Off,
+                "strict" => Preflight::Strict,
+                _ => Preflight::Warn,
+            },
             metadata,
         })
     }

@@ -10,7 +10,7 @@ use pipette_store::{
 };
 use tokio::sync::OnceCell;
 
-use super::config::Plan;
+use super::config::{Plan, Preflight};
 use crate::metadata::{Limits, Meta, Wanted, extract};
 use crate::patience::patiently;
 
@@ -59,10 +59,12 @@ pub(super) struct Outside {
     options: UploadOptions,
     compression: Option<Compression>,
     folder: Folder,
-    probes: bool,
+    preflight: Preflight,
     metadata: Option<Wanted>,
     patience: Option<Duration>,
     connector: Arc<str>,
+    /// Nothing outside may change.
+    rehearsal: bool,
     ready: OnceCell<Ready>,
 }
 
@@ -89,10 +91,11 @@ impl Outside {
             options,
             compression: plan.compression,
             folder: context.common.folder.clone(),
-            probes: plan.probes,
+            preflight: plan.preflight,
             metadata: plan.metadata.clone(),
             patience: plan.retry_timeout,
             connector: Arc::clone(&context.id.connector),
+            rehearsal: context.common.shared.is_rehearsal(),
             ready: OnceCell::new(),
         })
     }
@@ -140,10 +143,13 @@ impl Outside {
     }
 
     async fn get_ready(&self) -> Result<Ready> {
-        let store = Store::open(&self.store)?;
-        if self.probes
+        let store = if self.rehearsal { Store::stand_in(&self.store)? } else { Store::open(&self.store)? };
+        if self.preflight != Preflight::Off
             && let Err(error) = store.probe().await
         {
+            if self.preflight == Preflight::Strict {
+                return Err(error.within("preflight=strict: the store could not be listed"));
+            }
             tracing::warn!(
                 store = self.store.uri.to_string(),
                 error = error.chain(),
@@ -176,7 +182,7 @@ impl Outside {
     pub(super) async fn stop(&self) {
         let Some(ready) = self.ready.get() else { return };
         for uploader in [Some(&ready.plain), ready.packed.as_ref()].into_iter().flatten() {
-            if let Err(error) = uploader.stop().await {
+            if let Err(error) = uploader.stop(Uploader::PATIENCE).await {
                 let told =
                     if error.kind() == ErrorKind::Retriable { "the next start takes it away" } else { "look there" };
                 tracing::warn!(error = error.chain(), "An upload in parts is left in the store: {told}");

@@ -220,6 +220,7 @@ impl Run<'_> {
         match self.way.name {
             "pieces" => {
                 set("transforms.whole.disk.dir", &own("spill"));
+                set("transforms.whole.disk.bytes", "1000000000");
                 set("transforms.whole.on.incomplete", "fail");
             }
             "claim-check" => {

@@ -93,7 +93,7 @@ fn measure(ways: &[&Way], classes: &[Class]) -> String {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let kafka = ApacheKafka::start(&folder.path().join("kafka"), &[]);
     for class in classes {
-        let files = folder.path().join("set").join(class.name);
+        let files = folder.path().join("set").join(class.size.to_string());
         fs::create_dir_all(&files).expect("a folder");
         for number in 0..class.at_once + class.alone {
             fs::write(files.join(name(number)), noise(class.size, number)).expect("a file of the set");
@@ -111,8 +111,12 @@ fn measure(ways: &[&Way], classes: &[Class]) -> String {
         let mut worker = Worker::prepare(&own, &kafka.bootstrap(), &[("memory.budget.bytes", budget)]);
         worker.start();
         for class in classes {
-            let run =
-                Run { way, class: *class, set: folder.path().join("set").join(class.name), own: own.join(class.name) };
+            let run = Run {
+                way,
+                class: *class,
+                set: folder.path().join("set").join(class.size.to_string()),
+                own: own.join(class.size.to_string()),
+            };
             let figures = run.play(&kafka, &worker);
             let row = run.row(&figures);
             print!("{row}");
@@ -216,6 +220,7 @@ impl Run<'_> {
         match self.way.name {
             "pieces" => {
                 set("transforms.whole.disk.dir", &own("spill"));
+                set("transforms.whole.disk.bytes", "1000000000");
                 set("transforms.whole.on.incomplete", "fail");
             }
             "claim-check" => {

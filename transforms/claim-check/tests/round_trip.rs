@@ -189,6 +189,16 @@ fn the_same_content_is_one_object_and_is_counted() {
     assert_eq!(number("claim_check_bytes_total"), 60_000);
 }
 
+fn read(rig: &Rig, payload: &dyn Payload) -> Result<Vec<u8>> {
+    rig.bench.run("read", async {
+        let (mut reader, mut bytes) = (payload.open(0, None).await?, Vec::new());
+        while let Some(piece) = reader.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    })?
+}
+
 /// A payload that hides its length.
 #[derive(Debug)]
 struct Unknown(Vec<u8>);
@@ -213,7 +223,7 @@ fn handles_are_streamed_and_come_back_as_handles() {
         let away = rig.check_in(SMALL, &record(Datum::new(Schema::of(Kind::Bytes), payload)));
         let back = rig.try_restore(&[], &away).unwrap();
         let Value::Payload(payload) = &back.value.value else { panic!("{back:?}") };
-        assert_eq!(rig.read(&**payload).unwrap(), large());
+        assert_eq!(read(&rig, &**payload).unwrap(), large());
         assert_eq!(back.value.schema, Some(Schema::of(Kind::Bytes)));
     }
     let small = record(Datum::schemaless(Value::Payload(Arc::new(Unknown(vec![1; 999])))));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pipette_api::{AsyncTransform, Payload, Plugin, Record, Result, Settings, Value};
+use pipette_api::{AsyncTransform, Plugin, Record, Result, Settings, Value};
 use pipette_kit::Bench;
 use tempfile::TempDir;
 use transform_claim_check::PLUGINS;
@@ -69,16 +69,6 @@ impl Rig {
         let mut found = Vec::new();
         files(&self.store(), &mut found);
         found
-    }
-
-    pub(crate) fn read(&self, payload: &dyn Payload) -> Result<Vec<u8>> {
-        self.bench.run("read", async {
-            let (mut reader, mut bytes) = (payload.open(0, None).await?, Vec::new());
-            while let Some(piece) = reader.next().await? {
-                bytes.extend_from_slice(&piece);
-            }
-            Ok(bytes)
-        })?
     }
 }
 

@@ -2,8 +2,9 @@
 //! writes them. In the middle the worker is killed, and the sink's partitions move between tasks. Every payload is a file
 //! whole, and one that its producer never finished is in the dead letter topic by its id.
 //!
-//! None is there more often than it was sent: what a source had sent but not committed when it was killed is sent again, and
-//! a task of the sink that begins after the first copy was committed knows nothing of that. How many came twice is counted.
+//! What a source had sent but not committed when it was killed is sent again, and a task of the sink that begins after the
+//! first copy was committed knows nothing of that: a payload may be there twice. The long form does not let that pass; the
+//! short one does, and counts it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -40,20 +41,31 @@ struct Extent {
     memory: &'static str,
     timeout_ms: &'static str,
     patience: Duration,
+    /// Files of one payload that are let pass.
+    copies: usize,
 }
 
 #[test]
 #[ignore = "some gigabytes and a quarter of an hour; the command stands in docs/proofs/README.md"]
 fn pieces() {
     let (payloads, largest, patience) = (1_000, 200_000_000, Duration::from_hours(1));
-    let extent = Extent { payloads, largest, piece: "800000", memory: "33554432", timeout_ms: "120000", patience };
+    let extent =
+        Extent { payloads, largest, piece: "800000", memory: "33554432", timeout_ms: "120000", patience, copies: 1 };
     PROOF.long(|round| play(round, &extent));
 }
 
 #[test]
 fn pieces_short() {
     let (payloads, largest, patience) = (30, 6_000_000, Duration::from_mins(2));
-    let extent = Extent { payloads, largest, piece: "100000", memory: "500000", timeout_ms: "5000", patience };
+    let extent = Extent {
+        payloads,
+        largest,
+        piece: "100000",
+        memory: "500000",
+        timeout_ms: "5000",
+        patience,
+        copies: 1 + KILLS,
+    };
     PROOF.short(|round| play(round, &extent));
 }
 
@@ -109,7 +121,7 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
         found.values().filter(|count| **count > 1).count(),
     );
     assert_eq!(strange, 0, "strange");
-    assert!(found.values().all(|count| *count <= 1 + KILLS), "more often than its source began: {found:?}");
+    assert!(found.values().all(|count| *count <= extent.copies), "more often than may be: {found:?}");
     assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
     let mut tally = Tally::default();
     tally.add("payloads", found.len());

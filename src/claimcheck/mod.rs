@@ -17,7 +17,7 @@ use pipette_store::{
     ALLOW_HTTP, CONNECT_TIMEOUT, Naming, ObjectUri, Origin, REQUEST_TIMEOUT, StoreSettings, Strategy, URI,
 };
 
-use crate::settings::claim_check::Claim;
+use crate::settings::claim_check::{Claim, Step, steps};
 
 static STORE: ConfigDef = ConfigDef::new(&[&URI.info, &ALLOW_HTTP.info, &CONNECT_TIMEOUT.info, &REQUEST_TIMEOUT.info]);
 
@@ -118,10 +118,8 @@ impl Place {
 fn own_topic(connector: &str, config: &ConfigMap) -> Result<String> {
     let text = |key: &str| config.get(key).map_or("", |text| text.trim());
     let name_them = "name every topic that its records go to, with --topic NAME for each";
-    let aliases = text("transforms").split(',').map(str::trim).filter(|alias| !alias.is_empty());
-    for alias in aliases {
-        let class = text(&format!("transforms.{alias}.type")).rsplit('.').next().unwrap_or_default();
-        if !STAYING.contains(&class.split('$').next().unwrap_or_default()) {
+    for Step { alias, class, name } in steps(config) {
+        if !STAYING.contains(&name) {
             return Err(ConnectError::config(format!(
                 "connector {connector}: the step {alias} ({class}) may send records to another topic: {name_them}"
             )));

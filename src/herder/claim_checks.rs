@@ -4,6 +4,7 @@
 
 use pipette_api::ConfigMap;
 use pipette_api::config::FromText;
+use pipette_store::HEADER;
 
 use crate::plugins::{Family, Plugins};
 
@@ -37,7 +38,7 @@ impl Step<'_> {
     }
 
     fn header(&self) -> &str {
-        self.text("header.name").unwrap_or("claim-check")
+        self.text("header.name").unwrap_or(HEADER)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use pipette_api::{ConfigMap, ConnectError, Result};
+use pipette_store::HEADER;
 
 /// One place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +51,9 @@ impl Claim {
         if text("output.mode") == "claim-check" {
             all.push(Self::read("store.", config, config)?);
         }
-        for alias in text("transforms").split(',').map(str::trim).filter(|alias| !alias.is_empty()) {
-            let place = format!("transforms.{alias}.");
-            let class = text(&format!("{place}type")).rsplit('.').next().unwrap_or_default();
-            if class.split('$').next() == Some("ClaimCheck") {
+        for Step { alias, name, .. } in steps(config) {
+            if name == "ClaimCheck" {
+                let place = format!("transforms.{alias}.");
                 let own: ConfigMap = below(config, &place).collect();
                 all.push(Self::read(&place, &own, &own)?);
             }
@@ -66,7 +66,7 @@ impl Claim {
         let inner = if place == "store." { place } else { "" };
         let text = |key: &str| own.get(&format!("{inner}{key}")).map(|text| text.trim());
         let wrong = |key: &str, what: &str| ConnectError::config(format!("{place}{key} {what}"));
-        let header = text("header.name").unwrap_or("claim-check").to_owned();
+        let header = text("header.name").unwrap_or(HEADER).to_owned();
         let millis = |key: &str| match text(key).map(str::parse::<i128>) {
             None => Ok(None),
             Some(Ok(millis)) => Ok(u64::try_from(millis).ok().map(Duration::from_millis)),
@@ -91,6 +91,26 @@ impl Claim {
             preflight,
         })
     }
+}
+
+/// A step of a chain, as its text says.
+pub struct Step<'a> {
+    /// Its alias.
+    pub alias: &'a str,
+    /// Its class, without a package.
+    pub class: &'a str,
+    /// The same without the side, such as `$Value`.
+    pub name: &'a str,
+}
+
+/// The steps of a connector's chain.
+pub fn steps(config: &ConfigMap) -> impl Iterator<Item = Step<'_>> {
+    let text = |key: &str| config.get(key).map_or("", |text| text.trim());
+    let aliases = text("transforms").split(',').map(str::trim).filter(|alias| !alias.is_empty());
+    aliases.map(move |alias| {
+        let class = text(&format!("transforms.{alias}.type")).rsplit('.').next().unwrap_or_default();
+        Step { alias, class, name: class.split('$').next().unwrap_or_default() }
+    })
 }
 
 fn below<'a>(config: &'a ConfigMap, prefix: &str) -> impl Iterator<Item = (String, String)> + 'a {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::schema::{Kind, Schema, logical};
-use super::unread::{Part, Parts, Unread};
+use super::unread::{Part, Parts, Unread, nulls};
 use super::value::Value;
 use crate::error::{ConnectError, Result};
 
@@ -18,15 +18,22 @@ pub struct Struct {
 impl Struct {
     /// A struct with every field null.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let values = vec![Value::Null; schema.fields().len()];
-        Self { schema, parts: Parts::from(values) }
+        let parts = Parts::from(Self::nulls(&schema));
+        Self { schema, parts }
+    }
+
+    /// A null for each field, to be filled and handed to [`Struct::from_parts`]. There is room for a few values more, so
+    /// that a transformation that adds a field need not move them all.
+    pub fn nulls(schema: &Schema) -> Vec<Value> {
+        nulls(schema.fields().len())
     }
 
     /// A struct of values that are known to fit, one per field in order. Parsers and transformations use it; only the
     /// number of values is looked at, and only in debug builds.
-    pub fn from_parts(schema: Arc<Schema>, values: Box<[Value]>) -> Self {
-        debug_assert_eq!(schema.fields().len(), values.len(), "one value per field");
-        Self { schema, parts: Parts::from(values.into_vec()) }
+    pub fn from_parts(schema: Arc<Schema>, values: impl Into<Vec<Value>>) -> Self {
+        let parts = Parts::from(values.into());
+        debug_assert_eq!(schema.fields().len(), parts.len(), "one value per field");
+        Self { schema, parts }
     }
 
     /// A struct whose values are read when one is asked for, one per field in order. They are known to fit.
@@ -60,9 +67,9 @@ impl Struct {
     }
 
     /// The parts, to build another struct from them.
-    pub fn into_parts(self) -> (Arc<Schema>, Box<[Value]>) {
+    pub fn into_parts(self) -> (Arc<Schema>, Vec<Value>) {
         let values = self.parts.into_values(Some(&self.schema));
-        (self.schema, values.into())
+        (self.schema, values)
     }
 
     /// Moves it to another schema, which has the fields that are marked, in the same order.
@@ -215,7 +222,7 @@ mod tests {
                 .fold(SchemaBuilder::record(), |builder, name| builder.field(*name, Schema::of(Kind::Int8)));
             fields.build().unwrap()
         };
-        let mut record = Struct::from_parts(schema(&["a", "b"]), Box::new([Value::I8(1), Value::I8(2)]));
+        let mut record = Struct::from_parts(schema(&["a", "b"]), [Value::I8(1), Value::I8(2)]);
         record.keep(schema(&["b"]), &[false, true]);
         record.append(schema(&["b", "c"]), [Value::I8(3)].into_iter());
         assert_eq!(

@@ -126,7 +126,7 @@ impl Unread {
     }
 
     fn read(&self, schema: Option<&Schema>) -> Vec<Value> {
-        let mut values = vec![Value::Null; self.spans.len()];
+        let mut values = nulls(self.spans.len());
         for (span, value) in self.spans.iter().zip(&mut values) {
             if let Part::Value(ready) = self.part(*span) {
                 value.clone_from(ready);
@@ -154,8 +154,18 @@ impl Unread {
     }
 }
 
+/// That many nulls, with room for some more values: adding a field or two is what transformations do most, and to move
+/// a full list for it costs more than the whole step.
+pub(super) fn nulls(len: usize) -> Vec<Value> {
+    let mut values = Vec::with_capacity(len + ROOM);
+    values.resize(len, Value::Null);
+    values
+}
+
+const ROOM: usize = 2;
+
 /// The values of a map or struct, read or not.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Parts {
     values: OnceLock<Vec<Value>>,
     /// Where they come from, until one of them may have been changed.
@@ -234,6 +244,19 @@ impl Parts {
             self.unread = None;
         }
         self.unread.as_deref_mut()
+    }
+}
+
+/// With room for more values, as [`nulls`] has it: records are cloned to be changed.
+impl Clone for Parts {
+    fn clone(&self) -> Self {
+        let with_room = |values: &Vec<Value>| {
+            let mut own = Vec::with_capacity(values.len() + ROOM);
+            own.extend_from_slice(values);
+            OnceLock::from(own)
+        };
+        let values = self.values.get().map_or_else(OnceLock::new, with_room);
+        Self { values, unread: self.unread.clone() }
     }
 }
 

@@ -104,7 +104,7 @@ mod tests {
             .field("b", optional)
             .build()
             .unwrap();
-        let record = Struct::from_parts(schema, Box::new([Value::I32(1), Value::Null, Value::text("x")]));
+        let record = Struct::from_parts(schema, [Value::I32(1), Value::Null, Value::text("x")]);
         check(&Value::Struct(Box::new(record)), "Struct{a=1,b=x}");
     }
 

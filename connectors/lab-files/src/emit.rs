@@ -90,7 +90,7 @@ impl Emitter {
         let schema = columns.schema_for(cells.len())?;
         cells.resize(schema.fields().len(), Value::Null);
         let key = self.key_column.map(|column| cells[column].clone());
-        let value = Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), cells.into())));
+        let value = Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), cells)));
         let mut record = self.record(Datum::new(Arc::clone(schema), value), place);
         if let Some(key) = key {
             record.key = Datum::new(Schema::optional(Kind::String), key);

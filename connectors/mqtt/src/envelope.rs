@@ -59,7 +59,7 @@ impl Envelope {
             properties.expiry.map_or(Value::Null, |seconds| Value::I64(seconds.into())),
             if user.is_empty() { Value::Null } else { Value::Map(Box::new(user)) },
         ];
-        let sealed = Struct::from_parts(Arc::clone(&self.0), Box::new(values));
+        let sealed = Struct::from_parts(Arc::clone(&self.0), values);
         Datum::new(Arc::clone(&self.0), Value::Struct(Box::new(sealed)))
     }
 }

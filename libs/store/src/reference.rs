@@ -81,7 +81,7 @@ impl Reference {
     /// As a struct with its schema. A fatal error when the size is not known, which only happens with foreign references.
     pub fn to_struct(&self) -> Result<Datum> {
         let values = self.values()?.map(|(_, value)| value);
-        Ok(Datum::new(Self::schema(), Value::Struct(Box::new(Struct::from_parts(Self::schema(), Box::new(values))))))
+        Ok(Datum::new(Self::schema(), Value::Struct(Box::new(Struct::from_parts(Self::schema(), values)))))
     }
 
     /// As a map without a schema, with those fields that have a value.

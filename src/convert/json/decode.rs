@@ -167,7 +167,7 @@ impl Decoder<'_> {
             return Err(ConnectError::data(format!("Structs should be encoded as JSON objects, but found {found}")));
         }
         let fields = schema.fields();
-        let mut values: Box<[Value]> = fields.iter().map(|_| Value::Null).collect();
+        let mut values = Struct::nulls(schema);
         reader.open_object()?;
         let (mut first, mut next) = (true, 0);
         // What does not fit matters unless it comes again, and a default stands for what is missing only.

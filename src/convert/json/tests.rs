@@ -407,7 +407,7 @@ fn typed() -> impl Strategy<Value = (Arc<Schema>, Value)> {
                     values.push(value);
                 }
                 let schema = build(builder);
-                (Arc::clone(&schema), Value::Struct(Box::new(Struct::from_parts(schema, values.into()))))
+                (Arc::clone(&schema), Value::Struct(Box::new(Struct::from_parts(schema, values))))
             }),
         ]
     })

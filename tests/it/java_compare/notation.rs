@@ -185,7 +185,7 @@ fn value(json: &Json) -> Value {
             Value::Map(Box::new(entries.map(|entry| (value(&entry[0]), value(&entry[1]))).collect()))
         }
         Some("struct") => {
-            let values = json[2].as_array().unwrap().iter().map(value).collect();
+            let values: Vec<_> = json[2].as_array().unwrap().iter().map(value).collect();
             Value::Struct(Box::new(Struct::from_parts(schema(body).unwrap(), values)))
         }
         Some(other) => panic!("no tag: {other}"),

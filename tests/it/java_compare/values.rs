@@ -159,7 +159,7 @@ fn plain(chance: &mut Chance, schema: &Schema, nulls: Nulls, bits: i64) -> Value
             let unset = |field: &Schema| {
                 if nulls == Nulls::AsDeclared || field.kind() == Kind::Struct { Nulls::AsDeclared } else { Nulls::Here }
             };
-            let values =
+            let values: Vec<_> =
                 schema.fields().iter().map(|field| value(chance, &field.schema, unset(&field.schema))).collect();
             let own = SchemaBuilder::like(schema).build().unwrap();
             Value::Struct(Box::new(Struct::from_parts(own, values)))

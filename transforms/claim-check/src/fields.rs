@@ -193,7 +193,7 @@ fn reshaped(record: &Struct, schema: &Arc<Schema>, edits: &[Step<'_>]) -> Result
             (_, value) => value.cloned().unwrap_or(Value::Null),
         });
     }
-    Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values.into()))))
+    Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values))))
 }
 
 fn refilled(map: &Map, edits: &[Step<'_>]) -> Map {
@@ -229,7 +229,7 @@ mod tests {
         let outer = SchemaBuilder::record().field("after", Arc::clone(&inner)).field("op", Schema::of(Kind::String));
         let outer = outer.build().unwrap();
         let image = Value::Bytes(pipette_api::Blob::whole(vec![1, 2]).unwrap());
-        let inside = Struct::from_parts(inner, Box::new([image, Value::I8(7)]));
+        let inside = Struct::from_parts(inner, [image, Value::I8(7)]);
         let values = Box::new([Value::Struct(Box::new(inside)), Value::text("c")]);
         Datum::new(Arc::clone(&outer), Value::Struct(Box::new(Struct::from_parts(outer, values))))
     }

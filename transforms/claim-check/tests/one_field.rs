@@ -82,7 +82,7 @@ impl Made {
                 .field("labels", list)
                 .build()
                 .unwrap();
-            let row = Struct::from_parts(Arc::clone(&schema), Box::new([id, note, self.image(), labels]));
+            let row = Struct::from_parts(Arc::clone(&schema), [id, note, self.image(), labels]);
             Datum::new(schema, Value::Struct(Box::new(row)))
         } else {
             let members = [("id", id), ("note", note), ("image", self.image()), ("labels", labels)];

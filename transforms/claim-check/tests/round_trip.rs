@@ -48,9 +48,9 @@ fn row() -> Datum {
         .field("name", Schema::of(Kind::String))
         .build()
         .unwrap();
-    let after = Struct::from_parts(inner, Box::new([bytes(large()), Value::I64(7)]));
+    let after = Struct::from_parts(inner, [bytes(large()), Value::I64(7)]);
     let values = [Value::Struct(Box::new(after)), base64(&large()), Value::text("x".repeat(3000)), Value::text("n")];
-    Datum::new(Arc::clone(&schema), Value::Struct(Box::new(Struct::from_parts(schema, Box::new(values)))))
+    Datum::new(Arc::clone(&schema), Value::Struct(Box::new(Struct::from_parts(schema, values))))
 }
 
 /// The same without a schema.

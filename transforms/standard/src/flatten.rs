@@ -143,7 +143,7 @@ fn spread(nodes: &[Node], values: Vec<Value>, out: &mut Vec<Value>) {
         match (node, value) {
             (Node::Leaf(Some(default)), Value::Null) => out.push(default.clone()),
             (Node::Leaf(_), value) => out.push(value),
-            (Node::Struct(inner), Value::Struct(record)) => spread(inner, record.into_parts().1.into_vec(), out),
+            (Node::Struct(inner), Value::Struct(record)) => spread(inner, record.into_parts().1, out),
             (Node::Struct(inner), _) => nothing(inner, out),
         }
     }

@@ -102,19 +102,20 @@ impl HeaderFrom {
     fn take_from_struct(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, headers: &mut Headers) -> Result<()> {
         let Self { pairs, moves, replace_null, schemas, .. } = self;
         let plan = schemas.get_or_try(value.schema(), |schema| Plan::new(schema, pairs, *moves, *replace_null))?;
-        let of_place = |(place, schema): &(usize, Arc<Schema>)| {
+        let before = headers.0.len();
+        for ((_, header), (place, schema)) in pairs.iter().zip(&plan.places) {
             let found = &value.values()[*place];
             let default = schema.default().filter(|_| found.is_null() && *replace_null);
             let datum = Datum::new(Arc::clone(schema), default.unwrap_or(found).clone());
             if datum.value.is_null() && !schema.is_optional() {
+                headers.0.truncate(before);
                 let name = &value.schema().fields()[*place].name;
                 return Err(ConnectError::data(format!(
                     "the required field {name} is null: no header can be made of it"
                 )));
             }
-            Ok(datum)
-        };
-        let made = plan.places.iter().map(of_place).collect::<Result<Vec<_>>>()?;
+            headers.add(Arc::clone(header), datum);
+        }
         if let Some((left, kept)) = &plan.left {
             value.reshape(Arc::clone(left), |values| {
                 plan.defaults.fill(values);
@@ -122,7 +123,6 @@ impl HeaderFrom {
             });
             *schema = Arc::clone(left);
         }
-        headers.0.extend(pairs.iter().map(|(_, header)| Arc::clone(header)).zip(made));
         Ok(())
     }
 

@@ -50,7 +50,7 @@ impl Transform for HoistField {
         let wrap = |schema: &Arc<Schema>| SchemaBuilder::record().field(Arc::clone(name), Arc::clone(schema)).build();
         let schema = Arc::clone(self.schemas.get_or_try(schema, wrap)?);
         let value = std::mem::replace(&mut datum.value, Value::Null);
-        let wrapped = Struct::from_parts(Arc::clone(&schema), Box::new([value]));
+        let wrapped = Struct::from_parts(Arc::clone(&schema), [value]);
         *datum = Datum::new(schema, Value::Struct(Box::new(wrapped)));
         Ok(Verdict::Keep)
     }

@@ -67,7 +67,7 @@ impl ValueToKey {
             let default = value.schema().fields()[*place].schema.default();
             default.filter(|_| found.is_null() && self.replace_null).unwrap_or(found).clone()
         };
-        let values = plan.places.iter().map(of_field).collect();
+        let values: Vec<_> = plan.places.iter().map(of_field).collect();
         let key = Struct::from_parts(Arc::clone(&plan.schema), values);
         Ok(Datum::new(Arc::clone(&plan.schema), Value::Struct(Box::new(key))))
     }

@@ -138,7 +138,7 @@ impl Shapes {
         let mut fields = [const { Value::Null }; VALUES.len()];
         fields[place] = value;
         let values = what(metric, name, data_type).into_iter().chain(fields).chain(facts_of(metric, metric.timestamp));
-        Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(&self.member), values.collect()))))
+        Ok(Value::Struct(Box::new(Struct::from_parts(Arc::clone(&self.member), values.collect::<Vec<_>>()))))
     }
 
     /// A whole payload with its members.

@@ -244,7 +244,7 @@ fn table(set: &DataSet<'_>, allowance: &mut Allowance) -> Result<Typed, String> 
             })
         });
         let values: Vec<Value> = values.collect::<Result<_, String>>()?;
-        rows.push(Value::Struct(Box::new(Struct::from_parts(Arc::clone(&schema), values.into()))));
+        rows.push(Value::Struct(Box::new(Struct::from_parts(Arc::clone(&schema), values))));
     }
     Ok((list(schema)?, Value::Array(rows.into())))
 }
@@ -283,7 +283,7 @@ fn structure(template: &Template<'_>, allowance: &mut Allowance) -> Result<Typed
         parameters.1,
         members.1,
     ];
-    let value = Struct::from_parts(Arc::clone(&schema), Box::new(values));
+    let value = Struct::from_parts(Arc::clone(&schema), values);
     Ok((schema, Value::Struct(Box::new(value))))
 }
 
@@ -295,6 +295,6 @@ fn fields(named: impl Iterator<Item = Result<(String, Typed), String>>) -> Resul
         values.push(value);
     }
     let schema = built(schema)?;
-    let value = Struct::from_parts(Arc::clone(&schema), values.into());
+    let value = Struct::from_parts(Arc::clone(&schema), values);
     Ok((schema, Value::Struct(Box::new(value))))
 }

@@ -150,7 +150,7 @@ fn record(chance: &mut Chance, schema: &Arc<Schema>, format: Option<&str>, top: 
             _ => values::value(chance, &field.schema, Nulls::AsDeclared),
         });
     }
-    Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values.into())))
+    Value::Struct(Box::new(Struct::from_parts(Arc::clone(schema), values)))
 }
 
 fn map(chance: &mut Chance, format: Option<&str>, depth: usize) -> Value {

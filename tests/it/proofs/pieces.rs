@@ -2,9 +2,9 @@
 //! writes them. In the middle the worker is killed, and the sink's partitions move between tasks. Every payload is a file
 //! whole, and one that its producer never finished is in the dead letter topic by its id.
 //!
-//! What a source had sent but not committed when it was killed is sent again, and a task of the sink that begins after the
-//! first copy was committed knows nothing of that: a payload may be there twice. The long form does not let that pass; the
-//! short one does, and counts it.
+//! What a source had sent but not committed when it was killed is sent again. What went in pieces is known by its id; what
+//! fits into one record may come again when it travels at least once, and none may with exactly-once. The long form plays
+//! both.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,47 +26,63 @@ use crate::support::topic::Record;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
 
-const PROOF: Proof = Proof { name: "pieces", rounds: 1 };
+const PROOF: Proof = Proof { name: "pieces", rounds: 2 };
 const TOPIC: &str = "payloads";
 const LETTERS: &str = "letters";
 const SINK: &str = "out";
 const BLOCK: usize = 1 << 20;
 const KILLS: usize = 1;
+/// Only a worker whose offsets are in Kafka does it.
+const EXACTLY_ONCE: [(&str, &str); 4] = [
+    ("group.id", "pieces"),
+    ("offset.storage.topic", "pieces-offsets"),
+    ("offset.storage.partitions", "3"),
+    ("exactly.once.source.support", "enabled"),
+];
 
 struct Extent {
     payloads: usize,
     largest: usize,
-    piece: &'static str,
+    piece: u64,
     /// Of open payloads in memory.
     memory: &'static str,
     timeout_ms: &'static str,
     patience: Duration,
-    /// Files of one payload that are let pass.
-    copies: usize,
+    exactly_once: bool,
 }
 
 #[test]
-#[ignore = "some gigabytes and a quarter of an hour; the command stands in docs/proofs/README.md"]
+#[ignore = "some gigabytes and half an hour; the command stands in docs/proofs/README.md"]
 fn pieces() {
-    let (payloads, largest, patience) = (1_000, 200_000_000, Duration::from_hours(1));
-    let extent =
-        Extent { payloads, largest, piece: "800000", memory: "33554432", timeout_ms: "120000", patience, copies: 1 };
-    PROOF.long(|round| play(round, &extent));
+    PROOF.long(|round| {
+        let exactly_once = round.number % 2 == 1;
+        let (memory, timeout_ms, patience) = ("33554432", "120000", Duration::from_hours(1));
+        let extent = Extent {
+            payloads: 1_000,
+            largest: 200_000_000,
+            piece: 800_000,
+            memory,
+            timeout_ms,
+            patience,
+            exactly_once,
+        };
+        play(round, &extent)
+    });
 }
 
 #[test]
 fn pieces_short() {
-    let (payloads, largest, patience) = (30, 6_000_000, Duration::from_mins(2));
-    let extent = Extent {
-        payloads,
-        largest,
-        piece: "100000",
-        memory: "500000",
-        timeout_ms: "5000",
-        patience,
-        copies: 1 + KILLS,
-    };
-    PROOF.short(|round| play(round, &extent));
+    PROOF.short(|round| play(round, &short(false)));
+}
+
+#[test]
+fn pieces_exactly_once_short() {
+    PROOF.short(|round| play(round, &short(true)));
+}
+
+fn short(exactly_once: bool) -> Extent {
+    let (memory, timeout_ms, patience) = ("500000", "5000", Duration::from_mins(2));
+    Extent { payloads: 30, largest: 6_000_000, piece: 100_000, memory, timeout_ms, patience, exactly_once }
 }
 
 fn play(round: &mut Round, extent: &Extent) -> Tally {
@@ -84,7 +100,8 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     topic::create(&bootstrap, TOPIC, 3, &[]);
     let abandoned = abandon(&bootstrap);
 
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
+    let keys: &[(&str, &str)] = if extent.exactly_once { &EXACTLY_ONCE } else { &[] };
+    let mut worker = Worker::prepare(folder.path(), &bootstrap, keys);
     worker.start();
     for number in 0..3 {
         put(&worker, &format!("in-{number}"), &source(folder.path(), number, extent));
@@ -116,16 +133,23 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     for file in files(&at("outbox")) {
         *found.entry(digest(&file)).or_default() += 1;
     }
-    let twice = found.values().filter(|count| **count > 1).count();
+    let twice = found.iter().filter(|(_, count)| **count > 1);
+    let twice: Vec<u64> = twice
+        .map(|((len, _), count)| {
+            assert!(*count <= 1 + KILLS, "{count} times");
+            *len
+        })
+        .collect();
     assert_eq!(found.keys().filter(|one| !handed.contains_key(*one)).count(), 0, "strange");
-    assert!(found.values().all(|count| *count <= extent.copies), "more often than may be: {found:?}");
+    let may_come_twice = |len: &u64| !extent.exactly_once && *len <= extent.piece;
+    assert!(twice.iter().all(may_come_twice), "came again, of these sizes: {twice:?}");
     assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
     let mut tally = Tally::default();
     tally.add("payloads", found.len());
     tally.add("MB", usize::try_from(found.keys().map(|(len, _)| len).sum::<u64>() / 1_000_000).expect("a size"));
     tally.add("records in Kafka", usize::try_from(topic::size(&bootstrap, TOPIC)).expect("a number"));
     tally.add("kills", KILLS);
-    tally.add("came twice", twice);
+    tally.add("came again in one record", twice.len());
     tally.add("moves of partitions", 2);
     tally.add("letters", letters);
     tally.most("KiB of memory at the end", whole(memory * 1024.0));
@@ -152,7 +176,8 @@ fn source(folder: &Path, number: usize, extent: &Extent) -> Value {
         "value.converter": "ByteArrayConverter",
         "transforms": "chunk",
         "transforms.chunk.type": "Chunk",
-        "transforms.chunk.chunk.bytes": extent.piece,
+        "transforms.chunk.chunk.bytes": extent.piece.to_string(),
+        "exactly.once.support": if extent.exactly_once { "required" } else { "requested" },
     })
 }
 
@@ -175,6 +200,7 @@ fn sink(folder: &Path, extent: &Extent, tasks: usize) -> Value {
         "transforms.whole.disk.bytes": "1000000000",
         "transforms.whole.on.incomplete": "dlq",
         "transforms.whole.timeout.ms": extent.timeout_ms,
+        "consumer.override.isolation.level": if extent.exactly_once { "read_committed" } else { "read_uncommitted" },
         // A killed consumer stays a member until its session ends, and its successor waits that long.
         "consumer.override.session.timeout.ms": "1000",
         "consumer.override.heartbeat.interval.ms": "300",

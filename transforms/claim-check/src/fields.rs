@@ -230,7 +230,7 @@ mod tests {
         let outer = outer.build().unwrap();
         let image = Value::Bytes(pipette_api::Blob::whole(vec![1, 2]).unwrap());
         let inside = Struct::from_parts(inner, [image, Value::I8(7)]);
-        let values = Box::new([Value::Struct(Box::new(inside)), Value::text("c")]);
+        let values = [Value::Struct(Box::new(inside)), Value::text("c")];
         Datum::new(Arc::clone(&outer), Value::Struct(Box::new(Struct::from_parts(outer, values))))
     }
 

@@ -55,7 +55,14 @@ static DISK: Key<u64> =
 static TIMEOUT: Key<Duration> = Key::new(
     "timeout.ms",
     "A value to which no piece has come for so long is not complete: by the timestamps of its partition and by the clock, so \
-     that a pause is no reason. For as long it is remembered that a value was delivered, whose pieces may come again.",
+     that a pause is no reason.",
+)
+.default("900000")
+.check(at_least::<1>);
+static REMEMBER: Key<Duration> = Key::new(
+    "remember.ms",
+    "For so long it is remembered, beside the offset too, that a value was delivered or given up: a source that was killed sends \
+     its pieces again. It has to be longer than a source may take to start again.",
 )
 .default("900000")
 .check(at_least::<1>);
@@ -104,6 +111,7 @@ static CONFIG: ConfigDef = ConfigDef::new(&[
     &DISK_DIR.info,
     &DISK.info,
     &TIMEOUT.info,
+    &REMEMBER.info,
     &MAX_INCOMPLETE.info,
     &MAX_PAYLOAD.info,
     &INLINE.info,
@@ -172,6 +180,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
             .map(|name| if name == "linkedin" { Format::LinkedIn } else { Format::Native })
             .collect(),
         timeout: settings.get(&TIMEOUT)?,
+        remember: settings.get(&REMEMBER)?,
         open: settings.get(&MAX_INCOMPLETE)?,
         payload: settings.get(&MAX_PAYLOAD)?,
         inline: settings.get(&INLINE)?,

@@ -74,19 +74,19 @@ impl Lane {
     }
 
     /// Looks at a piece; `crc` is that of its bytes.
-    pub(super) fn know(&mut self, offset: i64, chunk: &Chunk, crc: u32, timeout: Duration) -> Known {
+    pub(super) fn know(&mut self, offset: i64, chunk: &Chunk, crc: u32, remember: Duration) -> Known {
         let id = &chunk.id;
         if self.open.contains_key(id) {
             return Known::Wanted;
         }
         if let Some(done) = self.done.get(id) {
             let begins = chunk.index == 0 && done.delivered != Some(crc);
-            if !begins && (chunk.index > 0 || self.is_recent(done.clock, done.seen, timeout)) {
+            if !begins && (chunk.index > 0 || self.is_recent(done.clock, done.seen, remember)) {
                 return Known::Done;
             }
             self.forget(id);
         } else if self.note.was_done(id) {
-            if self.begun.is_some_and(|(clock, seen)| self.is_recent(clock, seen, timeout)) {
+            if self.begun.is_some_and(|(clock, seen)| self.is_recent(clock, seen, remember)) {
                 return Known::Done;
             }
             self.note.forget(id);
@@ -116,8 +116,8 @@ impl Lane {
         }
     }
 
-    fn is_recent(&self, clock: i64, seen: Instant, timeout: Duration) -> bool {
-        !passed(self.clock, clock, timeout) && seen.elapsed() < timeout
+    fn is_recent(&self, clock: i64, seen: Instant, remember: Duration) -> bool {
+        !passed(self.clock, clock, remember) && seen.elapsed() < remember
     }
 
     fn forget(&mut self, id: &ChunkId) {
@@ -136,7 +136,7 @@ impl Lane {
     }
 
     /// See [`pipette_api::Collect::floor`]. `reported` is the offset of what is given up and not told yet.
-    pub(super) fn floor(&self, upto: i64, reported: Option<i64>, timeout: Duration) -> Option<(i64, String)> {
+    pub(super) fn floor(&self, upto: i64, reported: Option<i64>, remember: Duration) -> Option<(i64, String)> {
         self.durable.set(self.durable.get().max(upto));
         // What was done behind `upto` may be lost yet.
         let lost = self.done.iter().filter(|(_, done)| done.at >= upto).map(|(id, done)| (done.first, *id));
@@ -147,12 +147,12 @@ impl Lane {
         if upto < self.note.upto {
             return Some((first.unwrap_or(upto).min(upto), self.note.text.clone()));
         }
-        let recent = |done: &Done| done.at < upto && self.is_recent(done.clock, done.seen, timeout);
+        let recent = |done: &Done| done.at < upto && self.is_recent(done.clock, done.seen, remember);
         let mut done: Vec<_> = self.done.iter().filter(|(_, done)| recent(done)).collect();
         done.sort_unstable_by_key(|(_, done)| std::cmp::Reverse(done.at));
         // What the last owner has noted is remembered as long.
         let earlier =
-            self.begun.is_some_and(|(clock, seen)| self.is_recent(clock, seen, timeout)).then_some(&self.note);
+            self.begun.is_some_and(|(clock, seen)| self.is_recent(clock, seen, remember)).then_some(&self.note);
         let earlier = earlier.filter(|note| note.done().next().is_some());
         if first.is_none() && done.is_empty() && earlier.is_none() {
             return None;

@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Limits {
     pub(super) formats: Vec<Format>,
     pub(super) timeout: Duration,
+    /// How long what was delivered or given up is known.
+    pub(super) remember: Duration,
     pub(super) open: u32,
     pub(super) payload: u64,
     pub(super) inline: u64,
@@ -77,9 +79,9 @@ impl Reassemble {
             }
         };
         let (body, crc) = (body.as_bytes(), Chunk::crc_of(body.as_bytes()));
-        let timeout = self.limits.timeout;
+        let remember = self.limits.remember;
         let lane = self.lane(&raw.tp);
-        match lane.know(raw.offset, chunk, crc, timeout) {
+        match lane.know(raw.offset, chunk, crc, remember) {
             Known::Wanted => {}
             Known::Done => {
                 self.counts.again.add(1);
@@ -296,7 +298,7 @@ impl Collect for Reassemble {
 
     fn floor(&self, tp: &TopicPartition, upto: i64) -> Option<(i64, String)> {
         let told = self.overdue.iter().filter(|(raw, _)| raw.tp == *tp).map(|(raw, _)| raw.offset).min();
-        self.lanes.get(tp)?.floor(upto, told, self.limits.timeout)
+        self.lanes.get(tp)?.floor(upto, told, self.limits.remember)
     }
 
     fn overdue(&mut self) -> Option<(RawRecord, ConnectError)> {

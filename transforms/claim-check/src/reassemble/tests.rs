@@ -248,6 +248,22 @@ fn a_reader_that_starts_in_the_middle_leaves_out_what_began_before() {
 }
 
 #[test]
+fn what_was_delivered_is_known_in_another_task_longer_than_a_value_may_be_open() {
+    let config = [("timeout.ms", "1")];
+    let mut sink = Sink::new(&config);
+    assert_eq!(sink.all(&pieces(1, 3_000)).len(), 1);
+    let (next, (_, note)) = (sink.next, sink.trial.step.floor(&tp(), sink.next).unwrap());
+    let mut successor = Sink::from(&config, next, Some(&note));
+    successor.all(&[plain("the source starts again")]);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    assert_eq!(successor.all(&pieces(1, 3_000)).len(), 0, "it was delivered");
+    assert_eq!(successor.all(&pieces(2, 3_000)).len(), 1);
+}
+
+#[test]
 fn linkedins_pieces_are_read_when_they_are_asked_for() {
     let all = cut(1, 3_000, &[("format", "linkedin")]);
     assert_eq!(Sink::new(&[]).all(&all).len(), 3, "records like any other");

@@ -1,5 +1,5 @@
 //! What each transformation costs on a record of 15 members, beside the bare function it calls:
-//! `cargo run --profile perf -p transform-standard --example speed`. The limits are those of the table; one that is
+//! `cargo run --profile perf -p transform-standard --example speed_of_steps`. The limits are those of the table; one that is
 //! passed ends the program with 1.
 
 #![allow(

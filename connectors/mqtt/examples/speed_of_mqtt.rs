@@ -1,5 +1,5 @@
 //! How fast the source takes what a broker has kept for it, beside `mosquitto_sub` with a session of the same messages:
-//! `cargo run --profile perf -p connector-mqtt --example speed [MESSAGES] [BYTES]`. Kafka is left out: each batch counts
+//! `cargo run --profile perf -p connector-mqtt --example speed_of_mqtt [MESSAGES] [BYTES]`. Kafka is left out: each batch counts
 //! as stored as soon as it is handed over. Mosquitto 2.0 itself becomes slow with more messages than that in a session.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a program that prints figures")]
 

@@ -1,5 +1,5 @@
 //! Nanoseconds per record to parse and to write an object of 16 members; an argument picks one
-//! of the measurements: `cargo run --profile perf --example speed -- parse`.
+//! of the measurements: `cargo run --profile perf --example speed_of_json -- parse`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::hint::black_box;

@@ -13,11 +13,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mimalloc::MiMalloc;
 use pipette_api::{
     ConfigMap, Datum, Kind, Map, Plugin, Record, Schema, SchemaBuilder, Settings, Struct, Text, Transform, Value,
 };
 use pipette_java::DateFormat;
 use transform_standard::PLUGINS;
+
+/// The worker's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const DOCUMENT: &str =

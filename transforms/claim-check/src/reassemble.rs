@@ -11,18 +11,18 @@ mod payloads;
 mod storage;
 mod whole;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pipette_api::config::FromText;
 use pipette_api::config::checks::{at_least, distinct, in_range, not_empty, one_of};
-use pipette_api::{
-    CollectPlugin, ConfigDef, ConnectError, Context, Info, Key, MetricInfo, MetricKind, Result, Settings,
-};
+use pipette_api::{CollectPlugin, ConfigDef, Context, Info, Key, MetricInfo, MetricKind, Result, Settings};
 use pipette_store::chunk::Format;
 
 use payloads::{Counts, Incomplete, Limits, Reassemble};
 use storage::{Held, Storage};
+
+use crate::nameless;
 
 const FORMATS: &[&str] = &["native", "linkedin"];
 const POLICIES: &[&str] = &["fail", "dlq", "drop"];
@@ -195,10 +195,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
 fn disk(settings: &Settings) -> Result<Option<(PathBuf, u64, pipette_api::Reach)>> {
     let Some(folder) = settings.find(&DISK_DIR)? else { return Ok(None) };
     let folder = PathBuf::from(folder);
-    settings.reach().path(&folder)?;
-    if !Path::is_dir(&folder) {
-        return Err(ConnectError::config(format!("disk.dir: {} is no folder: make it first", folder.display())));
-    }
+    nameless::check_folder(DISK_DIR.info.name, &folder, settings.reach())?;
     Ok(Some((folder, settings.get(&DISK)?, settings.reach().clone())))
 }
 

@@ -92,7 +92,8 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         ("key.strategy", "template", "key.strategy=template needs it"),
         ("key.template", "${uuid}", "only key.strategy=template has one"),
         ("key.prefix", "../x", "dot segments"),
-        ("digest", "none", "nobody could verify"),
+        ("digest", "none", "named by their SHA-256"),
+        ("digest", "md5", "must be one of: sha256, none"),
         ("presign.ttl.ms", "60000", "are not built yet"),
         ("thumbnail.max.px", "64", "are not built yet"),
         ("preflight", "hard", "off"),
@@ -122,8 +123,12 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         let told = field(more);
         assert!(told.len() == 1 && told[0].contains(why), "{more:?}: {told:?}");
     }
+    let none = |more: (&str, &str)| check(&[("digest", "none"), ("key.strategy", "uuid"), more]);
+    assert_eq!(none(("preflight", "off")), [""; 0]);
+    assert!(none(("reference.format", "kaf-s3"))[0].contains("kaf-s3 need it"));
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
+    assert_eq!(template("${name}-${sha256}").len(), 0);
     assert!(template("${name}")[0].contains("objects would overwrite each other"));
     assert_eq!(template("${topic}/${field}-${position}"), [""; 0]);
 }

@@ -44,7 +44,7 @@ async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
             let place = Origin { offset: &size.to_string(), ..origin() };
             let stored = uploader(&store, strategy.clone()).upload(&payload, &place).await.unwrap();
             let object = store.head(&stored.key).await.unwrap().unwrap();
-            assert_eq!((object.size, stored.size, stored.digest), (size, size, Digest::of(&payload.bytes())));
+            assert_eq!((object.size, stored.size, stored.digest), (size, size, Some(Digest::of(&payload.bytes()))));
             let again = back(&store, &stored.key, stored.reference());
             assert!(read(&again, 0, None).await.unwrap() == payload.bytes(), "{strategy:?} {size}");
             let tail = usize::try_from(size - 300).unwrap();

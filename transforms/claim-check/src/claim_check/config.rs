@@ -129,14 +129,15 @@ static KEY_PREFIX: Key<String> = Key::new(
 )
 .default("${topic}")
 .check(|text| Naming::new(text.unwrap_or_default(), Strategy::Uuid).map(drop).map_err(|e| e.to_string()));
-static DIGEST: Key<String> = Key::new("digest", "The digest in references, which readers verify: `sha256`.")
-    .default("sha256")
-    .importance(Importance::Low)
-    .recommended(&["sha256"])
-    .check(|text| match text {
-        Some("none") => Err("uploads always take the digest: without one nobody could verify what is read".into()),
-        text => one_of(text, &["sha256"]),
-    });
+static DIGEST: Key<String> = Key::new(
+    "digest",
+    "The digest in references, which readers verify: `sha256`; `none`: references have none, and readers need \
+     `integrity=if-present`. Names that are made of the content need it.",
+)
+.default("sha256")
+.importance(Importance::Low)
+.recommended(&["sha256", "none"])
+.check(|text| one_of(text, &["sha256", "none"]));
 static COMPRESSION: Key<String> = Key::new(
     "compression",
     "How objects are stored: `none`, `gzip`, `zstd`. What is compressed by its type (JPEG, PNG, video, archives) is not \
@@ -294,9 +295,16 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let parts = settings.get(&PART_SIZE)?.saturating_mul(u64::from(settings.get(&CONCURRENCY)?));
     let memory = settings.get(&MAX_IN_FLIGHT_BYTES)?;
     hold(memory >= parts, "max.in.flight.bytes", "it is less than part.size.bytes times upload.concurrency");
-    if let Err(error) = naming(settings) {
-        hold(false, "key.template", &error.to_string());
+    let digest = settings.get(&DIGEST)? == "sha256";
+    match naming(settings) {
+        Ok(naming) => hold(
+            digest || !naming.needs_digest(),
+            "digest",
+            "objects are named by their SHA-256: none needs key.strategy=position or uuid, or a key.template without ${sha256}",
+        ),
+        Err(error) => hold(false, "key.template", &error.to_string()),
     }
+    hold(digest || settings.get(&FORMAT)? != "kaf-s3", "digest", "readers of reference.format=kaf-s3 need it");
     Ok(wrong)
 }
 
@@ -346,6 +354,7 @@ pub(super) struct Plan {
     pub(super) emits_cloudevents: bool,
     pub(super) cloudevents: Option<(String, String)>,
     pub(super) naming: Naming,
+    pub(super) digest: bool,
     pub(super) compression: Option<Compression>,
     pub(super) part_size: u64,
     pub(super) concurrency: u32,
@@ -384,6 +393,7 @@ impl Plan {
             emits_cloudevents: settings.get(&EMIT_CLOUDEVENTS)?,
             cloudevents: settings.find(&CE_SOURCE)?.zip(settings.find(&CE_TYPE)?),
             naming: naming(settings)?,
+            digest: settings.get(&DIGEST)? == "sha256",
             compression: Compression::read(&settings.get(&COMPRESSION)?)?,
             part_size: settings.get(&PART_SIZE)?,
             concurrency: settings.get(&CONCURRENCY)?,

@@ -93,6 +93,8 @@ impl Outside {
             part_size: plan.part_size,
             concurrency: plan.concurrency,
             max_payload: plan.max_payload,
+            digest: plan.digest,
+            renames: true,
             ..UploadOptions::new(plan.naming.clone(), format!("{}-{}", context.id, &which[..8]))
         };
         Ok(Self {

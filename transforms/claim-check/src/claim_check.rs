@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pipette_api::{
     AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Metric, MetricInfo,
-    MetricKind, Payload, Position, Record, Result, Schema, Settings, SourcePlace, TransformContext, Value, Verdict,
-    async_trait,
+    MetricKind, Payload, Position, Record, Result, Schema, Settings, Side, SourcePlace, TransformContext, Value,
+    Verdict, async_trait,
 };
 use pipette_store::Reference;
 use pipette_store::foreign::{Form, inline_flag};
@@ -32,6 +32,8 @@ pub(crate) use self::referring::SIBLING;
 const UNAVAILABLE: &[u8] = b"__debezium_unavailable_value";
 /// The name of the header with the name of a file.
 const FILE_NAME: &str = "file.name";
+/// The path of a key, in references and in names of objects. No field can have it.
+pub(crate) const KEY: &str = "[key]";
 /// What a reference takes in a record, about: smaller fields are not worth one.
 const REFERENCE: u64 = 1024;
 
@@ -120,9 +122,9 @@ impl ClaimCheck {
     /// What is large of a record, and what else must go so that it fits.
     fn targets<'r>(&'r self, record: &'r Record) -> Vec<Target<'r>> {
         if self.plan.fields.is_empty() {
-            let value = &record.value.value;
+            let Datum { schema, value } = self.plan.side.of(record);
             let large = movable(value) && self.is_large(size(value), self.plan.record_max);
-            let whole = Target { path: None, value, schema: record.value.schema.as_ref() };
+            let whole = Target { path: None, value, schema: schema.as_ref() };
             return large.then_some(whole).into_iter().collect();
         }
         let found = self.plan.fields.iter().filter_map(|path| {
@@ -166,7 +168,8 @@ impl ClaimCheck {
 
     async fn keep(&self, record: &Record, target: &Target<'_>, spot: Option<&Spot>) -> Result<Reference> {
         let (form, payload) = self.payload(target)?;
-        let path = target.path.map(ToString::to_string);
+        let of_key = (self.plan.side == Side::Key).then(|| KEY.to_owned());
+        let path = target.path.map(ToString::to_string).or(of_key);
         let name = record.headers.last(FILE_NAME).and_then(|header| header.value.as_str());
         let errand = Errand {
             payload: &*payload,
@@ -182,6 +185,10 @@ impl ClaimCheck {
             None => error,
         })?;
         original::note(form, target.schema.map(|schema| &**schema), &mut reference.meta);
+        if self.plan.side == Side::Key {
+            // One key has one reference, as long as its object is the same.
+            (reference.created_at, reference.name) = (None, None);
+        }
         reference.path = path;
         self.meters.kept.add(1);
         self.meters.bytes.add(i64::try_from(stored.size).unwrap_or(i64::MAX));
@@ -251,7 +258,7 @@ impl ClaimCheck {
 #[async_trait]
 impl AsyncTransform for ClaimCheck {
     fn needs(&self, record: &Record) -> bool {
-        let value = &record.value.value;
+        let value = &self.plan.side.of(record).value;
         if value.is_null() {
             return false;
         }

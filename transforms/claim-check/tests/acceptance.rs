@@ -83,10 +83,10 @@ fn a_list_of_tags_is_refused_where_it_is_written() {
 fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
     let check = |pairs: &[(&str, &str)]| errors("ClaimCheck", &[&[("store.uri", "s3://lake/inbox")], pairs].concat());
     for (key, value, why) in [
-        ("target", "key", "keys stay in Kafka"),
-        ("allow.key", "true", "keys stay in Kafka"),
+        ("target", "key", "needs allow.key=true"),
+        ("target", "both", "must be one of: value, field, key"),
         ("target", "field", "target=field needs fields"),
-        ("fields", "image", "target=value has none"),
+        ("fields", "image", "other targets have none"),
         ("store.mode", "copy", "does not tell yet whether it is in a store"),
         ("key.strategy", "offset", "must be one of: content, position, uuid, template"),
         ("key.strategy", "template", "key.strategy=template needs it"),
@@ -110,12 +110,16 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         let told = check(&[(key, value)]);
         assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
     }
+    let key = |more| check(&[("target", "key"), ("allow.key", "true"), more]);
+    assert_eq!(key(("preflight", "off")), [""; 0]);
+    assert!(key(("fields", "a"))[0].contains("other targets have none"));
+    assert!(key(("reference.format", "sqs"))[0].contains("another target is native"));
     let field = |more: &[(&str, &str)]| check(&[&[("target", "field")], more].concat());
     assert_eq!(field(&[("fields", "after.image, note")]), [""; 0]);
     for (more, why) in [
         (&[("fields", "after, after.image")][..], "one is inside of another"),
         (&[("fields", "a.*")], "wildcards"),
-        (&[("fields", "a"), ("reference.format", "sqs")], "target=field is native"),
+        (&[("fields", "a"), ("reference.format", "sqs")], "another target is native"),
         (&[("fields", "a"), ("value.mode", "header-only")], "is for target=value"),
         (&[("fields", "a"), ("field.mode", "uri"), ("header.name", "")], "nowhere else"),
         (&[("fields", "a"), ("emit.cloudevents", "true")], "needs target=value"),

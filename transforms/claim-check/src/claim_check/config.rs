@@ -7,7 +7,7 @@ use std::time::Duration;
 use pipette_api::config::Importance;
 use pipette_api::config::checks::{at_least, distinct, in_range, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
-use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings};
+use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings, Side};
 use pipette_store::foreign::Form;
 use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, Strategy, URI};
 
@@ -19,23 +19,19 @@ type Checked = std::result::Result<(), String>;
 
 static TARGET: Key<String> = Key::new(
     "target",
-    "What is kept elsewhere: `value`: the whole value, bytes or text; `field`: the fields in `fields`.",
+    "What is kept elsewhere: `value`: the whole value, bytes or text; `field`: the fields in `fields`; `key`: the whole key, \
+     which needs `allow.key=true`.",
 )
 .default("value")
 .importance(Importance::High)
-.recommended(&["value", "field"])
-.check(|text| match text {
-    Some("key") => Err(NO_KEYS.into()),
-    text => one_of(text, &["value", "field"]),
-});
-static ALLOW_KEY: Key<bool> = Key::new("allow.key", "Would allow `target=key`, which is not built: false.")
-    .default("false")
-    .importance(Importance::Low)
-    .check(|text| match text {
-        Some(text) if text.eq_ignore_ascii_case("true") => Err(NO_KEYS.into()),
-        _ => Ok(()),
-    });
-const NO_KEYS: &str = "keys stay in Kafka: partitions and compaction go by them";
+.recommended(&["value", "field", "key"])
+.check(|text| one_of(text, &["value", "field", "key"]));
+static ALLOW_KEY: Key<bool> = Key::new(
+    "allow.key",
+    "Allows `target=key`. Partitions and compaction then go by the reference, which is another one each day.",
+)
+.default("false")
+.importance(Importance::Low);
 static FIELDS: Key<Vec<String>> = Key::new(
     "fields",
     "With `target=field`: the fields that are kept elsewhere when they are large, nested ones behind dots. Bytes or text, in \
@@ -267,9 +263,14 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
             wrong.push((key, why.to_owned()));
         }
     };
-    let (of_value, native) = (settings.get(&TARGET)? == "value", settings.get(&FORMAT)? == "native");
+    let target = settings.get(&TARGET)?;
+    let (of_value, of_field) = (target == "value", target == "field");
+    let native = settings.get(&FORMAT)? == "native";
+    let why =
+        "partitions and compaction go by keys, and references to one key differ from day to day: needs allow.key=true";
+    hold(target != "key" || settings.get(&ALLOW_KEY)?, "target", why);
     let (in_value, fields) = (settings.get(&VALUE_MODE)? == "reference", settings.get(&FIELDS)?);
-    hold(of_value == fields.is_empty(), "fields", "target=field needs fields, and target=value has none");
+    hold(of_field != fields.is_empty(), "fields", "target=field needs fields, and other targets have none");
     let paths = fields.iter().map(|text| FieldPath::parse(text)).collect::<std::result::Result<Vec<_>, _>>();
     match paths {
         Ok(paths) => hold(
@@ -279,12 +280,12 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
         ),
         Err(reason) => hold(false, "fields", &reason),
     }
-    hold(of_value || native, "reference.format", "other forms refer to whole values: target=field is native");
+    hold(of_value || native, "reference.format", "other forms refer to whole values: another target is native");
     hold(in_value || of_value, "value.mode", "header-only is for target=value");
     hold(in_value || native, "value.mode", "header-only is for reference.format=native");
     let nameless = settings.get(&HEADER_NAME)?.is_empty();
     hold(!nameless || in_value, "header.name", "value.mode=header-only has the reference nowhere else");
-    let uris = settings.get(&FIELD_MODE)? == "uri" && !of_value;
+    let uris = settings.get(&FIELD_MODE)? == "uri" && of_field;
     hold(!nameless || !uris, "header.name", "field.mode=uri has size and digest nowhere else");
     let (source, kind) = (settings.find(&CE_SOURCE)?.is_some(), settings.find(&CE_TYPE)?.is_some());
     hold(source == kind, "cloudevents.type", "cloudevents.source and cloudevents.type belong together");
@@ -340,7 +341,9 @@ pub(super) enum FieldMode {
 /// What the keys say, but for those of the store.
 #[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(super) struct Plan {
-    /// None: the whole value.
+    /// The half of the record that something is taken from.
+    pub(super) side: Side,
+    /// None: the whole of it.
     pub(super) fields: Vec<FieldPath>,
     pub(super) base64: bool,
     pub(super) threshold: u64,
@@ -377,6 +380,7 @@ impl Plan {
             _ => Some(Wanted::parse(&levels, &[]).map_err(ConnectError::config)?),
         };
         Ok(Self {
+            side: if settings.get(&TARGET)? == "key" { Side::Key } else { Side::Value },
             fields: fields.map_err(ConnectError::config)?,
             base64: settings.get(&FIELD_TEXT)? == "base64",
             threshold: settings.get(&THRESHOLD)?,

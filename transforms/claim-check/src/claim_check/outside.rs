@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Folder, Payload, Result, Settings, TransformContext};
+use pipette_api::{ConnectError, ErrorKind, Folder, Payload, Result, Settings, Side, TransformContext};
 use pipette_store::{
     Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, Stored, UploadOptions, Uploader,
 };
 use tokio::sync::OnceCell;
 
+use super::KEY;
 use super::config::{Plan, Preflight};
 use crate::metadata::{Limits, Meta, Wanted, extract};
 use crate::patience::patiently;
@@ -87,7 +88,8 @@ impl Outside {
     pub(super) fn new(settings: &Settings, plan: &Plan, context: &TransformContext) -> Result<Self> {
         let store = StoreSettings::read(settings)?;
         // Two steps of one chain are told apart by what they are for.
-        let which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
+        let mut which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
+        which.extend((plan.side == Side::Key).then(|| KEY.to_owned()));
         let which = Digest::of(format!("{} {}", store.uri, which.join(",")).as_bytes()).hex();
         let options = UploadOptions {
             part_size: plan.part_size,

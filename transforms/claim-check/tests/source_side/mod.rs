@@ -93,3 +93,29 @@ fn references_without_a_digest_are_read_by_those_who_allow_it() {
         assert_eq!(rig.restore(&[("integrity", "if-present")], &away), before);
     }
 }
+
+#[test]
+fn keys_go_and_come_back_beside_whatever_the_value_is() {
+    let key = [ALWAYS, ("target", "key"), ("allow.key", "true"), ("header.name", "claim-check-key")];
+    let long = || Datum::new(Schema::of(Kind::String), pipette_api::Value::text("k".repeat(9000)));
+    for value in [Datum::NULL, Datum::schemaless(bytes("")), Datum::new(Schema::of(Kind::Bytes), bytes("value"))] {
+        for key_of in [long(), Datum::schemaless(bytes("k"))] {
+            let rig = Rig::new();
+            let mut before = Record::new("images".into(), value.clone());
+            before.key = key_of;
+            let away = rig.check_in(&key, &before);
+            assert_eq!(away.value, before.value, "the value stays");
+            let told = Reference::of_value(&away.key.value).unwrap().unwrap();
+            assert_eq!(told.created_at, None, "one key has one reference");
+            assert_eq!(rig.check_in(&key, &before).key, away.key);
+            let both = rig.check_in(&[ALWAYS], &away);
+            assert_eq!(rig.objects().len(), 1 + usize::from(both.value != away.value));
+            let headers = [("headers", "remove"), ("header.name", "claim-check-key")];
+            assert_eq!(rig.restore(&headers, &away), before);
+            let back = rig.restore(&[], &both);
+            assert_eq!((&back.key, &back.value), (&before.key, &before.value), "both in one step");
+            let lazy = rig.try_restore(&[("mode", "lazy")], &both).unwrap();
+            assert_eq!(lazy.key, before.key, "a key is never a handle");
+        }
+    }
+}

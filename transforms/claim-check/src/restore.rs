@@ -16,6 +16,7 @@ use pipette_api::{
 use pipette_store::foreign::Form;
 use pipette_store::{Integrity, Reference, Store, StoredPayload, Stores};
 
+pub(crate) use self::config::are_prefixes;
 use self::config::{CONFIG, OnMissing, Plan};
 use self::find::{Claim, Claims, Finder, Place};
 use crate::fields::{Edit, Editor};

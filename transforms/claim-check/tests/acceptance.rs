@@ -87,7 +87,10 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         ("target", "both", "must be one of: value, field, key"),
         ("target", "field", "target=field needs fields"),
         ("fields", "image", "other targets have none"),
-        ("store.mode", "copy", "does not tell yet whether it is in a store"),
+        ("store.mode", "copy", "allowed.uri.prefixes: store.mode=reference and copy need it"),
+        ("store.mode", "move", "must be one of: upload, reference, copy"),
+        ("allowed.uri.prefixes", "s3://lake/raw", "upload has none"),
+        ("allowed.uri.prefixes", "*", "holds a wildcard"),
         ("key.strategy", "offset", "must be one of: content, position, uuid, template"),
         ("key.strategy", "template", "key.strategy=template needs it"),
         ("key.template", "${uuid}", "only key.strategy=template has one"),
@@ -130,6 +133,14 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
     let none = |more: (&str, &str)| check(&[("digest", "none"), ("key.strategy", "uuid"), more]);
     assert_eq!(none(("preflight", "off")), [""; 0]);
     assert!(none(("reference.format", "kaf-s3"))[0].contains("kaf-s3 need it"));
+    let mode = |mode, more: &[(&str, &str)]| {
+        check(&[&[("store.mode", mode), ("allowed.uri.prefixes", "s3://lake/raw")], more].concat())
+    };
+    assert_eq!(mode("copy", &[]), [""; 0]);
+    assert_eq!(mode("reference", &[("digest", "none")]), [""; 0]);
+    assert!(mode("reference", &[])[0].contains("set digest=none"));
+    assert!(mode("reference", &[("digest", "none"), ("compression", "gzip")])[0].contains("stores nothing"));
+    assert!(mode("copy", &[("on.store.failure", "inline")])[0].contains("only the store has the payload"));
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
     assert_eq!(template("${name}-${sha256}").len(), 0);

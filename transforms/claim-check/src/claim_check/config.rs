@@ -9,11 +9,14 @@ use pipette_api::config::checks::{at_least, distinct, in_range, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings, Side};
 use pipette_store::foreign::Form;
-use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, Strategy, URI};
+use pipette_store::{
+    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, Strategy, URI,
+};
 
 use crate::fields::FieldPath;
 use crate::metadata::Wanted;
 use crate::patience::{RETRY_TIMEOUT, retry_timeout};
+use crate::restore::are_prefixes;
 
 type Checked = std::result::Result<(), String>;
 
@@ -142,14 +145,23 @@ static COMPRESSION: Key<String> = Key::new(
 .default("none")
 .recommended(&["none", "gzip", "zstd"])
 .check(|text| one_of(text, &["none", "gzip", "zstd"]));
-static STORE_MODE: Key<String> = Key::new("store.mode", "What is done with a payload: `upload`.")
-    .default("upload")
-    .importance(Importance::Low)
-    .recommended(&["upload"])
-    .check(|text| match text {
-        Some("reference" | "copy") => Err("a payload does not tell yet whether it is in a store already".into()),
-        text => one_of(text, &["upload"]),
-    });
+static STORE_MODE: Key<String> = Key::new(
+    "store.mode",
+    "What the value, or each of `fields`, is: `upload`: the payload; `reference`: the address of an object that is there \
+     already, as text, of which a reference is made without moving it; `copy`: the same, and the object is stored once more, \
+     under a name as every payload has. Both whatever its size, with the options of `store.uri`, under \
+     `allowed.uri.prefixes` only.",
+)
+.default("upload")
+.recommended(&["upload", "reference", "copy"])
+.check(|text| one_of(text, &["upload", "reference", "copy"]));
+static PREFIXES: Key<Vec<String>> = Key::new(
+    "allowed.uri.prefixes",
+    "With `store.mode=reference` or `copy`: which addresses are used: what begins with one of these, by whole parts of the key. \
+     Whoever fills the source chooses among them, so there is no default.",
+)
+.default("")
+.check(are_prefixes);
 static PART_SIZE: Key<u64> =
     Key::new("part.size.bytes", "A payload up to this size is one request, a larger one goes in parts of this size.")
         .default("16777216")
@@ -227,6 +239,7 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
     &DIGEST.info,
     &COMPRESSION.info,
     &STORE_MODE.info,
+    &PREFIXES.info,
     &PART_SIZE.info,
     &CONCURRENCY.info,
     &MAX_IN_FLIGHT.info,
@@ -297,16 +310,42 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let memory = settings.get(&MAX_IN_FLIGHT_BYTES)?;
     hold(memory >= parts, "max.in.flight.bytes", "it is less than part.size.bytes times upload.concurrency");
     let digest = settings.get(&DIGEST)? == "sha256";
+    let refers = settings.get(&STORE_MODE)? == "reference";
     match naming(settings) {
         Ok(naming) => hold(
-            digest || !naming.needs_digest(),
+            digest || refers || !naming.needs_digest(),
             "digest",
             "objects are named by their SHA-256: none needs key.strategy=position or uuid, or a key.template without ${sha256}",
         ),
         Err(error) => hold(false, "key.template", &error.to_string()),
     }
     hold(digest || settings.get(&FORMAT)? != "kaf-s3", "digest", "readers of reference.format=kaf-s3 need it");
+    for (holds, key, why) in of_mode(settings)? {
+        hold(holds, key, why);
+    }
     Ok(wrong)
+}
+
+/// What `store.mode` asks of others.
+fn of_mode(settings: &Settings) -> Result<[(bool, &'static str, &'static str); 5]> {
+    let mode = settings.get(&STORE_MODE)?;
+    let (uploads, refers) = (mode == "upload", mode == "reference");
+    let unread = "nobody reads an object of store.mode=reference to take its SHA-256: set digest=none";
+    Ok([
+        (
+            uploads == settings.get(&PREFIXES)?.is_empty(),
+            "allowed.uri.prefixes",
+            "store.mode=reference and copy need it, because whoever fills the source could refer to any object; upload has none",
+        ),
+        (!refers || settings.get(&DIGEST)? == "none", "digest", unread),
+        (!refers || settings.get(&COMPRESSION)? == "none", "compression", "store.mode=reference stores nothing"),
+        (uploads || settings.get(&ON_STORE_FAILURE)? == "fail", "on.store.failure", "only the store has the payload"),
+        (uploads || settings.get(&FIELD_TEXT)? == "plain", "field.text", "an address is plain text"),
+    ])
+}
+
+fn allowed(settings: &Settings) -> Result<Allowed> {
+    Allowed::read(PREFIXES.info.name, &settings.get(&PREFIXES)?)
 }
 
 fn naming(settings: &Settings) -> Result<Naming> {
@@ -328,6 +367,16 @@ pub(super) enum Preflight {
     Off,
     Warn,
     Strict,
+}
+
+/// What is done with what a record has.
+pub(super) enum Mode {
+    /// It is a payload, which is stored.
+    Upload,
+    /// It is the address of an object.
+    Refer(Allowed),
+    /// The same, and the object is stored once more.
+    Copy(Allowed),
 }
 
 /// What takes the place of a field.
@@ -356,6 +405,7 @@ pub(super) struct Plan {
     pub(super) header: Option<String>,
     pub(super) emits_cloudevents: bool,
     pub(super) cloudevents: Option<(String, String)>,
+    pub(super) mode: Mode,
     pub(super) naming: Naming,
     pub(super) digest: bool,
     pub(super) compression: Option<Compression>,
@@ -396,6 +446,11 @@ impl Plan {
             header: Some(settings.get(&HEADER_NAME)?).filter(|name| !name.is_empty()),
             emits_cloudevents: settings.get(&EMIT_CLOUDEVENTS)?,
             cloudevents: settings.find(&CE_SOURCE)?.zip(settings.find(&CE_TYPE)?),
+            mode: match settings.get(&STORE_MODE)?.as_str() {
+                "reference" => Mode::Refer(allowed(settings)?),
+                "copy" => Mode::Copy(allowed(settings)?),
+                _ => Mode::Upload,
+            },
             naming: naming(settings)?,
             digest: settings.get(&DIGEST)? == "sha256",
             compression: Compression::read(&settings.get(&COMPRESSION)?)?,

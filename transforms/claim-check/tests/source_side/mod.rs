@@ -119,3 +119,87 @@ fn keys_go_and_come_back_beside_whatever_the_value_is() {
         }
     }
 }
+
+/// A folder with one object beside the store, and its address in a record.
+fn there(rig: &Rig, content: &str) -> (String, Record) {
+    let folder = rig.folder.path().join("raw");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("a b.txt"), content).unwrap();
+    let prefix = format!("file://{}", folder.display());
+    let address = pipette_api::Value::text(format!("{prefix}/a%20b.txt"));
+    (prefix, Record::new("images".into(), Datum::new(Schema::optional(Kind::String), address)))
+}
+
+#[test]
+fn an_object_that_is_there_is_referred_to_and_not_moved() {
+    let rig = Rig::new();
+    let (prefix, before) = there(&rig, "content");
+    let config = [("store.mode", "reference"), ("allowed.uri.prefixes", &*prefix), ("digest", "none")];
+    let away = rig.check_in(&config, &before);
+    let told = reference(&away);
+    assert_eq!((told.uri.as_str(), told.size, told.digest), (before.value.value.as_str().unwrap(), Some(7), None));
+    assert!(rig.objects().is_empty() && !rig.store().exists(), "nothing is stored");
+    let reader = [("allowed.uri.prefixes", &*prefix), ("integrity", "if-present")];
+    assert_eq!(rig.restore(&reader, &away).value, Datum::new(Schema::of(Kind::Bytes), bytes("content")));
+    let error = rig.try_restore(&reader[..1], &away).unwrap_err();
+    assert!(error.to_string().contains("integrity=require asks for one"), "{error}");
+    // The same in a field, and the address as bytes.
+    let row = Datum::schemaless(pipette_api::Value::Map(Box::new(
+        [("at", bytes(before.value.value.as_str().unwrap())), ("none", bytes(""))]
+            .map(|(name, value)| (pipette_api::Value::text(name), value))
+            .into_iter()
+            .collect(),
+    )));
+    let fields = [&config[..], &[("target", "field"), ("fields", "at,none")]].concat();
+    let away = rig.check_in(&fields, &Record::new("images".into(), row));
+    let pipette_api::Value::Map(back) = rig.restore(&reader, &away).value.value else { panic!("a map") };
+    assert_eq!((back.get("at"), back.get("none")), (Some(&bytes("content")), Some(&bytes(""))));
+}
+
+#[test]
+fn an_object_that_is_there_is_copied_under_a_name_of_its_own() {
+    let rig = Rig::new();
+    let (prefix, before) = there(&rig, "content");
+    let config = [("store.mode", "copy"), ("allowed.uri.prefixes", &*prefix)];
+    let away = rig.check_in(&config, &before);
+    let told = reference(&away);
+    assert_eq!((told.size, told.digest), (Some(7), Some(pipette_store::Digest::of(b"content"))));
+    assert!(told.uri.starts_with(&rig.uri()), "{told:?}");
+    std::fs::remove_dir_all(rig.folder.path().join("raw")).unwrap();
+    assert_eq!(rig.restore(&[], &away).value.value, bytes("content"));
+    assert_eq!(rig.check_in(&config, &Record::new("images".into(), Datum::NULL)).value, Datum::NULL);
+}
+
+#[test]
+fn an_address_that_is_not_allowed_asks_nothing_of_anybody() {
+    let rig = Rig::new();
+    let (prefix, before) = there(&rig, "content");
+    let folder = rig.folder.path().join("raw");
+    std::fs::write(rig.folder.path().join("secret"), b"x").unwrap();
+    std::os::unix::fs::symlink(rig.folder.path().join("secret"), folder.join("link")).unwrap();
+    for mode in [&[("store.mode", "reference"), ("digest", "none")][..], &[("store.mode", "copy")]] {
+        let transform = rig.make("ClaimCheck", &[mode, &[("allowed.uri.prefixes", &*prefix)]].concat());
+        for (address, why) in [
+            (format!("file://{}/secret", rig.folder.path().display()), "not under any prefix of allowed.uri.prefixes"),
+            (format!("{prefix}/../secret"), "the reference is refused"),
+            (format!("{prefix}-other/a"), "not under any prefix"),
+            ("s3://another/a".into(), "not under any prefix"),
+            ("http://169.254.169.254/latest/meta-data/".into(), "addresses of the web"),
+            ("just text".into(), "the reference is refused"),
+            (format!("{prefix}/gone"), "missing or forbidden"),
+            (format!("{prefix}/link"), "missing or forbidden"),
+        ] {
+            let record = Record::new("images".into(), Datum::schemaless(pipette_api::Value::text(address.as_str())));
+            let error = rig.run(&*transform, &record).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "{address}: {error}");
+            assert!(error.to_string().contains(why), "{address}: {error}");
+        }
+        let number = Record::new("images".into(), before.value.clone());
+        let large = rig.make(
+            "ClaimCheck",
+            &[mode, &[("allowed.uri.prefixes", &*prefix), ("max.payload.bytes", "6"), ALWAYS]].concat(),
+        );
+        assert!(rig.run(&*large, &number).unwrap_err().to_string().contains("max.payload.bytes (6)"));
+    }
+    assert!(rig.objects().is_empty());
+}

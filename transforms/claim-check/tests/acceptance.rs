@@ -97,7 +97,8 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         ("key.prefix", "../x", "dot segments"),
         ("digest", "none", "named by their SHA-256"),
         ("digest", "md5", "must be one of: sha256, none"),
-        ("presign.ttl.ms", "60000", "are not built yet"),
+        ("presign.ttl.ms", "999", "at least 1000"),
+        ("presign.ttl.ms", "604800001", "no more than 604800000"),
         ("thumbnail.max.px", "64", "are not built yet"),
         ("preflight", "hard", "off"),
         ("object.retention.ms", "0", "object.retention.ms"),
@@ -133,6 +134,14 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
     let none = |more: (&str, &str)| check(&[("digest", "none"), ("key.strategy", "uuid"), more]);
     assert_eq!(none(("preflight", "off")), [""; 0]);
     assert!(none(("reference.format", "kaf-s3"))[0].contains("kaf-s3 need it"));
+    let signed = |more: &[(&str, &str)]| errors("ClaimCheck", &[&[("presign.ttl.ms", "60000")], more].concat());
+    assert_eq!(signed(&[("store.uri", "s3://lake/inbox")]), [""; 0]);
+    assert!(signed(&[("store.uri", "file:///lake")])[0].contains("only S3, GCS and Azure sign addresses"));
+    let folder =
+        [("store.mode", "reference"), ("digest", "none"), ("allowed.uri.prefixes", "s3://lake/a, file:///lake")];
+    assert!(signed(&[&[("store.uri", "s3://lake")], &folder[..]].concat())[0].contains("sign addresses"));
+    let key = [("store.uri", "s3://lake"), ("target", "key"), ("allow.key", "true")];
+    assert!(signed(&key)[0].contains("a key would be another one"));
     let mode = |mode, more: &[(&str, &str)]| {
         check(&[&[("store.mode", mode), ("allowed.uri.prefixes", "s3://lake/raw")], more].concat())
     };

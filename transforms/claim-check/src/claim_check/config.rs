@@ -10,7 +10,7 @@ use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings, Side};
 use pipette_store::foreign::Form;
 use pipette_store::{
-    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, Strategy, URI,
+    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, ObjectUri, REQUEST_TIMEOUT, Strategy, URI,
 };
 
 use crate::fields::FieldPath;
@@ -197,10 +197,17 @@ static PREFLIGHT: Key<String> = Key::new(
 .recommended(PREFLIGHTS)
 .check(|text| one_of(text, PREFLIGHTS));
 const PREFLIGHTS: &[&str] = &["off", "warn", "strict"];
-static PRESIGN: Key<u64> = Key::new("presign.ttl.ms", "Would add addresses with a signature, which is not built: 0.")
-    .default("0")
-    .importance(Importance::Low)
-    .check(|text| only_zero(text, "addresses with a signature are not built"));
+static PRESIGN: Key<u64> = Key::new(
+    "presign.ttl.ms",
+    "Adds an address with a signature to references, as `url`: by it whoever reads the topic reads the object, without \
+     credentials, for so long. Records outlive it. Up to 604800000, a week; 0: none.",
+)
+.default("0")
+.importance(Importance::Low)
+.check(|text| match text {
+    Some("0") | None => Ok(()),
+    text => in_range::<1_000, 604_800_000>(text),
+});
 static METADATA: Key<Vec<String>> = Key::new(
     "metadata.extract",
     "What references tell of payloads, as ExtractMetadata does: `off`, or a list of `basic`, `exif`, `tiff`, `dicom`. No tag \
@@ -327,9 +334,15 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// What `store.mode` asks of others.
-fn of_mode(settings: &Settings) -> Result<[(bool, &'static str, &'static str); 5]> {
+fn of_mode(settings: &Settings) -> Result<[(bool, &'static str, &'static str); 7]> {
     let mode = settings.get(&STORE_MODE)?;
     let (uploads, refers) = (mode == "upload", mode == "reference");
+    let unsigned = settings.get(&PRESIGN)? == 0;
+    let signs = if refers {
+        allowed(settings).is_ok_and(|allowed| allowed.all_sign())
+    } else {
+        ObjectUri::read(&settings.get(&URI)?).is_ok_and(|uri| uri.scheme.signs())
+    };
     let unread = "nobody reads an object of store.mode=reference to take its SHA-256: set digest=none";
     Ok([
         (
@@ -341,6 +354,12 @@ fn of_mode(settings: &Settings) -> Result<[(bool, &'static str, &'static str); 5
         (!refers || settings.get(&COMPRESSION)? == "none", "compression", "store.mode=reference stores nothing"),
         (uploads || settings.get(&ON_STORE_FAILURE)? == "fail", "on.store.failure", "only the store has the payload"),
         (uploads || settings.get(&FIELD_TEXT)? == "plain", "field.text", "an address is plain text"),
+        (unsigned || signs, "presign.ttl.ms", "only S3, GCS and Azure sign addresses"),
+        (
+            unsigned || settings.get(&TARGET)? != "key",
+            "presign.ttl.ms",
+            "a key would be another one each time: signatures differ",
+        ),
     ])
 }
 
@@ -415,6 +434,8 @@ pub(super) struct Plan {
     pub(super) inline: bool,
     pub(super) preflight: Preflight,
     pub(super) metadata: Option<Wanted>,
+    /// How long addresses with a signature are valid; none: there are none.
+    pub(super) presign: Option<Duration>,
 }
 
 impl Plan {
@@ -464,6 +485,7 @@ impl Plan {
                 _ => Preflight::Warn,
             },
             metadata,
+            presign: Some(settings.get(&PRESIGN)?).filter(|millis| *millis > 0).map(Duration::from_millis),
         })
     }
 }

@@ -95,6 +95,7 @@ pub(super) struct Outside {
     existing: Option<Existing>,
     /// Whether those are stored once more.
     copies: bool,
+    presign: Option<Duration>,
     /// Nothing outside may change.
     rehearsal: bool,
     ready: OnceCell<Ready>,
@@ -130,6 +131,7 @@ impl Outside {
         Ok(Self {
             existing,
             copies: matches!(plan.mode, Mode::Copy(_)),
+            presign: plan.presign,
             store,
             options,
             compression: plan.compression,
@@ -167,7 +169,9 @@ impl Outside {
         if self.copies && !self.rehearsal {
             return self.upload(&object.payload, errand).await;
         }
-        let reference = self.described(&object.payload, errand, object.payload.reference().clone()).await?;
+        let plain = object.payload.reference().clone();
+        let plain = Reference { url: self.signed(&object.store, &object.key).await?, ..plain };
+        let reference = self.described(&object.payload, errand, plain).await?;
         Ok(Kept { size: reference.size.unwrap_or_default(), reference, found: true })
     }
 
@@ -179,8 +183,17 @@ impl Outside {
         let uploader = ready.packed.as_ref().filter(|_| !compressed).unwrap_or(&ready.plain);
         let stored = uploader.upload(payload, &self.origin(errand)?).await?;
         let Reference { content_type, name, meta, .. } = described;
-        let reference = Reference { content_type, name, meta, ..stored.reference() };
+        let url = self.signed(ready.plain.store(), &stored.key).await?;
+        let reference = Reference { content_type, name, meta, url, ..stored.reference() };
         Ok(Kept { reference, size: stored.size, found: stored.found })
+    }
+
+    /// An address with a signature, where one is asked for. A preview shows none.
+    async fn signed(&self, store: &Store, key: &str) -> Result<Option<String>> {
+        match self.presign.filter(|_| !self.rehearsal) {
+            Some(valid) => store.signed_url(key, valid).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The reference with what the payload tells of itself.

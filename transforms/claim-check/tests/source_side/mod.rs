@@ -1,6 +1,8 @@
 //! What a source's side may choose: names by position, references without a digest, keys, objects that are there already,
 //! and addresses with a signature.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use pipette_api::{
@@ -202,4 +204,55 @@ fn an_address_that_is_not_allowed_asks_nothing_of_anybody() {
         assert!(rig.run(&*large, &number).unwrap_err().to_string().contains("max.payload.bytes (6)"));
     }
     assert!(rig.objects().is_empty());
+}
+
+/// A server that takes whatever is put there, and its port.
+fn bucket() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut block) = (Vec::new(), [0; 4096]);
+            let whole = |request: &[u8]| {
+                let text = String::from_utf8_lossy(request).to_lowercase();
+                let (head, body) = text.split_once("\r\n\r\n")?;
+                let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+                (body.len() >= length.trim().parse().unwrap()).then_some(())
+            };
+            while whole(&request).is_none() {
+                let read = stream.read(&mut block).unwrap();
+                request.extend_from_slice(&block[..read]);
+            }
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    port
+}
+
+#[test]
+fn an_address_with_a_signature_stands_in_the_reference_and_nowhere_else() {
+    let rig = Rig::new();
+    let endpoint = format!("http://127.0.0.1:{}", bucket());
+    let config = [
+        ALWAYS,
+        ("store.uri", "s3://lake/inbox"),
+        ("store.options.aws_endpoint", &*endpoint),
+        ("store.options.aws_region", "us-east-1"),
+        ("store.options.aws_access_key_id", "somebody"),
+        ("store.options.aws_secret_access_key", "hunter2"),
+        ("store.allow.http", "true"),
+        ("preflight", "off"),
+    ];
+    let away = rig.check_in(&[&config[..], &[("presign.ttl.ms", "60000")]].concat(), &record("content"));
+    let told = reference(&away);
+    let url = told.url.clone().unwrap();
+    let key = told.uri.strip_prefix("s3://lake/").unwrap();
+    assert!(url.starts_with(&format!("{endpoint}/lake/{key}?")), "{url}");
+    assert!(url.contains("X-Amz-Expires=60&") && url.contains("X-Amz-Signature="), "{url}");
+    assert!(!url.contains("hunter2") && !told.uri.contains('?') && !format!("{told:?}").contains("Signature"));
+    let headers = Reference::of_header(&away.headers.last("claim-check").unwrap().value).unwrap();
+    assert_eq!(headers[0].url, Some(url));
+    assert_eq!(reference(&rig.check_in(&config, &record("content"))).url, None, "only when it is asked for");
 }

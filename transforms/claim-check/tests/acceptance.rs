@@ -170,9 +170,8 @@ fn a_restore_refuses_what_would_open_a_door() {
         ("reference.formats", "native,bakdata-flag", "no other form can stand in values"),
         ("reference.formats", "native,claims", "claims is none of native"),
         ("reference.formats", "", "nothing would be looked for"),
-        ("cache.memory.bytes", "1", "a cache is not built yet"),
-        ("cache.disk.bytes", "1", "a cache is not built yet"),
-        ("cache.dir", "/tmp/cache", "a cache is not built yet"),
+        ("cache.disk.bytes", "1", "cache.disk.bytes needs a folder"),
+        ("cache.dir", "/tmp", "it must be more than 0 where there is a cache.dir"),
         ("mode", "now", "must be one of: lazy, eager"),
         ("max.payload.bytes", "0", "at least 1"),
     ] {

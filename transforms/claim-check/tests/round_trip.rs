@@ -1,6 +1,7 @@
 //! What goes into a store comes back as it was: whole values and fields, with and without schemas, in every form.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
+mod cache;
 mod rig;
 mod source_side;
 

@@ -51,7 +51,7 @@ impl Mill {
     /// The last bytes to be stored.
     pub(crate) fn end(self) -> Result<(Content, Bytes)> {
         let tail = self.encoder.map_or(Ok(Vec::new()), Encoder::end).map_err(broken)?;
-        Ok((Content { size: self.size, digest: self.hasher.map(|hasher| hasher.digest()) }, tail.into()))
+        Ok((Content { size: self.size, digest: self.hasher.map(Hasher::digest) }, tail.into()))
     }
 }
 

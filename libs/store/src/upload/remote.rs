@@ -52,7 +52,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, payload: &dyn Payload, errand: 
             let compression = options.compression;
             let key = if needs_digest { errand.one_time_key(compression)? } else { errand.key(None, compression)? };
             let key = shared.store.key_of(&key);
-            shared.flights.join(&key, by_name(shared, &key, (started, permit), payload, errand)).await
+            shared.flights.join(&key, false, by_name(shared, &key, (started, permit), payload, errand)).await
         }
     }
 }
@@ -115,7 +115,7 @@ async fn small(
             Err(error) => Err(shared.store.fault(Act::Write, &key, &error)),
         }
     };
-    shared.flights.join(&key, put).await
+    shared.flights.join(&key, errand.naming.is_content(), put).await
 }
 
 /// Read once already; read again for the upload, unless the object is there.
@@ -142,7 +142,7 @@ async fn large_content(
         let started = Started { feed, part_size, first, over };
         multipart::upload(shared, &key, started, permit, errand, Some(content)).await
     };
-    shared.flights.join(&key, upload).await
+    shared.flights.join(&key, true, upload).await
 }
 
 /// What is there under the name of what was to be stored: the same by name, or compared.

@@ -159,6 +159,23 @@ async fn a_position_that_is_used_twice_loses_nothing() {
 }
 
 #[tokio::test]
+async fn two_payloads_of_one_position_at_one_time_are_told_apart() {
+    for (store, _place) in both() {
+        for size in [1000, 12 * MIB] {
+            let place = Origin { offset: &size.to_string(), ..origin() };
+            let renaming = UploadOptions { renames: true, ..options(Strategy::Position) };
+            let uploader = Uploader::new(Arc::clone(&store), renaming, None);
+            let payloads: Vec<Made> = (0..3).map(|seed| Made { seed, ..Made::new(size) }).collect();
+            let uploads = payloads.iter().map(|payload| uploader.upload(payload, &place));
+            let stored = futures_util::future::try_join_all(uploads).await.unwrap();
+            for (stored, payload) in stored.iter().zip(&payloads) {
+                assert!(read(&back(&store, stored.reference()), 0, None).await.unwrap() == payload.bytes(), "{size}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_digest_what_is_there_already_is_compared_all_the_same() {
     for (store, _place) in both() {
         for size in [1000, 12 * MIB] {

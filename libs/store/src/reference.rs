@@ -84,9 +84,9 @@ impl Reference {
         Ok(Datum::new(Self::schema(), Value::Struct(Box::new(Struct::from_parts(Self::schema(), values)))))
     }
 
-    /// As a map without a schema, with those fields that have a value.
+    /// As a map without a schema, with those fields that have a value, and with `digest`, by which it is known.
     pub fn to_map(&self) -> Result<Datum> {
-        let present = self.values()?.into_iter().filter(|(_, value)| !value.is_null());
+        let present = self.values()?.into_iter().filter(|(name, value)| *name == "digest" || !value.is_null());
         let map: Map = present
             .map(|(name, value)| match value {
                 Value::Timestamp(millis) => (Value::text(name), Value::I64(millis)),

@@ -9,6 +9,7 @@ use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use pipette_api::{ConnectError, Result};
 use std::time::Duration;
@@ -35,8 +36,20 @@ const TAKEN: &[(&str, &str)] = &[
 /// Options that name files, by their ends.
 const FILES: &[&str] = &["_file", "_path", "service_account", "application_credentials"];
 
-/// A client, and who tells of uploads in parts where they stay open.
-pub(crate) type Built = (Arc<dyn Remote>, Option<OpenUploads>);
+/// A client and what it can do beside.
+pub(crate) struct Built {
+    pub(crate) remote: Arc<dyn Remote>,
+    /// Who tells of uploads in parts where they stay open.
+    pub(crate) uploads: Option<OpenUploads>,
+    /// Who signs addresses.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
+}
+
+impl Built {
+    fn signing<T: Remote + Signer>(client: Arc<T>) -> Self {
+        Self { remote: Arc::clone(&client) as Arc<dyn Remote>, uploads: None, signer: Some(client) }
+    }
+}
 
 /// Builds the client, which connects to nobody yet.
 pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
@@ -44,9 +57,9 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
     install_tls();
     match settings.uri.scheme {
         Scheme::S3 => s3(settings),
-        Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
-        Scheme::Azure => azure(settings).map(|remote| (remote, None)),
-        Scheme::Memory => Ok((in_memory(), None)),
+        Scheme::Gcs => gcs(settings),
+        Scheme::Azure => azure(settings),
+        Scheme::Memory => Ok(Built { remote: in_memory(), uploads: None, signer: None }),
         Scheme::File => unreachable!("folders are in local.rs"),
     }
 }
@@ -141,10 +154,10 @@ fn s3(settings: &StoreSettings) -> Result<Built> {
     check_address(settings, &endpoint)?;
     let bucket = Arc::new(builder.build().map_err(unusable(settings))?);
     let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
-    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
+    Ok(Built { uploads: Some(OpenUploads::new(Arc::clone(&bucket), http)), ..Built::signing(bucket) })
 }
 
-fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+fn gcs(settings: &StoreSettings) -> Result<Built> {
     let mut builder =
         GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -154,10 +167,10 @@ fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let builder = builder.with_bucket_name(&settings.uri.bucket);
     let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
     check_address(settings, endpoint.as_deref().unwrap_or("https://storage.googleapis.com"))?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(Built::signing(Arc::new(builder.build().map_err(unusable(settings))?)))
 }
 
-fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+fn azure(settings: &StoreSettings) -> Result<Built> {
     let mut builder =
         MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -169,5 +182,5 @@ fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let account = get(AzureConfigKey::AccountName).unwrap_or_default();
     let endpoint = get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
     check_address(settings, &endpoint)?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(Built::signing(Arc::new(builder.build().map_err(unusable(settings))?)))
 }

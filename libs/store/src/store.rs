@@ -8,12 +8,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use pipette_api::{ConnectError, PayloadReader, Result};
 
@@ -62,6 +64,7 @@ pub struct Store {
     uri: ObjectUri,
     pub(crate) backend: Backend,
     uploads: Option<OpenUploads>,
+    signer: Option<Arc<dyn Signer>>,
 }
 
 #[derive(Clone)]
@@ -74,20 +77,22 @@ impl Store {
     /// Builds a client and connects to nobody yet. A config error when an option is unknown or contradicts another, or when
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
-        let (backend, uploads) = if settings.uri.scheme == Scheme::File {
-            (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None)
+        let uri = settings.uri.clone();
+        Ok(Arc::new(if uri.scheme == Scheme::File {
+            let backend = Backend::Folder(Arc::new(Folder::at(&uri, settings.reach.clone())?));
+            Self { uri, backend, uploads: None, signer: None }
         } else {
-            let (remote, uploads) = remote::build(settings)?;
-            (Backend::Remote(remote), uploads)
-        };
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
+            let remote::Built { remote, uploads, signer } = remote::build(settings)?;
+            Self { uri, backend: Backend::Remote(remote), uploads, signer }
+        }))
     }
 
     /// A stand-in that is empty, keeps objects in memory, and has the address of the real one: for previews. Options are
     /// checked as [`Store::open`] does.
     pub fn stand_in(settings: &StoreSettings) -> Result<Arc<Self>> {
         Self::open(settings)?;
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend: Backend::Remote(remote::in_memory()), uploads: None }))
+        let backend = Backend::Remote(remote::in_memory());
+        Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads: None, signer: None }))
     }
 
     /// The bucket or folder with the prefix that uploads are put under.
@@ -130,6 +135,19 @@ impl Store {
                 Err(error) => Err(self.fault(Act::Read, key, &error)),
             },
         }
+    }
+
+    /// An address with a signature, by which anybody may read an object for so long (whole seconds, a week at most): a secret.
+    /// Nobody is asked whether the object is there. A config error where there are no signatures.
+    pub async fn signed_url(&self, key: &str, valid: Duration) -> Result<String> {
+        let Some(signer) = &self.signer else {
+            return Err(ConnectError::config(format!(
+                "{} cannot sign addresses: only S3, GCS and Azure can",
+                self.uri
+            )));
+        };
+        let url = signer.signed_url(http::Method::GET, &self.path(key)?, valid).await;
+        url.map(String::from).map_err(|error| self.fault(Act::Sign, key, &error))
     }
 
     /// What the store calls the uploads in parts of a key that are open; none where it does not tell.

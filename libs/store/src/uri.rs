@@ -61,6 +61,11 @@ impl Scheme {
         }
     }
 
+    /// Whether such stores give addresses with a signature.
+    pub fn signs(self) -> bool {
+        matches!(self, Self::S3 | Self::Gcs | Self::Azure)
+    }
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
@@ -202,6 +207,11 @@ impl Allowed {
     /// The prefixes that name a whole bucket, which deserves a warning.
     pub fn whole_buckets(&self) -> impl Iterator<Item = &ObjectUri> {
         self.0.iter().filter(|prefix| prefix.key.is_empty())
+    }
+
+    /// Whether each leads to a store that gives addresses with a signature.
+    pub fn all_sign(&self) -> bool {
+        self.0.iter().all(|prefix| prefix.scheme.signs())
     }
 
     /// The address of a reference, with the prefix that lets it through; a data error before anything is asked of a store.

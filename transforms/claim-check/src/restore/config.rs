@@ -23,13 +23,7 @@ static PREFIXES: Key<Vec<String>> = Key::new(
 )
 .default("")
 .importance(Importance::High)
-.check(|text| match text {
-    None | Some("") => Ok(()),
-    Some(text) => {
-        let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
-        Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
-    }
-});
+.check(are_prefixes);
 static FORMATS: Key<Vec<String>> = Key::new(
     "reference.formats",
     "Which references are looked for, the first that is there counts: `native`, `cloudevents`, `bakdata-header`, \
@@ -147,6 +141,17 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
     &REQUEST_TIMEOUT.info,
 ])
 .rule(|settings| rules(settings).unwrap_or_default());
+
+/// Shared with ClaimCheck.
+pub(crate) fn are_prefixes(text: Option<&str>) -> std::result::Result<(), String> {
+    match text {
+        None | Some("") => Ok(()),
+        Some(text) => {
+            let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
+            Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
 
 fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let mut wrong = Vec::new();

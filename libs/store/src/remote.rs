@@ -47,7 +47,7 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
         Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
         Scheme::Azure => azure(settings).map(|remote| (remote, None)),
         Scheme::Memory => Ok((in_memory(), None)),
-        Scheme::File => unreachable!("folders are in local.rs"),
+        Scheme::File | Scheme::Https => unreachable!("folders are in local.rs, the web is in web.rs"),
     }
 }
 
@@ -77,7 +77,7 @@ fn check_options(settings: &StoreSettings) -> Result<()> {
 }
 
 /// The client asks for a provider of the whole process; whoever was first has chosen the only one there is.
-fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -23,6 +23,7 @@ use crate::local::{Folder, read_at};
 use crate::open_uploads::OpenUploads;
 use crate::remote::{self, Remote};
 use crate::uri::{ObjectUri, Scheme};
+use crate::web::Web;
 
 /// How much of a file is read at a time.
 const PIECE: u64 = 1 << 20;
@@ -68,17 +69,21 @@ pub struct Store {
 pub(crate) enum Backend {
     Folder(Arc<Folder>),
     Remote(Arc<dyn Remote>),
+    /// Read only.
+    Web(Arc<Web>),
 }
 
 impl Store {
     /// Builds a client and connects to nobody yet. A config error when an option is unknown or contradicts another, or when
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
-        let (backend, uploads) = if settings.uri.scheme == Scheme::File {
-            (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None)
-        } else {
-            let (remote, uploads) = remote::build(settings)?;
-            (Backend::Remote(remote), uploads)
+        let (backend, uploads) = match settings.uri.scheme {
+            Scheme::File => (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None),
+            Scheme::Https => (Backend::Web(Arc::new(Web::open(settings)?)), None),
+            _ => {
+                let (remote, uploads) = remote::build(settings)?;
+                (Backend::Remote(remote), uploads)
+            }
         };
         Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
     }
@@ -88,6 +93,16 @@ impl Store {
     pub fn stand_in(settings: &StoreSettings) -> Result<Arc<Self>> {
         Self::open(settings)?;
         Ok(Arc::new(Self { uri: settings.uri.clone(), backend: Backend::Remote(remote::in_memory()), uploads: None }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(uri: ObjectUri, backend: Backend) -> Arc<Self> {
+        Arc::new(Self { uri, backend, uploads: None })
+    }
+
+    /// What the web is not for.
+    pub(crate) fn read_only(&self) -> ConnectError {
+        ConnectError::config(format!("{} can only be read: addresses of the web are no store", self.uri))
     }
 
     /// The bucket or folder with the prefix that uploads are put under.
@@ -114,6 +129,7 @@ impl Store {
                 blocking(move || folder.probe()).await
             }
             Backend::Remote(_) => self.list(&self.uri.key).next().await.map(drop),
+            Backend::Web(_) => Err(self.read_only()),
         }
     }
 
@@ -124,6 +140,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.head(&key)).await
             }
+            Backend::Web(web) => web.head(key).await,
             Backend::Remote(remote) => match remote.head(&self.path(key)?).await {
                 Ok(meta) => Ok(Some(Object::of(meta))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -147,6 +164,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.delete(&key)).await
             }
+            Backend::Web(_) => Err(self.read_only()),
             Backend::Remote(remote) => match remote.delete(&self.path(key)?).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(self.fault(Act::Delete, key, &error)),
@@ -162,6 +180,8 @@ impl Store {
                 let prefix = Path::from(prefix);
                 Pages::Stream(remote.list((!prefix.as_ref().is_empty()).then_some(&prefix)))
             }
+            // Nobody lists the web: what asks has been told so by `probe`.
+            Backend::Web(_) => Pages::Done,
         };
         Listing { store: self, source }
     }
@@ -176,6 +196,7 @@ impl Store {
                 let what = self.uri_of(&object.key);
                 Ok((object, Box::new(FileReader { file: Some(file), at: cut.start, end, what })))
             }
+            Backend::Web(web) => web.read(key, cut).await,
             Backend::Remote(remote) => {
                 let range = match (cut.start, cut.len) {
                     (0, None) => None,

@@ -158,6 +158,7 @@ impl Uploader {
         match &shared.store.backend {
             Backend::Folder(folder) => folder::upload(shared, folder, payload, &errand).await,
             Backend::Remote(_) => remote::upload(&self.0, payload, &errand).await,
+            Backend::Web(_) => Err(shared.store.read_only()),
         }
     }
 
@@ -170,6 +171,7 @@ impl Uploader {
                 crate::store::blocking(move || folder.clear_drafts(&owner)).await
             }
             Backend::Remote(_) => multipart::recover(&self.0).await,
+            Backend::Web(_) => Err(self.0.store.read_only()),
         }
     }
 

@@ -88,7 +88,7 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         ("target", "field", "target=field needs fields"),
         ("fields", "image", "target=value has none"),
         ("store.mode", "copy", "does not tell yet whether it is in a store"),
-        ("key.strategy", "position", "does not learn the position"),
+        ("key.strategy", "offset", "must be one of: content, position, uuid, template"),
         ("key.strategy", "template", "key.strategy=template needs it"),
         ("key.template", "${uuid}", "only key.strategy=template has one"),
         ("key.prefix", "../x", "dot segments"),
@@ -125,7 +125,7 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
     assert!(template("${name}")[0].contains("objects would overwrite each other"));
-    assert!(template("${position}")[0].contains("does not learn the position"));
+    assert_eq!(template("${topic}/${field}-${position}"), [""; 0]);
 }
 
 #[test]

@@ -128,9 +128,9 @@ fn what_is_missing_elsewhere_too_large_or_something_else_is_told() {
     for status in ["404 Not Found", "403 Forbidden", "401 Unauthorized", "410 Gone"] {
         assert!(run(answers(status).store("127.0.0.1").head("a")).unwrap().is_none(), "{status}");
     }
-    let get_only = Host::new(|line, _| match line.starts_with("HEAD") {
-        true => "HTTP/1.1 405 Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
-        false => whole(line, CONTENT),
+    let get_only = Host::new(|line, _| {
+        let no = "HTTP/1.1 405 Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        if line.starts_with("HEAD") { no.to_owned() } else { whole(line, CONTENT) }
     });
     assert_eq!(run(get_only.store("127.0.0.1").head("a")).unwrap().unwrap().size, CONTENT.len() as u64);
     for (status, kind) in

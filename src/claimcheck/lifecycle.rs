@@ -108,7 +108,7 @@ pub fn rules(kept: &[Kept], margin: Duration) -> Result<Advice> {
              Blocks of uploads that were never ended need no rule: Azure takes them away after a week"
                 .to_owned(),
         ),
-        Scheme::File | Scheme::Memory => {
+        Scheme::File | Scheme::Memory | Scheme::Https => {
             let commands: Vec<String> = rules.iter().filter_map(find).collect();
             (commands.join("\n"), "A folder has no rules of its own: run this once a day, by cron say".to_owned())
         }

@@ -60,7 +60,7 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
         Scheme::Gcs => gcs(settings),
         Scheme::Azure => azure(settings),
         Scheme::Memory => Ok(Built { remote: in_memory(), uploads: None, signer: None }),
-        Scheme::File => unreachable!("folders are in local.rs"),
+        Scheme::File | Scheme::Https => unreachable!("folders are in local.rs, the web is in web.rs"),
     }
 }
 
@@ -90,7 +90,7 @@ fn check_options(settings: &StoreSettings) -> Result<()> {
 }
 
 /// The client asks for a provider of the whole process; whoever was first has chosen the only one there is.
-fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -25,6 +25,7 @@ use crate::local::{Folder, read_at};
 use crate::open_uploads::OpenUploads;
 use crate::remote::{self, Remote};
 use crate::uri::{ObjectUri, Scheme};
+use crate::web::Web;
 
 /// How much of a file is read at a time.
 const PIECE: u64 = 1 << 20;
@@ -71,6 +72,8 @@ pub struct Store {
 pub(crate) enum Backend {
     Folder(Arc<Folder>),
     Remote(Arc<dyn Remote>),
+    /// Read only.
+    Web(Arc<Web>),
 }
 
 impl Store {
@@ -78,12 +81,14 @@ impl Store {
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
         let uri = settings.uri.clone();
-        Ok(Arc::new(if uri.scheme == Scheme::File {
-            let backend = Backend::Folder(Arc::new(Folder::at(&uri, settings.reach.clone())?));
-            Self { uri, backend, uploads: None, signer: None }
-        } else {
-            let remote::Built { remote, uploads, signer } = remote::build(settings)?;
-            Self { uri, backend: Backend::Remote(remote), uploads, signer }
+        let local = |backend| Self { uri: uri.clone(), backend, uploads: None, signer: None };
+        Ok(Arc::new(match uri.scheme {
+            Scheme::File => local(Backend::Folder(Arc::new(Folder::at(&uri, settings.reach.clone())?))),
+            Scheme::Https => local(Backend::Web(Arc::new(Web::open(settings)?))),
+            _ => {
+                let remote::Built { remote, uploads, signer } = remote::build(settings)?;
+                Self { uri, backend: Backend::Remote(remote), uploads, signer }
+            }
         }))
     }
 
@@ -93,6 +98,16 @@ impl Store {
         Self::open(settings)?;
         let backend = Backend::Remote(remote::in_memory());
         Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads: None, signer: None }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(uri: ObjectUri, backend: Backend) -> Arc<Self> {
+        Arc::new(Self { uri, backend, uploads: None, signer: None })
+    }
+
+    /// What the web is not for.
+    pub(crate) fn read_only(&self) -> ConnectError {
+        ConnectError::config(format!("{} can only be read: addresses of the web are no store", self.uri))
     }
 
     /// The bucket or folder with the prefix that uploads are put under.
@@ -119,6 +134,7 @@ impl Store {
                 blocking(move || folder.probe()).await
             }
             Backend::Remote(_) => self.list(&self.uri.key).next().await.map(drop),
+            Backend::Web(_) => Err(self.read_only()),
         }
     }
 
@@ -129,6 +145,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.head(&key)).await
             }
+            Backend::Web(web) => web.head(key).await,
             Backend::Remote(remote) => match remote.head(&self.path(key)?).await {
                 Ok(meta) => Ok(Some(Object::of(meta))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -165,6 +182,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.delete(&key)).await
             }
+            Backend::Web(_) => Err(self.read_only()),
             Backend::Remote(remote) => match remote.delete(&self.path(key)?).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(self.fault(Act::Delete, key, &error)),
@@ -180,6 +198,8 @@ impl Store {
                 let prefix = Path::from(prefix);
                 Pages::Stream(remote.list((!prefix.as_ref().is_empty()).then_some(&prefix)))
             }
+            // Nobody lists the web: what asks has been told so by `probe`.
+            Backend::Web(_) => Pages::Done,
         };
         Listing { store: self, source }
     }
@@ -194,6 +214,7 @@ impl Store {
                 let what = self.uri_of(&object.key);
                 Ok((object, Box::new(FileReader { file: Some(file), at: cut.start, end, what })))
             }
+            Backend::Web(web) => web.read(key, cut).await,
             Backend::Remote(remote) => {
                 let range = match (cut.start, cut.len) {
                     (0, None) => None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pipette::task::TaskNews;
 use pipette::task::spec::{StepPlugin, TransformSpec};
+use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
     AsyncTransform, Blob, Body, Collect, CollectPlugin, ConfigDef, ConfigMap, ConnectError, EncodedRecord, Expand,
     ExpandPlugin, Info, Offsets, Position, RawRecord, Record, Result, Settings, SinkBatch, SinkContext, SinkPlugin,
@@ -17,14 +18,14 @@ use super::sources::{entry, plugin, scripted};
 use super::stage::{PATIENCE, Stage};
 use crate::support::{topic, wait};
 
-static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
+static KEYS: ConfigDef = ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info]);
 
 const fn info(class: &'static str) -> Info {
-    Info { class, aliases: &[], version: "1", about: "", readme: "", config: &NO_KEYS }
+    Info { class, aliases: &[], version: "1", about: "", readme: "", config: &KEYS }
 }
 
 fn chain(plugin: StepPlugin) -> Vec<TransformSpec> {
-    let settings = Settings::new(ConfigMap::new(), &NO_KEYS);
+    let settings = Settings::new(ConfigMap::new(), &KEYS);
     vec![TransformSpec { alias: "pieces".into(), plugin, settings, predicate: None }]
 }
 
@@ -238,7 +239,7 @@ impl AsyncTransform for Shout {
     }
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         let text = record.value.value.as_str().unwrap_or_default().to_uppercase();
         record.value.value = Value::text(text);
         Ok(Verdict::Keep)

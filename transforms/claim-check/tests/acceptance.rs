@@ -165,7 +165,8 @@ fn a_restore_refuses_what_would_open_a_door() {
         ("allowed.uri.prefixes", "*", "holds a wildcard"),
         ("allowed.uri.prefixes", "s3://lake/a, /etc", "no prefix of addresses"),
         ("allowed.uri.prefixes", "https://10.0.0.1/", "addresses of the web"),
-        ("http.enable", "true", "addresses of the web are not read"),
+        ("http.enable", "true", "it needs an https:// prefix"),
+        ("allowed.uri.prefixes", "http://10.0.0.1/", "by https only"),
         ("on.missing", "null", "needs allow.null=true"),
         ("reference.formats", "native,bakdata-flag", "no other form can stand in values"),
         ("reference.formats", "native,claims", "claims is none of native"),
@@ -179,5 +180,6 @@ fn a_restore_refuses_what_would_open_a_door() {
         assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
     }
     assert_eq!(check(&[("on.missing", "null"), ("allow.null", "true")]), [""; 0]);
+    assert_eq!(check(&[("http.enable", "true"), ("allowed.uri.prefixes", "https://media.example/a")]), [""; 0]);
     assert_eq!(check(&[("reference.formats", "bakdata-flag,cloudevents")]), [""; 0]);
 }

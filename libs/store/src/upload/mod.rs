@@ -182,6 +182,7 @@ impl Uploader {
         match &self.0.store.backend {
             Backend::Folder(folder) => folder::upload(&self.0, folder, payload, &errand).await,
             Backend::Remote(_) => remote::upload(&self.0, payload, &errand).await,
+            Backend::Web(_) => Err(self.0.store.read_only()),
         }
     }
 
@@ -194,6 +195,7 @@ impl Uploader {
                 crate::store::blocking(move || folder.clear_drafts(&owner)).await
             }
             Backend::Remote(_) => multipart::recover(&self.0).await,
+            Backend::Web(_) => Err(self.0.store.read_only()),
         }
     }
 

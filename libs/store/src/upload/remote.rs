@@ -22,7 +22,7 @@ const PARTS: u64 = 9_500;
 pub(super) fn client(shared: &Shared) -> &Arc<dyn Remote> {
     match &shared.store.backend {
         Backend::Remote(remote) => remote,
-        Backend::Folder(_) => unreachable!("folders have their own way"),
+        Backend::Folder(_) | Backend::Web(_) => unreachable!("folders have their own way, and the web has none"),
     }
 }
 

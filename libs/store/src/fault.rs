@@ -65,6 +65,17 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
     }
 }
 
+/// True when a store says of an upload in parts that it is not there: it has ended, or somebody aborted it. Azure says so of
+/// the blocks that the upload is made of.
+pub(crate) fn is_gone(error: &object_store::Error) -> bool {
+    let told = Told::by(error);
+    match told.code.as_deref() {
+        Some("NoSuchBucket" | "ContainerNotFound") => false,
+        Some("NoSuchUpload" | "InvalidBlockList") => true,
+        _ => matches!(error, object_store::Error::NotFound { .. }) || told.status == Some(404),
+    }
+}
+
 /// The error for a file.
 pub(crate) fn of_file(act: Act, what: &str, error: &io::Error) -> ConnectError {
     let kind = match error.kind() {
@@ -136,12 +147,13 @@ impl Told {
     }
 }
 
-/// `… status code: 503 Service Unavailable: …`
+/// `… status code: 503 Service Unavailable: …`, `… (code: 403)`
 fn status_in(text: &str) -> Option<u16> {
     if text.contains("redirect without LOCATION") {
         return Some(301);
     }
-    let (_, rest) = text.split_once("status code: ")?;
+    // The second is how one of several deletions in one request is told of.
+    let (_, rest) = text.split_once("status code: ").or_else(|| text.split_once("(code: "))?;
     rest.get(..3)?.parse().ok()
 }
 

@@ -95,7 +95,9 @@ fn references_elsewhere_are_refused() {
 #[test]
 fn each_kind_of_store_has_its_own_prefixes() {
     let allowed = Allowed::read("allowed.uri.prefixes", &["gs://lake/in%20box", "az://box/in"]).unwrap();
-    for text in ["gs://lake/in%20box/a%2Bb", "GS://lake/in%20box/a", "az://box/in/a", "abs://box/in/a", "azure://box/in/a"] {
+    for text in
+        ["gs://lake/in%20box/a%2Bb", "GS://lake/in%20box/a", "az://box/in/a", "abs://box/in/a", "azure://box/in/a"]
+    {
         allowed.check(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
     for text in [

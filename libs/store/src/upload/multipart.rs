@@ -179,7 +179,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         let left: Vec<OpenUpload> = self.upload.take().into_iter().chain(self.stray.take()).collect();
         let all_meant = left.iter().all(OpenUpload::is_meant);
-        left.into_iter().for_each(|upload| self.shared.uploads.leave(upload));
+        for upload in left {
+            self.shared.uploads.leave(upload);
+        }
         if all_meant {
             return;
         }
@@ -323,12 +325,16 @@ impl Parts<'_> {
     async fn arrive(&mut self) -> Result<bool> {
         let Some(arrived) = self.sending.join_next().await else { return Ok(false) };
         let (index, part) = arrived.map_err(|error| ConnectError::fatal("sending a part panicked").because(error))?;
-        let part = part.map_err(|error| match fault::is_gone(&error) {
-            true => aborted(self.shared, self.path.as_ref(), &error),
-            false => self.shared.store.fault(Act::Write, self.path.as_ref(), &error),
-        })?;
+        let part = part.map_err(|error| self.fault(&error))?;
         self.sent.insert(index, part);
         Ok(true)
+    }
+
+    fn fault(&self, error: &object_store::Error) -> ConnectError {
+        if fault::is_gone(error) {
+            return aborted(self.shared, self.path.as_ref(), error);
+        }
+        self.shared.store.fault(Act::Write, self.path.as_ref(), error)
     }
 
     /// Room for the next part, while those on their way are watched: one that fails ends the upload.

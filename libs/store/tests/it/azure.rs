@@ -185,14 +185,13 @@ impl Container {
     /// Several requests in one.
     fn delete(&mut self, batch: &str) -> Result<Answer, Failed> {
         let lines = batch.lines().filter_map(|line| line.strip_prefix("DELETE ")?.strip_suffix(" HTTP/1.1"));
-        let mut body = String::new();
-        for (number, line) in lines.enumerate() {
+        let mut one = |(number, line): (usize, &str)| -> Result<String, Failed> {
             let path = Asked::read(&line.parse()?).path;
             let gone = key_in(&path).and_then(|key| self.blobs.remove(key)).is_some();
             let status = if gone { "202 Accepted" } else { "404 The specified blob does not exist." };
-            body += &format!("--batch\r\nContent-ID: {number}\r\n\r\nHTTP/1.1 {status}\r\nx-ms-none: 1\r\n\r\n\r\n");
-        }
-        body += "--batch--\r\n";
+            Ok(format!("--batch\r\nContent-ID: {number}\r\n\r\nHTTP/1.1 {status}\r\nx-ms-none: 1\r\n\r\n\r\n"))
+        };
+        let body = lines.enumerate().map(&mut one).collect::<Result<String, Failed>>()? + "--batch--\r\n";
         let answer = Response::builder().status(202).header(CONTENT_TYPE, "multipart/mixed; boundary=batch");
         Ok(answer.body(Full::from(body))?)
     }

@@ -169,7 +169,7 @@ async fn upload_ends(
     // Once more, as the task does after an error, or a worker that was killed before it had noted the success.
     let stored = uploader.upload(&payload, &origin()).await.unwrap();
     if let Ok(before) = outcome {
-        assert_eq!(before.key, stored.key, "{what}");
+        assert_eq!((before.key.as_str(), stored.found), (stored.key.as_str(), true), "{what}");
     }
     uploader.stop(Duration::from_secs(10)).await.unwrap();
     assert_eq!(keys(&store).await, [stored.key.as_str()], "{what}");
@@ -208,11 +208,11 @@ async fn odd_characters_are_one_key_everywhere(place: Place) {
     settings.uri = settings.uri.with_key("in box/100% a+b/ü~(x) & 'y'=;,@:!$*[z]/%41#?");
     let store = Store::open(&settings).unwrap();
     let allowed = Allowed::only(settings.uri.clone());
-    let stores = Stores::new(settings, allowed);
+    let reader = Stores::new(settings, allowed);
     for size in [1000, 6 * MIB] {
         let made = Made::new(size);
         let stored = uploader(&store, Strategy::Content).upload(&made, &origin()).await.unwrap();
-        let (elsewhere, key) = stores.find(&stored.uri).unwrap();
+        let (elsewhere, key) = reader.find(&stored.uri).unwrap();
         assert_eq!(key, stored.key);
         let again = payload(&elsewhere, &key, stored.reference());
         assert!(read(&again, 0, None).await.unwrap() == made.bytes(), "{}", stored.uri);
@@ -232,7 +232,7 @@ async fn refusals_tell_what_to_do(place: Place) {
         (403, "AccessDenied", ErrorKind::Fatal, "forbidden"),
         (404, place.no_bucket(), ErrorKind::Fatal, "no such bucket"),
         (429, "TooManyRequests", ErrorKind::Retriable, "429"),
-        (503, "ServerBusy", ErrorKind::Retriable, "ServerBusy"),
+        (503, "InternalError", ErrorKind::Retriable, "503"),
     ] {
         place.server.fail(EVER, "", "lake", Fault::Refuse(status, code));
         let again = back(&store, &stored);
@@ -249,6 +249,9 @@ async fn refusals_tell_what_to_do(place: Place) {
         }
         place.server.heal();
     }
+    if !place.misses_buckets() {
+        return;
+    }
     let nowhere = uri(&format!("{}://nowhere/inbox", store.uri().scheme.name()));
     let nowhere = Store::open(&place.settings().moved_to(nowhere)).unwrap();
     for error in [
@@ -264,22 +267,22 @@ async fn refusals_tell_what_to_do(place: Place) {
 async fn what_is_missing_or_another_is_one_bad_record(place: Place) {
     let store = place.store();
     let stored = uploader(&store, Strategy::Content).upload(&Made::new(1000), &origin()).await.unwrap();
-    let error = match stored.version {
-        Some(_) => {
-            let other = Reference { version_id: Some("7".into()), ..stored.reference() };
-            read(&payload(&store, &stored.key, other), 0, None).await.unwrap_err()
-        }
-        None => {
-            let other = Reference { etag: Some("\"other\"".into()), ..stored.reference() };
-            read(&payload(&store, &stored.key, other), 0, None).await.unwrap_err()
-        }
+    let other = if stored.version.is_some() {
+        Reference { version_id: Some("7".into()), ..stored.reference() }
+    } else {
+        Reference { etag: Some("\"other\"".into()), ..stored.reference() }
     };
+    let error = read(&payload(&store, &stored.key, other), 0, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     store.delete(&stored.key).await.unwrap();
     store.delete(&stored.key).await.unwrap();
-    let error = read(&back(&store, &stored), 0, None).await.unwrap_err();
+    let any = Reference { etag: None, version_id: None, ..stored.reference() };
+    let error = read(&payload(&store, &stored.key, any), 0, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     assert!(error.to_string().contains("missing or forbidden"), "{error}");
+    // Some say of one that is gone that it is another one.
+    let error = read(&back(&store, &stored), 0, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
 }
 
 /// The worker is killed while parts are on their way, and starts again.
@@ -314,6 +317,7 @@ async fn what_a_crash_leaves_keeps_nobody_from_starting(place: Place) {
     // What the disk held when the process was killed.
     std::fs::write(&path, crashed).unwrap();
     let left = place.open_uploads();
+    assert_eq!(left, usize::from(place.keeps_uploads()));
     let uploads = Uploader::new(place.store(), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
     place.server.heal();
     assert_eq!(uploads.recover().await.unwrap(), left);

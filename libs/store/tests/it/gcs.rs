@@ -14,7 +14,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST};
 use hyper::{Method, Request, Response, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pipette_store::StoreSettings;
 use tokio::task::JoinHandle;
 
@@ -24,6 +23,7 @@ use crate::s3_server::{Body, forward, listen};
 use crate::support::{Asked, uri};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const BOUNDARY: &str = "what-stands-in-no-payload";
 
 pub(crate) struct Gcs {
     child: Child,
@@ -184,12 +184,17 @@ impl Uploads {
     }
 }
 
-/// Puts an object by the other API, which the program speaks, and answers as this one does.
+/// Puts an object by the other API, which the program speaks, and answers as this one does. It heeds the condition in this
+/// form alone.
 async fn insert(fake: u16, key: &str, kind: &str, body: Bytes, only_first: bool) -> Result<Answer, Failed> {
-    let name = utf8_percent_encode(key, NON_ALPHANUMERIC);
     let only_first = if only_first { "&ifGenerationMatch=0" } else { "" };
-    let address = format!("/upload/storage/v1/b/lake/o?uploadType=media&name={name}{only_first}");
-    let answer = ask(fake, Request::post(address).header(CONTENT_TYPE, kind).body(Full::from(body))?).await?;
+    let address = format!("/upload/storage/v1/b/lake/o?uploadType=multipart{only_first}");
+    let object = serde_json::json!({"name": key, "contentType": kind});
+    let part = |kind: &str| format!("--{BOUNDARY}\r\nContent-Type: {kind}\r\n\r\n");
+    let head = format!("{}{object}\r\n{}", part("application/json"), part(kind));
+    let body = [head.as_bytes(), &body, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
+    let form = format!("multipart/related; boundary={BOUNDARY}");
+    let answer = ask(fake, Request::post(address).header(CONTENT_TYPE, form).body(Full::from(body))?).await?;
     let status = answer.status();
     let text = String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?;
     if !status.is_success() {

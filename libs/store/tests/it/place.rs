@@ -81,6 +81,11 @@ impl Place {
         if self.scheme() == Scheme::Azure { "ContainerNotFound" } else { "NoSuchBucket" }
     }
 
+    /// False where a bucket comes into being when something is put into it.
+    pub(crate) fn misses_buckets(&self) -> bool {
+        !matches!(self.behind, Behind::S3s)
+    }
+
     /// What is asked for while an object of so many bytes goes in, and how to recognise it.
     pub(crate) fn requests(&self) -> &'static [(u64, &'static str, &'static str)] {
         match self.scheme() {
@@ -106,6 +111,11 @@ impl Place {
     /// second time that must not be there, except into S3.
     pub(crate) fn repeats(&self, request: (u64, &str, &str)) -> bool {
         self.scheme() == Scheme::S3 || request.2 != "inbox"
+    }
+
+    /// Whether an upload in parts that nobody ends stays.
+    pub(crate) fn keeps_uploads(&self) -> bool {
+        self.scheme() != Scheme::Azure
     }
 
     /// Uploads in parts that have neither ended nor been aborted. Azure has none that stay.

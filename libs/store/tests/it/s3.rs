@@ -212,46 +212,6 @@ async fn the_end_waits_for_aborts_that_are_under_way() {
     assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
 }
 
-/// The journal outlives the worker: the upload does too, until the next start.
-#[tokio::test]
-async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
-    let server = S3Server::start().await;
-    let store = server.store();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("uploads");
-    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
-    let (kill, killed) = tokio::sync::oneshot::channel();
-    let worker = std::thread::spawn({
-        let (settings, path) = (server.settings(), path.clone());
-        move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let store = Store::open(&settings).unwrap();
-                let journal = Some(Journal::open(&path).unwrap());
-                let uploads = Uploader::new(store, options(Strategy::Uuid), journal);
-                let (payload, place) = (Made::new(12 * MIB), origin());
-                tokio::select! {
-                    done = uploads.upload(&payload, &place) => panic!("{done:?}"),
-                    killed = killed => killed.unwrap(),
-                }
-            });
-            // Nothing that was spawned runs on: as when the process is gone.
-            runtime.shutdown_background();
-        }
-    });
-    wait_until("the second part", || server.seen("PUT", "partNumber=2") > 0).await;
-    let crashed = std::fs::read_to_string(&path).unwrap();
-    kill.send(()).unwrap();
-    wait_until("the end of the thread", || worker.is_finished()).await;
-    // What the disk held when the process was killed.
-    std::fs::write(&path, crashed).unwrap();
-    let uploads = Uploader::new(Arc::clone(&store), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
-    server.heal();
-    assert_eq!(uploads.recover().await.unwrap(), 1);
-    assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(uploads.recover().await.unwrap(), 0, "the journal is empty again");
-}
-
 /// Killed after the store has begun an upload and before its answer came: nobody knows what the store calls it.
 #[tokio::test]
 async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {

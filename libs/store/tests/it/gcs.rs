@@ -14,13 +14,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST};
 use hyper::{Method, Request, Response, StatusCode};
-use pipette_store::StoreSettings;
+use pipette_store::{Origin, Store, StoreSettings, Strategy, Uploader};
 use tokio::task::JoinHandle;
 
 use crate::lake::{self, Failed, SECRET};
 use crate::python;
-use crate::s3_server::{Body, forward, listen};
-use crate::support::{Asked, uri};
+use crate::s3_server::{Body, Fault, S3Server, forward, listen};
+use crate::support::{Asked, Made, keys, options, uri};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const BOUNDARY: &str = "what-stands-in-no-payload";
@@ -113,7 +113,9 @@ struct Upload {
 type Answer = Response<Full<Bytes>>;
 
 async fn answer(fake: u16, uploads: Arc<Uploads>, request: Request<Incoming>) -> Result<Answer, Failed> {
-    let allowed = request.headers().get(AUTHORIZATION).is_some_and(|header| header == &format!("Bearer {SECRET}"));
+    // A service account that is told not to ask for a token has an empty one.
+    let tokens = ["Bearer".to_owned(), format!("Bearer {SECRET}")];
+    let allowed = request.headers().get(AUTHORIZATION).is_some_and(|header| tokens.iter().any(|token| header == token));
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let asked = Asked::read(&head.uri);
@@ -221,4 +223,26 @@ pub(crate) fn tell(status: u16, body: &str) -> Result<Answer, Failed> {
 
 pub(crate) fn refuse(status: u16, code: &str) -> Result<Answer, Failed> {
     tell(status, &format!("<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>"))
+}
+
+/// As emulators and private networks have it: the address stands in the file with the key.
+#[tokio::test]
+async fn a_service_account_may_say_where_its_store_is() {
+    let gcs = Gcs::start().await;
+    let proxy = S3Server::before(gcs.port()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("account.json");
+    let account = serde_json::json!({
+        "type": "service_account", "private_key": "", "private_key_id": "", "client_email": "",
+        "gcs_base_url": format!("http://127.0.0.1:{}", proxy.port()), "disable_oauth": true,
+    });
+    fs::write(&path, account.to_string()).unwrap();
+    let mut settings = settings(proxy.port());
+    settings.options = [("google_service_account".to_owned(), path.display().to_string())].into();
+    let store = Store::open(&settings).unwrap();
+    proxy.fail(1, "POST", "uploads", Fault::LoseAnswer);
+    let uploads = Uploader::new(Arc::clone(&store), options(Strategy::Uuid), None);
+    let stored = uploads.upload(&Made::new(6 << 20), &Origin { topic: "images", ..Origin::default() }).await.unwrap();
+    assert_eq!(keys(&store).await, [stored.key.as_str()]);
+    assert_eq!(gcs.open_uploads(), 0, "the address is the one that is asked for uploads too");
 }

@@ -60,4 +60,4 @@ pub use room::{Landlord, Room, RoomLease};
 pub use signal::{Signal, Wish};
 pub use sink::{Assigned, Offsets, Seeks, SinkBatch, SinkContext, SinkRuntime, SinkTask};
 pub use source::{Boundary, Hook, SourceBatch, SourceContext, SourceTask};
-pub use transform::{AsyncTransform, Predicate, Side, Transform, TransformContext, Verdict};
+pub use transform::{AsyncTransform, Predicate, Side, SourcePlace, Transform, TransformContext, Verdict};

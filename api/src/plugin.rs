@@ -234,6 +234,10 @@ pub struct CollectPlugin {
     pub metrics: &'static [MetricInfo],
     /// Makes one instance, for one task; nothing connects here.
     pub make: fn(Settings, TransformContext) -> Result<Box<dyn Collect>>,
+    /// What may have to wait for something outside before a record that was made goes on: the first step behind the
+    /// converters, where the settings ask for one. Its definition lists [`MAX_IN_FLIGHT`](crate::transform::MAX_IN_FLIGHT)
+    /// and [`MAX_IN_FLIGHT_BYTES`](crate::transform::MAX_IN_FLIGHT_BYTES).
+    pub then: Option<fn(&Settings, &TransformContext) -> Result<Option<Box<dyn AsyncTransform>>>>,
 }
 
 /// A predicate.

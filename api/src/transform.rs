@@ -2,7 +2,7 @@
 //! something outside are asynchronous.
 //!
 //! What makes several records of one, or one of several, is in [`crate::pieces`]. The worker's side of the asynchronous
-//! ones is `src/task/flight.rs`.
+//! ones is `src/task/stage/flight.rs`.
 
 use async_trait::async_trait;
 
@@ -10,6 +10,7 @@ use crate::config::Key;
 use crate::config::checks::{at_least, in_range};
 use crate::context::{Context, TaskId};
 use crate::error::Result;
+use crate::position::Position;
 use crate::record::Record;
 use crate::room::Room;
 
@@ -91,6 +92,15 @@ pub struct TransformContext {
     pub room: Room,
 }
 
+/// Where a source has read a record: what a source sends again after a restart has the same place again.
+#[derive(Debug, Clone, Copy)]
+pub struct SourcePlace<'a> {
+    /// Where the source goes on behind the record.
+    pub position: &'a Position,
+    /// What [`AsyncTransform::ordinal`] has answered for it.
+    pub ordinal: u64,
+}
+
 /// A transformation that waits for something outside, such as an object store. One instance per task and place in the
 /// chain. The runtime runs up to [`MAX_IN_FLIGHT`] calls of `apply` at the same time, also for records of different
 /// batches, on the runtime of `context.common.io`; records leave in the order in which they came.
@@ -112,6 +122,19 @@ pub trait AsyncTransform: Send + Sync {
     /// at any await: at the end of a task that does not wait for it any longer. Its record is then read again by the next
     /// start, and `stop` takes away what the call has left outside.
     async fn apply(&self, record: &mut Record) -> Result<Verdict>;
+
+    /// Which of the records with this position the next one is, for a transformation that names things by it: sources may
+    /// use a position for several records. Called once for each record that is needed and has a position, however often its
+    /// call is tried, in the order of the records, on the task's thread: it must not wait.
+    fn ordinal(&self, _position: &Position) -> u64 {
+        0
+    }
+
+    /// What the runtime calls: `apply`, unless the transformation wants to know where the record was read. The same holds
+    /// for it. `None` in sinks, in previews, and where the source says no position.
+    async fn apply_at(&self, record: &mut Record, _place: Option<SourcePlace<'_>>) -> Result<Verdict> {
+        self.apply(record).await
+    }
 
     /// After the last call of `apply` has ended or was dropped: takes away what a dropped one has left (half an upload).
     /// The runtime waits for it a few seconds.

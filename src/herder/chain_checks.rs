@@ -98,7 +98,7 @@ mod tests {
 
     static PLUGINS: &[Plugin] = &[
         Plugin::Expand(ExpandPlugin { info: info("Chunk"), metrics: &[], make: |_, _| no() }),
-        Plugin::Collect(CollectPlugin { info: info("Reassemble"), metrics: &[], make: |_, _| no() }),
+        Plugin::Collect(CollectPlugin { info: info("Reassemble"), metrics: &[], make: |_, _| no(), then: None }),
         Plugin::AsyncTransform(AsyncTransformPlugin {
             info: info("ClaimCheck"),
             direction: Direction::IntoKafka,

@@ -210,16 +210,28 @@ impl Step {
         let work = match spec.plugin {
             StepPlugin::Now(plugin) => Work::Now((plugin.make)(settings).map_err(name)?),
             StepPlugin::Later(plugin) => {
-                let most = settings.get(&MAX_IN_FLIGHT).map_err(name)?;
-                let most_bytes = settings.get(&MAX_IN_FLIGHT_BYTES).map_err(name)?;
-                let transform = Arc::from((plugin.make)(settings, context_of(spec, context)).map_err(name)?);
-                let (alias, direction) = (Arc::clone(&spec.alias), plugin.direction);
-                Work::Later(Later { alias, transform, direction, most: most as usize, most_bytes })
+                let transform = (plugin.make)(settings, context_of(spec, context)).map_err(name)?;
+                Work::Later(Later::new(spec, transform, plugin.direction).map_err(name)?)
             }
-            StepPlugin::Expand(_) | StepPlugin::Collect(_) => return Ok(None),
+            StepPlugin::Collect(plugin) => {
+                let Some(then) = plugin.then else { return Ok(None) };
+                match then(&settings, &context_of(spec, context)).map_err(name)? {
+                    Some(transform) => Work::Later(Later::new(spec, transform, Direction::OutOfKafka).map_err(name)?),
+                    None => return Ok(None),
+                }
+            }
+            StepPlugin::Expand(_) => return Ok(None),
         };
         let (alias, class) = (Arc::clone(&spec.alias), spec.plugin.info().class);
         Ok(Some(Self { alias, class, work, when: When::new(spec)? }))
+    }
+}
+
+impl Later {
+    fn new(spec: &TransformSpec, transform: Box<dyn AsyncTransform>, direction: Direction) -> Result<Self> {
+        let most = spec.settings.get(&MAX_IN_FLIGHT)? as usize;
+        let most_bytes = spec.settings.get(&MAX_IN_FLIGHT_BYTES)?;
+        Ok(Self { alias: Arc::clone(&spec.alias), transform: Arc::from(transform), direction, most, most_bytes })
     }
 }
 

@@ -127,10 +127,11 @@ impl Map {
         self.parts.values_mut(None).push(value);
     }
 
-    /// Gives it other keys and keeps the values that are marked. Panics when there is not one for each key then.
+    /// Gives it other keys and takes the values in these places out, which ascend. Panics when there is not one for each key
+    /// then.
     #[inline]
-    pub fn keep(&mut self, keys: Arc<Keys>, kept: &[bool]) {
-        self.parts.keep(kept);
+    pub fn take_out(&mut self, keys: Arc<Keys>, places: &[usize]) {
+        self.parts.take_out(places);
         self.take_keys(keys);
     }
 
@@ -143,7 +144,7 @@ impl Map {
     }
 
     /// Gives it other keys: `change` turns its values into those of the new keys. Panics when there is not one value for
-    /// each key then. [`Map::keep`] and [`Map::put`] do not read values that nobody has asked for.
+    /// each key then. [`Map::take_out`] and [`Map::put`] do not read values that nobody has asked for.
     #[inline]
     pub fn reshape(&mut self, keys: Arc<Keys>, change: impl FnOnce(&mut Vec<Value>)) {
         change(self.parts.values_mut(None));
@@ -216,7 +217,7 @@ mod tests {
         second.set("b", Value::I32(3));
         assert_eq!((first.get("b"), first.len()), (None, 1));
         assert_eq!((second.get("a"), second.get("b")), (Some(&Value::I32(2)), Some(&Value::I32(3))));
-        second.keep(Arc::clone(first.keys()), &[true, false]);
+        second.take_out(Arc::clone(first.keys()), &[1]);
         assert_eq!(second.iter().next(), Some((&Value::text("a"), &Value::I32(2))));
         assert_ne!(first, second);
     }

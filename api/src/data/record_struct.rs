@@ -72,10 +72,10 @@ impl Struct {
         (self.schema, values)
     }
 
-    /// Moves it to another schema, which has the fields that are marked, in the same order.
+    /// Moves it to another schema, which has all fields but those in these places, in the same order. The places ascend.
     #[inline]
-    pub fn keep(&mut self, schema: Arc<Schema>, kept: &[bool]) {
-        self.parts.keep(kept);
+    pub fn take_out(&mut self, schema: Arc<Schema>, places: &[usize]) {
+        self.parts.take_out(places);
         self.take_schema(schema);
     }
 
@@ -88,7 +88,7 @@ impl Struct {
     }
 
     /// Moves it to another schema: `change` turns its values into those of the new schema, one per field in order, known to
-    /// fit as in [`Struct::from_parts`]. [`Struct::keep`] and [`Struct::append`] do not read values that nobody has asked for.
+    /// fit as in [`Struct::from_parts`]. [`Struct::take_out`] and [`Struct::append`] do not read values that nobody has asked for.
     pub fn reshape(&mut self, schema: Arc<Schema>, change: impl FnOnce(&mut Vec<Value>)) {
         change(self.parts.values_mut(Some(&self.schema)));
         self.take_schema(schema);
@@ -215,6 +215,22 @@ mod tests {
     }
 
     #[test]
+    fn many_values_are_taken_out_like_few() {
+        let schema = |fields: std::ops::Range<i8>| {
+            let named = |builder: SchemaBuilder, field| builder.field(format!("f{field}"), Schema::of(Kind::Int8));
+            fields.fold(SchemaBuilder::record(), named).build().unwrap()
+        };
+        for many in 0..8 {
+            let mut record = Struct::from_parts(schema(0..9), (0..9).map(Value::I8).collect::<Vec<_>>());
+            let places: Vec<usize> = (1..=many).collect();
+            let left: Vec<Value> =
+                std::iter::once(0).chain(i8::try_from(many).unwrap() + 1..9).map(Value::I8).collect();
+            record.take_out(schema(0..i8::try_from(left.len()).unwrap()), &places);
+            assert_eq!(record.values(), left, "{many}");
+        }
+    }
+
+    #[test]
     fn values_move_to_another_schema() {
         let schema = |names: &[&str]| {
             let fields = names
@@ -223,7 +239,7 @@ mod tests {
             fields.build().unwrap()
         };
         let mut record = Struct::from_parts(schema(&["a", "b"]), [Value::I8(1), Value::I8(2)]);
-        record.keep(schema(&["b"]), &[false, true]);
+        record.take_out(schema(&["b"]), &[0]);
         record.append(schema(&["b", "c"]), [Value::I8(3)].into_iter());
         assert_eq!(
             (record.get("a"), record.get("b"), record.get("c")),

@@ -110,6 +110,15 @@ impl Naming {
         }
     }
 
+    /// True when a name is made of the source's position, which [`Origin::partition`], `offset` and `ordinal` must tell then.
+    pub fn needs_position(&self) -> bool {
+        match &self.strategy {
+            Strategy::Position => true,
+            Strategy::Template(pattern) => pattern.contains("${position}"),
+            Strategy::Content | Strategy::Uuid => false,
+        }
+    }
+
     /// True when two objects of one name have one content by what the name is made of.
     pub(crate) fn is_content(&self) -> bool {
         self.needs_digest()

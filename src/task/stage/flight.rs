@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pipette_api::{ConnectError, Metrics, Record, Result, Signal, Verdict, Wish};
+use pipette_api::{ConnectError, Metrics, Position, Record, Result, Signal, SourcePlace, Verdict, Wish};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -30,8 +30,13 @@ const MOST_WAITING: usize = 1024;
 
 /// What is carried through the steps.
 pub trait Carries: Send + 'static {
-    /// The record; none when it only keeps its place among the others.
-    fn record(&mut self) -> Option<&mut Record>;
+    /// The record, and where its source goes on behind it; none when it only keeps its place among the others.
+    fn record_at(&mut self) -> Option<(&mut Record, Option<&Position>)>;
+
+    /// The record alone.
+    fn record(&mut self) -> Option<&mut Record> {
+        self.record_at().map(|(record, _)| record)
+    }
 
     /// About how many bytes of memory it holds.
     fn held(&self) -> u64;
@@ -149,7 +154,10 @@ impl<T: Carries> Flight<T> {
         let flew = needed.is_some();
         let state = if flew {
             self.flying += 1;
-            State::Flying(self.crew.io.spawn(fly(passenger, self.later.clone(), self.crew.clone()).in_current_span()))
+            let position = passenger.load.record_at().and_then(|(_, position)| position);
+            let ordinal = position.map_or(0, |position| self.later.transform.ordinal(position));
+            let call = fly(passenger, ordinal, self.later.clone(), self.crew.clone());
+            State::Flying(self.crew.io.spawn(call.in_current_span()))
         } else {
             passenger.at += usize::from(goes);
             State::Landed(passenger)
@@ -227,11 +235,12 @@ impl<T> Drop for Flight<T> {
 }
 
 /// One record in a step, again and again as `errors.retry.*` say.
-async fn fly<T: Carries>(mut passenger: Passenger<T>, later: Later, crew: Crew) -> Passenger<T> {
+async fn fly<T: Carries>(mut passenger: Passenger<T>, ordinal: u64, later: Later, crew: Crew) -> Passenger<T> {
     let (mut attempt, began) = (1, Instant::now());
     passenger.fate = loop {
-        let Some(record) = passenger.load.record() else { break Fate::Going };
-        let error = match caught(later.transform.apply(record)).await {
+        let Some((record, position)) = passenger.load.record_at() else { break Fate::Going };
+        let place = position.map(|position| SourcePlace { position, ordinal });
+        let error = match caught(later.transform.apply_at(record, place)).await {
             Ok(Verdict::Keep) => break Fate::Going,
             Ok(Verdict::Drop) => break Fate::Dropped,
             Err(error) => named(&later.alias, error),

@@ -2,7 +2,7 @@
 //!
 //! Meanwhile the task stays in its group: partitions that are taken away take their records with them.
 
-use pipette_api::{ConnectError, Record, SinkRecord, SinkTask, TopicPartition, Wish};
+use pipette_api::{ConnectError, Position, Record, SinkRecord, SinkTask, TopicPartition, Wish};
 
 use super::flight::{Carries, Fate, Passenger};
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent};
@@ -14,8 +14,8 @@ use crate::task::sink::SinkLoop;
 const BACKLOG: usize = 2;
 
 impl Carries for SinkRecord {
-    fn record(&mut self) -> Option<&mut Record> {
-        Some(&mut self.record)
+    fn record_at(&mut self) -> Option<(&mut Record, Option<&Position>)> {
+        Some((&mut self.record, None))
     }
 
     fn held(&self) -> u64 {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pipette_api::{Boundary, ConnectError, SourceEntry, SourceRecord, Wish};
+use pipette_api::{Boundary, ConnectError, Position, Record, SourceEntry, SourceRecord, Wish};
 use tokio::time::Instant;
 
 use super::flight::{Carries, Fate, Passenger};
@@ -26,9 +26,9 @@ pub enum Load {
 }
 
 impl Carries for Load {
-    fn record(&mut self) -> Option<&mut pipette_api::Record> {
+    fn record_at(&mut self) -> Option<(&mut Record, Option<&Position>)> {
         match self {
-            Self::Record(_, source) => Some(&mut source.record),
+            Self::Record(_, source) => Some((&mut source.record, source.position.as_ref())),
             Self::Entry(..) | Self::End(..) => None,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pipette_api::{Record, Shared, Signal, Wish};
+use pipette_api::{OffsetShape, Partition, Position, Record, Shared, Signal, Wish};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,19 +18,25 @@ use crate::task::chain::{Chain, Went};
 use crate::task::guard::Guard;
 use crate::task::spec::{ErrorPolicy, TransformSpec};
 
-impl Carries for Record {
-    fn record(&mut self) -> Option<&mut Record> {
-        Some(self)
+/// A record, and where it was read.
+struct Cargo {
+    record: Record,
+    position: Option<Position>,
+}
+
+impl Carries for Cargo {
+    fn record_at(&mut self) -> Option<(&mut Record, Option<&Position>)> {
+        Some((&mut self.record, self.position.as_ref()))
     }
 
     fn held(&self) -> u64 {
-        Record::held(self)
+        self.record.held()
     }
 }
 
 struct Rig {
     chain: Chain,
-    line: Line<Record>,
+    line: Line<Cargo>,
     guard: Guard,
     signal: Signal,
     wish: watch::Sender<Wish>,
@@ -61,9 +67,13 @@ impl Rig {
     }
 
     async fn put(&mut self, text: &str) {
-        let mut load = record(text);
+        self.put_at(text, None).await;
+    }
+
+    async fn put_at(&mut self, text: &str, position: Option<Position>) {
+        let mut load = Cargo { record: record(text), position };
         let mut at = 0;
-        let went = self.chain.apply(&mut load, &mut at).unwrap();
+        let went = self.chain.apply(&mut load.record, &mut at).unwrap();
         assert_eq!(went, Went::Waits, "the chain has a step that waits");
         self.line.enter(Passenger { load, at, fate: Fate::Going });
         self.let_out().await;
@@ -75,7 +85,7 @@ impl Rig {
 
     async fn let_out(&mut self) {
         while let Some(passenger) = self.line.next(&mut self.chain, &self.guard, &self.signal).await {
-            let text = passenger.load.value.value.as_str().unwrap().to_owned();
+            let text = passenger.load.record.value.value.as_str().unwrap().to_owned();
             self.out.push(match passenger.fate {
                 Fate::Going => text,
                 Fate::Dropped => format!("{text} dropped"),
@@ -227,4 +237,25 @@ async fn what_is_in_a_step_is_shown_until_it_has_left() {
     rig.put("big 4").await;
     rig.line.end(Duration::from_secs(1)).await;
     assert_eq!(shown(&rig), (0, false), "what was given up is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_learns_where_a_record_was_read_and_counts_once_however_often_it_tries() {
+    let policy = ErrorPolicy { retry_timeout: None, ..ErrorPolicy::default() };
+    let mut rig = Rig::new(&[store("s", &[("max.in.flight", "4")]), count("c"), store("t", &[])], policy);
+    let partition = Arc::new(Partition::of("file", "a"));
+    let shape = Arc::new(OffsetShape { marks: [Some("at"), None], ..OffsetShape::default() });
+    for number in 0..40_i64 {
+        let position = Position { partition: Arc::clone(&partition), shape: Arc::clone(&shape), marks: [number / 2, 0] };
+        rig.put_at("big flaky placed", Some(position)).await;
+        rig.put("small").await;
+    }
+    rig.put("big placed").await;
+    rig.gather().await;
+    let expected = |number: usize| {
+        let place = format!("@{}.{}", number / 2, number % 2);
+        [format!("big flaky placed*{place}#{}*{place}", 2 * number + 1), format!("small#{}", 2 * number + 2)]
+    };
+    let all: Vec<String> = (0..40).flat_map(expected).chain(["big placed*@nowhere#81*@nowhere".into()]).collect();
+    assert_eq!(rig.out, all);
 }

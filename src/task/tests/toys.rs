@@ -1,7 +1,7 @@
 //! An asynchronous step for tests: a store with latency that appends its mark to every text it is needed for, and what it
 //! has seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
     AsyncTransform, AsyncTransformPlugin, ConfigDef, ConfigMap, ConnectError, Context, Datum, Direction, Folder, Info,
-    Key, Record, Result, Room, Settings, Shared, Signal, TaskId, Transform, TransformContext, TransformPlugin, Value,
+    Key, Position, Record, Result, Room, Settings, Shared, Signal, SourcePlace, TaskId, Transform, TransformContext, TransformPlugin, Value,
     Verdict, async_trait,
 };
 use pipette_kit::Dice;
@@ -20,7 +20,9 @@ use crate::task::spec::{StepPlugin, TransformSpec};
 
 static MARK: Key<String> = Key::new("mark", "What it appends.").default("*");
 static ABOUT: Key<String> = Key::new("about", "It is needed for texts that have this.").default("big");
-static CONFIG: ConfigDef = ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info, &MARK.info, &ABOUT.info]);
+static ALIAS: Key<String> = Key::new("alias", "Its name in the chain.").default("");
+static CONFIG: ConfigDef =
+    ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info, &MARK.info, &ABOUT.info, &ALIAS.info]);
 static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
 
 /// What the stores of a task have seen.
@@ -30,11 +32,15 @@ pub(crate) struct Seen {
     pub(crate) most: AtomicUsize,
     pub(crate) applied: AtomicUsize,
     pub(crate) stopped: AtomicUsize,
+    /// The last position of a source, and how many records each step was told of there.
+    last: Mutex<HashMap<String, (i64, u64)>>,
     /// What calls have begun outside and not ended: a cancelled one leaves its own here until `stop`.
     pub(crate) half: Mutex<BTreeSet<String>>,
 }
 
 struct Store {
+    /// Tells the stores of a chain apart.
+    alias: String,
     about: String,
     mark: String,
     seen: Arc<Seen>,
@@ -80,6 +86,25 @@ impl AsyncTransform for Store {
         Ok(Verdict::Keep)
     }
 
+    fn ordinal(&self, position: &Position) -> u64 {
+        let mut last = self.seen.last.lock().unwrap();
+        let (mark, next) = last.entry(self.alias.clone()).or_default();
+        let ordinal = if *mark == position.marks[0] { *next } else { 0 };
+        (*mark, *next) = (position.marks[0], ordinal + 1);
+        ordinal
+    }
+
+    async fn apply_at(&self, record: &mut Record, place: Option<SourcePlace<'_>>) -> Result<Verdict> {
+        let placed = record.value.value.as_str().is_some_and(|text| text.contains("placed"));
+        let verdict = self.apply(record).await?;
+        if placed {
+            let text = record.value.value.as_str().unwrap_or_default();
+            let place = place.map_or("nowhere".into(), |place| format!("{}.{}", place.position.marks[0], place.ordinal));
+            record.value.value = Value::text(format!("{text}@{place}"));
+        }
+        Ok(verdict)
+    }
+
     async fn stop(&self) {
         self.seen.half.lock().unwrap().clear();
         self.seen.stopped.fetch_add(1, Ordering::SeqCst);
@@ -93,7 +118,8 @@ static STORE: AsyncTransformPlugin = AsyncTransformPlugin {
     make: |settings, context| {
         let seen = context.common.shared.get();
         let (about, mark) = (settings.get(&ABOUT)?, settings.get(&MARK)?);
-        Ok(Box::new(Store { about, mark, seen, dice: Mutex::new(Dice(7)) }))
+        let alias = settings.get(&ALIAS)?;
+        Ok(Box::new(Store { alias, about, mark, seen, dice: Mutex::new(Dice(7)) }))
     },
 };
 
@@ -118,7 +144,8 @@ const fn info(class: &'static str, config: &'static ConfigDef) -> Info {
 
 /// A store in a chain, with these settings.
 pub(crate) fn store(alias: &str, settings: &[(&str, &str)]) -> TransformSpec {
-    let map: ConfigMap = settings.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let pairs = [settings, &[("alias", alias)]].concat();
+    let map: ConfigMap = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let settings = Settings::new(map, &CONFIG);
     TransformSpec { alias: alias.into(), plugin: StepPlugin::Later(&STORE), settings, predicate: None }
 }

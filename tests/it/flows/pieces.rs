@@ -8,9 +8,9 @@ use std::time::Duration;
 use pipette::task::TaskNews;
 use pipette::task::spec::{StepPlugin, TransformSpec};
 use pipette_api::{
-    Blob, Body, Collect, CollectPlugin, ConfigDef, ConfigMap, ConnectError, EncodedRecord, Expand, ExpandPlugin, Info,
-    Offsets, Position, RawRecord, Record, Result, Settings, SinkBatch, SinkContext, SinkPlugin, SinkTask, SourceBatch,
-    SourcePlugin, TopicPartition, async_trait,
+    AsyncTransform, Blob, Body, Collect, CollectPlugin, ConfigDef, ConfigMap, ConnectError, EncodedRecord, Expand,
+    ExpandPlugin, Info, Offsets, Position, RawRecord, Record, Result, Settings, SinkBatch, SinkContext, SinkPlugin,
+    SinkTask, SourceBatch, SourcePlugin, TopicPartition, Value, Verdict, async_trait,
 };
 
 use super::sources::{entry, plugin, scripted};
@@ -155,24 +155,29 @@ impl Collect for Sentences {
 }
 
 static NOTES: Mutex<Vec<Option<String>>> = Mutex::new(Vec::new());
-static SENTENCES: CollectPlugin =
-    CollectPlugin { info: info("test.Sentences"), metrics: &[], make: |_, _| Ok(Box::new(Sentences::default())) };
+const JOINED: CollectPlugin = CollectPlugin {
+    info: info("test.Sentences"),
+    metrics: &[],
+    make: |_, _| Ok(Box::new(Sentences::default())),
+    then: None,
+};
+static SENTENCES: CollectPlugin = JOINED;
 
 /// Keeps what it is given.
-struct Keep;
+struct Given(&'static Mutex<Vec<String>>);
 
 static KEPT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static FLUSHES: AtomicBool = AtomicBool::new(false);
 
 #[async_trait]
-impl SinkTask for Keep {
+impl SinkTask for Given {
     async fn start(&mut self, _: SinkContext) -> Result<()> {
         Ok(())
     }
 
     async fn put(&mut self, batch: Arc<SinkBatch>) -> Result<()> {
         let text = |record: &Record| record.value.value.as_str().unwrap_or_default().to_owned();
-        KEPT.lock().unwrap().extend(batch.records.iter().map(|record| text(&record.record)));
+        self.0.lock().unwrap().extend(batch.records.iter().map(|record| text(&record.record)));
         Ok(())
     }
 
@@ -197,7 +202,7 @@ fn kept(expected: &[&str]) {
 
 #[test]
 fn several_records_become_one_and_no_offset_passes_what_is_incomplete() {
-    static PLUGIN: SinkPlugin = super::sinks::plugin(|_| Ok(Box::new(Keep)));
+    static PLUGIN: SinkPlugin = super::sinks::plugin(|_| Ok(Box::new(Given(&KEPT))));
     let at = |offset| Offsets::from([(TopicPartition::new("letters", 0), offset)]);
     let mut stage = Stage::new();
     stage.transforms = chain(StepPlugin::Collect(&SENTENCES));
@@ -221,4 +226,38 @@ fn several_records_become_one_and_no_offset_passes_what_is_incomplete() {
     let trace = stage.hear("letters-out", |news| matches!(news, TaskNews::Failed { .. }));
     assert!(trace.contains("it was never complete") && trace.contains("offset 7"), "{trace}");
     assert_eq!(stage.committed("letters-out"), at(7));
+}
+
+/// What goes on behind the converters in the place of a sentence.
+struct Shout;
+
+#[async_trait]
+impl AsyncTransform for Shout {
+    fn needs(&self, record: &Record) -> bool {
+        record.value.value.as_str().is_some_and(|text| text.len() > 2)
+    }
+
+    async fn apply(&self, record: &mut Record) -> Result<Verdict> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let text = record.value.value.as_str().unwrap_or_default().to_uppercase();
+        record.value.value = Value::text(text);
+        Ok(Verdict::Keep)
+    }
+}
+
+#[test]
+fn what_was_joined_may_wait_for_something_before_it_goes_on() {
+    static SHOUTED: CollectPlugin = CollectPlugin { then: Some(|_, _| Ok(Some(Box::new(Shout)))), ..JOINED };
+    static GIVEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static PLUGIN: SinkPlugin = super::sinks::plugin(|_| Ok(Box::new(Given(&GIVEN))));
+    let mut stage = Stage::new();
+    stage.transforms = chain(StepPlugin::Collect(&SHOUTED));
+    fill(&mut stage, "h\ni\n.\ny\no\nu\n.\nword\n");
+    let task = stage.sink("shouted", &PLUGIN, &[("topics", "letters")]);
+    wait::until("the sink's records", PATIENCE, || match &*GIVEN.lock().unwrap() {
+        found if *found == ["hi", "YOU", "WORD"] => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    stage.stop("shouted", &task);
+    assert_eq!(stage.committed("shouted"), Offsets::from([(TopicPartition::new("letters", 0), 8)]));
 }

@@ -105,8 +105,9 @@ impl ApacheKafka {
 
     fn launch(&mut self) {
         let settings = self.folder.join("server.properties");
-        let heap = ["-Xms128m", "-Xmx512m"];
-        self.lives.push(JavaProcess::start(&self.folder, &self.log, &heap, &class_path(), "kafka.Kafka", &settings));
+        // Each of its threads keeps a buffer outside of the heap that is as large as the largest record it wrote.
+        let memory = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=2g"];
+        self.lives.push(JavaProcess::start(&self.folder, &self.log, &memory, &class_path(), "kafka.Kafka", &settings));
         self.await_answer();
     }
 

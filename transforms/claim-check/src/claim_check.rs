@@ -6,24 +6,27 @@
 
 mod config;
 mod outside;
+mod referring;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pipette_api::{
-    AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Kind, Metric,
-    MetricInfo, MetricKind, Payload, Record, Result, Schema, SchemaBuilder, Settings, Side, Struct, TransformContext,
-    Value, Verdict, async_trait,
+    AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Metric, MetricInfo,
+    MetricKind, Payload, Position, Record, Result, Schema, Settings, SourcePlace, TransformContext, Value, Verdict,
+    async_trait,
 };
 use pipette_store::Reference;
-use pipette_store::foreign::{Attributes, Form, add_cloud_event, inline_flag};
+use pipette_store::foreign::{Form, inline_flag};
 
-use self::config::{CONFIG, FieldMode, Plan};
-use self::outside::{Errand, Outside};
-use crate::fields::{Edit, Editor, FieldPath};
+use self::config::{CONFIG, Plan};
+use self::outside::{Errand, Outside, Spot};
+use crate::fields::{Editor, FieldPath};
+use crate::identity::{Ordinals, texts};
 use crate::in_memory::InMemory;
 use crate::original;
 
 pub(crate) use self::config::HEADER_NAME;
+pub(crate) use self::referring::SIBLING;
 
 /// What Debezium writes for a large column that did not change.
 const UNAVAILABLE: &[u8] = b"__debezium_unavailable_value";
@@ -31,8 +34,6 @@ const UNAVAILABLE: &[u8] = b"__debezium_unavailable_value";
 const FILE_NAME: &str = "file.name";
 /// What a reference takes in a record, about: smaller fields are not worth one.
 const REFERENCE: u64 = 1024;
-/// At the end of the name of a field with a reference beside the original one.
-pub(crate) const SIBLING: &str = "_ref";
 
 static KEPT: MetricInfo = MetricInfo {
     name: "claim_check_payloads_total",
@@ -78,6 +79,8 @@ struct ClaimCheck {
     plan: Plan,
     outside: Outside,
     editor: Editor,
+    /// Of objects that are named by position.
+    ordinals: Option<Mutex<Ordinals>>,
     meters: Meters,
 }
 
@@ -102,6 +105,7 @@ impl ClaimCheck {
         let metrics = &context.common.metrics;
         Ok(Self {
             outside: Outside::new(settings, &plan, context)?,
+            ordinals: plan.naming.needs_position().then(Mutex::default),
             plan,
             editor: Editor::default(),
             meters: Meters {
@@ -160,13 +164,14 @@ impl ClaimCheck {
         Ok(false)
     }
 
-    async fn keep(&self, record: &Record, target: &Target<'_>) -> Result<Reference> {
+    async fn keep(&self, record: &Record, target: &Target<'_>, spot: Option<&Spot>) -> Result<Reference> {
         let (form, payload) = self.payload(target)?;
         let path = target.path.map(ToString::to_string);
         let name = record.headers.last(FILE_NAME).and_then(|header| header.value.as_str());
         let errand = Errand {
             payload: &*payload,
             topic: &record.topic,
+            spot,
             field: path.as_deref(),
             name,
             content_type: (form == original::Form::Text).then_some("text/plain"),
@@ -202,70 +207,6 @@ impl ClaimCheck {
                 )));
             }
         })
-    }
-
-    /// The record with references, which is what goes on.
-    fn referring(&self, record: &Record, references: &[Reference]) -> Result<Record> {
-        let mut changed = record.clone();
-        match (&self.plan.form, references) {
-            (Some(form), [whole]) => form.put(Side::Value, whole, &mut changed)?,
-            (None, [whole]) if whole.path.is_none() => changed.value = self.instead_of_value(whole, &record.value)?,
-            _ => changed.value = self.instead_of_fields(references, &record.value)?,
-        }
-        if let Some(name) = &self.plan.header {
-            changed.headers.0.retain(|(known, _)| **known != **name);
-            // As text: header converters write that as it is.
-            let json = pipette_api::Text::new(Reference::to_header(references)?)?;
-            changed.headers.add(name.as_str(), Datum::new(Schema::of(Kind::String), Value::String(json)));
-        }
-        if self.plan.emits_cloudevents {
-            let attributes = self.plan.cloudevents.as_ref().map(|(source, kind)| Attributes { source, kind });
-            for reference in references {
-                add_cloud_event(reference, attributes, &mut changed.headers)?;
-            }
-        }
-        Ok(changed)
-    }
-
-    fn instead_of_value(&self, reference: &Reference, value: &Datum) -> Result<Datum> {
-        if self.plan.header_only {
-            // Never null, which is a tombstone on a compacted topic.
-            let schema = value.schema.as_ref().map(|_| Schema::of(Kind::Bytes));
-            return Ok(Datum { schema, value: Value::Bytes(Blob::whole(Vec::new())?) });
-        }
-        if value.schema.is_some() { reference.to_struct() } else { reference.to_map() }
-    }
-
-    fn instead_of_fields(&self, references: &[Reference], value: &Datum) -> Result<Datum> {
-        let mut edits = Vec::with_capacity(references.len());
-        for reference in references {
-            let path = reference.path.as_deref().unwrap_or_default();
-            let path = FieldPath::parse(path).map_err(ConnectError::fatal)?;
-            let schema = path.schema(value);
-            let optional = schema.is_some_and(|schema| schema.is_optional());
-            let pointer =
-                |optional| if value.schema.is_some() { in_field(reference, optional) } else { reference.to_map() };
-            match self.plan.field_mode {
-                FieldMode::Replace => edits.push(Edit { path, to: Some(pointer(optional)?) }),
-                FieldMode::Uri => {
-                    let text = if optional { Schema::optional(Kind::String) } else { Schema::of(Kind::String) };
-                    let to = Datum { schema: schema.map(|_| text), value: Value::text(reference.uri.as_str()) };
-                    edits.push(Edit { path, to: Some(to) });
-                }
-                FieldMode::Sibling => {
-                    let sibling = path.sibling(SIBLING);
-                    if sibling.find(value).is_some() {
-                        return Err(ConnectError::data(format!(
-                            "the value has a field {sibling} already: use replace"
-                        )));
-                    }
-                    edits.push(Edit { path: sibling, to: Some(pointer(true)?) });
-                    let to = Datum { schema: schema.cloned(), value: emptied(path.find(value), schema)? };
-                    edits.push(Edit { path, to: Some(to) });
-                }
-            }
-        }
-        self.editor.edited(value, &edits)
     }
 
     /// Readers of this form look for its mark in every value.
@@ -336,13 +277,27 @@ impl AsyncTransform for ClaimCheck {
     }
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
+        self.apply_at(record, None).await
+    }
+
+    fn ordinal(&self, position: &Position) -> u64 {
+        let counted =
+            |ordinals: &Mutex<Ordinals>| ordinals.lock().unwrap_or_else(PoisonError::into_inner).next(position);
+        self.ordinals.as_ref().map_or(0, counted)
+    }
+
+    async fn apply_at(&self, record: &mut Record, place: Option<SourcePlace<'_>>) -> Result<Verdict> {
+        let spot = place.filter(|_| self.ordinals.is_some()).map(|place| {
+            let (partition, offset) = texts(place.position);
+            Spot { partition, offset, ordinal: place.ordinal }
+        });
         let targets = self.targets(record);
         let mut references = Vec::with_capacity(targets.len());
         for target in &targets {
             if self.turns_out_small(target.value).await? {
                 continue;
             }
-            match self.keep(record, target).await {
+            match self.keep(record, target, spot.as_ref()).await {
                 Ok(reference) => references.push(reference),
                 Err(error) if self.goes_inline(record, &error, &targets) => {
                     tracing::warn!(error = error.chain(), "The store is away: a payload goes through Kafka");
@@ -388,35 +343,6 @@ fn size(value: &Value) -> Option<u64> {
         Value::Payload(payload) => payload.len(),
         value => Some(value.held()),
     }
-}
-
-/// A reference as a field, which may have to be optional.
-fn in_field(reference: &Reference, optional: bool) -> Result<Datum> {
-    let whole = reference.to_struct()?;
-    match whole.value {
-        Value::Struct(row) if optional => {
-            let schema = Arc::clone(&OPTIONAL);
-            let row = Struct::from_parts(Arc::clone(&schema), row.into_parts().1);
-            Ok(Datum::new(schema, Value::Struct(Box::new(row))))
-        }
-        value => Ok(Datum { schema: whole.schema, value }),
-    }
-}
-
-static OPTIONAL: LazyLock<Arc<Schema>> = LazyLock::new(|| {
-    let optional = SchemaBuilder::like(&Reference::schema()).optional().build();
-    optional.unwrap_or_else(|_| unreachable!("a sound schema is sound when it is optional"))
-});
-
-/// What stands in a field whose payload is elsewhere: null where that is allowed.
-fn emptied(value: Option<&Value>, schema: Option<&Arc<Schema>>) -> Result<Value> {
-    if schema.is_none_or(|schema| schema.is_optional()) {
-        return Ok(Value::Null);
-    }
-    Ok(match value {
-        Some(Value::String(_)) => Value::text(""),
-        _ => Value::Bytes(Blob::whole(Vec::new())?),
-    })
 }
 
 /// All bytes of a payload that is known to be small.

@@ -1,5 +1,6 @@
-//! Ids of values that travel in pieces: the same after a restart when the source says where it read them, so that pieces
-//! sent again are known as such. Used by `chunk.rs` and `split.rs`.
+//! What a value is told by: the same after a restart when the source says where it read it, so that what is sent again is
+//! known as such. Ids of values that travel in pieces, used by `chunk.rs` and `split.rs`; names of objects, used by
+//! `claim_check.rs`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -15,31 +16,41 @@ const PARTITIONS: usize = 4_096;
 pub(crate) struct Ids {
     connector: Arc<str>,
     by_position: bool,
-    /// The last offset of a partition, and how many values have had it before: a source may use one for several.
-    last: HashMap<String, (String, u64)>,
-    /// The partitions above, the oldest first.
-    order: VecDeque<String>,
+    ordinals: Ordinals,
 }
 
 impl Ids {
     pub(crate) fn new(connector: Arc<str>, by_position: bool) -> Self {
-        Self { connector, by_position, last: HashMap::new(), order: VecDeque::new() }
+        Self { connector, by_position, ordinals: Ordinals::default() }
     }
 
     /// The id of the next value.
     pub(crate) fn next(&mut self, position: Option<&Position>) -> ChunkId {
         let Some(position) = position.filter(|_| self.by_position) else { return ChunkId::random() };
-        let (partition, offset) = (text(&position.partition.0), text(&position.render()));
-        let ordinal = self.ordinal(&partition, &offset);
+        let ordinal = self.ordinals.next(position);
+        let (partition, offset) = texts(position);
         ChunkId::of_position(&self.connector, &partition, &offset, ordinal)
     }
+}
 
-    fn ordinal(&mut self, partition: &str, offset: &str) -> u64 {
-        if let Some((last, ordinal)) = self.last.get_mut(partition) {
-            if last == offset {
+/// Counts the values of a position: a source may use one for several.
+#[derive(Default)]
+pub(crate) struct Ordinals {
+    /// The last offset of a partition, and how many values have had it before.
+    last: HashMap<String, (String, u64)>,
+    /// The partitions above, the oldest first.
+    order: VecDeque<String>,
+}
+
+impl Ordinals {
+    /// How many values before this one had its position, which is that of the latest in its partition or a new one.
+    pub(crate) fn next(&mut self, position: &Position) -> u64 {
+        let (partition, offset) = texts(position);
+        if let Some((last, ordinal)) = self.last.get_mut(&partition) {
+            if *last == offset {
                 *ordinal += 1;
             } else {
-                (*last, *ordinal) = (offset.to_owned(), 0);
+                (*last, *ordinal) = (offset, 0);
             }
             return *ordinal;
         }
@@ -48,10 +59,15 @@ impl Ids {
         {
             self.last.remove(&oldest);
         }
-        self.order.push_back(partition.to_owned());
-        self.last.insert(partition.to_owned(), (offset.to_owned(), 0));
+        self.order.push_back(partition.clone());
+        self.last.insert(partition, (offset, 0));
         0
     }
+}
+
+/// The source partition and the offset in it, as texts that tell them apart.
+pub(crate) fn texts(position: &Position) -> (String, String) {
+    (text(&position.partition.0), text(&position.render()))
 }
 
 /// Tells maps apart, and is the same in every version of the worker: ids depend on it.
@@ -115,6 +131,6 @@ mod tests {
         for file in 0..5_000 {
             ids.next(Some(&at(&file.to_string(), 1)));
         }
-        assert_eq!((ids.last.len(), ids.order.len()), (PARTITIONS, PARTITIONS));
+        assert_eq!((ids.ordinals.last.len(), ids.ordinals.order.len()), (PARTITIONS, PARTITIONS));
     }
 }

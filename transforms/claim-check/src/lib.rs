@@ -13,6 +13,7 @@ mod identity;
 mod in_memory;
 mod intake;
 mod metadata;
+mod nameless;
 mod original;
 mod patience;
 mod restore;

@@ -2,8 +2,10 @@
 //!
 //! The worker calls it as the first step of a sink's chain, record by record. A value is handed on once all of its pieces
 //! are here, as a payload that the sink reads when it likes. No offset behind the first piece of an open value is
-//! committed, so that a restart reads it again. `chunk.rs` is the other end; read next: `reassemble/payloads.rs`.
+//! committed, so that a restart reads it again. `chunk.rs` is the other end; read next: `reassemble/payloads.rs`; for
+//! `assemble.to=store` `reassemble/kept.rs`.
 
+mod kept;
 mod lane;
 mod note;
 mod open;
@@ -11,20 +13,26 @@ mod payloads;
 mod storage;
 mod whole;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pipette_api::config::FromText;
 use pipette_api::config::checks::{at_least, distinct, in_range, not_empty, one_of};
-use pipette_api::{
-    CollectPlugin, ConfigDef, ConnectError, Context, Info, Key, MetricInfo, MetricKind, Result, Settings,
-};
+use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
+use pipette_api::{CollectPlugin, ConfigDef, Context, Info, Key, MetricInfo, MetricKind, Result, Settings};
 use pipette_store::chunk::Format;
+use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 
+use kept::Keeping;
 use payloads::{Counts, Incomplete, Limits, Reassemble};
 use storage::{Held, Storage};
 
+use crate::claim_check::HEADER_NAME;
+use crate::nameless;
+use crate::patience::RETRY_TIMEOUT;
+
 const FORMATS: &[&str] = &["native", "linkedin"];
+const TARGETS: &[&str] = &["handle", "store"];
 const POLICIES: &[&str] = &["fail", "dlq", "drop"];
 
 static FORMATS_KEY: Key<Vec<String>> = Key::new(
@@ -96,14 +104,12 @@ static ON_INCOMPLETE: Key<String> = Key::new(
 .check(|text| one_of(text, POLICIES));
 static ASSEMBLE_TO: Key<String> = Key::new(
     "assemble.to",
-    "Where values are put together: `handle`: in memory and in `disk.dir`. `store` (into an object store) is not there yet.",
+    "What the sink gets of a value above `inline.max.bytes`: `handle`: a payload, which is in memory and in `disk.dir`; \
+     `store`: once it is complete and its object is durable, a reference to it, as `ClaimCheck` writes them.",
 )
 .default("handle")
-.recommended(&["handle"])
-.check(|text| match text {
-    Some("store") => Err("store is not supported yet: give the sink handles, with disk.dir for large values".into()),
-    text => one_of(text, &["handle"]),
-});
+.recommended(TARGETS)
+.check(|text| one_of(text, TARGETS));
 
 static CONFIG: ConfigDef = ConfigDef::new(&[
     &FORMATS_KEY.info,
@@ -117,6 +123,17 @@ static CONFIG: ConfigDef = ConfigDef::new(&[
     &INLINE.info,
     &ON_INCOMPLETE.info,
     &ASSEMBLE_TO.info,
+    &kept::URI.info,
+    &kept::KEY_PREFIX.info,
+    &HEADER_NAME.info,
+    &kept::PART_SIZE.info,
+    &kept::CONCURRENCY.info,
+    &MAX_IN_FLIGHT.info,
+    &MAX_IN_FLIGHT_BYTES.info,
+    &RETRY_TIMEOUT.info,
+    &ALLOW_HTTP.info,
+    &CONNECT_TIMEOUT.info,
+    &REQUEST_TIMEOUT.info,
 ])
 .rule(rule);
 
@@ -136,6 +153,7 @@ metric!(
     "Pieces of values that began before what is read, which are left out."
 );
 metric!(INCOMPLETE, Counter, "incomplete_total", "Large values that were given up because pieces were missing.");
+metric!(STORED, Counter, "stored_total", "Large values that went into the object store (assemble.to=store).");
 metric!(OPEN, Gauge, "open_values", "Large values of which pieces are missing.");
 metric!(IN_MEMORY, Gauge, "memory_bytes", "Bytes of pieces in memory.");
 metric!(ON_DISK, Gauge, "disk_bytes", "Bytes of pieces on disk.");
@@ -150,7 +168,7 @@ pub(crate) const PLUGIN: CollectPlugin = CollectPlugin {
         readme: "",
         config: &CONFIG,
     },
-    metrics: &[WHOLE, BYTES, AGAIN, HEADLESS, INCOMPLETE, OPEN, IN_MEMORY, ON_DISK],
+    metrics: &[WHOLE, BYTES, AGAIN, HEADLESS, INCOMPLETE, STORED, OPEN, IN_MEMORY, ON_DISK],
     make: |settings, context| {
         let counts = counts(&context.common);
         let metric = |info| context.common.metrics.register(info, &[]);
@@ -158,7 +176,17 @@ pub(crate) const PLUGIN: CollectPlugin = CollectPlugin {
         let storage = Storage::new(held, context.room, settings.get(&MEMORY)?, disk(&settings)?)?;
         Ok(Box::new(Reassemble::new(limits(&settings)?, storage, counts)))
     },
+    then: Some(|settings, context| {
+        if !is_kept(settings)? {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Keeping::new(settings, context, settings.get(&MAX_PAYLOAD)?, &STORED)?)))
+    }),
 };
+
+fn is_kept(settings: &Settings) -> Result<bool> {
+    Ok(settings.get(&ASSEMBLE_TO)? == "store")
+}
 
 fn counts(common: &Context) -> Counts {
     let metric = |info| common.metrics.register(info, &[]);
@@ -195,10 +223,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
 fn disk(settings: &Settings) -> Result<Option<(PathBuf, u64, pipette_api::Reach)>> {
     let Some(folder) = settings.find(&DISK_DIR)? else { return Ok(None) };
     let folder = PathBuf::from(folder);
-    settings.reach().path(&folder)?;
-    if !Path::is_dir(&folder) {
-        return Err(ConnectError::config(format!("disk.dir: {} is no folder: make it first", folder.display())));
-    }
+    nameless::check_folder(DISK_DIR.info.name, &folder, settings.reach())?;
     Ok(Some((folder, settings.get(&DISK)?, settings.reach().clone())))
 }
 
@@ -218,9 +243,12 @@ fn rule(settings: &Settings) -> Vec<(&'static str, String)> {
         (None, 1..) => vec![(DISK_DIR.info.name, "disk.bytes needs a folder".to_owned())],
         _ => Vec::new(),
     };
-    if settings.raw("store.uri").is_some() {
-        let reason = "store.uri belongs to assemble.to=store, which is not supported yet: take it away".to_owned();
-        wrong.push((ASSEMBLE_TO.info.name, reason));
+    match (is_kept(settings), settings.find(&kept::URI)) {
+        (Ok(true), Ok(None)) => wrong.push((kept::URI.info.name, "assemble.to=store needs it".to_owned())),
+        (Ok(false), Ok(Some(_))) => {
+            wrong.push((ASSEMBLE_TO.info.name, "store.uri belongs to assemble.to=store".to_owned()));
+        }
+        _ => {}
     }
     wrong
 }

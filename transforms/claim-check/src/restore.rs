@@ -2,8 +2,10 @@
 //!
 //! The worker calls it between converter and sink, for several records at a time. References are untrusted: an address is
 //! compared with the list of allowed prefixes before anything is asked of a store, size and digest are verified, and what is
-//! read into memory has a limit. Reading order: this file, `restore/config.rs`, `restore/find.rs`.
+//! read into memory has a limit. Reading order: this file, `restore/config.rs`, `restore/find.rs`,
+//! `restore/cache.rs`.
 
+mod cache;
 mod config;
 mod find;
 
@@ -16,6 +18,7 @@ use pipette_api::{
 use pipette_store::foreign::Form;
 use pipette_store::{Integrity, Reference, Store, StoredPayload, Stores};
 
+use self::cache::{Cache, Cached};
 use self::config::{CONFIG, OnMissing, Plan};
 use self::find::{Claim, Claims, Finder, Place};
 use crate::fields::{Edit, Editor};
@@ -46,13 +49,14 @@ pub(crate) const PLUGIN: AsyncTransformPlugin = AsyncTransformPlugin {
         config: &CONFIG,
     },
     direction: Direction::OutOfKafka,
-    metrics: &[RESTORED, MISSING],
+    metrics: &[RESTORED, MISSING, cache::HITS, cache::MISSES, cache::MEMORY, cache::DISK],
     make: |settings, context| Ok(Box::new(Restore::new(&settings, &context)?)),
 };
 
 struct Restore {
     plan: Plan,
     stores: Stores,
+    cache: Option<Arc<Cache>>,
     finder: Finder,
     editor: Editor,
     schemas: original::Schemas,
@@ -66,6 +70,7 @@ impl Restore {
         plan.warn();
         Ok(Self {
             stores: Stores::new(plan.store.clone(), plan.allowed.clone()),
+            cache: Cache::new(&plan.cache, context)?,
             plan,
             finder: Finder::default(),
             editor: Editor::default(),
@@ -82,24 +87,39 @@ impl Restore {
         let limits = if lazy { self.plan.limits } else { self.plan.memory_limits };
         let payload =
             StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
+        let cached = self.cache.as_ref().filter(|_| self.plan.integrity != Integrity::Off);
+        let cached = cached.and_then(|cache| Cached::new(cache, payload.clone(), limits.max_bytes));
         patiently(self.plan.retry_timeout, || async {
-            if !self.is_there(&store, &key, reference).await? {
-                return Ok(None);
+            let mut cached = cached.clone();
+            let _turn = match &cached {
+                Some(cached) if !lazy => Some(cached.turn().await),
+                _ => None,
+            };
+            if !cached.as_mut().is_some_and(Cached::pin) {
+                let Some(size) = self.size(&store, &key, reference).await? else { return Ok(None) };
+                if let Some(cached) = cached.as_mut().filter(|_| reference.content_encoding.is_none()) {
+                    cached.learn_size(size);
+                }
             }
+            let payload: Arc<dyn Payload> = match cached {
+                Some(cached) => Arc::new(cached),
+                None => Arc::new(payload.clone()),
+            };
             if lazy {
-                return Ok(Some(Value::Payload(Arc::new(payload.clone()))));
+                return Ok(Some(Value::Payload(payload)));
             }
-            original::value(form, read(&payload).await?).map(Some)
+            original::value(form, read(&*payload).await?).map(Some)
         })
         .await
     }
 
-    /// Asked for before a sink begins with a file that it could not end.
-    async fn is_there(&self, store: &Store, key: &str, reference: &Reference) -> Result<bool> {
-        let Some(object) = store.head(key).await? else { return Ok(false) };
+    /// The size of an object as stored, `None` when there is none: asked for before a sink begins with a file that it could
+    /// not end.
+    async fn size(&self, store: &Store, key: &str, reference: &Reference) -> Result<Option<u64>> {
+        let Some(object) = store.head(key).await? else { return Ok(None) };
         let verified = self.plan.integrity != Integrity::Off && reference.content_encoding.is_none();
         match reference.size.filter(|size| verified && *size != object.size) {
-            None => Ok(true),
+            None => Ok(Some(object.size)),
             Some(size) => Err(ConnectError::data(format!(
                 "{} is not what its reference tells of: it has {} bytes, the reference says {size}",
                 reference.uri, object.size
@@ -225,7 +245,7 @@ impl AsyncTransform for Restore {
 }
 
 /// Reads a payload whole; its own limit holds.
-async fn read(payload: &StoredPayload) -> Result<Vec<u8>> {
+async fn read(payload: &dyn Payload) -> Result<Vec<u8>> {
     let (mut reader, mut bytes) = (payload.open(0, None).await?, Vec::new());
     while let Some(piece) = reader.next().await? {
         bytes.extend_from_slice(&piece);

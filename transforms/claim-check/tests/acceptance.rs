@@ -88,7 +88,7 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         ("target", "field", "target=field needs fields"),
         ("fields", "image", "target=value has none"),
         ("store.mode", "copy", "does not tell yet whether it is in a store"),
-        ("key.strategy", "position", "does not learn the position"),
+        ("key.strategy", "offset", "must be one of: content, position, uuid, template"),
         ("key.strategy", "template", "key.strategy=template needs it"),
         ("key.template", "${uuid}", "only key.strategy=template has one"),
         ("key.prefix", "../x", "dot segments"),
@@ -125,7 +125,7 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
     assert!(template("${name}")[0].contains("objects would overwrite each other"));
-    assert!(template("${position}")[0].contains("does not learn the position"));
+    assert_eq!(template("${topic}/${field}-${position}"), [""; 0]);
 }
 
 #[test]
@@ -141,9 +141,8 @@ fn a_restore_refuses_what_would_open_a_door() {
         ("reference.formats", "native,bakdata-flag", "no other form can stand in values"),
         ("reference.formats", "native,claims", "claims is none of native"),
         ("reference.formats", "", "nothing would be looked for"),
-        ("cache.memory.bytes", "1", "a cache is not built yet"),
-        ("cache.disk.bytes", "1", "a cache is not built yet"),
-        ("cache.dir", "/tmp/cache", "a cache is not built yet"),
+        ("cache.disk.bytes", "1", "cache.disk.bytes needs a folder"),
+        ("cache.dir", "/tmp", "it must be more than 0 where there is a cache.dir"),
         ("mode", "now", "must be one of: lazy, eager"),
         ("max.payload.bytes", "0", "at least 1"),
     ] {

@@ -7,11 +7,11 @@ mod rig;
 
 use std::sync::Arc;
 
-use pipette_api::{Blob, Datum, Kind, Map, Record, Schema, SchemaBuilder, Struct, Value};
+use pipette_api::{Datum, Kind, Map, Record, Schema, SchemaBuilder, Struct, Value};
 use pipette_store::{Digest, Reference};
 use proptest::prelude::*;
 
-use rig::{Rig, base64};
+use rig::{Rig, base64, bytes};
 
 const THRESHOLD: usize = 1_000;
 
@@ -56,7 +56,7 @@ fn made() -> impl Strategy<Value = Made> {
 
 impl Made {
     fn image(&self) -> Value {
-        if self.text { base64(&self.image) } else { Value::Bytes(Blob::whole(self.image.clone()).unwrap()) }
+        if self.text { base64(&self.image) } else { bytes(self.image.clone()) }
     }
 
     /// Of the field as it stands in the record.

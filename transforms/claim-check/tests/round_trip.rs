@@ -1,7 +1,9 @@
 //! What goes into a store comes back as it was: whole values and fields, with and without schemas, in every form.
 #![allow(clippy::unwrap_used)] // clippy takes only `#[test]` functions for tests
 
+mod cache;
 mod rig;
+mod source_side;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,16 +18,12 @@ use pipette_kit::Bench;
 use pipette_store::Reference;
 use transform_claim_check::InMemory;
 
-use rig::{Rig, base64, files};
+use rig::{Rig, base64, bytes, files};
 
 const SMALL: &[(&str, &str)] = &[("threshold.bytes", "1000")];
 
 fn large() -> Vec<u8> {
     (0..5000_u32).flat_map(u32::to_be_bytes).collect()
-}
-
-fn bytes(bytes: Vec<u8>) -> Value {
-    Value::Bytes(Blob::whole(bytes).unwrap())
 }
 
 fn record(value: Datum) -> Record {

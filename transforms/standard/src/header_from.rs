@@ -76,14 +76,14 @@ struct Plan {
     /// Where each field stands, and its schema.
     places: Box<[(usize, Arc<Schema>)]>,
     /// What is left behind a move.
-    left: Option<(Arc<Schema>, Box<[bool]>)>,
+    left: Option<(Arc<Schema>, Box<[usize]>)>,
     defaults: Defaults,
 }
 
 /// What is known of the keys of maps.
 struct MapPlan {
     places: Box<[Option<usize>]>,
-    left: Option<(Arc<Keys>, Box<[bool]>)>,
+    left: Option<(Arc<Keys>, Box<[usize]>)>,
 }
 
 impl Transform for HeaderFrom {
@@ -116,11 +116,9 @@ impl HeaderFrom {
             }
             headers.add(Arc::clone(header), datum);
         }
-        if let Some((left, kept)) = &plan.left {
-            value.reshape(Arc::clone(left), |values| {
-                plan.defaults.fill(values);
-                keep(values, kept);
-            });
+        if let Some((left, gone)) = &plan.left {
+            plan.defaults.fill_in(value);
+            value.take_out(Arc::clone(left), gone);
             *schema = Arc::clone(left);
         }
         Ok(())
@@ -135,15 +133,10 @@ impl HeaderFrom {
             let schema = if let Value::Struct(record) = &value { Some(Arc::clone(record.schema())) } else { None };
             headers.add(Arc::clone(header), Datum { schema, value });
         }
-        if let Some((left, kept)) = &plan.left {
-            map.reshape(Arc::clone(left), |values| keep(values, kept));
+        if let Some((left, gone)) = &plan.left {
+            map.take_out(Arc::clone(left), gone);
         }
     }
-}
-
-fn keep(values: &mut Vec<Value>, kept: &[bool]) {
-    let mut kept = kept.iter();
-    values.retain(|_| kept.next().is_some_and(|kept| *kept));
 }
 
 impl Plan {
@@ -157,13 +150,12 @@ impl Plan {
         let places = pairs.iter().map(of_pair).collect::<Result<Box<[_]>>>()?;
         let mut left = None;
         if moves {
-            let kept: Box<[bool]> =
-                (0..schema.fields().len()).map(|index| places.iter().all(|(place, _)| *place != index)).collect();
-            let fields = schema.fields().iter().zip(&kept).filter(|(_, kept)| **kept);
-            let builder = fields.fold(fields::rebuild(schema), |builder, (field, _)| {
+            let goes = |index: &usize| places.iter().any(|(place, _)| place == index);
+            let fields = schema.fields().iter().enumerate().filter(|(index, _)| !goes(index));
+            let builder = fields.fold(fields::rebuild(schema), |builder, (_, field)| {
                 builder.field(Arc::clone(&field.name), Arc::clone(&field.schema))
             });
-            left = Some((builder.build()?, kept));
+            left = Some((builder.build()?, (0..schema.fields().len()).filter(goes).collect()));
         }
         let defaults = if replace_null { Defaults::of(schema) } else { Defaults::none() };
         Ok(Self { places, left, defaults })
@@ -174,10 +166,9 @@ impl MapPlan {
     fn new(keys: &Keys, pairs: &[(String, Arc<str>)], moves: bool) -> Self {
         let places: Box<[_]> = pairs.iter().map(|(name, _)| keys.position(name)).collect();
         let left = moves.then(|| {
-            let kept: Box<[bool]> = (0..keys.len()).map(|index| !places.contains(&Some(index))).collect();
-            let left: Vec<Value> =
-                keys.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(key, _)| key.clone()).collect();
-            (Arc::new(Keys::from(left)), kept)
+            let goes = |index: &usize| places.contains(&Some(*index));
+            let left = keys.iter().enumerate().filter(|(index, _)| !goes(index)).map(|(_, key)| key.clone());
+            (Arc::new(Keys::from(left.collect::<Vec<_>>())), (0..keys.len()).filter(goes).collect())
         });
         Self { places, left }
     }

@@ -119,15 +119,14 @@ impl Names {
 /// What is known of an input schema.
 struct Plan {
     schema: Arc<Schema>,
-    kept: Box<[bool]>,
+    gone: Box<[usize]>,
     defaults: Defaults,
 }
 
 /// What is known of the keys of maps.
 struct MapPlan {
     keys: Arc<Keys>,
-    /// Of each value, whether it stays; empty when all do.
-    kept: Box<[bool]>,
+    gone: Box<[usize]>,
 }
 
 impl Transform for ReplaceField {
@@ -149,7 +148,7 @@ impl ReplaceField {
         let (names, replace_null) = (&self.names, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, names, replace_null))?;
         plan.defaults.fill_in(value);
-        value.keep(Arc::clone(&plan.schema), &plan.kept);
+        value.take_out(Arc::clone(&plan.schema), &plan.gone);
         *schema = Arc::clone(&plan.schema);
         Ok(())
     }
@@ -157,12 +156,7 @@ impl ReplaceField {
     fn replace_schemaless(&mut self, map: &mut Map) -> Result<()> {
         let names = &self.names;
         let plan = self.keys.get_or_try(map.keys(), |keys| MapPlan::new(keys, names))?;
-        let keys = Arc::clone(&plan.keys);
-        if plan.kept.is_empty() {
-            map.take_keys(keys);
-        } else {
-            map.keep(keys, &plan.kept);
-        }
+        map.take_out(Arc::clone(&plan.keys), &plan.gone);
         Ok(())
     }
 }
@@ -184,15 +178,10 @@ impl MapPlan {
         for name in &names.new {
             keep_last_of(name, &mut kept);
         }
-        let mut stays = Vec::new();
-        if kept.len() < keys.len() {
-            stays.resize(keys.len(), false);
-            for (index, _) in &kept {
-                stays[*index] = true;
-            }
-        }
+        let mut staying = kept.iter().map(|(index, _)| *index).peekable();
+        let gone = (0..keys.len()).filter(|index| staying.next_if_eq(index).is_none()).collect();
         let keys = kept.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
-        Ok(Self { keys: Arc::new(Keys::from(keys)), kept: stays.into() })
+        Ok(Self { keys: Arc::new(Keys::from(keys)), gone })
     }
 }
 
@@ -212,17 +201,18 @@ fn keep_last_of(name: &Text, kept: &mut Vec<(usize, Value)>) {
 impl Plan {
     fn new(schema: &Schema, names: &Names, replace_null: bool) -> Result<Self> {
         let mut builder = fields::rebuild(schema);
-        let mut kept = Vec::with_capacity(schema.fields().len());
-        for field in schema.fields() {
+        let mut gone = Vec::new();
+        for (index, field) in schema.fields().iter().enumerate() {
             let (keep, new_name) = names.fate(field.name.as_bytes());
-            kept.push(keep);
-            if keep {
+            if !keep {
+                gone.push(index);
+            } else {
                 let name = new_name.map_or(&field.name, |(name, _)| name);
                 builder = builder.field(Arc::clone(name), Arc::clone(&field.schema));
             }
         }
         let defaults = if replace_null { Defaults::of(schema) } else { Defaults::none() };
-        Ok(Self { schema: builder.build()?, kept: kept.into(), defaults })
+        Ok(Self { schema: builder.build()?, gone: gone.into(), defaults })
     }
 }
 

@@ -159,7 +159,7 @@ fn what_is_put_into_an_unread_record_or_taken_out_of_it_is_seen_by_all() {
     let keys = |names: &[&str]| {
         Arc::new(pipette_api::Keys::from(names.iter().map(|name| Value::text(*name)).collect::<Vec<_>>()))
     };
-    map.keep(keys(&["b", "c"]), &[false, true, true]);
+    map.take_out(keys(&["b", "c"]), &[0]);
     map.put(keys(&["b", "c", "d"]), [(0, Value::Bool(true)), (2, Value::Null)].into_iter());
     let datum = Datum::schemaless(Value::Map(map));
     assert_eq!(unread(&datum), 1);
@@ -167,7 +167,7 @@ fn what_is_put_into_an_unread_record_or_taken_out_of_it_is_seen_by_all() {
     let copy = datum.clone();
     let Value::Map(mut map) = datum.value else { unreachable!("made so") };
     assert_eq!(map.values(), [Value::Bool(true), Value::Array(Box::new([Value::F64(1.5)])), Value::Null]);
-    map.keep(keys(&["c"]), &[false, true, false]);
+    map.take_out(keys(&["c"]), &[0, 2]);
     map.set("c", Value::I8(1));
     assert_eq!((map.len(), map.get("c")), (1, Some(&Value::I8(1))));
     assert_eq!(text_of(&copy), "{\"b\":true,\"c\":[1.5],\"d\":null}");

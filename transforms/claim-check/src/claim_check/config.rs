@@ -109,20 +109,18 @@ static CE_TYPE: Key<String> =
     Key::new("cloudevents.type", "`ce_type` of records that are no CloudEvents yet.").optional();
 static KEY_STRATEGY: Key<String> = Key::new(
     "key.strategy",
-    "How objects are named: `content`: by date and SHA-256, the same content once a day; `uuid`: each one new, an orphan for \
-     each repeat; `template`: by `key.template`.",
+    "How objects are named: `content`: by date and SHA-256, the same content once a day; `position`: by date and where the \
+     source has read the record, the same after a crash, and nothing is read twice; a source that says no position cannot \
+     have it; `uuid`: each one new, an orphan for each repeat; `template`: by `key.template`.",
 )
 .default("content")
-.recommended(&["content", "uuid", "template"])
-.check(|text| match text {
-    Some("position") => Err(NO_POSITION.into()),
-    text => one_of(text, &["content", "uuid", "template"]),
-});
-const NO_POSITION: &str = "a transformation does not learn the position of a record in its source yet: use content";
+.recommended(STRATEGIES)
+.check(|text| one_of(text, STRATEGIES));
+const STRATEGIES: &[&str] = &["content", "position", "uuid", "template"];
 static KEY_TEMPLATE: Key<String> = Key::new(
     "key.template",
     "With `key.strategy=template`: a name with `${topic}`, `${connector}`, `${date}`, `${field}`, `${name}` (the header \
-     `file.name`), and at least one of `${sha256}` and `${uuid}`.",
+     `file.name`), and at least one of `${sha256}`, `${uuid}` and `${position}`.",
 )
 .optional();
 static KEY_PREFIX: Key<String> = Key::new(
@@ -306,11 +304,9 @@ fn naming(settings: &Settings) -> Result<Naming> {
     let template = settings.find(&KEY_TEMPLATE)?;
     let strategy = match (settings.get(&KEY_STRATEGY)?.as_str(), template) {
         ("template", None) => return Err(ConnectError::config("key.strategy=template needs it")),
-        ("template", Some(template)) if template.contains("${position}") => {
-            return Err(ConnectError::config(format!("${{position}}: {NO_POSITION}")));
-        }
         ("template", Some(template)) => Strategy::Template(template),
         (_, Some(_)) => return Err(ConnectError::config("only key.strategy=template has one")),
+        ("position", None) => Strategy::Position,
         ("uuid", None) => Strategy::Uuid,
         _ => Strategy::Content,
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ErrorKind, Folder, Payload, Result, Settings, TransformContext};
+use pipette_api::{ConnectError, ErrorKind, Folder, Payload, Result, Settings, TransformContext};
 use pipette_store::{
     Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, Stored, UploadOptions, Uploader,
 };
@@ -48,9 +48,18 @@ const COMPRESSED: &[&str] = &[
 pub(super) struct Errand<'a> {
     pub(super) payload: &'a dyn Payload,
     pub(super) topic: &'a str,
+    /// None: the source says none, or no name needs it.
+    pub(super) spot: Option<&'a Spot>,
     pub(super) field: Option<&'a str>,
     pub(super) name: Option<&'a str>,
     pub(super) content_type: Option<&'a str>,
+}
+
+/// Where the source has read a record.
+pub(super) struct Spot {
+    pub(super) partition: String,
+    pub(super) offset: String,
+    pub(super) ordinal: u64,
 }
 
 /// The store.
@@ -123,13 +132,7 @@ impl Outside {
         let kind = meta.content_type().or(errand.content_type).or(errand.payload.content_type());
         let compressed = kind.is_some_and(|kind| COMPRESSED.iter().any(|start| kind.starts_with(start)));
         let uploader = ready.packed.as_ref().filter(|_| !compressed).unwrap_or(&ready.plain);
-        let origin = Origin {
-            topic: errand.topic,
-            connector: &self.connector,
-            field: errand.field.unwrap_or_default(),
-            name: errand.name,
-            ..Origin::default()
-        };
+        let origin = self.origin(errand)?;
         let stored = uploader.upload(errand.payload, &origin).await?;
         // What the reference has a field for is not told twice.
         let told = |(name, _): &(&str, &str)| !matches!(*name, "content.type" | "content.length");
@@ -140,6 +143,30 @@ impl Outside {
             ..stored.reference()
         };
         Ok((reference, stored))
+    }
+
+    /// What the object is named by.
+    fn origin<'a>(&'a self, errand: &Errand<'a>) -> Result<Origin<'a>> {
+        let origin = Origin {
+            topic: errand.topic,
+            connector: &self.connector,
+            field: errand.field.unwrap_or_default(),
+            name: errand.name,
+            ..Origin::default()
+        };
+        match errand.spot {
+            Some(spot) => {
+                let (partition, offset) = (spot.partition.as_str(), spot.offset.as_str());
+                Ok(Origin { partition, offset, ordinal: Some(spot.ordinal), ..origin })
+            }
+            // A preview has no source.
+            None if self.rehearsal => Ok(Origin { ordinal: Some(0), ..origin }),
+            None if self.options.naming.needs_position() => Err(ConnectError::config(
+                "objects are to be named by position, and the source says none for this record: set key.strategy to \
+                 content or uuid, or use ${sha256} or ${uuid} in key.template",
+            )),
+            None => Ok(origin),
+        }
     }
 
     async fn get_ready(&self) -> Result<Ready> {

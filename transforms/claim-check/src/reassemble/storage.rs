@@ -3,15 +3,17 @@
 //! A file has no name any more once it is open, so that nothing is left behind however the worker ends. What was put
 //! together keeps its pieces until the sink lets go of it. `payloads.rs` decides what goes where.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use pipette_api::{ConnectError, Metric, Reach, Result, Room, RoomLease};
+
+use crate::nameless;
 
 /// Bytes that are held, by what. Shared with what was handed out.
 #[derive(Debug, Default)]
@@ -58,8 +60,6 @@ struct Disk {
     bytes: u64,
     reach: Reach,
 }
-
-static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl Storage {
     /// Tries the folder: a config error when nothing can be written there.
@@ -114,14 +114,7 @@ impl Storage {
 impl Disk {
     /// A file without a name, which goes with its descriptor.
     fn open(&self) -> Result<File> {
-        let name = format!(".reassemble-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
-        let path = self.folder.join(name);
-        self.reach.path(&path)?;
-        let opened = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let file = opened.map_err(|error| self.fault(error))?;
-        let gone = std::fs::remove_file(&path).map_err(|error| self.fault(error));
-        self.reach.opened(&file).and(gone)?;
-        Ok(file)
+        nameless::open(&self.folder, "reassemble", &self.reach, |error| self.fault(error))
     }
 
     /// Says when the disk is smaller than what it is to hold.

@@ -296,7 +296,8 @@ fn keys_that_contradict_each_other_are_refused() {
     assert_eq!(wrong(&[]), "");
     assert!(wrong(&[("disk.dir", "/tmp")]).contains("disk.bytes: it must be more than 0"));
     assert!(wrong(&[("disk.bytes", "1")]).contains("disk.dir: disk.bytes needs a folder"));
-    assert!(wrong(&[("assemble.to", "store")]).contains("store is not supported yet"));
+    assert!(wrong(&[("assemble.to", "store")]).contains("assemble.to=store needs it"));
+    assert_eq!(wrong(&[("assemble.to", "store"), ("store.uri", "s3://b/p")]), "");
     assert!(wrong(&[("store.uri", "s3://b/p")]).contains("store.uri belongs to assemble.to=store"));
     assert!(wrong(&[("formats", "")]).contains("at least one of native, linkedin"));
     assert!(wrong(&[("formats", "native,zip")]).contains("formats"));
@@ -420,3 +421,6 @@ proptest! {
         let _ = Chunk::read(&piece.headers);
     }
 }
+
+#[path = "kept_tests.rs"]
+mod kept;

@@ -1,14 +1,16 @@
 //! The keys of ClaimCheckRestore, what is allowed together, and what they say.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pipette_api::config::Importance;
-use pipette_api::config::checks::{at_least, distinct, one_of};
+use pipette_api::config::checks::{at_least, distinct, not_empty, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings};
 use pipette_store::foreign::Form;
 use pipette_store::{ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Integrity, Limits, REQUEST_TIMEOUT, StoreSettings, URI};
 
+use super::cache::CachePlan;
 use crate::claim_check::HEADER_NAME;
 use crate::patience::{RETRY_TIMEOUT, retry_timeout};
 
@@ -91,21 +93,25 @@ static HEADERS: Key<String> =
         .default("remove")
         .recommended(&["remove", "keep"])
         .check(|text| one_of(text, &["remove", "keep"]));
-static CACHE_MEMORY: Key<u64> =
-    Key::new("cache.memory.bytes", "Would keep objects that come again, which is not built: 0.")
-        .default("0")
-        .importance(Importance::Low)
-        .check(no_cache);
-static CACHE_DISK: Key<u64> = Key::new("cache.disk.bytes", "Would keep objects on disk, which is not built: 0.")
-    .default("0")
-    .importance(Importance::Low)
-    .check(no_cache);
-static CACHE_DIR: Key<String> =
-    Key::new("cache.dir", "Would be the folder of a cache, which is not built: leave it out.")
-        .optional()
-        .importance(Importance::Low)
-        .path()
-        .check(|text| text.map_or(Ok(()), |_| Err("a cache is not built yet: leave it out".into())));
+static CACHE_MEMORY: Key<u64> = Key::new(
+    "cache.memory.bytes",
+    "How many bytes of objects that were read whole and verified each task keeps in memory, for references that come again; \
+     those that were not asked for longest go first. It comes on top of the worker's memory budget. 0: none.",
+)
+.default("0");
+static CACHE_DISK: Key<u64> = Key::new(
+    "cache.disk.bytes",
+    "The same in `cache.dir`, in blocks of 64 KiB. A disk that is full or fails is no error: the store is asked. 0: none.",
+)
+.default("0");
+static CACHE_DIR: Key<String> = Key::new(
+    "cache.dir",
+    "The folder for `cache.disk.bytes`. Each task has one file there, without a name, which is gone with the worker, however \
+     it ends.",
+)
+.optional()
+.path()
+.check(not_empty);
 static HTTP: Key<bool> = Key::new("http.enable", "Would read addresses of the web, which is not built: false.")
     .default("false")
     .importance(Importance::Low)
@@ -142,17 +148,17 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
 ])
 .rule(|settings| rules(settings).unwrap_or_default());
 
-fn no_cache(text: Option<&str>) -> std::result::Result<(), String> {
-    match text {
-        Some("0") | None => Ok(()),
-        Some(_) => Err("a cache is not built yet: leave it at 0".into()),
-    }
-}
-
 fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let mut wrong = Vec::new();
     if settings.get(&ON_MISSING)? == "null" && !settings.get(&ALLOW_NULL)? {
         wrong.push(("on.missing", "null needs allow.null=true: sinks may delete what they have".to_owned()));
+    }
+    match (settings.find(&CACHE_DIR)?, settings.get(&CACHE_DISK)?) {
+        (Some(_), 0) => {
+            wrong.push((CACHE_DISK.info.name, "it must be more than 0 where there is a cache.dir".to_owned()));
+        }
+        (None, 1..) => wrong.push((CACHE_DIR.info.name, "cache.disk.bytes needs a folder".to_owned())),
+        _ => {}
     }
     let formats = settings.get(&FORMATS)?;
     let has = |name: &str| formats.iter().any(|known| known == name);
@@ -190,6 +196,7 @@ pub(super) struct Plan {
     pub(super) removes_headers: bool,
     pub(super) header: String,
     pub(super) retry_timeout: Option<Duration>,
+    pub(super) cache: CachePlan,
 }
 
 impl Plan {
@@ -231,6 +238,13 @@ impl Plan {
             removes_headers: settings.get(&HEADERS)? == "remove",
             header: settings.get(&HEADER_NAME)?,
             retry_timeout: retry_timeout(settings)?,
+            cache: CachePlan {
+                memory: settings.get(&CACHE_MEMORY)?,
+                disk: match settings.find(&CACHE_DIR)? {
+                    Some(folder) => Some((PathBuf::from(folder), settings.get(&CACHE_DISK)?, settings.reach().clone())),
+                    None => None,
+                },
+            },
         })
     }
 

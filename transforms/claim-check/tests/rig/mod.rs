@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pipette_api::{AsyncTransform, Plugin, Record, Result, Settings, Value};
+use pipette_api::{AsyncTransform, Blob, Plugin, Position, Record, Result, Settings, SourcePlace, Value};
 use pipette_kit::Bench;
 use tempfile::TempDir;
 use transform_claim_check::PLUGINS;
@@ -40,10 +40,21 @@ impl Rig {
 
     /// What becomes of a record; an error leaves it as it was.
     pub(crate) fn run(&self, transform: &dyn AsyncTransform, record: &Record) -> Result<Record> {
+        self.run_at(transform, record, None)
+    }
+
+    /// The same for one that a source has read there.
+    pub(crate) fn run_at(
+        &self,
+        transform: &dyn AsyncTransform,
+        record: &Record,
+        position: Option<&Position>,
+    ) -> Result<Record> {
         let mut changed = record.clone();
         assert!(transform.holds(record) >= record.held());
         if transform.needs(record) {
-            let outcome = self.bench.run("apply", transform.apply(&mut changed)).unwrap();
+            let place = position.map(|position| SourcePlace { position, ordinal: transform.ordinal(position) });
+            let outcome = self.bench.run("apply", transform.apply_at(&mut changed, place)).unwrap();
             if let Err(error) = outcome {
                 assert_eq!(changed, *record, "an error leaves the record as it was");
                 return Err(error);
@@ -77,6 +88,11 @@ pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() { files(&path, found) } else { found.push(path) }
     }
+}
+
+/// Bytes as a value.
+pub(crate) fn bytes(bytes: impl Into<Vec<u8>>) -> Value {
+    Value::Bytes(Blob::whole(bytes.into()).unwrap())
 }
 
 /// The text of bytes.

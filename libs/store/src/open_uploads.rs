@@ -102,7 +102,7 @@ impl OpenUploads {
     async fn bearer(&self, key: &str) -> Result<Option<String>> {
         let Bucket::Gcs { credentials: Some(credentials), .. } = &self.bucket else { return Ok(None) };
         let credential = credentials.get_credential().await.map_err(|_| unsigned(key))?;
-        Ok(Some(credential.bearer.clone()))
+        Ok(Some(credential.bearer.clone()).filter(|bearer| !bearer.is_empty()))
     }
 }
 

@@ -113,9 +113,9 @@ struct Upload {
 type Answer = Response<Full<Bytes>>;
 
 async fn answer(fake: u16, uploads: Arc<Uploads>, request: Request<Incoming>) -> Result<Answer, Failed> {
-    // A service account that is told not to ask for a token has an empty one.
+    // A service account that is told not to ask for a token has an empty one, or says nothing.
     let tokens = ["Bearer".to_owned(), format!("Bearer {SECRET}")];
-    let allowed = request.headers().get(AUTHORIZATION).is_some_and(|header| tokens.iter().any(|token| header == token));
+    let allowed = request.headers().get(AUTHORIZATION).is_none_or(|header| tokens.iter().any(|token| header == token));
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let asked = Asked::read(&head.uri);

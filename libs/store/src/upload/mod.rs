@@ -144,6 +144,7 @@ impl Uploader {
     pub fn new(store: Arc<Store>, options: UploadOptions, journal: Option<Journal>) -> Self {
         let room = kib(options.part_size).saturating_mul(options.concurrency.max(1));
         let capacity = room.min(u32::try_from(Semaphore::MAX_PERMITS >> 1).unwrap_or(u32::MAX));
+        let journal = journal.filter(|_| store.keeps_uploads());
         Self(Arc::new(Shared {
             store,
             options,

@@ -15,6 +15,7 @@ use crate::fault::Act;
 use crate::reference::Reference;
 use crate::remote::Remote;
 use crate::store::Backend;
+use crate::uri::Scheme;
 
 /// S3 takes 10,000 parts; known lengths leave some room for compression that makes larger.
 const PARTS: u64 = 9_500;
@@ -216,6 +217,11 @@ fn attributes(errand: &Errand<'_>) -> Attributes {
     attributes
 }
 
-pub(super) fn multipart_options(errand: &Errand<'_>) -> PutMultipartOptions {
-    PutMultipartOptions { attributes: attributes(errand), ..PutMultipartOptions::default() }
+/// Azure is told of attributes when an upload ends, which the client does not do.
+pub(super) fn multipart_options(shared: &Shared, errand: &Errand<'_>) -> PutMultipartOptions {
+    let attributes = match shared.store.uri().scheme {
+        Scheme::Azure => Attributes::new(),
+        _ => attributes(errand),
+    };
+    PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
 }

@@ -244,46 +244,6 @@ async fn the_end_waits_for_aborts_that_are_under_way() {
     assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
 }
 
-/// The journal outlives the worker: the upload does too, until the next start.
-#[tokio::test]
-async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
-    let server = S3Server::start().await;
-    let store = server.store();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("uploads");
-    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
-    let (kill, killed) = tokio::sync::oneshot::channel();
-    let worker = std::thread::spawn({
-        let (settings, path) = (server.settings(), path.clone());
-        move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let store = Store::open(&settings).unwrap();
-                let journal = Some(Journal::open(&path).unwrap());
-                let uploads = Uploader::new(store, options(Strategy::Uuid), journal);
-                let (payload, place) = (Made::new(12 * MIB), origin());
-                tokio::select! {
-                    done = uploads.upload(&payload, &place) => panic!("{done:?}"),
-                    killed = killed => killed.unwrap(),
-                }
-            });
-            // Nothing that was spawned runs on: as when the process is gone.
-            runtime.shutdown_background();
-        }
-    });
-    wait_until("the second part", || server.seen("PUT", "partNumber=2") > 0).await;
-    let crashed = std::fs::read_to_string(&path).unwrap();
-    kill.send(()).unwrap();
-    wait_until("the end of the thread", || worker.is_finished()).await;
-    // What the disk held when the process was killed.
-    std::fs::write(&path, crashed).unwrap();
-    let uploads = Uploader::new(Arc::clone(&store), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
-    server.heal();
-    assert_eq!(uploads.recover().await.unwrap(), 1);
-    assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(uploads.recover().await.unwrap(), 0, "the journal is empty again");
-}
-
 /// Killed after the store has begun an upload and before its answer came: nobody knows what the store calls it.
 #[tokio::test]
 async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
@@ -312,6 +272,31 @@ async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
     assert_eq!(uploads().recover().await.unwrap(), 3, "each try had begun one");
     assert_eq!(server.open_uploads().len(), 1, "theirs goes on");
     assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
+/// Two connectors with one folder and the same content have the same key.
+#[tokio::test]
+async fn recovery_lets_an_upload_of_the_same_content_by_another_connector_go_on() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    let ours = || Uploader::new(server.store(), options(Strategy::Content), Some(Journal::open(&path).unwrap()));
+    server.fail(usize::MAX, "POST", "uploads", Fault::LoseAnswer);
+    ours().upload(&Made::new(12 * MIB), &origin()).await.unwrap_err();
+    server.heal();
+    let held = Arc::new(tokio::sync::Semaphore::new(0));
+    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Held(Arc::clone(&held)));
+    let (theirs, payload, place) = (uploader(&server.store(), Strategy::Content), Made::new(12 * MIB), origin());
+    let mut running = Box::pin(theirs.upload(&payload, &place));
+    tokio::select! {
+        done = &mut running => panic!("{done:?}"),
+        () = wait_until("their first part", || server.parts() > 0) => {}
+    }
+    assert_eq!(ours().recover().await.unwrap(), 3, "ours");
+    held.add_permits(10);
+    let stored = running.await.unwrap();
+    assert!(read(&back(&server.store(), &stored.key, stored.reference()), 0, None).await.unwrap() == payload.bytes());
+    assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
 }
 
 /// A task that never starts again would be worse than an upload that is left.
@@ -369,6 +354,21 @@ async fn what_the_worker_does_not_allow_is_not_spoken_to() {
     assert!(refused(amazon).contains("not https://lake.s3.us-east-1.amazonaws.com"));
     assert!(refused(StoreSettings::at(uri("gs://lake/inbox"))).contains("not https://storage.googleapis.com"));
     assert!(refused(StoreSettings::at(uri("file:///data"))).contains("not there"));
+    let with = |address: &str, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        StoreSettings { options: options.collect(), allow_http: true, ..StoreSettings::at(uri(address)) }
+    };
+    // Addresses that do not look like options that are one.
+    let account = r#""disable_oauth":true,"client_email":"","private_key":"","private_key_id":"""#;
+    let account = format!("{{\"gcs_base_url\":\"http://10.0.0.1\",{account}}}");
+    let named = with("gs://lake/inbox", &[("google_service_account_key", &account)]);
+    assert!(refused(named.clone()).contains("not http://10.0.0.1"));
+    assert!(refused(StoreSettings { allow_http: false, ..named }).contains("store.allow.http"));
+    let emulator = with("az://lake/inbox", &[("azure_storage_use_emulator", "1")]);
+    assert!(refused(emulator.clone()).contains("not http://127.0.0.1:10000"));
+    assert!(refused(StoreSettings { allow_http: false, ..emulator }).contains("store.allow.http"));
+    let own = with("az://lake/inbox", &[("azure_storage_account_name", "acme")]);
+    assert!(refused(own).contains("not https://acme.blob.core.windows.net"));
     let plain = StoreSettings { allow_http: false, ..server.settings() };
     let error = Store::open(&plain).unwrap_err();
     assert!(error.to_string().contains("store.allow.http"), "{error}");

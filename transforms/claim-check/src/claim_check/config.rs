@@ -71,7 +71,8 @@ static MAX_PAYLOAD: Key<u64> = Key::new("max.payload.bytes", "A larger payload m
 static FORMAT: Key<String> = Key::new(
     "reference.format",
     "What stands in the place of the value: `native`, or the form of another tool that reads it. `bakdata-flag` marks every \
-     value, those that stay in Kafka included, and needs `value.converter=ByteArrayConverter`.",
+     value, those that stay in Kafka included, and needs `value.converter=ByteArrayConverter`. Headers are text: \
+     `bakdata-header` needs the default `header.converter` or `StringConverter`.",
 )
 .default("native")
 .recommended(FORMATS)

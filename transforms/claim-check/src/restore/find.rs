@@ -89,7 +89,7 @@ impl Finder {
             }
         }
         let Some(header) = record.headers.last(&plan.header) else { return Ok(claims) };
-        for reference in Reference::of_header(&header.value)? {
+        for reference in Reference::of_header(header)? {
             let claim = told(reference, value)?;
             let known = |claim: &Claim| claims.iter().any(|other| same_place(&other.place, &claim.place));
             claims.extend(claim.filter(|claim| !known(claim)));

@@ -74,7 +74,7 @@ async fn whoever_has_a_signed_address_reads_that_object() {
     let store = server.store();
     let payload = Made::new(1000);
     let stored = uploader(&store, Strategy::Uuid).upload(&payload, &origin()).await.unwrap();
-    let url = store.signed_url(&stored.key, Duration::from_secs(60)).await.unwrap();
+    let url = store.signed_url(&stored.key, Duration::from_mins(1)).await.unwrap();
     assert!(!url.contains(SECRET), "{url}");
     let answer = asked(&url).await;
     let body = String::from_utf8_lossy(&payload.bytes()).into_owned();
@@ -83,7 +83,7 @@ async fn whoever_has_a_signed_address_reads_that_object() {
     assert!(asked(bare).await.starts_with("HTTP/1.1 403 "));
     let another = format!("{}0?{signed}", &bare[..bare.len() - 1]);
     assert!(asked(&another).await.starts_with("HTTP/1.1 403 "));
-    let error = crate::support::memory().signed_url("a", Duration::from_secs(60)).await.unwrap_err();
+    let error = crate::support::memory().signed_url("a", Duration::from_mins(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 

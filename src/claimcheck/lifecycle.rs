@@ -109,7 +109,7 @@ pub fn rules(kept: &[Kept], margin: Duration) -> Result<Advice> {
              Blocks of uploads that were never ended need no rule: Azure takes them away after a week"
                 .to_owned(),
         ),
-        Scheme::File | Scheme::Memory => {
+        Scheme::File | Scheme::Memory | Scheme::Https => {
             let commands: Vec<String> = rules.iter().filter_map(find).collect();
             (commands.join("\n"), "A folder has no rules of its own: run this once a day, by cron say".to_owned())
         }
@@ -125,7 +125,7 @@ fn check_number(scheme: Scheme, rules: &[Rule]) -> Result<()> {
         Scheme::S3 => (1000, 1),
         Scheme::Gcs => (100, 2),
         Scheme::Azure => (100, 1),
-        Scheme::File | Scheme::Memory => return Ok(()),
+        Scheme::File | Scheme::Memory | Scheme::Https => return Ok(()),
     };
     let number = rules.len() * each;
     if number <= most {

@@ -17,6 +17,7 @@ pub(crate) enum Act {
     Write,
     Delete,
     List,
+    Sign,
 }
 
 impl Act {
@@ -26,6 +27,7 @@ impl Act {
             Self::Write => "write",
             Self::Delete => "delete",
             Self::List => "list",
+            Self::Sign => "sign an address of",
         }
     }
 }

@@ -107,12 +107,7 @@ impl Folder {
     pub(crate) fn open(&self, key: &str) -> Result<(File, Object)> {
         let path = path(key);
         let opened = (|| {
-            self.hold_inside(path.parent().unwrap_or(&self.root))?;
-            let target = fs::canonicalize(&path)?;
-            if target.parent() != path.parent().map(fs::canonicalize).transpose()?.as_deref() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "a link leads elsewhere"));
-            }
-            let file = File::open(&target)?;
+            let file = File::open(self.resolved(&path)?)?;
             let object = describe(key, &file.metadata()?)?;
             Ok((file, object))
         })();
@@ -124,11 +119,21 @@ impl Folder {
     /// What an object is, without opening it.
     pub(crate) fn head(&self, key: &str) -> Result<Option<Object>> {
         let path = path(key);
-        match fs::metadata(&path).and_then(|metadata| describe(key, &metadata)) {
+        match self.resolved(&path).and_then(fs::metadata).and_then(|metadata| describe(key, &metadata)) {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.fault(Act::Read, &path, &error)),
         }
+    }
+
+    /// The file itself; what a link leads out of its folder to is not there.
+    fn resolved(&self, path: &Path) -> io::Result<PathBuf> {
+        self.hold_inside(path.parent().unwrap_or(&self.root))?;
+        let target = fs::canonicalize(path)?;
+        if target.parent() != path.parent().map(fs::canonicalize).transpose()?.as_deref() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "a link leads elsewhere"));
+        }
+        Ok(target)
     }
 
     /// Deletes an object; one that is gone is deleted.

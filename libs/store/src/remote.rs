@@ -9,6 +9,7 @@ use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use pipette_api::{ConnectError, Result};
 use std::time::Duration;
@@ -38,18 +39,24 @@ const FILES: &[&str] = &["_file", "_path", "service_account", "application_crede
 /// Where the emulator of Azure's own options is, unless the environment says otherwise.
 const AZURITE: &str = "http://127.0.0.1:10000";
 
-/// A store as it is built.
+/// A client and what it can do beside.
 pub(crate) struct Built {
     pub(crate) remote: Arc<dyn Remote>,
     /// One that asks only once for an upload in parts, where the other may ask several times.
     pub(crate) starter: Option<Arc<dyn Remote>>,
-    /// Tells of uploads in parts where they stay open.
+    /// Who tells of uploads in parts where they stay open.
     pub(crate) uploads: Option<OpenUploads>,
+    /// Who signs addresses.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
 }
 
 impl Built {
-    fn plain(remote: Arc<dyn Remote>) -> Self {
-        Self { remote, starter: None, uploads: None }
+    pub(crate) fn plain(remote: Arc<dyn Remote>) -> Self {
+        Self { remote, starter: None, uploads: None, signer: None }
+    }
+
+    fn signing<T: Remote + Signer>(client: Arc<T>) -> Self {
+        Self { signer: Some(Arc::clone(&client) as Arc<dyn Signer>), ..Self::plain(client) }
     }
 }
 
@@ -60,9 +67,9 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
     match settings.uri.scheme {
         Scheme::S3 => s3(settings),
         Scheme::Gcs => gcs(settings),
-        Scheme::Azure => azure(settings).map(Built::plain),
+        Scheme::Azure => azure(settings),
         Scheme::Memory => Ok(Built::plain(in_memory())),
-        Scheme::File => unreachable!("folders are in local.rs"),
+        Scheme::File | Scheme::Https => unreachable!("folders are in local.rs, the web is in web.rs"),
     }
 }
 
@@ -92,7 +99,7 @@ fn check_options(settings: &StoreSettings) -> Result<()> {
 }
 
 /// The client asks for a provider of the whole process; whoever was first has chosen the only one there is.
-fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -162,7 +169,7 @@ fn s3(settings: &StoreSettings) -> Result<Built> {
     let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
     let starter = Arc::new(starter.map_err(unusable(settings))?);
     let uploads = OpenUploads::new(Bucket::S3(Arc::clone(&bucket)), http(settings)?);
-    Ok(Built { remote: bucket, starter: Some(starter), uploads: Some(uploads) })
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
 }
 
 fn http(settings: &StoreSettings) -> Result<HttpClient> {
@@ -192,7 +199,7 @@ fn gcs(settings: &StoreSettings) -> Result<Built> {
     let credentials = (!unsigned).then(|| Arc::clone(bucket.credentials()));
     let address = format!("{endpoint}/{}", settings.uri.bucket);
     let uploads = OpenUploads::new(Bucket::Gcs { address, credentials }, http(settings)?);
-    Ok(Built { remote: bucket, starter: Some(starter), uploads: Some(uploads) })
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
 }
 
 /// As the client reads it.
@@ -206,7 +213,7 @@ fn base_of(account: &str) -> Option<String> {
     account.get("gcs_base_url")?.as_str().map(str::to_owned)
 }
 
-fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+fn azure(settings: &StoreSettings) -> Result<Built> {
     let mut builder =
         MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -224,5 +231,5 @@ fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
         None => format!("https://{account}.blob.core.windows.net"),
     };
     check_address(settings, &endpoint)?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(Built::signing(Arc::new(builder.build().map_err(unusable(settings))?)))
 }

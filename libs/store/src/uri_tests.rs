@@ -146,3 +146,37 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_web_is_read_only_where_it_is_asked_for_and_only_the_hosts_that_are_named() {
+    let prefixes = ["https://Media.example:8443/images", "https://10.0.0.5/", "s3://lake/inbox"];
+    assert!(Allowed::read("allowed.uri.prefixes", &prefixes).is_err());
+    assert!(ObjectUri::read("https://media.example/a").is_err(), "no store is there");
+    let allowed = Allowed::read_with_web("allowed.uri.prefixes", &prefixes).unwrap();
+    for (text, written) in [
+        ("https://media.example:8443/images/a%20b.png", "https://media.example:8443/images/a%20b.png"),
+        ("HTTPS://MEDIA.example:8443/images/x/y", "https://media.example:8443/images/x/y"),
+        ("https://10.0.0.5/a", "https://10.0.0.5/a"),
+        ("s3://lake/inbox/a", "s3://lake/inbox/a"),
+    ] {
+        assert_eq!(allowed.check(text).unwrap().0.to_string(), written);
+    }
+    for text in [
+        "http://media.example:8443/images/a",
+        "https://media.example/images/a",
+        "https://media.example:8443/images2/a",
+        "https://media.example:8443/images/../a",
+        "https://media.example:8443/images/%2e%2e/a",
+        "https://media.example:8443/images/a?token=1",
+        "https://media.example:8443@evil.example/images/a",
+        "https://media.example:8443.evil.example/images/a",
+        "https://media.example:99999/images/a",
+        "https://10.0.0.6/a",
+        "https://[::1]/a",
+        "https:///images/a",
+    ] {
+        assert_eq!(allowed.check(text).unwrap_err().kind(), ErrorKind::Data, "{text}");
+    }
+    let six = Allowed::read_with_web("allowed.uri.prefixes", &["https://[2001:DB8::1]:444/a"]).unwrap();
+    assert!(six.has_web() && six.check("https://[2001:db8::1]:444/a/b").is_ok());
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // in the functions beside the tests
 
 mod conformance;
+mod folders;
 mod lake;
 #[path = "../../../../tests/it/support/moto.rs"]
 mod moto;

@@ -27,6 +27,9 @@ use crate::naming::{Naming, Origin};
 use crate::reference::Reference;
 use crate::store::{Backend, Store};
 
+/// File systems take names of up to 255 bytes, and something follows this one.
+const LONGEST_OWNER: usize = 150;
+
 /// What to do with a payload of more than one part whose name needs its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LargeContent {
@@ -64,8 +67,6 @@ pub struct UploadOptions {
 impl UploadOptions {
     /// The defaults of the claim check: parts of 16 MiB, four at a time, up to 5 TiB.
     pub fn new(naming: Naming, owner: impl Into<String>) -> Self {
-        let owner: String = owner.into();
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         Self {
             naming,
             part_size: 16 << 20,
@@ -75,13 +76,28 @@ impl UploadOptions {
             digest: true,
             renames: false,
             large_content: LargeContent::default(),
-            owner: owner.chars().map(plain).collect(),
+            owner: file_name(&owner.into()),
         }
     }
 
     fn work(&self) -> mill::Work {
         mill::Work { compression: self.compression, digest: self.digest || self.naming.needs_digest() }
     }
+}
+
+/// An owner as a part of file names: no two owners have the same.
+fn file_name(owner: &str) -> String {
+    let mut name = String::new();
+    for byte in owner.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() <= LONGEST_OWNER {
+        return name;
+    }
+    format!("{}%{}", &name[..LONGEST_OWNER - 65], Digest::of(owner.as_bytes()).hex())
 }
 
 /// An object that holds a payload, durable.

@@ -4,6 +4,7 @@
 mod azure;
 mod azurite;
 mod conformance;
+mod folders;
 mod gcs;
 mod lake;
 #[path = "../../../../tests/it/support/moto.rs"]

@@ -230,7 +230,7 @@ impl Allowed {
         let read = |text: &T| {
             let text = text.as_ref();
             if text.contains('*') {
-                return Err(ConnectError::config(format!("{key}: {text} holds a wildcard; name each prefix")));
+                return Err(ConnectError::config(format!("{key}: an element holds a wildcard; name each prefix")));
             }
             ObjectUri::parse(text, web).map_err(|reason| {
                 ConnectError::config(format!("{key}: an element is no prefix of addresses: {reason}"))

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pipette_api::{ConfigMap, Info};
+use pipette_api::{ConfigDef, ConfigMap, Info};
+use pipette_store::{OPTIONS_PREFIX, URI};
 
 use super::connector;
 use super::nearest::{meant, near_key};
@@ -33,12 +34,17 @@ pub(super) fn in_vain(key: &str, owners: &Owners) -> Option<String> {
         Some("predicates") => &["type", "plugin.version"],
         _ => &["plugin.version", "converter.type"],
     };
-    if info.config.key(name).is_some() || of_kind.contains(&name) {
+    if info.config.key(name).is_some() || of_kind.contains(&name) || is_store_option(info.config, name) {
         return None;
     }
     let known = info.config.keys().iter().map(|key| key.name).chain(of_kind.iter().copied());
     let hint = near_key(name, known).map_or_else(String::new, |near| format!(". Did you mean {prefix}{near}?"));
     Some(format!("{key} is no key of {} and has no effect{hint}", info.class))
+}
+
+/// Options of a store are as many as its client has; whoever has a store checks their names.
+pub(super) fn is_store_option(of: &ConfigDef, name: &str) -> bool {
+    name.starts_with(OPTIONS_PREFIX) && of.key(URI.info.name).is_some()
 }
 
 /// The key of a part that the connector does not use.
@@ -57,7 +63,7 @@ fn nobodys(key: &str, owners: &Owners) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pipette_api::{ConfigDef, Key};
+    use pipette_api::Key;
 
     use super::*;
 
@@ -65,6 +71,20 @@ mod tests {
     static SCHEMAS: Key<bool> = Key::new("schemas.enable", "Whether.").default("true");
     static KEYS: ConfigDef = ConfigDef::new(&[&FIELD.info, &SCHEMAS.info]);
     static INFO: Info = Info { class: "org.x.Part", aliases: &[], version: "1", about: "", readme: "", config: &KEYS };
+
+    #[test]
+    fn options_of_a_store_are_keys_of_what_has_one() {
+        static KEEPS: ConfigDef = ConfigDef::new(&[&URI.info]);
+        static KEEPER: Info =
+            Info { class: "org.x.Keeper", aliases: &[], version: "1", about: "", readme: "", config: &KEEPS };
+        let owners: Owners = [("transforms.keep.", &KEEPER), ("transforms.x.", &INFO)]
+            .map(|(prefix, info)| (prefix.to_owned(), Some(info)))
+            .into();
+        assert_eq!(in_vain("transforms.keep.store.options.aws_region", &owners), None);
+        for key in ["transforms.keep.store.option.aws_region", "transforms.x.store.options.aws_region"] {
+            assert!(in_vain(key, &owners).is_some_and(|told| told.contains("has no effect")), "{key}");
+        }
+    }
 
     #[test]
     fn misspelt_keys_of_parts_are_told_and_those_of_nobody() {

@@ -77,7 +77,7 @@ pub fn of_connector(config: &ConfigMap, own: &ConfigDef, parts: &Owners, is_sour
         if key == connector::RELOAD.info.name {
             return Some(format!("{key} has no effect: no config provider here gives values that end by time"));
         }
-        if is_known(key) || key.starts_with("topic.creation.") {
+        if is_known(key) || key.starts_with("topic.creation.") || parts::is_store_option(own, key) {
             return None;
         }
         if parts::BELOW.iter().any(|prefix| key.starts_with(prefix)) {
@@ -167,6 +167,15 @@ mod tests {
         for fine in ["producer.linger.ms", "key.converter.schemas.enable", "reconnect.backoff.ms", "admin.retries"] {
             assert_eq!(warnings(fine), [""; 0]);
         }
+    }
+
+    #[test]
+    fn options_of_its_own_store_are_no_unknown_keys_of_a_source() {
+        static KEEPS: ConfigDef = ConfigDef::new(&[&pipette_store::URI.info]);
+        static NONE: ConfigDef = ConfigDef::new(&[]);
+        let config = ConfigMap::from([("store.options.aws_region".to_owned(), "x".to_owned())]);
+        let told = [&KEEPS, &NONE].map(|own| of_connector(&config, own, &Owners::new(), true, false).len());
+        assert_eq!(told, [0, 1]);
     }
 
     #[test]

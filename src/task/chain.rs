@@ -12,7 +12,7 @@ use pipette_api::{
     Wish,
 };
 
-use super::guard::Guard;
+use super::guard::{Guard, Stage};
 use super::patience;
 use super::spec::{StepPlugin, TransformSpec};
 
@@ -87,6 +87,11 @@ impl Chain {
     /// The class of the transformation at a step, as Java calls it.
     pub fn class(&self, at: usize) -> &'static str {
         self.steps.get(at).map_or("", |step| step.class)
+    }
+
+    /// What an error of a step is judged by.
+    pub fn stage(&self, at: usize) -> Stage {
+        if self.steps.get(at).is_some_and(Step::waits) { Stage::Outside } else { Stage::Transform }
     }
 
     /// Sends a record through, from step `at` on. On an error the record is as it was before the step that failed,

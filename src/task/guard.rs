@@ -17,6 +17,8 @@ pub enum Stage {
     Poll,
     /// A step of the chain.
     Transform,
+    /// A step of the chain that waits for something outside.
+    Outside,
     /// A converter, on the way in or out.
     KeyConverter,
     /// A converter, on the way in or out.
@@ -34,7 +36,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Poll => "poll",
-            Self::Transform => "transformation",
+            Self::Transform | Self::Outside => "transformation",
             Self::KeyConverter => "key converter",
             Self::ValueConverter => "value converter",
             Self::HeaderConverter => "header converter",
@@ -47,7 +49,7 @@ impl Stage {
     pub fn java_name(self) -> &'static str {
         match self {
             Self::Poll => "TASK_POLL",
-            Self::Transform => "TRANSFORMATION",
+            Self::Transform | Self::Outside => "TRANSFORMATION",
             Self::KeyConverter => "KEY_CONVERTER",
             Self::ValueConverter => "VALUE_CONVERTER",
             Self::HeaderConverter => "HEADER_CONVERTER",
@@ -62,7 +64,7 @@ impl Stage {
         match error.kind() {
             ErrorKind::Data => true,
             // Its time for retries is up, and Java skips it then.
-            ErrorKind::Retriable => !matches!(self, Self::Put | Self::Produce),
+            ErrorKind::Retriable => !matches!(self, Self::Outside | Self::Put | Self::Produce),
             ErrorKind::Config | ErrorKind::Fatal => false,
         }
     }
@@ -153,9 +155,10 @@ mod tests {
         assert_eq!((strict.meters.errors.get(), strict.meters.skipped.get()), (1, 0));
         let away = || ConnectError::retriable("away");
         assert!(judge(&lenient, Stage::Transform, away()).is_ok(), "its retries are over");
-        for stage in [Stage::Put, Stage::Produce] {
+        for stage in [Stage::Outside, Stage::Put, Stage::Produce] {
             assert!(judge(&lenient, stage, away()).is_err(), "{stage:?}: the next record would meet it too");
         }
+        assert!(judge(&lenient, Stage::Outside, bad()).is_ok(), "its own fault, wherever that was found");
         for error in [ConnectError::config("no such table"), ConnectError::fatal("wrong password")] {
             assert!(judge(&lenient, Stage::Put, error).is_err(), "the next record would meet it too");
         }

@@ -78,9 +78,14 @@ fn shown<'a>(key: Option<&KeyInfo>, value: Option<&'a str>) -> Cow<'a, str> {
     match (key, value) {
         (_, None) => "null".into(),
         (Some(key), Some(_)) if key.kind == KeyType::Password => "[hidden]".into(),
-        (Some(key), Some(value)) if key.place == Some(Place::Address) => without_login(value),
+        (Some(key), Some(value)) if is_address(key, value) => without_login(value),
         (_, Some(value)) => value.into(),
     }
+}
+
+/// By its definition, or by the looks of its value: what is wrong may be that it has a password.
+fn is_address(key: &KeyInfo, value: &str) -> bool {
+    key.place == Some(Place::Address) || value.contains("://")
 }
 
 /// An address, or a list of them, without user and password. Those may hold what ends an address, so that everything up to the
@@ -148,8 +153,8 @@ impl Row {
         if let Err(reason) = (self.info.check)(value.as_deref()) {
             errors.push(invalid(&reason, value.as_deref()));
         }
-        if !errors.is_empty() && self.info.place == Some(Place::Address) {
-            value = value.map(|text| without_login(&text).into_owned());
+        if !errors.is_empty() {
+            value = value.map(|text| if is_address(&self.info, &text) { without_login(&text).into() } else { text });
         }
         Checked { row: self.clone(), value, recommended: self.recommended(), errors, visible: true }
     }
@@ -256,6 +261,17 @@ mod tests {
                 [format!("Invalid value {expected} for configuration servers: must hold no login")]
             );
             assert_eq!(checked.value.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_login_is_not_shown_of_a_key_that_may_have_none_either() {
+        static STORE: Key<String> = Key::new("store", "A bucket.").check(|_| Err("it has user information".into()));
+        static STORES: ConfigDef = ConfigDef::new(&[&STORE.info]);
+        for (given, expected) in [("s3://me:hunter2@lake/in", "s3://[hidden]@lake/in"), ("a@b", "a@b")] {
+            let checked = STORES.check(&ConfigMap::from([("store".to_owned(), given.to_owned())])).remove(0);
+            let told = format!("Invalid value {expected} for configuration store: it has user information");
+            assert_eq!((checked.errors, checked.value.as_deref()), (vec![told], Some(expected)));
         }
     }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{HttpConnector, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use pipette_api::{ConnectError, Result};
 use std::time::Duration;
 
 use crate::config::StoreSettings;
-use crate::open_uploads::OpenUploads;
+use crate::open_uploads::{Bucket, OpenUploads};
 use crate::uri::Scheme;
 
 /// A store with uploads in parts.
@@ -35,8 +36,29 @@ const TAKEN: &[(&str, &str)] = &[
 /// Options that name files, by their ends.
 const FILES: &[&str] = &["_file", "_path", "service_account", "application_credentials"];
 
-/// A client, and who tells of uploads in parts where they stay open.
-pub(crate) type Built = (Arc<dyn Remote>, Option<OpenUploads>);
+/// Where the emulator of Azure's own options is, unless the environment says otherwise.
+const AZURITE: &str = "http://127.0.0.1:10000";
+
+/// A client and what it can do beside.
+pub(crate) struct Built {
+    pub(crate) remote: Arc<dyn Remote>,
+    /// One that asks only once for an upload in parts, where the other may ask several times.
+    pub(crate) starter: Option<Arc<dyn Remote>>,
+    /// Who tells of uploads in parts where they stay open.
+    pub(crate) uploads: Option<OpenUploads>,
+    /// Who signs addresses.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
+}
+
+impl Built {
+    pub(crate) fn plain(remote: Arc<dyn Remote>) -> Self {
+        Self { remote, starter: None, uploads: None, signer: None }
+    }
+
+    fn signing<T: Remote + Signer>(client: Arc<T>) -> Self {
+        Self { signer: Some(Arc::clone(&client) as Arc<dyn Signer>), ..Self::plain(client) }
+    }
+}
 
 /// Builds the client, which connects to nobody yet.
 pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
@@ -44,9 +66,9 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
     install_tls();
     match settings.uri.scheme {
         Scheme::S3 => s3(settings),
-        Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
-        Scheme::Azure => azure(settings).map(|remote| (remote, None)),
-        Scheme::Memory => Ok((in_memory(), None)),
+        Scheme::Gcs => gcs(settings),
+        Scheme::Azure => azure(settings),
+        Scheme::Memory => Ok(Built::plain(in_memory())),
         Scheme::File | Scheme::Https => unreachable!("folders are in local.rs, the web is in web.rs"),
     }
 }
@@ -99,6 +121,10 @@ fn retries() -> RetryConfig {
     }
 }
 
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..retries() }
+}
+
 fn unknown(name: &str) -> ConnectError {
     ConnectError::config(format!("store.options.{name} is no option of such a store"))
 }
@@ -139,12 +165,18 @@ fn s3(settings: &StoreSettings) -> Result<Built> {
     let own = || format!("https://{}.s3.{region}.amazonaws.com", settings.uri.bucket);
     let endpoint = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint)).unwrap_or_else(own);
     check_address(settings, &endpoint)?;
-    let bucket = Arc::new(builder.build().map_err(unusable(settings))?);
-    let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
-    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
+    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
+    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
+    let starter = Arc::new(starter.map_err(unusable(settings))?);
+    let uploads = OpenUploads::new(Bucket::S3(Arc::clone(&bucket)), http(settings)?);
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
 }
 
-fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+fn http(settings: &StoreSettings) -> Result<HttpClient> {
+    ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))
+}
+
+fn gcs(settings: &StoreSettings) -> Result<Built> {
     let mut builder =
         GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -152,12 +184,36 @@ fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
         builder = builder.with_config(key, value);
     }
     let builder = builder.with_bucket_name(&settings.uri.bucket);
-    let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
-    check_address(settings, endpoint.as_deref().unwrap_or("https://storage.googleapis.com"))?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    let get = |key| builder.get_config_value(&key);
+    let account = match get(GoogleConfigKey::ServiceAccount) {
+        Some(path) => std::fs::read_to_string(path).ok(),
+        None => get(GoogleConfigKey::ServiceAccountKey),
+    };
+    let endpoint = get(GoogleConfigKey::BaseUrl).or_else(|| base_of(&account?));
+    let endpoint = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".into());
+    check_address(settings, &endpoint)?;
+    let unsigned = get(GoogleConfigKey::SkipSignature).is_some_and(|text| is_true(&text));
+    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
+    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
+    let starter = Arc::new(starter.map_err(unusable(settings))?);
+    let credentials = (!unsigned).then(|| Arc::clone(bucket.credentials()));
+    let address = format!("{endpoint}/{}", settings.uri.bucket);
+    let uploads = OpenUploads::new(Bucket::Gcs { address, credentials }, http(settings)?);
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
 }
 
-fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+/// As the client reads it.
+fn is_true(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y")
+}
+
+/// The address that a service account names beside its key: the client goes there.
+fn base_of(account: &str) -> Option<String> {
+    let account: serde_json::Value = serde_json::from_str(account).ok()?;
+    account.get("gcs_base_url")?.as_str().map(str::to_owned)
+}
+
+fn azure(settings: &StoreSettings) -> Result<Built> {
     let mut builder =
         MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -167,7 +223,13 @@ fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let builder = builder.with_container_name(&settings.uri.bucket);
     let get = |key| builder.get_config_value(&key);
     let account = get(AzureConfigKey::AccountName).unwrap_or_default();
-    let endpoint = get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    // The emulator has an address of its own, whatever the endpoint is.
+    let emulated = get(AzureConfigKey::UseEmulator).is_some_and(|text| is_true(&text));
+    let endpoint = match get(AzureConfigKey::Endpoint) {
+        _ if emulated => std::env::var("AZURITE_BLOB_STORAGE_URL").unwrap_or_else(|_| AZURITE.to_owned()),
+        Some(endpoint) => endpoint,
+        None => format!("https://{account}.blob.core.windows.net"),
+    };
     check_address(settings, &endpoint)?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(Built::signing(Arc::new(builder.build().map_err(unusable(settings))?)))
 }

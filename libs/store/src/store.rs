@@ -8,12 +8,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use pipette_api::{ConnectError, PayloadReader, Result};
 
@@ -21,7 +23,7 @@ use crate::config::StoreSettings;
 use crate::fault::{self, Act};
 use crate::local::{Folder, read_at};
 use crate::open_uploads::OpenUploads;
-use crate::remote::{self, Remote};
+use crate::remote::{self, Built, Remote};
 use crate::uri::{ObjectUri, Scheme};
 use crate::web::Web;
 
@@ -62,7 +64,10 @@ impl Object {
 pub struct Store {
     uri: ObjectUri,
     pub(crate) backend: Backend,
+    /// Begins uploads in parts and tries no second time by itself; the same as the other where that one does not either.
+    starter: Option<Arc<dyn Remote>>,
     uploads: Option<OpenUploads>,
+    signer: Option<Arc<dyn Signer>>,
 }
 
 #[derive(Clone)]
@@ -77,27 +82,28 @@ impl Store {
     /// Builds a client and connects to nobody yet. A config error when an option is unknown or contradicts another, or when
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
-        let (backend, uploads) = match settings.uri.scheme {
-            Scheme::File => (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None),
-            Scheme::Https => (Backend::Web(Arc::new(Web::open(settings)?)), None),
+        let backend = match settings.uri.scheme {
+            Scheme::File => Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)),
+            Scheme::Https => Backend::Web(Arc::new(Web::open(settings)?)),
             _ => {
-                let (remote, uploads) = remote::build(settings)?;
-                (Backend::Remote(remote), uploads)
+                let Built { remote, starter, uploads, signer } = remote::build(settings)?;
+                let (uri, backend) = (settings.uri.clone(), Backend::Remote(remote));
+                return Ok(Arc::new(Self { uri, backend, starter, uploads, signer }));
             }
         };
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
+        Ok(Self::over(settings.uri.clone(), backend))
+    }
+
+    /// A store that is nothing but a backend.
+    pub(crate) fn over(uri: ObjectUri, backend: Backend) -> Arc<Self> {
+        Arc::new(Self { uri, backend, starter: None, uploads: None, signer: None })
     }
 
     /// A stand-in that is empty, keeps objects in memory, and has the address of the real one: for previews. Options are
     /// checked as [`Store::open`] does.
     pub fn stand_in(settings: &StoreSettings) -> Result<Arc<Self>> {
         Self::open(settings)?;
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend: Backend::Remote(remote::in_memory()), uploads: None }))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn over(uri: ObjectUri, backend: Backend) -> Arc<Self> {
-        Arc::new(Self { uri, backend, uploads: None })
+        Ok(Self::over(settings.uri.clone(), Backend::Remote(remote::in_memory())))
     }
 
     /// What the web is not for.
@@ -149,12 +155,34 @@ impl Store {
         }
     }
 
-    /// What the store calls the uploads in parts of a key that are open; none where it does not tell.
-    pub(crate) async fn open_uploads(&self, key: &str) -> Result<Vec<String>> {
+    /// An address with a signature, by which anybody may read an object for so long (whole seconds, a week at most): a secret.
+    /// Nobody is asked whether the object is there. A config error where there are no signatures.
+    pub async fn signed_url(&self, key: &str, valid: Duration) -> Result<String> {
+        let Some(signer) = &self.signer else {
+            return Err(ConnectError::config(format!(
+                "{} cannot sign addresses: only S3, GCS and Azure can",
+                self.uri
+            )));
+        };
+        let url = signer.signed_url(http::Method::GET, &self.path(key)?, valid).await;
+        url.map(String::from).map_err(|error| self.fault(Act::Sign, key, &error))
+    }
+
+    /// What the store calls the uploads in parts of a key that have begun and hold no part; none where there are none.
+    pub(crate) async fn empty_uploads(&self, key: &str) -> Result<Vec<String>> {
         match &self.uploads {
-            Some(uploads) => uploads.of(key).await,
+            Some(uploads) => uploads.empty(key).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    pub(crate) fn starter(&self) -> Option<&Arc<dyn Remote>> {
+        self.starter.as_ref()
+    }
+
+    /// Whether uploads in parts that nobody ends stay until somebody aborts them. Azure's go by themselves.
+    pub(crate) fn keeps_uploads(&self) -> bool {
+        self.uri.scheme != Scheme::Azure
     }
 
     /// Deletes an object. One that is gone already is no error.
@@ -177,7 +205,8 @@ impl Store {
         let source = match &self.backend {
             Backend::Folder(folder) => Pages::Folders(Arc::clone(folder), VecDeque::from([Folder::path_of(prefix)])),
             Backend::Remote(remote) => {
-                let prefix = Path::from(prefix);
+                // Every prefix comes from an address; what is no path is nobody's key.
+                let prefix = Path::parse(prefix).unwrap_or_else(|_| Path::from(prefix));
                 Pages::Stream(remote.list((!prefix.as_ref().is_empty()).then_some(&prefix)))
             }
             // Nobody lists the web: what asks has been told so by `probe`.

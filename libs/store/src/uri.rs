@@ -65,6 +65,11 @@ impl Scheme {
         }
     }
 
+    /// Whether such stores give addresses with a signature.
+    pub fn signs(self) -> bool {
+        matches!(self, Self::S3 | Self::Gcs | Self::Azure)
+    }
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
@@ -225,7 +230,7 @@ impl Allowed {
         let read = |text: &T| {
             let text = text.as_ref();
             if text.contains('*') {
-                return Err(ConnectError::config(format!("{key}: {text} holds a wildcard; name each prefix")));
+                return Err(ConnectError::config(format!("{key}: an element holds a wildcard; name each prefix")));
             }
             ObjectUri::parse(text, web).map_err(|reason| {
                 ConnectError::config(format!("{key}: an element is no prefix of addresses: {reason}"))
@@ -251,6 +256,11 @@ impl Allowed {
     /// The prefixes that name a whole bucket, which deserves a warning.
     pub fn whole_buckets(&self) -> impl Iterator<Item = &ObjectUri> {
         self.prefixes.iter().filter(|prefix| prefix.key.is_empty())
+    }
+
+    /// Whether each leads to a store that gives addresses with a signature.
+    pub fn all_sign(&self) -> bool {
+        self.prefixes.iter().all(|prefix| prefix.scheme.signs())
     }
 
     /// The address of a reference, with the prefix that lets it through; a data error before anything is asked of a store.

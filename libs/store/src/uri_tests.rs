@@ -91,6 +91,41 @@ fn references_elsewhere_are_refused() {
     assert!(allowed.check(&format!("s3://lake/inbox/{}", "a".repeat(LONGEST))).is_err());
 }
 
+/// Azure's account is no part of an address: it is an option of the store, and no reference can name another one.
+#[test]
+fn each_kind_of_store_has_its_own_prefixes() {
+    let allowed = Allowed::read("allowed.uri.prefixes", &["gs://lake/in%20box", "az://box/in"]).unwrap();
+    for text in
+        ["gs://lake/in%20box/a%2Bb", "GS://lake/in%20box/a", "az://box/in/a", "abs://box/in/a", "azure://box/in/a"]
+    {
+        allowed.check(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    for text in [
+        "gs://lake/in%2520box/a",
+        "gs://lake/in+box/a",
+        "gs://box/in/a",
+        "s3://lake/in%20box/a",
+        "az://lake/in%20box/a",
+        "az://box/in%20/a",
+        "az://account/box/in/a",
+        "az://box@account/in/a",
+        "az://account.blob.core.windows.net/box/in/a",
+        "abfs://box/in/a",
+        "abfss://box@account.dfs.core.windows.net/in/a",
+        "wasbs://box@account.blob.core.windows.net/in/a",
+        "https://storage.googleapis.com/lake/in%20box/a",
+        "https://account.blob.core.windows.net/box/in/a?sig=secret",
+    ] {
+        let error = allowed.check(text).expect_err(text);
+        assert_eq!(error.kind(), ErrorKind::Data, "{text}");
+        assert!(!error.chain().contains("sig=secret"), "{error}");
+    }
+    for text in ["abfss://box@account.dfs.core.windows.net/in", "wasbs://box@account.blob.core.windows.net/in"] {
+        let error = Allowed::read("allowed.uri.prefixes", &[text]).unwrap_err();
+        assert!(error.to_string().contains("az://container/key"), "{error}");
+    }
+}
+
 #[test]
 fn a_list_of_prefixes_has_no_wildcards_and_is_not_empty() {
     for bad in [&["*"][..], &["s3://lake/*"], &[], &["lake/inbox"], &["s3://a:b@lake/x"]] {

@@ -6,7 +6,6 @@ use pipette_api::{ConnectError, Position, Record, SinkRecord, SinkTask, TopicPar
 
 use super::flight::{Carries, Fate, Passenger};
 use crate::kafka::consumer::{ConsumerCommand, ConsumerEvent};
-use crate::task::guard::Stage;
 use crate::task::report::Failure;
 use crate::task::sink::SinkLoop;
 
@@ -111,8 +110,8 @@ impl SinkLoop {
                 Fate::Recalled => self.line.close(),
                 Fate::Failed(_) if waiting.gone.contains(&load.origin.tp) => {}
                 Fate::Failed(error) => {
-                    let class = self.chain.class(at);
-                    Box::pin(self.bad(Stage::Transform, class, &load.origin, error)).await?;
+                    let (stage, class) = (self.chain.stage(at), self.chain.class(at));
+                    Box::pin(self.bad(stage, class, &load.origin, error)).await?;
                 }
             }
         }

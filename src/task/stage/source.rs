@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::flight::{Carries, Fate, Passenger};
 use crate::task::chain::Went;
-use crate::task::guard::Stage;
 use crate::task::outbox::Unsent;
 use crate::task::pulse::Call;
 use crate::task::raw_input::Input;
@@ -113,7 +112,7 @@ impl SourceLoop {
                 Ok(())
             }
             (Load::Record(batch, source), Fate::Failed(error)) => {
-                let bad = (Stage::Transform, self.chain.class(at), error);
+                let bad = (self.chain.stage(at), self.chain.class(at), error);
                 Box::pin(self.bad(batch, source.position.into(), bad, &Input::Record(&source.record))).await
             }
             (Load::Entry(batch, entry), _) => self.entry(batch, entry).await,

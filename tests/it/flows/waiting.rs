@@ -35,7 +35,7 @@ struct Seen {
     half: Mutex<BTreeSet<String>>,
 }
 
-/// A store that takes its time, appends `*`, and refuses what says "bad".
+/// A store that takes its time, appends `*`, refuses what says "bad" and does not answer to "away".
 struct Vault {
     seen: &'static Seen,
     /// Each call waits for so many others.
@@ -76,6 +76,9 @@ impl AsyncTransform for Vault {
         self.seen.half.lock().unwrap().remove(&text);
         if text.contains("bad") {
             return Err(ConnectError::data("the vault refuses it"));
+        }
+        if text.contains("away") {
+            return Err(ConnectError::retriable("the vault does not answer"));
         }
         record.value.value = Value::text(format!("{text}*"));
         Ok(Verdict::Keep)
@@ -189,6 +192,52 @@ fn what_is_refused_is_kept_as_a_dead_letter_and_the_others_go_on() {
         (text.to_owned(), format!("{{\"at\":{at}}}"), "TRANSFORMATION".to_owned(), "test.Vault".to_owned())
     };
     assert_eq!(letters.iter().map(told).collect::<Vec<_>>(), [expected("bad 1", 2), expected("bad 2", 5)]);
+}
+
+/// Tolerates what is bad, and keeps it.
+fn lenient(step: &'static AsyncTransformPlugin) -> Stage {
+    let mut stage = Stage::new();
+    (stage.transforms, stage.errors) = (chain(step), ErrorPolicy { tolerate: true, ..ErrorPolicy::default() });
+    stage.dead_letters = Some(DeadLetterTopic { name: "dead".into(), replication_factor: None, context: None });
+    stage
+}
+
+#[test]
+fn what_is_away_is_no_fault_of_the_records_of_a_source_and_fails_the_task() {
+    static SEEN: LazyLock<Seen> = LazyLock::new(Seen::default);
+    static STEP: AsyncTransformPlugin = step(|_, _| Ok(Box::new(Vault { seen: &SEEN, together: None })));
+    static PLUGIN: SourcePlugin = plugin(|_| {
+        scripted(|poll| {
+            let texts = ["a", "bad", "away", "away too", "small"].into_iter().zip(1..);
+            let entries = texts.map(|(text, mark)| entry(text, mark)).collect();
+            Ok(if poll == 1 { SourceBatch::of(entries) } else { SourceBatch::empty() })
+        })
+    });
+    let mut stage = lenient(&STEP);
+    let _task = stage.source("away", &PLUGIN, &[]);
+    let trace = stage.hear("away", failed);
+    assert!(trace.contains("transformation \"vault\": the vault does not answer"), "{trace}");
+    assert_eq!(topic::values(&stage.bootstrap(), "scripted"), ["a*"]);
+    assert_eq!(stage.offset("away", "at"), Some(2), "what is bad is passed, and nothing behind it");
+    let letters = topic::records(&stage.bootstrap(), "dead");
+    assert_eq!(letters.iter().map(|letter| letter.value.as_deref()).collect::<Vec<_>>(), [Some("bad")]);
+}
+
+#[test]
+fn what_is_away_is_no_fault_of_the_records_of_a_sink_and_fails_the_task() {
+    static SEEN: LazyLock<Seen> = LazyLock::new(Seen::default);
+    static STEP: AsyncTransformPlugin = step(|_, _| Ok(Box::new(Vault { seen: &SEEN, together: None })));
+    static KEPT: Mutex<Vec<(i64, String)>> = Mutex::new(Vec::new());
+    static PLUGIN: SinkPlugin = super::sinks::plugin(|_| Ok(Box::new(Keep(&KEPT))));
+    let mut stage = lenient(&STEP);
+    let letters = stage.dead_letters.take();
+    fill(&mut stage, "vaults", ["away 1", "away 2", "away 3"].into_iter().map(str::to_owned));
+    stage.dead_letters = letters;
+    let _task = stage.sink("vaults-out", &PLUGIN, &[("topics", "vaults")]);
+    let trace = stage.hear("vaults-out", failed);
+    assert!(trace.contains("transformation \"vault\": the vault does not answer"), "{trace}");
+    let committed = stage.committed("vaults-out").into_values().max().unwrap_or(0);
+    assert_eq!((committed, topic::size_if_any(&stage.bootstrap(), "dead")), (0, 0), "all of them come again");
 }
 
 #[test]

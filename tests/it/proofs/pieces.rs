@@ -198,7 +198,7 @@ fn source(folder: &Path, number: usize, extent: &Extent) -> Value {
         "input.path": folder.join(format!("inbox-{number}")),
         "finished.path": folder.join("finished"),
         "error.path": folder.join("failed"),
-        "cleanup.policy": "MOVE",
+        "cleanup.policy": "DELETE",
         "output.mode": "whole",
         "settle.checks": "2",
         "settle.interval.ms": "50",

@@ -146,6 +146,17 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
 ])
 .rule(|settings| rules(settings).unwrap_or_default());
 
+/// Shared with ClaimCheck.
+pub(crate) fn are_prefixes(text: Option<&str>) -> std::result::Result<(), String> {
+    match text {
+        None | Some("") => Ok(()),
+        Some(text) => {
+            let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
+            Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
 fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let mut wrong = Vec::new();
     if settings.get(&ON_MISSING)? == "null" && !settings.get(&ALLOW_NULL)? {

@@ -246,7 +246,8 @@ async fn a_step_learns_where_a_record_was_read_and_counts_once_however_often_it_
     let partition = Arc::new(Partition::of("file", "a"));
     let shape = Arc::new(OffsetShape { marks: [Some("at"), None], ..OffsetShape::default() });
     for number in 0..40_i64 {
-        let position = Position { partition: Arc::clone(&partition), shape: Arc::clone(&shape), marks: [number / 2, 0] };
+        let position =
+            Position { partition: Arc::clone(&partition), shape: Arc::clone(&shape), marks: [number / 2, 0] };
         rig.put_at("big flaky placed", Some(position)).await;
         rig.put("small").await;
     }

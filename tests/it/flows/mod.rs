@@ -9,7 +9,7 @@
 //! `targets.rs` those in which it is not the records,
 //! `waiting.rs` those with steps that wait for something outside, `pieces.rs` those with several records of one and one
 //! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is,
-//! `files.rs` those into files, `claim_check.rs` those of files around Kafka, `mqtt.rs` those with a real MQTT broker.
+//! `files.rs` those into files, `claim_check.rs` those of files around Kafka (`store_away.rs` without a store), `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
 mod chunks;
@@ -31,6 +31,7 @@ mod positions;
 mod sinks;
 mod sources;
 mod stage;
+mod store_away;
 mod told;
 mod targets;
 mod transactions;

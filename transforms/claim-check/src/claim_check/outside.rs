@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::config::{Plan, Preflight};
 use crate::metadata::{Limits, Meta, Wanted, extract};
-use crate::patience::patiently;
+use crate::patience::Patience;
 
 /// What metadata of one payload may cost.
 const LOOK: Limits = Limits { bytes: 256 << 10, time: Duration::from_secs(10) };
@@ -70,7 +70,7 @@ pub(super) struct Outside {
     folder: Folder,
     preflight: Preflight,
     metadata: Option<Wanted>,
-    patience: Option<Duration>,
+    patience: Patience,
     connector: Arc<str>,
     /// Nothing outside may change.
     rehearsal: bool,
@@ -102,7 +102,7 @@ impl Outside {
             folder: context.common.folder.clone(),
             preflight: plan.preflight,
             metadata: plan.metadata.clone(),
-            patience: plan.retry_timeout,
+            patience: Patience::new(plan.retry_timeout, context),
             connector: Arc::clone(&context.id.connector),
             rehearsal: context.common.shared.is_rehearsal(),
             ready: OnceCell::new(),
@@ -120,7 +120,7 @@ impl Outside {
 
     /// Stores a payload; the reference has everything but the path.
     pub(super) async fn keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {
-        patiently(self.patience, || self.try_to_keep(errand)).await
+        self.patience.outlast(|| self.try_to_keep(errand)).await
     }
 
     async fn try_to_keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {

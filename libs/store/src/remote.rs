@@ -56,6 +56,17 @@ pub(crate) fn in_memory() -> Arc<dyn Remote> {
     Arc::new(InMemory::new())
 }
 
+/// What [`build`] would refuse of the options, as far as the options alone tell: nothing is read or made.
+pub(crate) fn check(settings: &StoreSettings) -> Result<()> {
+    check_options(settings)?;
+    match settings.uri.scheme {
+        Scheme::S3 => s3_builder(settings).map(drop),
+        Scheme::Gcs => gcs_builder(settings).map(drop),
+        Scheme::Azure => azure_builder(settings).map(drop),
+        Scheme::Memory | Scheme::File => Ok(()),
+    }
+}
+
 /// Asks for every address and file that an option names, whatever it is for.
 fn check_options(settings: &StoreSettings) -> Result<()> {
     for (name, value) in &settings.options {
@@ -128,6 +139,12 @@ fn check_address(settings: &StoreSettings, address: &str) -> Result<()> {
 }
 
 fn s3(settings: &StoreSettings) -> Result<Built> {
+    let bucket = Arc::new(s3_builder(settings)?.build().map_err(unusable(settings))?);
+    let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
+    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
+}
+
+fn s3_builder(settings: &StoreSettings) -> Result<AmazonS3Builder> {
     let mut builder = AmazonS3Builder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
         let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
@@ -139,12 +156,14 @@ fn s3(settings: &StoreSettings) -> Result<Built> {
     let own = || format!("https://{}.s3.{region}.amazonaws.com", settings.uri.bucket);
     let endpoint = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint)).unwrap_or_else(own);
     check_address(settings, &endpoint)?;
-    let bucket = Arc::new(builder.build().map_err(unusable(settings))?);
-    let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
-    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
+    Ok(builder)
 }
 
 fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    Ok(Arc::new(gcs_builder(settings)?.build().map_err(unusable(settings))?))
+}
+
+fn gcs_builder(settings: &StoreSettings) -> Result<GoogleCloudStorageBuilder> {
     let mut builder =
         GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -154,10 +173,14 @@ fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let builder = builder.with_bucket_name(&settings.uri.bucket);
     let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
     check_address(settings, endpoint.as_deref().unwrap_or("https://storage.googleapis.com"))?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(builder)
 }
 
 fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
+    Ok(Arc::new(azure_builder(settings)?.build().map_err(unusable(settings))?))
+}
+
+fn azure_builder(settings: &StoreSettings) -> Result<MicrosoftAzureBuilder> {
     let mut builder =
         MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -169,5 +192,5 @@ fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
     let account = get(AzureConfigKey::AccountName).unwrap_or_default();
     let endpoint = get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
     check_address(settings, &endpoint)?;
-    Ok(Arc::new(builder.build().map_err(unusable(settings))?))
+    Ok(builder)
 }

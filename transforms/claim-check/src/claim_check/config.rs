@@ -9,7 +9,9 @@ use pipette_api::config::checks::{at_least, distinct, in_range, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings};
 use pipette_store::foreign::Form;
-use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, Strategy, URI};
+use pipette_store::{
+    ALLOW_HTTP, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, StoreSettings, Strategy, URI,
+};
 
 use crate::fields::FieldPath;
 use crate::metadata::Wanted;
@@ -165,7 +167,7 @@ static CONCURRENCY: Key<u32> = Key::new(
 .check(in_range::<1, 64>);
 static ON_STORE_FAILURE: Key<String> = Key::new(
     "on.store.failure",
-    "When the store is still away after `retry.timeout.ms`: `fail` hands the record to `errors.*`; `inline` sends the payload \
+    "When the store is still away after `retry.timeout.ms`: `fail` fails the task; `inline` sends the payload \
      through Kafka, if it fits into `record.max.bytes`.",
 )
 .default("fail")
@@ -297,6 +299,7 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     if let Err(error) = naming(settings) {
         hold(false, "key.template", &error.to_string());
     }
+    wrong.extend(StoreSettings::wrong(settings));
     Ok(wrong)
 }
 

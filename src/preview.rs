@@ -37,6 +37,7 @@ fn step(stop: &Stop, before: Lines, out: &mut String) -> Lines {
     let (alias, class) = (&stop.alias, stop.class.rsplit('.').next().unwrap_or(stop.class));
     let micros = stop.took.as_secs_f64() * 1e6;
     let _ = match &stop.outcome {
+        Outcome::Unseen(why) => writeln!(out, "  {alias} ({class}): not shown: {why}"),
         Outcome::Skipped => writeln!(out, "  {alias} ({class}): left out by its predicate"),
         Outcome::Dropped => writeln!(out, "  {alias} ({class}, {micros:.1} µs): dropped"),
         Outcome::Failed(error) => writeln!(out, "  {alias} ({class}, {micros:.1} µs): failed\n  ! {}", error.chain()),

@@ -22,6 +22,7 @@ pub mod converter;
 pub mod data;
 pub mod error;
 pub mod folder;
+pub mod outage;
 pub mod pieces;
 pub mod plugin;
 pub mod position;
@@ -45,6 +46,7 @@ pub use data::{
 };
 pub use error::{ConnectError, ErrorKind, Result};
 pub use folder::Folder;
+pub use outage::Outage;
 pub use pieces::{Collect, Expand};
 pub use plugin::{
     AsyncTransformPlugin, CollectPlugin, ConverterPlugin, Direction, ExactlyOnce, ExpandPlugin, HeaderConverterPlugin,

@@ -10,6 +10,7 @@ use crate::config::Key;
 use crate::config::checks::{at_least, in_range};
 use crate::context::{Context, TaskId};
 use crate::error::Result;
+use crate::outage::Outage;
 use crate::position::Position;
 use crate::record::Record;
 use crate::room::Room;
@@ -90,6 +91,8 @@ pub struct TransformContext {
     pub id: TaskId,
     /// The worker's memory, for what is held beside the records.
     pub room: Room,
+    /// Where a step that tries again by itself tells that what it waits for is away: the task's `health` shows it.
+    pub outage: Outage,
 }
 
 /// Where a source has read a record: what a source sends again after a restart has the same place again.
@@ -118,7 +121,8 @@ pub trait AsyncTransform: Send + Sync {
     }
 
     /// Changes the record in place. **On an error the record is unchanged** (law T3): the runtime needs it for a retry
-    /// (`Retriable`, as long as `errors.retry.timeout` says), the log and the dead letter queue. The future may be dropped
+    /// (`Retriable`, as long as `errors.retry.timeout` says), the log and the dead letter queue. Only `Data` is the record's
+    /// fault, which `errors.tolerance` skips: what is still away behind the retries fails the task. The future may be dropped
     /// at any await: at the end of a task that does not wait for it any longer. Its record is then read again by the next
     /// start, and `stop` takes away what the call has left outside.
     async fn apply(&self, record: &mut Record) -> Result<Verdict>;

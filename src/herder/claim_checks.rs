@@ -11,6 +11,17 @@ use crate::plugins::{Family, Plugins};
 const CLAIM_CHECK: &str = "io.pipette.transforms.ClaimCheck$Value";
 const RESTORE: &str = "io.pipette.transforms.ClaimCheckRestore$Value";
 const METADATA: &str = "io.pipette.transforms.ExtractMetadata";
+const CHUNK: &str = "io.pipette.transforms.Chunk";
+/// What leaves values as they are.
+const KEEPS_VALUES: &[&str] = &[
+    METADATA,
+    CHUNK,
+    "io.pipette.transforms.Split",
+    "org.apache.kafka.connect.transforms.InsertHeader",
+    "org.apache.kafka.connect.transforms.DropHeaders",
+    "org.apache.kafka.connect.transforms.RegexRouter",
+    "org.apache.kafka.connect.transforms.TimestampRouter",
+];
 const RAW: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
 
 /// One such step.
@@ -62,7 +73,8 @@ pub(super) fn errors<'a>(
     let steps: Vec<Step<'a>> = aliases.iter().filter_map(step).collect();
     let converter = config.get("value.converter").map_or(converter, String::as_str);
     let raw = plugins.find(Family::Converter, converter).is_none_or(|plugin| plugin.info().class == RAW);
-    let mut errors = Vec::new();
+    let plan = Way { config, steps: aliases.iter().map(|alias| (alias.as_str(), class(alias))).collect() };
+    let mut errors = if raw { plan.no_bytes() } else { plan.handles() };
     for (place, step) in steps.iter().enumerate() {
         if step.class == CLAIM_CHECK && step.text("reference.format") == Some("bakdata-flag") && !raw {
             let why = "bakdata-flag marks the bytes that Kafka gets: it needs value.converter=ByteArrayConverter";
@@ -75,6 +87,69 @@ pub(super) fn errors<'a>(
         }
     }
     errors
+}
+
+/// The way of a record from the source to the converter of values.
+struct Way<'a> {
+    config: &'a ConfigMap,
+    /// Aliases and what they are, as far as somebody knows them.
+    steps: Vec<(&'a str, Option<&'static str>)>,
+}
+
+impl Way<'_> {
+    fn says(&self, key: &str, value: &str) -> bool {
+        self.config.get(key).is_some_and(|text| text.trim() == value)
+    }
+
+    /// What leaves a struct, a map or a text for a converter that takes bytes only. Another step behind may make bytes of it.
+    fn no_bytes(&self) -> Vec<(String, String)> {
+        let keeps = |class: Option<&'static str>| class.is_some_and(|class| KEEPS_VALUES.contains(&class));
+        let behind = self.steps.iter().rposition(|(_, class)| !keeps(*class));
+        let Some(at) = behind else {
+            let mode = ["claim-check", "metadata"].into_iter().find(|mode| self.says("output.mode", mode));
+            return Vec::from_iter(mode.map(|mode| {
+                let why = format!(
+                    "output.mode={mode} makes structs, which ByteArrayConverter does not write: set value.converter to \
+                     org.apache.kafka.connect.json.JsonConverter"
+                );
+                ("output.mode".to_owned(), why)
+            }));
+        };
+        let (alias, Some(CLAIM_CHECK)) = self.steps[at] else { return Vec::new() };
+        let step = Step { alias, config: self.config, class: CLAIM_CHECK };
+        let found = |key: &str, what: &str, instead: &str| {
+            let why = format!(
+                "Transformation \"{alias}\" makes {what} of a value, which ByteArrayConverter does not write: {instead}"
+            );
+            vec![(step.key(key), why)]
+        };
+        match step.text("reference.format").unwrap_or("native") {
+            "native" if step.is_whole() && step.text("value.mode") != Some("header-only") => found(
+                "value.mode",
+                "a struct",
+                "set value.mode=header-only for bytes alone, or value.converter to \
+                 org.apache.kafka.connect.json.JsonConverter",
+            ),
+            "sqs" | "kaf-s3" => found(
+                "reference.format",
+                "a text",
+                "set value.converter to org.apache.kafka.connect.storage.StringConverter",
+            ),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Files that are to be cut, before a converter that would have to hold them whole.
+    fn handles(&self) -> Vec<(String, String)> {
+        let only = self.steps.iter().all(|(_, class)| matches!(class, Some(CHUNK | METADATA)));
+        let cut = self.steps.last().filter(|(_, class)| *class == Some(CHUNK));
+        let Some((alias, _)) = cut.filter(|_| only && self.says("output.mode", "whole")) else { return Vec::new() };
+        let why = format!(
+            "Transformation \"{alias}\" cuts files of any size only if value.converter hands bytes on as they are: set it to \
+             {RAW}"
+        );
+        vec![(format!("transforms.{alias}.type"), why)]
+    }
 }
 
 /// The key to mend and why.
@@ -157,6 +232,7 @@ mod tests {
         step(CLAIM_CHECK, &["ClaimCheck"]),
         step(RESTORE, &["ClaimCheckRestore"]),
         step(METADATA, &["ExtractMetadata"]),
+        step(CHUNK, &["Chunk"]),
     ];
 
     /// The keys that are wrong in a chain of two, `a` and `b`, of these classes and with these keys.
@@ -208,6 +284,53 @@ mod tests {
         assert_eq!(wrong(["ClaimCheck", "ExtractMetadata"], &[("b.field", "x")]), Vec::<String>::new());
         assert_eq!(wrong(["ExtractMetadata", "ClaimCheckRestore"], &[]), ["a.type"]);
         assert_eq!(wrong(["ClaimCheckRestore", "ExtractMetadata"], &[]), Vec::<String>::new());
+    }
+
+    /// What is wrong with these keys of a source, and where.
+    fn of_source(converter: &str, keys: &[(&str, &str)]) -> Vec<(String, String)> {
+        let config: ConfigMap = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let aliases = Vec::<String>::from_text(config.get("transforms").map_or("", String::as_str)).unwrap();
+        errors(&Plugins::of(&[PLUGINS, crate::convert::PLUGINS]), &config, &aliases, converter)
+    }
+
+    #[test]
+    fn what_is_no_bytes_is_refused_before_a_converter_of_bytes() {
+        let chain = |types: &[&'static str], more: &[(&'static str, &'static str)]| {
+            let mut keys = vec![("transforms", ["a", "a,b"][types.len() - 1])];
+            keys.extend(["transforms.a.type", "transforms.b.type"].into_iter().zip(types.iter().copied()));
+            keys.extend(more);
+            keys
+        };
+        let (mode, format) = ("transforms.a.value.mode", "transforms.a.reference.format");
+        for (keys, key, told) in [
+            (chain(&["ClaimCheck"], &[]), mode, "set value.mode=header-only"),
+            (chain(&["ClaimCheck", "ExtractMetadata"], &[("transforms.b.field", "x")]), mode, "makes a struct"),
+            (chain(&["ClaimCheck", "Chunk"], &[]), mode, "makes a struct"),
+            (chain(&["ClaimCheck"], &[(format, "sqs")]), format, "StringConverter"),
+            (chain(&["ClaimCheck"], &[(format, "kaf-s3")]), format, "makes a text"),
+            (vec![("output.mode", "metadata")], "output.mode", "output.mode=metadata makes structs"),
+            (vec![("output.mode", "claim-check")], "output.mode", "JsonConverter"),
+        ] {
+            let found = of_source(RAW, &keys);
+            assert!(found.len() == 1 && found[0].0 == key && found[0].1.contains(told), "{keys:?}: {found:?}");
+            assert_eq!(of_source("JsonConverter", &keys), [], "{keys:?}");
+        }
+        for fine in [
+            chain(&["ClaimCheck"], &[(mode, "header-only")]),
+            chain(&["ClaimCheck"], &[(format, "smt-toolkit")]),
+            chain(&["ClaimCheck", "Unknown"], &[]),
+            vec![("output.mode", "whole")],
+        ] {
+            assert_eq!(of_source(RAW, &fine), [], "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_cut_before_a_converter_that_leaves_bytes_alone() {
+        let keys = |mode| [("transforms", "c"), ("transforms.c.type", CHUNK), ("output.mode", mode)];
+        let found = of_source("JsonConverter", &keys("whole"));
+        assert!(found.len() == 1 && found[0].0 == "transforms.c.type" && found[0].1.contains(RAW), "{found:?}");
+        assert_eq!((of_source(RAW, &keys("whole")), of_source("JsonConverter", &keys("records"))), (vec![], vec![]));
     }
 
     #[test]

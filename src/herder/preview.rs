@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipette_api::{
-    ConfigMap, ConnectError, Context, Folder, Record, Result, Room, Shared, Signal, TaskId, TransformContext, Verdict,
-    Wish,
+    ConfigMap, ConnectError, Context, Folder, Outage, Record, Result, Room, Shared, Signal, TaskId, TransformContext,
+    Verdict, Wish,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ use crate::settings::secrets::Secrets;
 use crate::settings::worker::WorkerConfig;
 use crate::task::chain::Chain;
 use crate::task::codec::Codec;
+use crate::task::spec::{StepPlugin, TransformSpec};
 
 /// Most records of one preview.
 pub const MOST: usize = 1000;
@@ -77,6 +78,35 @@ pub enum Outcome {
     Dropped,
     /// It failed, and the record with it.
     Failed(ConnectError),
+    /// It works on what stands in Kafka, which a preview does not have; and what that means.
+    Unseen(&'static str),
+}
+
+/// A step outside of the converters, by whether it is the last: `Chunk`, `Split`; `Reassemble`.
+struct Beyond {
+    alias: String,
+    class: &'static str,
+    last: bool,
+}
+
+impl Beyond {
+    fn of(spec: &TransformSpec) -> Option<Self> {
+        let last = match spec.plugin {
+            StepPlugin::Expand(_) => true,
+            StepPlugin::Collect(_) => false,
+            StepPlugin::Now(_) | StepPlugin::Later(_) => return None,
+        };
+        Some(Self { alias: spec.alias.to_string(), class: spec.plugin.info().class, last })
+    }
+
+    fn stop(&self) -> Stop {
+        let outcome = Outcome::Unseen(if self.last {
+            "it makes several records of one behind the converters, out of the bytes that Kafka gets: they are not shown"
+        } else {
+            "it puts several records together before the converters, out of the bytes in Kafka: each is shown as it came"
+        });
+        Stop { alias: self.alias.clone(), class: self.class, outcome, took: Duration::ZERO, rehearsed: false }
+    }
 }
 
 /// Sends records through the chain of a configuration. A config error for what is wrong with its transformations,
@@ -108,7 +138,9 @@ fn trails(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records:
     let runtime =
         runtime.map_err(|error| ConnectError::fatal("Cannot start a runtime for the preview").because(error))?;
     let (wish, wished) = watch::channel(Wish::Run);
-    let mut chain = Chain::new(&spec::chain(plugins, &own, &worker.reach)?, &context(runtime.handle(), wished))?;
+    let specs = spec::chain(plugins, &own, &worker.reach)?;
+    let beyond: Vec<Beyond> = specs.iter().filter_map(Beyond::of).collect();
+    let mut chain = Chain::new(&specs, &context(runtime.handle(), wished))?;
     let mut codec = Codec::new(&spec::converters(plugins, worker, &own)?)?;
     let starts: Vec<Result<Record>> = match records {
         Records::Samples(samples) if samples.len() > MOST => {
@@ -132,7 +164,7 @@ fn trails(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap, records:
     let trails = runtime.block_on(async {
         let mut trails = Vec::with_capacity(starts.len());
         for start in starts {
-            trails.push(trail(&mut chain, start).await);
+            trails.push(trail(&mut chain, &beyond, start).await);
         }
         for (_, later) in chain.laters() {
             later.transform.stop().await;
@@ -151,7 +183,7 @@ fn context(io: &Handle, wished: watch::Receiver<Wish>) -> TransformContext {
     let metrics = WorkerMetrics::new().connector(&connector);
     let (io, signal, shared) = (io.clone(), Signal::new(wished), Shared::rehearsal());
     let common = Context { connector, io, signal, shared, metrics, folder: Folder::nowhere() };
-    TransformContext { common, id, room: Room::default() }
+    TransformContext { common, id, room: Room::default(), outage: Outage::default() }
 }
 
 fn refuse_mistakes(plugins: &Plugins, worker: &WorkerConfig, config: &ConfigMap) -> Result<()> {
@@ -173,12 +205,14 @@ fn decoded(codec: &mut Codec, raw: &pipette_api::RawRecord) -> Result<Record> {
     codec.decode(raw).map_err(|(stage, error)| error.within(codec.class(stage)))
 }
 
-async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
+async fn trail(chain: &mut Chain, beyond: &[Beyond], start: Result<Record>) -> Trail {
     let mut steps = Vec::new();
     let mut record = match &start {
         Ok(record) => record.clone(),
         Err(_) => return Trail { start, steps },
     };
+    let unseen = |last: bool| beyond.iter().filter(move |step| step.last == last).map(Beyond::stop);
+    steps.extend(unseen(false));
     for step in chain.steps() {
         // The first time a step works out what it knows of a schema, which is not what the next thousand records cost.
         if !step.waits() {
@@ -203,8 +237,9 @@ async fn trail(chain: &mut Chain, start: Result<Record>) -> Trail {
         let rehearsed = outside && matches!(outcome, Outcome::Changed(_));
         steps.push(Stop { alias, class, outcome, took, rehearsed });
         if ended {
-            break;
+            return Trail { start, steps };
         }
     }
+    steps.extend(unseen(true));
     Trail { start, steps }
 }

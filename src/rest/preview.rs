@@ -38,6 +38,9 @@ struct ShownStop {
     record: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Why it is not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// What it would have written to something outside was not written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     rehearsed: bool,
@@ -81,14 +84,16 @@ fn shown_trail(trail: Trail, converter: &mut dyn Converter) -> ShownTrail {
 }
 
 fn shown_stop(stop: Stop, converter: &mut dyn Converter) -> ShownStop {
+    let reason = if let Outcome::Unseen(why) = &stop.outcome { Some(*why) } else { None };
     let (outcome, record, error) = match stop.outcome {
         Outcome::Changed(record) => ("applied", Some(shown(&record, converter)), None),
         Outcome::Skipped => ("skipped", None, None),
         Outcome::Dropped => ("dropped", None, None),
         Outcome::Failed(error) => ("failed", None, Some(error.chain())),
+        Outcome::Unseen(_) => ("unseen", None, None),
     };
     let micros = stop.took.as_secs_f64() * 1e6;
-    ShownStop { step: stop.alias, class: stop.class, outcome, micros, record, error, rehearsed: stop.rehearsed }
+    ShownStop { step: stop.alias, class: stop.class, outcome, micros, record, error, reason, rehearsed: stop.rehearsed }
 }
 
 fn shown(record: &Record, converter: &mut dyn Converter) -> Shown {

@@ -25,7 +25,7 @@ pub async fn materialise(payload: &dyn Payload, most: u64) -> Result<Blob> {
 fn too_large(size: &str, most: u64) -> ConnectError {
     ConnectError::data(format!(
         "a payload of {size} is too large to be a Kafka value (payload.inline.max.bytes={most}): keep such payloads in a \
-         bucket or cut them (transforms with ClaimCheck or Chunk), raise payload.inline.max.bytes, or leave such files out"
+         bucket (transforms with ClaimCheck) or cut them (Chunk, which needs value.converter=ByteArrayConverter), raise payload.inline.max.bytes, or leave such files out"
     ))
 }
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pipette_api::Outage;
+
 use crate::kafka::contact::{Contact, Silence};
 
 /// A call of the plugin.
@@ -72,32 +74,9 @@ pub struct Pulse {
     contacts: Mutex<Vec<Arc<Contact>>>,
     /// What Kafka refuses to do for the loop, since when, and why.
     refused: Mutex<Option<(&'static str, Instant, String)>>,
-    unflushed: Failing,
-    away: Failing,
-}
-
-/// What fails again and again: since when, and why it did last.
-#[derive(Debug, Default)]
-pub struct Failing(Mutex<Option<(Instant, String)>>);
-
-impl Failing {
-    /// Once more, and this is why.
-    pub fn fails(&self, cause: String) {
-        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = failing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        *failing = Some((since, cause));
-    }
-
-    /// No longer.
-    pub fn works(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// For how long it has failed, and why it did last.
-    pub fn look(&self) -> Option<(Duration, String)> {
-        let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.as_ref().map(|(since, cause)| (since.elapsed(), cause.clone()))
-    }
+    unflushed: Outage,
+    away: Outage,
+    outside: Outage,
 }
 
 impl Default for Pulse {
@@ -109,8 +88,9 @@ impl Default for Pulse {
             busy_since: AtomicU64::new(NEVER),
             contacts: Mutex::default(),
             refused: Mutex::default(),
-            unflushed: Failing::default(),
-            away: Failing::default(),
+            unflushed: Outage::default(),
+            away: Outage::default(),
+            outside: Outage::default(),
         }
     }
 }
@@ -186,13 +166,18 @@ impl Pulse {
     }
 
     /// Flushes of the sink.
-    pub fn flushes(&self) -> &Failing {
+    pub fn flushes(&self) -> &Outage {
         &self.unflushed
     }
 
     /// The calls that reach the source or the sink itself, when trying again may help.
-    pub fn contact(&self) -> &Failing {
+    pub fn contact(&self) -> &Outage {
         &self.away
+    }
+
+    /// What steps of the chain wait for.
+    pub fn outside(&self) -> &Outage {
+        &self.outside
     }
 
     fn since(&self, at: &AtomicU64) -> Option<Duration> {

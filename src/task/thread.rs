@@ -244,7 +244,8 @@ impl Parts {
 
     fn step_context(&self, share: &Share) -> TransformContext {
         let room = Room::of(Arc::new(share.clone()));
-        TransformContext { common: self.common.clone(), id: self.spec.id.clone(), room }
+        let outage = self.pulse.outside().clone();
+        TransformContext { common: self.common.clone(), id: self.spec.id.clone(), room, outage }
     }
 
     /// The task's part of the worker's memory.

@@ -1,5 +1,6 @@
 //! Looks at all tasks from a thread of its own, twice a second: is one stuck inside of its plugin, does Kafka not answer it,
-//! does its group keep it waiting, can its sink not flush, is its source or sink away?
+//! does its group keep it waiting, can its sink not flush, is its source, its sink or what
+//! its steps wait for away?
 //!
 //! `thread.rs` shows it each task; what it finds goes to the herder as news, to the log and into a metric. It asks nobody
 //! and waits for nobody.
@@ -44,7 +45,8 @@ pub enum Trouble {
         /// How long that may be.
         longest: Duration,
     },
-    /// Its source cannot be read, or its sink not be written to; both are tried again.
+    /// Its source cannot be read, its sink not be written to, or what a step waits for does not answer; all are tried
+    /// again.
     Away {
         /// When the first of these attempts failed.
         since: SystemTime,
@@ -186,7 +188,7 @@ impl Watched {
             let known = if let Some(Trouble::Flush { since, .. }) = &self.trouble { Some(*since) } else { None };
             return Some(Trouble::Flush { since: steady(time, known), cause: cause.into() });
         }
-        let (time, cause) = pulse.contact().look()?;
+        let (time, cause) = pulse.contact().look().or_else(|| pulse.outside().look())?;
         let known = if let Some(Trouble::Away { since, .. }) = &self.trouble { Some(*since) } else { None };
         Some(Trouble::Away { since: steady(time, known), cause: cause.into() })
     }

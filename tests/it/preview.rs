@@ -75,6 +75,42 @@ fn each_record_is_shown_after_each_step() {
 }
 
 #[test]
+fn steps_that_work_on_what_is_in_kafka_are_named_and_say_that_they_are_not_shown() {
+    let bed = Bed::shipped();
+    let steps = |config: Value| {
+        let answer =
+            bed.post("/transforms/preview", &json!({"config": config, "records": [{"value": "a"}]}).to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let steps = answer.json()["records"][0]["steps"].as_array().unwrap().clone();
+        let part = |step: &Value, member: &str| step[member].as_str().unwrap_or_default().to_owned();
+        let shown = |step: &Value| ["step", "outcome", "reason"].map(|member| part(step, member));
+        steps.iter().map(shown).collect::<Vec<_>>()
+    };
+    let suffix = ("org.apache.kafka.connect.transforms.RegexRouter", "(.*)", "$1.x");
+    let source = |last: &str| {
+        json!({
+            "name": "preview", "connector.class": "FileStreamSource", "topic": "t", "file": "/tmp/in",
+            "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
+            "transforms": "route,last", "transforms.route.type": suffix.0, "transforms.route.regex": suffix.1,
+            "transforms.route.replacement": suffix.2, "transforms.last.type": last,
+        })
+    };
+    for last in ["io.pipette.transforms.Chunk", "io.pipette.transforms.Split"] {
+        let [route, last] = steps(source(last)).try_into().unwrap();
+        assert_eq!((&*route[0], &*route[1], &*last[0], &*last[1]), ("route", "applied", "last", "unseen"));
+        assert!(last[2].contains("makes several records of one behind the converters"), "{last:?}");
+    }
+    let sink = json!({
+        "name": "preview", "connector.class": "FileStreamSink", "topics": "t",
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "transforms": "first,route", "transforms.first.type": "io.pipette.transforms.Reassemble",
+        "transforms.route.type": suffix.0, "transforms.route.regex": suffix.1, "transforms.route.replacement": suffix.2,
+    });
+    let [first, route] = steps(sink).try_into().unwrap();
+    assert_eq!((&*first[0], &*first[1], &*route[0], &*route[1]), ("first", "unseen", "route", "applied"));
+}
+
+#[test]
 fn what_cannot_be_previewed_is_refused_with_the_reason() {
     let bed = Bed::shipped();
     let refused = |body: &Value| {

@@ -5,24 +5,27 @@ use std::fmt::Write;
 use super::def::ConfigDef;
 use super::key::{KeyInfo, Presence};
 
-/// The keys as a table, grouped in the order of the definition.
+/// The keys as a table for each group, those without a group first; all in the order of the definition.
 pub fn table(def: &ConfigDef) -> String {
     table_of(def.keys().iter().copied())
 }
 
 /// The same for keys that stand in no definition.
 pub fn table_of<'a>(keys: impl Iterator<Item = &'a KeyInfo>) -> String {
-    let mut page = String::new();
-    let mut group = None;
-    for (index, key) in keys.enumerate() {
-        if index == 0 || key.group != group {
-            group = key.group;
-            if let Some(group) = group {
-                let _ = write!(page, "{}### {group}\n\n", if index == 0 { "" } else { "\n" });
-            }
-            page.push_str("| key | type | default | importance | meaning |\n|---|---|---|---|---|\n");
+    let mut groups: Vec<(Option<&str>, Vec<&KeyInfo>)> = vec![(None, Vec::new())];
+    for key in keys {
+        match groups.iter_mut().find(|(group, _)| *group == key.group) {
+            Some((_, members)) => members.push(key),
+            None => groups.push((key.group, vec![key])),
         }
-        row(&mut page, key);
+    }
+    let mut page = String::new();
+    for (group, members) in groups.iter().filter(|(_, members)| !members.is_empty()) {
+        if let Some(group) = group {
+            let _ = write!(page, "{}### {group}\n\n", if page.is_empty() { "" } else { "\n" });
+        }
+        page.push_str("| key | type | default | importance | meaning |\n|---|---|---|---|---|\n");
+        members.iter().for_each(|key| row(&mut page, key));
     }
     page
 }
@@ -42,4 +45,26 @@ fn row(page: &mut String, key: &KeyInfo) {
         key.importance.name().to_lowercase(),
         key.doc.replace('|', "\\|").replace('\n', " ")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Key;
+
+    #[test]
+    fn each_group_is_one_table_wherever_its_keys_stand() {
+        static URI: Key<String> = Key::new("uri", "Where.").group("Store");
+        static TARGET: Key<String> = Key::new("target", "What.").optional();
+        static HTTP: Key<bool> = Key::new("http", "Whether.").default("false").group("Store");
+        static DEF: ConfigDef = ConfigDef::new(&[&URI.info, &TARGET.info, &HTTP.info]);
+        let head = "| key | type | default | importance | meaning |\n|---|---|---|---|---|\n";
+        assert_eq!(
+            table(&DEF),
+            format!(
+                "{head}| `target` | string | none | medium | What. |\n\n### Store\n\n{head}\
+                 | `uri` | string | required | medium | Where. |\n| `http` | boolean | `false` | medium | Whether. |\n"
+            )
+        );
+    }
 }

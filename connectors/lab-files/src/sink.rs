@@ -210,7 +210,8 @@ impl SinkSettings {
                 }
                 Err(ConnectError::data(format!(
                     "{named} is of type {}, which is no content of a file: name the field that holds text or bytes in \
-                     file.value.field, or make text of it with a converter or StructToJson",
+                     file.value.field, or make text of it with a converter or the transformation \
+                     io.pipette.transforms.StructToJson$Value",
                     value.type_name()
                 )))
             }

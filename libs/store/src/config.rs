@@ -7,6 +7,7 @@ use std::time::Duration;
 use pipette_api::config::{Importance, checks};
 use pipette_api::{ConnectError, Key, Reach, Result, Settings};
 
+use crate::remote;
 use crate::uri::ObjectUri;
 
 /// Where objects are.
@@ -46,6 +47,20 @@ pub static REQUEST_TIMEOUT: Key<Duration> = Key::new(
 /// In front of the options of the store's own client.
 pub const OPTIONS_PREFIX: &str = "store.options.";
 
+/// What the pages of plugins with a store say of them.
+pub const OPTIONS_DOC: &str = "\
+`store.options.NAME` is an option of the store's own client, as the library `object_store` names it. A name that it does not
+have is refused, and so is one that has a key here (bucket, timeouts). What is not given comes from the worker's environment
+(`AWS_REGION`), as with the tools of each provider. Secrets are better placeholders of a config provider.
+
+| store | options, among others |
+|---|---|
+| `s3://` | `aws_region`, `aws_endpoint` (of another server than Amazon's), `aws_access_key_id`, `aws_secret_access_key`, \
+`aws_session_token`, `aws_virtual_hosted_style_request` |
+| `gs://` | `google_service_account` (a file), `google_service_account_key` (its content) |
+| `az://` | `azure_storage_account_name`, `azure_storage_account_key`, `azure_storage_sas_key`, `azure_storage_endpoint` |
+";
+
 fn is_address(text: Option<&str>) -> std::result::Result<(), String> {
     text.map_or(Ok(()), |text| ObjectUri::read(text).map(drop))
 }
@@ -80,6 +95,13 @@ impl StoreSettings {
             request_timeout: settings.get(&REQUEST_TIMEOUT)?,
             reach: settings.reach().clone(),
         })
+    }
+
+    /// What is wrong with the options, with the key to blame, for the rules of a plugin: a name that no such store has, an
+    /// endpoint without TLS that nothing allows. Nothing is opened, and what other keys are checked for is not told again.
+    pub fn wrong(settings: &Settings) -> Option<(&'static str, String)> {
+        let read = Self::read(settings).ok()?;
+        remote::check(&read).err().map(|error| (URI.info.name, error.to_string()))
     }
 
     /// The settings of a store with every default.
@@ -140,6 +162,34 @@ mod tests {
         assert_eq!((settings.request_timeout, settings.allow_http), (Duration::from_millis(1500), false));
         let shown = format!("{settings:?}");
         assert!(shown.contains("aws_secret_access_key") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn options_that_no_store_takes_are_found_before_it_is_opened() {
+        let wrong = |uri: &str, more: &[(&str, &str)]| {
+            let pairs = [&[("store.uri", uri)], more].concat();
+            let map: ConfigMap = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            StoreSettings::wrong(&Settings::new(map, &DEF)).map(|(key, why)| format!("{key} {why}")).unwrap_or_default()
+        };
+        let plain = ("store.options.aws_endpoint", "http://127.0.0.1:9000");
+        for (uri, more, told) in [
+            ("s3://lake", &[("store.options.aws_regon", "x")][..], "store.uri store.options.aws_regon is no option of"),
+            ("gs://lake", &[("store.options.aws_region", "x")], "store.uri store.options.aws_region is no option of"),
+            ("az://lake", &[("store.options.account", "x")], "store.uri store.options.account is no option of"),
+            ("s3://lake", &[("store.options.bucket", "x")], "store.uri store.options.bucket: say it with store.uri"),
+            ("s3://lake", &[plain], "store.uri the store's endpoint is http://"),
+        ] {
+            assert!(wrong(uri, more).starts_with(told), "{}", wrong(uri, more));
+        }
+        for line in OPTIONS_DOC.lines().filter(|line| line.contains("://")) {
+            let mut names = line.split('`').skip(1).step_by(2);
+            let uri = format!("{}lake", names.next().unwrap());
+            for name in names.map(|name| format!("store.options.{name}")) {
+                assert_eq!(wrong(&uri, &[(&name, "x")]), "", "{name}");
+            }
+        }
+        let fine = [plain, ("store.allow.http", "true"), ("store.options.AWS_REGION", "eu-central-1")];
+        assert_eq!((wrong("s3://lake", &fine), wrong("file:///lake", &[])), (String::new(), String::new()));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod uri;
 mod web;
 
 pub use compression::Compression;
-pub use config::{ALLOW_HTTP, CONNECT_TIMEOUT, OPTIONS_PREFIX, REQUEST_TIMEOUT, StoreSettings, URI};
+pub use config::{ALLOW_HTTP, CONNECT_TIMEOUT, OPTIONS_DOC, OPTIONS_PREFIX, REQUEST_TIMEOUT, StoreSettings, URI};
 pub use digest::{Digest, Hasher};
 pub use download::{Integrity, Limits, StoredPayload};
 pub use journal::{Journal, OpenUpload};

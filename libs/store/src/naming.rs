@@ -16,6 +16,8 @@ const LONGEST_KEY: usize = 1024;
 /// What file systems take, with room for the name of a temporary file.
 const LONGEST_PART: usize = 200;
 const LONGEST_PREFIX: usize = 512;
+/// Placeholders that make a name one object's.
+const UNIQUE: &[&str] = &["sha256", "uuid", "position"];
 
 /// What gives an object its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +69,9 @@ impl Naming {
             return Err(ConnectError::config(format!("key.prefix is longer than {LONGEST_PREFIX} characters")));
         }
         if let Strategy::Template(pattern) = &strategy {
-            let unique = ["sha256", "uuid", "position"];
             let known = ["topic", "connector", "date", "field", "name"];
-            check_pattern("key.template", pattern, &[&unique[..], &known].concat())?;
-            if !unique.iter().any(|word| pattern.contains(&format!("${{{word}}}"))) {
+            check_pattern("key.template", pattern, &[UNIQUE, &known].concat())?;
+            if !UNIQUE.iter().any(|word| pattern.contains(&format!("${{{word}}}"))) {
                 return Err(ConnectError::config(
                     "key.template needs one of ${sha256}, ${uuid}, ${position}: objects would overwrite each other",
                 ));
@@ -159,7 +160,14 @@ fn check_pattern(key: &str, pattern: &str, known: &[&str]) -> Result<()> {
     for (_, rest) in pattern.match_indices("${").map(|(at, _)| pattern.split_at(at + 2)) {
         let word = rest.split_once('}').map_or("", |(word, _)| word);
         if !known.contains(&word) {
-            return wrong(format!("${{{word}}} is none of {known:?}"));
+            let (unique, others): (Vec<&str>, Vec<&str>) =
+                known.iter().copied().partition(|word| UNIQUE.contains(word));
+            let named = |words: &[&str]| words.iter().map(|word| format!("${{{word}}}")).collect::<Vec<_>>().join(", ");
+            let besides = match &unique[..] {
+                [] => String::new(),
+                unique => format!(", and one of {} at least", named(unique)),
+            };
+            return wrong(format!("${{{word}}} is nothing that it can hold: it can hold {}{besides}", named(&others)));
         }
     }
     Ok(())

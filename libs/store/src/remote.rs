@@ -78,6 +78,17 @@ pub(crate) fn in_memory() -> Arc<dyn Remote> {
     Arc::new(InMemory::new())
 }
 
+/// What [`build`] would refuse of the options, as far as the options alone tell: nothing is read or made.
+pub(crate) fn check(settings: &StoreSettings) -> Result<()> {
+    check_options(settings)?;
+    match settings.uri.scheme {
+        Scheme::S3 => s3_builder(settings).map(drop),
+        Scheme::Gcs => gcs_builder(settings).map(drop),
+        Scheme::Azure => azure_builder(settings).map(drop),
+        Scheme::Memory | Scheme::File | Scheme::Https => Ok(()),
+    }
+}
+
 /// Asks for every address and file that an option names, whatever it is for.
 fn check_options(settings: &StoreSettings) -> Result<()> {
     for (name, value) in &settings.options {
@@ -153,7 +164,7 @@ fn check_address(settings: &StoreSettings, address: &str) -> Result<()> {
     settings.reach.address(address).map_err(|error| error.within(format!("the store {}", settings.uri)))
 }
 
-fn s3(settings: &StoreSettings) -> Result<Built> {
+fn s3_builder(settings: &StoreSettings) -> Result<AmazonS3Builder> {
     let mut builder = AmazonS3Builder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
         let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
@@ -165,6 +176,11 @@ fn s3(settings: &StoreSettings) -> Result<Built> {
     let own = || format!("https://{}.s3.{region}.amazonaws.com", settings.uri.bucket);
     let endpoint = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint)).unwrap_or_else(own);
     check_address(settings, &endpoint)?;
+    Ok(builder)
+}
+
+fn s3(settings: &StoreSettings) -> Result<Built> {
+    let builder = s3_builder(settings)?;
     let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
     let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
     let starter = Arc::new(starter.map_err(unusable(settings))?);
@@ -177,29 +193,26 @@ fn http(settings: &StoreSettings) -> Result<HttpClient> {
 }
 
 fn gcs(settings: &StoreSettings) -> Result<Built> {
-    let mut builder =
-        GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
-    for (name, value) in &settings.options {
-        let key: GoogleConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
-        builder = builder.with_config(key, value);
-    }
-    let builder = builder.with_bucket_name(&settings.uri.bucket);
+    let builder = gcs_builder(settings)?;
+    let unsigned = builder.get_config_value(&GoogleConfigKey::SkipSignature).is_some_and(|text| is_true(&text));
+    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
+    let address = format!("{}/{}", gcs_endpoint(&builder), settings.uri.bucket);
+    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
+    let starter = Arc::new(starter.map_err(unusable(settings))?);
+    let credentials = (!unsigned).then(|| Arc::clone(bucket.credentials()));
+    let uploads = OpenUploads::new(Bucket::Gcs { address, credentials }, http(settings)?);
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
+}
+
+/// Where the client will go.
+fn gcs_endpoint(builder: &GoogleCloudStorageBuilder) -> String {
     let get = |key| builder.get_config_value(&key);
     let account = match get(GoogleConfigKey::ServiceAccount) {
         Some(path) => std::fs::read_to_string(path).ok(),
         None => get(GoogleConfigKey::ServiceAccountKey),
     };
     let endpoint = get(GoogleConfigKey::BaseUrl).or_else(|| base_of(&account?));
-    let endpoint = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".into());
-    check_address(settings, &endpoint)?;
-    let unsigned = get(GoogleConfigKey::SkipSignature).is_some_and(|text| is_true(&text));
-    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
-    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
-    let starter = Arc::new(starter.map_err(unusable(settings))?);
-    let credentials = (!unsigned).then(|| Arc::clone(bucket.credentials()));
-    let address = format!("{endpoint}/{}", settings.uri.bucket);
-    let uploads = OpenUploads::new(Bucket::Gcs { address, credentials }, http(settings)?);
-    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
+    endpoint.unwrap_or_else(|| "https://storage.googleapis.com".into())
 }
 
 /// As the client reads it.
@@ -213,7 +226,23 @@ fn base_of(account: &str) -> Option<String> {
     account.get("gcs_base_url")?.as_str().map(str::to_owned)
 }
 
+fn gcs_builder(settings: &StoreSettings) -> Result<GoogleCloudStorageBuilder> {
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
+    for (name, value) in &settings.options {
+        let key: GoogleConfigKey = name.to_ascii_lowercase().parse().map_err(|_| unknown(name))?;
+        builder = builder.with_config(key, value);
+    }
+    let builder = builder.with_bucket_name(&settings.uri.bucket);
+    check_address(settings, &gcs_endpoint(&builder))?;
+    Ok(builder)
+}
+
 fn azure(settings: &StoreSettings) -> Result<Built> {
+    Ok(Built::signing(Arc::new(azure_builder(settings)?.build().map_err(unusable(settings))?)))
+}
+
+fn azure_builder(settings: &StoreSettings) -> Result<MicrosoftAzureBuilder> {
     let mut builder =
         MicrosoftAzureBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -231,5 +260,5 @@ fn azure(settings: &StoreSettings) -> Result<Built> {
         None => format!("https://{account}.blob.core.windows.net"),
     };
     check_address(settings, &endpoint)?;
-    Ok(Built::signing(Arc::new(builder.build().map_err(unusable(settings))?)))
+    Ok(builder)
 }

@@ -13,14 +13,15 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, Context, RawRecord, Result, Room, SinkRecord, TransformContext, Verdict, Wish};
+use pipette_api::{
+    ConnectError, Context, Outage, RawRecord, Result, Room, SinkRecord, TransformContext, Verdict, Wish,
+};
 
 use self::report::{Bound, Line, Outcome, Refusal, SharedReport, State, Wanted};
 use self::target::{Again, Put, Target};
 use super::chain::Chain;
 use super::codec::Codec;
 use super::dead_letters::{Blame, DeadLetters};
-use super::guard::Stage;
 use super::spec::{Role, TaskSpec};
 use super::thread::panic_text;
 use crate::kafka::consumer::size;
@@ -125,7 +126,8 @@ impl Hand {
             None => Start::Remembered,
         };
         let letters = Stretch::open(&replay.reader, &dead.topic.name, start)?;
-        let context = TransformContext { common: common.clone(), id: spec.id.clone(), room: Room::default() };
+        let (room, outage) = (Room::default(), Outage::default());
+        let context = TransformContext { common: common.clone(), id: spec.id.clone(), room, outage };
         let (codec, chain) = (Codec::new(&spec.converters)?, Chain::new(&spec.transforms, &context)?);
         let (mut target, mut anew) = (None, None);
         if !wanted.dry_run {
@@ -194,10 +196,13 @@ impl Hand {
             match self.chain.apply_waiting(&mut record, &mut at).await {
                 Ok(Verdict::Keep) => break,
                 Ok(Verdict::Drop) => return Ok(Fate::Known(Outcome::Filtered)),
-                Err(error) if !Stage::Transform.blames_the_record(&error) => return Err(error),
                 Err(error) => {
-                    if let Err(error) = again.after(error).await {
-                        return failed(Stage::Transform, self.chain.class(at), error);
+                    let stage = self.chain.stage(at);
+                    match again.after(error).await {
+                        Err(error) if stage.blames_the_record(&error) => {
+                            return failed(stage, self.chain.class(at), error);
+                        }
+                        outcome => outcome?,
                     }
                 }
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
     AsyncTransform, AsyncTransformPlugin, ConfigDef, ConfigMap, ConnectError, Context, Datum, Direction, Folder, Info,
-    Key, Position, Record, Result, Room, Settings, Shared, Signal, SourcePlace, TaskId, Transform, TransformContext,
-    TransformPlugin, Value, Verdict, async_trait,
+    Key, Outage, Position, Record, Result, Room, Settings, Shared, Signal, SourcePlace, TaskId, Transform,
+    TransformContext, TransformPlugin, Value, Verdict, async_trait,
 };
 use pipette_kit::Dice;
 use tokio::runtime::Handle;
@@ -163,7 +163,7 @@ pub(crate) fn context(signal: Signal, shared: &Shared) -> TransformContext {
     let metrics = WorkerMetrics::new().connector("c");
     let (connector, io) = (Arc::clone(&id.connector), Handle::current());
     let common = Context { connector, io, signal, shared: shared.clone(), metrics, folder: Folder::nowhere() };
-    TransformContext { common, id, room: Room::default() }
+    TransformContext { common, id, room: Room::default(), outage: Outage::default() }
 }
 
 /// A record of a text.

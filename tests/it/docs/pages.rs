@@ -12,7 +12,7 @@ use pipette::plugins::{Family, Plugins};
 use pipette::rest::openapi;
 use pipette::settings::{clients, connector, dead_letters, file, java_keys, protection, restarts, worker};
 use pipette_api::config::page::{table, table_of};
-use pipette_api::{MetricInfo, MetricKind, Plugin};
+use pipette_api::{Info, MetricInfo, MetricKind, Plugin};
 use serde_json::Value as Json;
 
 /// Every generated page: its path relative to the root, its text.
@@ -66,7 +66,7 @@ fn connector_page(plugins: &Plugins, readme: &str, of_page: &[&'static Plugin]) 
         let info = plugin.info();
         let _ = write!(page, "\n\n## Keys of the {}\n\n{}\n\n", plugin.kind(), plugin_line(plugin));
         page.push_str("Besides these there are [the keys every connector has](README.md).\n\n");
-        page.push_str(table(info.config).trim_end());
+        page.push_str(keys_of(info).trim_end());
         let (metrics, questions) = match plugin {
             Plugin::Source(source) => (source.metrics, source.questions),
             Plugin::Sink(sink) => (sink.metrics, sink.questions),
@@ -101,6 +101,13 @@ fn examples(plugins: &Plugins, plugin: &'static Plugin) -> Vec<(String, String)>
         (name, fs::read_to_string(path).expect("an example"))
     };
     files.iter().filter(|path| is_of(path)).map(named).collect()
+}
+
+/// The keys of a plugin, with what its store takes beside them.
+fn keys_of(info: &Info) -> String {
+    let keys = table(info.config);
+    let has_store = info.config.key(pipette_store::URI.info.name).is_some();
+    if has_store { format!("{keys}\n{}", pipette_store::OPTIONS_DOC) } else { keys }
 }
 
 fn plugin_line(plugin: &Plugin) -> String {
@@ -197,7 +204,7 @@ fn transform_page(name: &str, of_page: &[&'static Plugin]) -> String {
         let _ = writeln!(page, "* `{}`", plugin.info().class);
     }
     page.push('\n');
-    let keys = table(of_page[0].info().config);
+    let keys = keys_of(of_page[0].info());
     page.push_str(if keys.is_empty() { "It has no keys of its own.\n" } else { &keys });
     page.push_str(&example(of_page));
     page

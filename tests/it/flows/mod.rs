@@ -11,6 +11,7 @@
 //! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is,
 //! `files.rs` those into files, `claim_check.rs` and `claim_check_bucket.rs`
 //! those of files around Kafka, `mqtt.rs` those with a real MQTT broker.
+//! `files.rs` those into files, `claim_check.rs` those of files around Kafka (`store_away.rs` without a store), `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
 mod chunks;
@@ -33,6 +34,7 @@ mod positions;
 mod sinks;
 mod sources;
 mod stage;
+mod store_away;
 mod told;
 mod targets;
 mod transactions;

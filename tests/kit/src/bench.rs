@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipette_api::{
-    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Folder, Metrics, OffsetReader, Result, Room, Shared,
-    Signal, SinkContext, SinkRuntime, SourceContext, TaskId, TransformContext, Wish,
+    ConfigMap, ConnectError, Connector, ConnectorContext, Context, Folder, Metrics, OffsetReader, Outage, Result, Room,
+    Shared, Signal, SinkContext, SinkRuntime, SourceContext, TaskId, TransformContext, Wish,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -83,7 +83,7 @@ impl Bench {
     /// The context of steps that wait for something outside.
     pub fn transform(&self) -> TransformContext {
         let id = TaskId { connector: Arc::from("kit"), task: 0 };
-        TransformContext { common: self.common(), id, room: Room::default() }
+        TransformContext { common: self.common(), id, room: Room::default(), outage: Outage::default() }
     }
 
     /// What the runtime wants from now on.

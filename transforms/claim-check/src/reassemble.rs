@@ -21,7 +21,7 @@ use pipette_api::config::checks::{at_least, distinct, in_range, not_empty, one_o
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{CollectPlugin, ConfigDef, Context, Info, Key, MetricInfo, MetricKind, Result, Settings};
 use pipette_store::chunk::Format;
-use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, REQUEST_TIMEOUT};
+use pipette_store::{ALLOW_HTTP, CONNECT_TIMEOUT, REQUEST_TIMEOUT, StoreSettings};
 
 use kept::Keeping;
 use payloads::{Counts, Incomplete, Limits, Reassemble};
@@ -248,6 +248,7 @@ fn rule(settings: &Settings) -> Vec<(&'static str, String)> {
         (Ok(false), Ok(Some(_))) => {
             wrong.push((ASSEMBLE_TO.info.name, "store.uri belongs to assemble.to=store".to_owned()));
         }
+        (Ok(true), Ok(Some(_))) => wrong.extend(StoreSettings::wrong(settings)),
         _ => {}
     }
     wrong

@@ -24,7 +24,7 @@ use self::config::{CONFIG, OnMissing, Plan};
 use self::find::{Claim, Claims, Finder, Place};
 use crate::fields::{Edit, Editor};
 use crate::original;
-use crate::patience::patiently;
+use crate::patience::Patience;
 
 static RESTORED: MetricInfo = MetricInfo {
     name: "claim_check_restored_total",
@@ -60,6 +60,7 @@ struct Restore {
     cache: Option<Arc<Cache>>,
     finder: Finder,
     editor: Editor,
+    patience: Patience,
     schemas: original::Schemas,
     restored: Metric,
     missing: Metric,
@@ -70,6 +71,7 @@ impl Restore {
         let plan = Plan::read(settings)?;
         plan.warn();
         Ok(Self {
+            patience: Patience::new(plan.retry_timeout, context),
             stores: Stores::new(plan.store.clone(), plan.allowed.clone()),
             cache: Cache::new(&plan.cache, context)?,
             plan,
@@ -90,7 +92,7 @@ impl Restore {
             StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
         let cached = self.cache.as_ref().filter(|_| self.plan.integrity != Integrity::Off);
         let cached = cached.and_then(|cache| Cached::new(cache, payload.clone(), limits.max_bytes));
-        patiently(self.plan.retry_timeout, || async {
+        let asked = || async {
             let mut cached = cached.clone();
             let _turn = match &cached {
                 Some(cached) if !lazy => Some(cached.turn().await),
@@ -110,8 +112,8 @@ impl Restore {
                 return Ok(Some(Value::Payload(payload)));
             }
             original::value(form, read(&*payload).await?).map(Some)
-        })
-        .await
+        };
+        self.patience.outlast(asked).await
     }
 
     /// The size of an object as stored, `None` when there is none: asked for before a sink begins with a file that it could

@@ -161,6 +161,8 @@ fn keys_that_do_not_go_together_are_refused_at_the_one_to_mend() {
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
     assert!(template("${name}")[0].contains("objects would overwrite each other"));
+    let told = template("${file}").remove(0);
+    assert!(told.contains("${field}, ${name}, and one of ${sha256}, ${uuid}, ${position} at least"), "{told}");
     assert_eq!(template("${topic}/${field}-${position}"), [""; 0]);
 }
 
@@ -188,5 +190,26 @@ fn a_restore_refuses_what_would_open_a_door() {
     }
     assert_eq!(check(&[("on.missing", "null"), ("allow.null", "true")]), [""; 0]);
     assert_eq!(check(&[("http.enable", "true"), ("allowed.uri.prefixes", "https://media.example/a")]), [""; 0]);
-    assert_eq!(check(&[("reference.formats", "bakdata-flag,cloudevents")]), [""; 0]);
+    let formats = |formats: &str, integrity: &str| check(&[("reference.formats", formats), ("integrity", integrity)]);
+    assert!(formats("sqs", "require")[0].contains("configuration integrity: every reference of the form sqs"));
+    assert!(formats("kaf-s3,cloudevents", "require")[0].contains("every reference of the form cloudevents"));
+    for (names, integrity) in
+        [("native,sqs", "require"), ("kaf-s3", "require"), ("bakdata-flag,cloudevents", "if-present"), ("sqs", "off")]
+    {
+        assert_eq!(formats(names, integrity), [""; 0], "{names}");
+    }
+}
+
+#[test]
+fn options_that_the_store_does_not_take_are_refused_wherever_there_is_one() {
+    let typo = ("store.options.aws_regon", "eu-central-1");
+    let plain = ("store.options.aws_endpoint", "http://127.0.0.1:9000");
+    for (name, more) in
+        [("ClaimCheck", &[][..]), ("ClaimCheckRestore", &[]), ("Reassemble", &[("assemble.to", "store")])]
+    {
+        let check = |pair| errors(name, &[&[("store.uri", "s3://lake/inbox"), pair], more].concat());
+        assert!(check(typo)[0].contains("store.options.aws_regon is no option"), "{name}: {:?}", check(typo));
+        assert!(check(plain)[0].contains("set store.allow.http=true"), "{name}: {:?}", check(plain));
+        assert_eq!(check(("store.options.aws_region", "eu-central-1")), [""; 0], "{name}");
+    }
 }

@@ -172,5 +172,5 @@ pub(crate) fn rule(settings: &Settings, roots: &[Root]) -> Option<(&'static str,
     if read.store.uri.scheme == Scheme::File && roots.iter().any(|root| folder.starts_with(&root.path)) {
         return Some((URI.info.name, "must not be inside of a watched folder: objects would be found as files".into()));
     }
-    None
+    StoreSettings::wrong(settings)
 }

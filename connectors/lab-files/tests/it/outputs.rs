@@ -241,6 +241,11 @@ fn what_cannot_work_is_refused_with_the_key_to_mend() {
         ),
         (&[("output.mode", "metadata"), ("key", "field:a")], "key", "columns"),
         (&[("output.mode", "claim-check")], "store.uri", "needs the store"),
+        (
+            &[("output.mode", "claim-check"), ("store.uri", "s3://a"), ("store.options.aws_regon", "x")],
+            "store.uri",
+            "store.options.aws_regon is no option",
+        ),
         (&[("output.mode", "claim-check"), ("store.uri", "file:///lab/store")], "store.uri", "watched folder"),
         (
             &[("output.mode", "claim-check"), ("store.uri", "s3://a"), ("store.key.strategy", "template")],

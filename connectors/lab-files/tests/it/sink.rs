@@ -73,6 +73,7 @@ fn a_struct_is_refused_with_the_way_out() {
     put(&mut task, &[build::map(&[("a", Value::I64(1))]), Datum::NULL]);
     let said = reported(&task);
     assert!(said[0].contains("is of type map") && said[0].contains("file.value.field"), "{said:?}");
+    assert!(said[0].contains(" io.pipette.transforms.StructToJson$Value"), "a class that there is: {said:?}");
     assert!(said[1].contains("behavior.on.null.values=fail"), "{said:?}");
     assert_eq!(outbox.list(), [""; 0]);
 }

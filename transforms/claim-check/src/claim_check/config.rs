@@ -10,7 +10,8 @@ use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings, Side};
 use pipette_store::foreign::Form;
 use pipette_store::{
-    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, ObjectUri, REQUEST_TIMEOUT, Strategy, URI,
+    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, ObjectUri, REQUEST_TIMEOUT, StoreSettings,
+    Strategy, URI,
 };
 
 use crate::fields::FieldPath;
@@ -175,7 +176,7 @@ static CONCURRENCY: Key<u32> = Key::new(
 .check(in_range::<1, 64>);
 static ON_STORE_FAILURE: Key<String> = Key::new(
     "on.store.failure",
-    "When the store is still away after `retry.timeout.ms`: `fail` hands the record to `errors.*`; `inline` sends the payload \
+    "When the store is still away after `retry.timeout.ms`: `fail` fails the task; `inline` sends the payload \
      through Kafka, if it fits into `record.max.bytes`.",
 )
 .default("fail")
@@ -331,6 +332,7 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     for (holds, key, why) in of_mode(settings)? {
         hold(holds, key, why);
     }
+    wrong.extend(StoreSettings::wrong(settings));
     Ok(wrong)
 }
 

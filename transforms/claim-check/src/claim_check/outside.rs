@@ -14,7 +14,7 @@ use super::KEY;
 use super::config::{Mode, Plan, Preflight};
 use super::existing::Existing;
 use crate::metadata::{Limits, Meta, Wanted, extract};
-use crate::patience::patiently;
+use crate::patience::Patience;
 
 /// What metadata of one payload may cost.
 const LOOK: Limits = Limits { bytes: 256 << 10, time: Duration::from_secs(10) };
@@ -89,7 +89,7 @@ pub(super) struct Outside {
     folder: Folder,
     preflight: Preflight,
     metadata: Option<Wanted>,
-    patience: Option<Duration>,
+    patience: Patience,
     connector: Arc<str>,
     /// Of payloads that are in a store already.
     existing: Option<Existing>,
@@ -138,7 +138,7 @@ impl Outside {
             folder: context.common.folder.clone(),
             preflight: plan.preflight,
             metadata: plan.metadata.clone(),
-            patience: plan.retry_timeout,
+            patience: Patience::new(plan.retry_timeout, context),
             connector: Arc::clone(&context.id.connector),
             rehearsal: context.common.shared.is_rehearsal(),
             ready: OnceCell::new(),
@@ -156,7 +156,7 @@ impl Outside {
 
     /// Stores a payload, or looks whether it is there.
     pub(super) async fn keep(&self, errand: &Errand<'_>) -> Result<Kept> {
-        patiently(self.patience, || self.try_to_keep(errand)).await
+        self.patience.outlast(|| self.try_to_keep(errand)).await
     }
 
     async fn try_to_keep(&self, errand: &Errand<'_>) -> Result<Kept> {

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use crate::claim_check::HEADER_NAME;
 use crate::metadata::{Limits, Wanted, extract};
-use crate::patience::{patiently, retry_timeout};
+use crate::patience::{Patience, retry_timeout};
 
 /// What metadata of one value may cost.
 const LOOK: Limits = Limits { bytes: 256 << 10, time: Duration::from_secs(10) };
@@ -65,7 +65,7 @@ pub(super) struct Keeping {
     options: UploadOptions,
     header: String,
     wanted: Wanted,
-    patience: Option<Duration>,
+    patience: Patience,
     connector: Arc<str>,
     folder: Folder,
     /// Nothing outside may change.
@@ -95,7 +95,7 @@ impl Keeping {
             options,
             header: settings.get(&HEADER_NAME)?,
             wanted: basic.unwrap_or_else(|_| unreachable!("it is one of the levels")),
-            patience: retry_timeout(settings)?,
+            patience: Patience::new(retry_timeout(settings)?, context),
             connector: Arc::clone(&context.id.connector),
             folder: context.common.folder.clone(),
             rehearsal: context.common.shared.is_rehearsal(),
@@ -157,7 +157,7 @@ impl AsyncTransform for Keeping {
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
         let Value::Payload(payload) = &record.value.value else { return Ok(Verdict::Keep) };
-        let reference = patiently(self.patience, || self.keep(&**payload, record)).await?;
+        let reference = self.patience.outlast(|| self.keep(&**payload, record)).await?;
         let value = reference.to_map()?;
         if !self.header.is_empty() {
             let json = Text::new(Reference::to_header(std::slice::from_ref(&reference))?)?;

@@ -177,6 +177,14 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
         let why = "bakdata-flag explains the first byte of every value: no other form can stand in values as well";
         wrong.push(("reference.formats", why.to_owned()));
     }
+    // Beside `native`, whose header ClaimCheck writes with other forms as well, one without a digest may be of use.
+    let bare = formats.iter().find(|name| name.as_str() != "kaf-s3");
+    if let Some(bare) = bare.filter(|_| settings.get(&INTEGRITY).is_ok_and(|text| text == "require") && !has(NATIVE)) {
+        let why =
+            format!("every reference of the form {bare} would be refused, for it has no digest: set it to if-present");
+        wrong.push((INTEGRITY.info.name, why));
+    }
+    wrong.extend(StoreSettings::wrong(settings));
     Ok(wrong)
 }
 

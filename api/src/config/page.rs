@@ -25,7 +25,9 @@ pub fn table_of<'a>(keys: impl Iterator<Item = &'a KeyInfo>) -> String {
             let _ = write!(page, "{}### {group}\n\n", if page.is_empty() { "" } else { "\n" });
         }
         page.push_str("| key | type | default | importance | meaning |\n|---|---|---|---|---|\n");
-        members.iter().for_each(|key| row(&mut page, key));
+        for key in members {
+            row(&mut page, key);
+        }
     }
     page
 }

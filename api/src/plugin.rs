@@ -225,6 +225,9 @@ pub struct ExpandPlugin {
     pub make: fn(Settings, TransformContext) -> Result<Box<dyn Expand>>,
 }
 
+/// Makes the step behind a [`CollectPlugin`], where the settings ask for one; nothing connects here.
+pub type MakeThen = fn(&Settings, &TransformContext) -> Result<Option<Box<dyn AsyncTransform>>>;
+
 /// A step that makes one record of several: the first of a sink.
 #[derive(Debug, Clone, Copy)]
 pub struct CollectPlugin {
@@ -237,7 +240,7 @@ pub struct CollectPlugin {
     /// What may have to wait for something outside before a record that was made goes on: the first step behind the
     /// converters, where the settings ask for one. Its definition lists [`MAX_IN_FLIGHT`](crate::transform::MAX_IN_FLIGHT)
     /// and [`MAX_IN_FLIGHT_BYTES`](crate::transform::MAX_IN_FLIGHT_BYTES).
-    pub then: Option<fn(&Settings, &TransformContext) -> Result<Option<Box<dyn AsyncTransform>>>>,
+    pub then: Option<MakeThen>,
 }
 
 /// A predicate.

@@ -232,6 +232,15 @@ impl Share {
         None
     }
 
+    /// Room at once that lasts beyond a batch, or none. It leaves the task its own room, so that the batches still come
+    /// without which what is kept would never be let go.
+    pub fn keep(&self, bytes: u64) -> Option<Keep> {
+        let mut books = self.0.budget.books();
+        let kept = books.shares.keep(self.0.member, bytes);
+        self.0.show(&books);
+        kept.then(|| Keep { entered: Arc::clone(&self.0), bytes })
+    }
+
     /// Room for what is there already, whoever else holds how much.
     pub fn overdraw(&self, bytes: u64) -> Lease {
         let mut lease = Lease { entered: Arc::clone(&self.0), bytes: 0 };
@@ -372,6 +381,22 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.settle(0);
+    }
+}
+
+/// Room for what a plugin keeps, until it is dropped.
+pub struct Keep {
+    entered: Arc<Entered>,
+    bytes: u64,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        let mut books = self.entered.budget.books();
+        books.shares.let_go(self.entered.member, self.bytes);
+        self.entered.show(&books);
+        drop(books);
+        self.entered.budget.after();
     }
 }
 

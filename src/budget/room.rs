@@ -7,7 +7,7 @@ use super::Share;
 #[async_trait]
 impl Landlord for Share {
     fn try_lease(&self, bytes: u64) -> Option<Box<dyn Send + Sync>> {
-        self.lease_now(bytes).map(|lease| -> Box<dyn Send + Sync> { Box::new(lease) })
+        self.keep(bytes).map(|kept| -> Box<dyn Send + Sync> { Box::new(kept) })
     }
 
     async fn lease(&self, bytes: u64) -> Box<dyn Send + Sync> {

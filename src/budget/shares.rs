@@ -42,6 +42,8 @@ pub struct Holding {
     pub own: u64,
     /// What its batches hold.
     pub batches: u64,
+    /// What its plugins keep beyond a batch, such as values of which parts are missing yet.
+    pub kept: u64,
     /// What it waits for.
     pub waits_for: u64,
     /// What its connector may hold with all its tasks.
@@ -51,12 +53,13 @@ pub struct Holding {
 impl Holding {
     /// All that is kept from others.
     pub fn total(&self) -> u64 {
-        self.clients + self.own.max(self.batches)
+        self.clients + self.own.max(self.batches) + self.kept
     }
 
-    /// What its batches take from the pool.
+    /// What it takes from the pool. Nothing that plugins keep is in the task's own room: it may take further batches until
+    /// they let go of it.
     fn pooled(&self) -> u64 {
-        self.batches.saturating_sub(self.own)
+        self.batches.saturating_sub(self.own) + self.kept
     }
 }
 
@@ -122,7 +125,7 @@ impl Shares {
         let clients = clients.clamp(wants.least, wants.most.max(wants.least));
         let own = (clients / BATCHES).min(MOST_FOR_BATCHES);
         let member = Member(self.number());
-        self.members.insert(member, Holding { id, clients, own, batches: 0, waits_for: 0, cap });
+        self.members.insert(member, Holding { id, clients, own, batches: 0, kept: 0, waits_for: 0, cap });
         member
     }
 
@@ -155,6 +158,26 @@ impl Shares {
         self.waiting.push_back(Wait { ticket, member, bytes });
         self.note_wait(member, bytes);
         Some(ticket)
+    }
+
+    /// Takes room that lasts beyond a batch; false when there is none now. Nobody is overtaken who waits for the pool.
+    pub fn keep(&mut self, member: Member, bytes: u64) -> bool {
+        let before = |wait: &Wait| matches!(self.refusal(wait.member, wait.bytes), Some(Refusal::Pool));
+        if self.waiting.iter().any(before) || self.refusal_of(member, bytes, false).is_some() {
+            return false;
+        }
+        if let Some(holding) = self.members.get_mut(&member) {
+            holding.kept += bytes;
+        }
+        true
+    }
+
+    /// Nothing of this is kept any more.
+    pub fn let_go(&mut self, member: Member, bytes: u64) {
+        if let Some(holding) = self.members.get_mut(&member) {
+            holding.kept = holding.kept.saturating_sub(bytes);
+        }
+        self.serve();
     }
 
     /// True, once, when the request of this ticket has been granted.
@@ -229,20 +252,30 @@ impl Shares {
             return None;
         }
         let holding = self.members.get(&member)?;
-        let mut extra = (holding.batches + bytes).saturating_sub(holding.own) - holding.pooled();
+        let beyond_own = |batches: u64| batches.saturating_sub(holding.own);
+        let extra = beyond_own(holding.batches + bytes) - beyond_own(holding.batches);
+        self.refusal_of(member, extra, holding.batches == 0)
+    }
+
+    /// Whether the pool, or the task's connector, lacks this much. To a task without a batch all is enough that others leave:
+    /// what its own plugins keep may be waiting for just that batch.
+    fn refusal_of(&self, member: Member, mut extra: u64, has_none: bool) -> Option<Refusal> {
+        let holding = self.members.get(&member)?;
         let connector = || self.of_connector(&holding.id);
         if let Some(cap) = holding.cap {
             let most = cap.saturating_sub(connector().map(|one| one.clients + one.own).sum());
-            let wanted = if holding.batches == 0 { extra.min(most) } else { extra };
-            if connector().map(Holding::pooled).sum::<u64>() + wanted > most {
+            let wanted = if has_none { extra.min(most) } else { extra };
+            let own = if has_none { holding.kept } else { 0 };
+            if connector().map(Holding::pooled).sum::<u64>() - own + wanted > most {
                 return Some(Refusal::Cap);
             }
         }
         let pool = self.room.saturating_sub(self.owned());
-        if holding.batches == 0 {
+        let mut taken: u64 = self.members.values().map(Holding::pooled).sum();
+        if has_none {
             extra = extra.min(pool);
+            taken -= holding.kept;
         }
-        let taken: u64 = self.members.values().map(Holding::pooled).sum();
         (taken + extra > pool).then_some(Refusal::Pool)
     }
 

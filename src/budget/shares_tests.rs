@@ -115,6 +115,34 @@ fn what_is_given_up_goes_to_the_next() {
     assert_eq!((shares.total(), shares.waiting.len(), shares.granted.len()), (0, 0, 0));
 }
 
+/// Whoever waits for a value to be complete gets on, whatever others want: what is missing comes with its next batch.
+#[test]
+fn what_plugins_keep_takes_nothing_from_the_room_for_batches() {
+    let mut shares = Shares::new(32 * MIB);
+    let wants = Wants { least: 8 * MIB, most: 8 * MIB };
+    let [sink, source] = ["sink", "source"].map(|name| shares.enter(id(name, 0), None, wants));
+    let own = shares.holding(sink).unwrap().own;
+    assert!(shares.keep(sink, 10 * MIB));
+    let large = shares.ask(source, 30 * MIB).expect("the sink keeps a part of the pool");
+    assert!(!shares.keep(sink, MIB), "nobody is overtaken");
+    assert_eq!(shares.ask(sink, own), None, "its own room");
+    shares.give_back(sink, own);
+    let larger = shares.ask(sink, own + MIB).expect("behind the source");
+    shares.withdraw(sink, larger, own + MIB);
+    shares.let_go(sink, 10 * MIB);
+    assert!(shares.collect(large));
+    assert_eq!(shares.holding(sink).unwrap().total(), 8 * MIB + own);
+}
+
+#[test]
+fn a_batch_larger_than_its_own_room_comes_to_whoever_keeps_something() {
+    let mut shares = Shares::new(32 * MIB);
+    let one = shares.enter(id("one", 0), None, Wants { least: 8 * MIB, most: 8 * MIB });
+    assert!(shares.keep(one, 20 * MIB));
+    assert_eq!(shares.ask(one, 30 * MIB), None, "nobody else has anything");
+    assert!(shares.ask(one, 2 * MIB).is_some(), "one at a time");
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Enter(u8, Option<u64>, u64),

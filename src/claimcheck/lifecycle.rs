@@ -83,6 +83,7 @@ pub fn rules(kept: &[Kept], margin: Duration) -> Result<Advice> {
     let Some(first) = kept.first() else { return Err(ConnectError::config("There is no folder to make rules for")) };
     let bucket = &first.place.store.uri.bucket;
     let rules = by_folder(kept, margin);
+    check_number(first.place.store.uri.scheme, &rules)?;
     let mut notes: Vec<String> = kept.iter().map(|kept| note(kept, margin)).collect();
     let (text, how) = match first.place.store.uri.scheme {
         Scheme::S3 => (
@@ -108,13 +109,33 @@ pub fn rules(kept: &[Kept], margin: Duration) -> Result<Advice> {
              Blocks of uploads that were never ended need no rule: Azure takes them away after a week"
                 .to_owned(),
         ),
-        Scheme::File | Scheme::Memory => {
+        Scheme::File | Scheme::Memory | Scheme::Https => {
             let commands: Vec<String> = rules.iter().filter_map(find).collect();
             (commands.join("\n"), "A folder has no rules of its own: run this once a day, by cron say".to_owned())
         }
     };
     notes.push(how);
     Ok(Advice { rules: text, notes })
+}
+
+/// A store takes all rules or none.
+fn check_number(scheme: Scheme, rules: &[Rule]) -> Result<()> {
+    // GCS has one rule for objects and one for uploads in parts.
+    let (most, each) = match scheme {
+        Scheme::S3 => (1000, 1),
+        Scheme::Gcs => (100, 2),
+        Scheme::Azure => (100, 1),
+        Scheme::File | Scheme::Memory | Scheme::Https => return Ok(()),
+    };
+    let number = rules.len() * each;
+    if number <= most {
+        return Ok(());
+    }
+    Err(ConnectError::config(format!(
+        "{} folders need {number} rules, and a bucket of this kind takes {most}: let several topics share a folder \
+         (key.prefix without ${{topic}}), spread them over several buckets, or use pipette claimcheck gc",
+        rules.len()
+    )))
 }
 
 fn note(kept: &Kept, margin: Duration) -> String {
@@ -277,6 +298,20 @@ mod tests {
         let found = by_folder(&kept, DAY);
         let found: Vec<(&str, Option<u64>)> = found.iter().map(|rule| (rule.folder, rule.days)).collect();
         assert_eq!(found, [("a", Some(22)), ("a/b", Some(22))], "what lies in a lives as long as a/b");
+    }
+
+    #[test]
+    fn more_rules_than_a_store_takes_are_refused() {
+        for (uri, most) in [("s3://lake", 1000), ("gs://pond", 50), ("az://box", 100)] {
+            for (number, fits) in [(most, true), (most + 1, false)] {
+                let topics: Vec<String> = (0..number).map(|number| format!("t{number}")).collect();
+                let places = places(uri, &topics.iter().map(String::as_str).collect::<Vec<_>>());
+                let kept: Vec<Kept> = places.iter().map(|place| Kept { place, records: Some(DAY) }).collect();
+                let advice = rules(&kept, DAY);
+                assert_eq!(advice.is_ok(), fits, "{uri} {number}");
+                assert!(advice.map_or_else(|error| error.to_string().contains("claimcheck gc"), |_| true));
+            }
+        }
     }
 
     #[test]

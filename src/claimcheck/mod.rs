@@ -56,11 +56,11 @@ impl Place {
         gone: &[String],
         reach: &Reach,
     ) -> Result<Vec<Self>> {
-        let claims = Claim::all(config)?;
+        let claims: Vec<Claim> = Claim::all(config)?.into_iter().filter(|claim| claim.stores).collect();
         if claims.is_empty() {
             return Err(ConnectError::config(format!(
-                "connector {connector} puts nothing into a store: it has no transformation ClaimCheck and no \
-                 output.mode=claim-check"
+                "connector {connector} puts nothing into a store: it has no transformation ClaimCheck (but those with \
+                 store.mode=reference, whose objects are others') and no output.mode=claim-check"
             )));
         }
         if let Some(claim) = claims.iter().find(|claim| claim.may_hide) {

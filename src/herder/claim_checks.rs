@@ -40,6 +40,10 @@ impl Step<'_> {
         format!("transforms.{}.{key}", self.alias)
     }
 
+    fn is_key(&self) -> bool {
+        self.text("target") == Some("key")
+    }
+
     fn is_whole(&self) -> bool {
         self.text("target").unwrap_or("value") == "value"
     }
@@ -155,6 +159,10 @@ fn conflict(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
     }
     let found = |step: &Step<'_>, key: &str, why: &str| Some((step.key(key), why.to_owned()));
     match (earlier.class, later.class) {
+        (CLAIM_CHECK, CLAIM_CHECK) if earlier.is_key() && later.is_key() => {
+            found(later, "target", "both keep the key elsewhere, and the first has taken it already")
+        }
+        (CLAIM_CHECK, CLAIM_CHECK) if earlier.is_key() || later.is_key() => same_header(earlier, later),
         (CLAIM_CHECK, CLAIM_CHECK) => match (earlier.is_whole(), later.is_whole()) {
             (true, true) => {
                 found(later, "target", "both keep the whole value elsewhere, and the first has taken it already")
@@ -187,13 +195,17 @@ fn in_fields(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
     if let Some(field) = later.fields().iter().find(both) {
         return Some((later.key("fields"), format!("field {field} is kept elsewhere already")));
     }
+    same_header(earlier, later)
+}
+
+fn same_header(earlier: &Step<'_>, later: &Step<'_>) -> Option<(String, String)> {
     let header = later.header();
     (!header.is_empty() && header == earlier.header()).then(|| {
         (
             later.key("header.name"),
             format!(
                 "its references would take the place of those in the header {header}: name all fields in one step, or give \
-                 this one another header"
+                 this one another header.name"
             ),
         )
     })
@@ -253,6 +265,16 @@ mod tests {
         assert_eq!(wrong(both, &[a, b("after.images")].concat()), ["b.header.name"]);
         let another = [("b.header.name", "others")];
         assert_eq!(wrong(both, &[&a[..], &b("after.images"), &another].concat()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_key_and_a_value_go_together_with_a_header_each() {
+        let both = ["ClaimCheck", "ClaimCheck"];
+        let key = ("b.target", "key");
+        assert_eq!(wrong(both, &[key]), ["b.header.name"]);
+        assert_eq!(wrong(both, &[key, ("b.header.name", "claim-check-key")]), Vec::<String>::new());
+        assert_eq!(wrong(both, &[("a.target", "key"), key]), ["b.target"]);
+        assert_eq!(wrong(["ClaimCheck", "ExtractMetadata"], &[("a.target", "key")]), Vec::<String>::new());
     }
 
     #[test]

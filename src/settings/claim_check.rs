@@ -16,6 +16,8 @@ pub struct Claim {
     pub place: String,
     /// The keys that say which store, named as every plugin names them: `store.uri`, `store.options.*`…
     pub store: ConfigMap,
+    /// Whether objects are put there; with `store.mode=reference` they are somebody else's.
+    pub stores: bool,
     /// `key.prefix`.
     pub key_prefix: String,
     /// `key.template`, when `key.strategy=template`.
@@ -82,6 +84,7 @@ impl Claim {
         Ok(Self {
             place: place.to_owned(),
             store: stores.iter().filter(|(key, _)| is_store(key)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            stores: text("store.mode") != Some("reference"),
             key_prefix: text("key.prefix").unwrap_or("${topic}").to_owned(),
             key_template: text("key.template").filter(|_| text("key.strategy") == Some("template")).map(str::to_owned),
             may_hide: header.is_empty() && text("reference.format") == Some("bakdata-header"),
@@ -138,6 +141,7 @@ mod tests {
             ("transforms.keep.store.uri", "gs://pond"),
             ("transforms.keep.header.name", "claims"),
             ("transforms.keep.preflight", "strict"),
+            ("transforms.keep.store.mode", "reference"),
             ("transforms.other.type", "RegexRouter"),
             ("transforms.restore.type", "ClaimCheckRestore"),
         ]);
@@ -147,6 +151,7 @@ mod tests {
         assert_eq!((source.header.as_str(), source.object_retention), ("claim-check", Some(Duration::from_secs(1))));
         assert_eq!((step.store["store.uri"].as_str(), step.key_prefix.as_str()), ("gs://pond", "${topic}"));
         assert_eq!((step.header.as_str(), step.preflight, step.object_retention), ("claims", Preflight::Strict, None));
+        assert_eq!((source.stores, step.stores), (true, false));
         assert_eq!(all(&[("output.mode", "records"), ("store.uri", "s3://lake")]).unwrap(), []);
     }
 

@@ -170,6 +170,15 @@ impl SourceLoop {
         (stage, class, error): (Stage, &'static str, ConnectError),
         input: &Input<'_>,
     ) -> Result<(), Unsent> {
+        if error.kind() == ErrorKind::Data && input.is_superseded().await {
+            tracing::warn!(
+                error = error.chain(),
+                "A file changed on its way: it is read anew, and its earlier state is dropped"
+            );
+            // Without its position: the earlier state counts as read by nobody.
+            self.outbox.settled(batch, Mark::None);
+            return Ok(());
+        }
         let from = mark.partition().cloned();
         let place = Place::Source { topic: input.topic(), from };
         let input = self.outbox.has_dead_letters().then(|| RawInput::new(input, &mut self.codec));

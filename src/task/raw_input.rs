@@ -41,6 +41,15 @@ impl Input<'_> {
             Self::Encoded(record) => Some(Arc::clone(&record.topic)),
         }
     }
+
+    /// True when its source hands over a newer state of it.
+    pub async fn is_superseded(&self) -> bool {
+        match self {
+            Self::Record(Record { value: Datum { value: Value::Payload(payload), .. }, .. })
+            | Self::Encoded(EncodedRecord { value: Some(Body::Payload(payload)), .. }) => payload.is_superseded().await,
+            _ => false,
+        }
+    }
 }
 
 impl RawInput {

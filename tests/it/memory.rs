@@ -199,6 +199,54 @@ fn small_records_take_less_than_100_megabytes() {
     assert!(peak <= 100.0 * MEGABYTE, "{peak} MiB");
 }
 
+/// A source that sends in pieces what is larger than all the memory there is, and the sink that puts it together, wait for
+/// each other for ever if either takes what the other needs to go on.
+#[test]
+fn what_goes_in_pieces_and_comes_together_in_one_worker_gets_on() {
+    let scene = Scene::new(&[]);
+    let [inbox, outbox] = ["inbox", "outbox"].map(|name| scene.path(name));
+    for folder in [&inbox, &outbox] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    // Somebody's value of which the last piece never comes: the sink keeps it all the time.
+    topic::create(&scene.broker.address, "pieces", 1, &[]);
+    let piece = "x".repeat(800_000);
+    for number in 0..5 {
+        let (index, offset) = (number.to_string(), (number * piece.len()).to_string());
+        let headers = [
+            ("chunk-v", "1"),
+            ("chunk-id", "00112233445566778899aabbccddeeff"),
+            ("chunk-index", &index),
+            ("chunk-count", "6"),
+            ("chunk-offset", &offset),
+        ];
+        topic::write_with(&scene.broker.address, "pieces", 0, &headers, &piece);
+    }
+    let sizes = [60_000_000, 20_000_000];
+    for (number, size) in sizes.into_iter().enumerate() {
+        fs::write(inbox.join(format!("{number}.bin")), vec![b'0' + u8::try_from(number).unwrap(); size])
+            .expect("a file");
+    }
+    scene.connector(
+        "in",
+        &json!({
+            "connector.class": "LabFilesSource", "topic": "pieces", "input.path": inbox, "cleanup.policy": "NONE",
+            "output.mode": "whole", "key": "name", "settle.interval.ms": "50", "poll.interval.ms": "100",
+            "value.converter": "ByteArrayConverter", "transforms": "chunk", "transforms.chunk.type": "Chunk",
+        }),
+    );
+    scene.connector(
+        "out",
+        &json!({
+            "connector.class": "LabFilesSink", "topics": "pieces", "output.path": outbox, "file.name": "${key}",
+            "value.converter": "ByteArrayConverter", "transforms": "whole", "transforms.whole.type": "Reassemble",
+        }),
+    );
+    for (number, size) in sizes.into_iter().enumerate() {
+        await_bytes(&outbox.join(format!("{number}.bin")), size);
+    }
+}
+
 /// Every way in which 2 MB records may pile up, one after the other. The sinks are one more than the sources.
 fn large_records(budget: u32, files: usize) {
     let bytes = (u64::from(budget) << 20).to_string();

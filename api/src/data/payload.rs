@@ -24,6 +24,13 @@ pub trait Payload: Send + Sync + fmt::Debug {
         None
     }
 
+    /// True when it can never be read again because what it stands for has changed since, and its source is going to hand
+    /// over what is there now. Asked after a data error: such a record is dropped without its position, and nobody is told
+    /// of a bad one. When in doubt, false.
+    async fn is_superseded(&self) -> bool {
+        false
+    }
+
     /// Reads from `start`, to the end or for `len` bytes. A range outside of the payload is a data error.
     async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>>;
 }

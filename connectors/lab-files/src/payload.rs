@@ -1,10 +1,11 @@
 //! A whole file as one value, read when somebody needs it.
 //!
 //! `output.mode=whole` hands these over. The file stays where it is until the batch is committed, so it can be opened
-//! again and again, also in part; each opening makes sure it is still the file that had settled. Read next: `reading.rs`.
+//! again and again, also in part; each reading makes sure, at its begin and at its end, that it is still the file that had
+//! settled. One that is not is found by the next scan, settles again and is handed over anew. Read next: `reading.rs`.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -37,11 +38,30 @@ impl FilePayload {
         let path = &self.path;
         let cannot = |error| ConnectError::retriable(format!("Cannot read {}", path.display())).because(error);
         let mut file = finish::open_regular(path, self.follow, &self.reach).map_err(cannot)?;
-        if !Look::of(&file.metadata().map_err(cannot)?).same_content(&self.look) {
-            return Err(ConnectError::data(format!("{} has changed since it was handed over", path.display())));
-        }
+        self.hold(Look::of(&file.metadata().map_err(cannot)?))?;
         file.seek(SeekFrom::Start(start)).map_err(cannot)?;
         Ok(file)
+    }
+
+    fn hold(&self, now: Look) -> Result<()> {
+        if now.same_content(&self.look) {
+            return Ok(());
+        }
+        Err(ConnectError::data(format!("{} has changed since it was handed over", self.path.display())))
+    }
+
+    /// The next block; the last one only when nobody has written to the file while it was read.
+    fn block(&self, file: &mut File, wanted: u64, is_last: bool) -> Result<Bytes> {
+        let cannot = |error| ConnectError::retriable(format!("Cannot read {}", self.path.display())).because(error);
+        let mut block = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+        file.by_ref().take(wanted).read_to_end(&mut block).map_err(cannot)?;
+        if block.is_empty() {
+            return Err(ConnectError::data(format!("{} became shorter while it was read", self.path.display())));
+        }
+        if is_last {
+            self.hold(Look::of(&file.metadata().map_err(cannot)?))?;
+        }
+        Ok(block.into())
     }
 }
 
@@ -53,6 +73,19 @@ impl Payload for FilePayload {
 
     fn content_type(&self) -> Option<&str> {
         Some(self.content_type)
+    }
+
+    /// One that is away is not: it may be its share that is, and nothing would read it again. Size and time are what the
+    /// next scan knows a new state by.
+    async fn is_superseded(&self) -> bool {
+        let payload = self.clone();
+        let look = blocking(move || {
+            let (path, follow) = (&payload.path, payload.follow);
+            if follow { fs::metadata(path) } else { fs::symlink_metadata(path) }
+        });
+        let now = look.await.ok().and_then(io::Result::ok).filter(fs::Metadata::is_file);
+        let told = |look: &Look| (look.size, look.mtime_ns);
+        now.is_some_and(|now| told(&Look::of(&now)) != told(&self.look))
     }
 
     async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {
@@ -67,7 +100,7 @@ impl Payload for FilePayload {
         };
         let payload = self.clone();
         let file = blocking(move || payload.file(start)).await??;
-        Ok(Box::new(FileReader { file: Some(file), left: len, path: self.path.clone() }))
+        Ok(Box::new(FileReader { file: Some(file), left: len, payload: self.clone() }))
     }
 }
 
@@ -75,32 +108,28 @@ struct FileReader {
     /// Away while a block is being read.
     file: Option<File>,
     left: u64,
-    path: PathBuf,
+    payload: FilePayload,
 }
 
 #[async_trait]
 impl PayloadReader for FileReader {
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        let wanted = self.left.min(BLOCK);
+        let (left, wanted) = (self.left, self.left.min(BLOCK));
         if wanted == 0 {
             return Ok(None);
         }
         let Some(mut file) = self.file.take() else {
-            return Err(ConnectError::fatal(format!("Reading {} was broken off", self.path.display())));
+            return Err(ConnectError::fatal(format!("Reading {} was broken off", self.payload.path.display())));
         };
-        let read = blocking(move || {
-            let mut block = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-            file.by_ref().take(wanted).read_to_end(&mut block).map(|_| (file, block))
-        });
-        let (file, block) = read
-            .await?
-            .map_err(|error| ConnectError::retriable(format!("Cannot read {}", self.path.display())).because(error))?;
-        if block.is_empty() {
-            return Err(ConnectError::data(format!("{} became shorter while it was read", self.path.display())));
-        }
+        let payload = self.payload.clone();
+        let (file, block) = blocking(move || {
+            let block = payload.block(&mut file, wanted, wanted == left)?;
+            Ok::<_, ConnectError>((file, block))
+        })
+        .await??;
         self.left -= block.len() as u64;
         self.file = Some(file);
-        Ok(Some(block.into()))
+        Ok(Some(block))
     }
 }
 

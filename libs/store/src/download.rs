@@ -102,7 +102,7 @@ impl StoredPayload {
         let bare = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
         match (expected, &object.etag) {
             (Some(expected), Some(found)) if bare(expected) != bare(found) => {
-                Err(self.mismatch("the object was overwritten since its reference was written"))
+                Err(self.mismatch("the object was overwritten or deleted since its reference was written"))
             }
             _ => Ok(()),
         }

@@ -17,6 +17,7 @@ pub(crate) enum Act {
     Write,
     Delete,
     List,
+    Sign,
 }
 
 impl Act {
@@ -26,6 +27,7 @@ impl Act {
             Self::Write => "write",
             Self::Delete => "delete",
             Self::List => "list",
+            Self::Sign => "sign an address of",
         }
     }
 }
@@ -54,7 +56,7 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
             say(ErrorKind::Fatal, "the store does not accept the credentials in store.options")
         }
         Error::Precondition { .. } | Error::NotModified { .. } => {
-            say(ErrorKind::Data, "the object was overwritten since its reference was written")
+            say(ErrorKind::Data, "the object was overwritten or deleted since its reference was written")
         }
         Error::NotImplemented { .. } | Error::NotSupported { .. } => say(ErrorKind::Fatal, "the store cannot do that"),
         Error::InvalidPath { .. } => say(ErrorKind::Data, "the key is not one of an object"),
@@ -62,6 +64,17 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
             say(ErrorKind::Config, &format!("store.options.{key} is unknown"))
         }
         _ => told.rest(say),
+    }
+}
+
+/// True when a store says of an upload in parts that it is not there: it has ended, or somebody aborted it. Azure says so of
+/// the blocks that the upload is made of.
+pub(crate) fn is_gone(error: &object_store::Error) -> bool {
+    let told = Told::by(error);
+    match told.code.as_deref() {
+        Some("NoSuchBucket" | "ContainerNotFound") => false,
+        Some("NoSuchUpload" | "InvalidBlockList") => true,
+        _ => matches!(error, object_store::Error::NotFound { .. }) || told.status == Some(404),
     }
 }
 
@@ -136,12 +149,13 @@ impl Told {
     }
 }
 
-/// `… status code: 503 Service Unavailable: …`
+/// `… status code: 503 Service Unavailable: …`, `… (code: 403)`
 fn status_in(text: &str) -> Option<u16> {
     if text.contains("redirect without LOCATION") {
         return Some(301);
     }
-    let (_, rest) = text.split_once("status code: ")?;
+    // The second is how one of several deletions in one request is told of.
+    let (_, rest) = text.split_once("status code: ").or_else(|| text.split_once("(code: "))?;
     rest.get(..3)?.parse().ok()
 }
 
@@ -191,6 +205,32 @@ mod tests {
         assert_eq!(read.kind(), ErrorKind::Data);
         assert_eq!(of_store(Act::Read, "s3://b/k", &missing("NoSuchBucket")).kind(), ErrorKind::Fatal);
         assert_eq!(of_store(Act::Write, "s3://b/k", &missing("NoSuchKey")).kind(), ErrorKind::Fatal);
+    }
+
+    /// Azure's client deletes several in one request, whose answer holds theirs.
+    #[test]
+    fn an_answer_within_an_answer_has_its_kind() {
+        let one = |code: u16| answer(&format!("Bulk delete request failed for key k: no (code: {code})"));
+        for (code, kind) in [(403, ErrorKind::Fatal), (409, ErrorKind::Retriable), (503, ErrorKind::Retriable)] {
+            assert_eq!(of_store(Act::Delete, "az://b/k", &one(code)).kind(), kind, "{code}");
+        }
+    }
+
+    /// Of an upload in parts, not of a bucket.
+    #[test]
+    fn what_is_gone_is_told_in_several_ways() {
+        let status = |status: &str, code: &str| answer(&format!("status code: {status}: <Code>{code}</Code>"));
+        for (error, gone) in [
+            (status("404 Not Found", "NoSuchUpload"), true),
+            (status("404 Not Found", ""), true),
+            (status("400 Bad Request", "InvalidBlockList"), true),
+            (status("400 Bad Request", "InvalidPart"), false),
+            (status("404 Not Found", "NoSuchBucket"), false),
+            (status("404 Not Found", "ContainerNotFound"), false),
+            (status("503 Service Unavailable", "SlowDown"), false),
+        ] {
+            assert_eq!(is_gone(&error), gone, "{error}");
+        }
     }
 
     #[test]

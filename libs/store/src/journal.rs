@@ -97,12 +97,14 @@ impl Journal {
         })
     }
 
-    /// One that was to begin has begun. Not synced: the store is asked for what is lost here.
+    /// One that was to begin has begun. Synced before it gets its first part: of what was only meant nothing is aborted that
+    /// holds one.
     pub(crate) fn name(&self, meant: &OpenUpload, upload: &OpenUpload) -> Result<()> {
         self.append(|state| {
             state.open.retain(|open| open != meant);
             state.open.push(upload.clone());
-            state.file.write_all((upload.line('+') + &meant.line('-')).as_bytes())
+            state.file.write_all((upload.line('+') + &meant.line('-')).as_bytes())?;
+            state.file.sync_data()
         })
     }
 

@@ -1,7 +1,7 @@
 //! Large values in object stores: what the claim check, chunking, sources and sinks have in common.
 //!
 //! * [`StoreSettings`] reads `store.uri` and its neighbours, [`Store`] speaks to S3 and its like, GCS, Azure, a folder or
-//!   memory, [`Stores`] opens what a list of allowed prefixes ([`Allowed`]) lets through.
+//!   memory, and reads hosts of the web, [`Stores`] opens what a list of allowed prefixes ([`Allowed`]) lets through.
 //! * [`Uploader`] puts a [`pipette_api::Payload`] there, streaming and hashed on the way, under a name that
 //!   [`Naming`] gives it; [`Journal`] remembers what a crash may leave half done.
 //! * [`StoredPayload`] is a payload again: lazy, in ranges, verified.
@@ -27,6 +27,7 @@ mod store;
 mod stores;
 mod upload;
 mod uri;
+mod web;
 
 pub use compression::Compression;
 pub use config::{ALLOW_HTTP, CONNECT_TIMEOUT, OPTIONS_DOC, OPTIONS_PREFIX, REQUEST_TIMEOUT, StoreSettings, URI};

@@ -3,10 +3,14 @@
 //!
 //! Drafts stand in one folder of the store, `.uploads`, under the name of their owner: so what a crash leaves is found
 //! again without a walk through everything.
+//!
+//! The store's own folder is made at the first upload when it is missing. Once it was there it is not made again: a share
+//! that is not mounted is waited for, and nothing is said of its objects meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -24,6 +28,8 @@ const DRAFTS: &str = ".uploads";
 pub(crate) struct Folder {
     root: PathBuf,
     reach: Reach,
+    /// Whether the folder was there once.
+    seen: AtomicBool,
 }
 
 /// What became of a draft.
@@ -39,15 +45,31 @@ impl Folder {
     pub(crate) fn at(uri: &ObjectUri, reach: Reach) -> Result<Self> {
         let root = path(&uri.key);
         reach.path(&root)?;
-        Ok(Self { root, reach })
+        let seen = AtomicBool::new(root.is_dir());
+        Ok(Self { root, reach, seen })
     }
 
-    /// Makes the folder and writes nothing, as a look whether it is there.
+    /// Makes the folder if it never was there, and writes nothing: a look whether it is.
     pub(crate) fn probe(&self) -> Result<()> {
-        make_folders(&self.root).map_err(|error| self.fault(Act::Write, &self.root, &error))
+        if !self.root.is_dir() {
+            if self.seen.load(Ordering::Relaxed) {
+                return Err(self.away());
+            }
+            make_folders(&self.root).map_err(|error| self.fault(Act::Write, &self.root, &error))?;
+        }
+        self.seen.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn away(&self) -> ConnectError {
+        let root = self.root.display();
+        ConnectError::retriable(format!(
+            "The folder {root} is not there: is its share mounted? Mount it, or make the folder"
+        ))
     }
 
     pub(crate) fn draft(&self, owner: &str) -> Result<Draft> {
+        self.probe()?;
         let folder = self.root.join(DRAFTS);
         let path = folder.join(format!("{owner}.{}", Uuid::now_v7()));
         let create = || File::create_new(&path);
@@ -65,6 +87,7 @@ impl Folder {
     pub(crate) fn keep(&self, mut draft: Draft, key: &str) -> Result<Kept> {
         let target = path(key);
         let parent = target.parent().unwrap_or(&self.root);
+        self.probe()?;
         let kept = (|| {
             make_folders(parent)?;
             self.hold_inside(parent)?;
@@ -106,16 +129,12 @@ impl Folder {
     /// Opens an object, and says what it is.
     pub(crate) fn open(&self, key: &str) -> Result<(File, Object)> {
         let path = path(key);
-        let opened = (|| {
-            self.hold_inside(path.parent().unwrap_or(&self.root))?;
-            let target = fs::canonicalize(&path)?;
-            if target.parent() != path.parent().map(fs::canonicalize).transpose()?.as_deref() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "a link leads elsewhere"));
-            }
-            let file = File::open(&target)?;
+        let found = self.find(&path)?;
+        let opened = found.and_then(|found| {
+            let file = File::open(found)?;
             let object = describe(key, &file.metadata()?)?;
             Ok((file, object))
-        })();
+        });
         let (file, object) = opened.map_err(|error| self.fault(Act::Read, &path, &error))?;
         self.reach.opened(&file)?;
         Ok((file, object))
@@ -124,10 +143,27 @@ impl Folder {
     /// What an object is, without opening it.
     pub(crate) fn head(&self, key: &str) -> Result<Option<Object>> {
         let path = path(key);
-        match fs::metadata(&path).and_then(|metadata| describe(key, &metadata)) {
+        let found = self.find(&path)?;
+        match found.and_then(fs::metadata).and_then(|metadata| describe(key, &metadata)) {
             Ok(object) => Ok(Some(object)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => Ok(None),
             Err(error) => Err(self.fault(Act::Read, &path, &error)),
+        }
+    }
+
+    /// Where an object stands. A data error when that is a link into another folder.
+    fn find(&self, path: &Path) -> Result<io::Result<PathBuf>> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let found = fs::canonicalize(folder).and_then(|folder| {
+            let target = fs::canonicalize(path)?;
+            let stays = target.parent() == Some(&folder) && folder.starts_with(fs::canonicalize(&self.root)?);
+            Ok((target, stays))
+        });
+        match found {
+            Ok((_, false)) => {
+                Err(ConnectError::data(format!("Cannot read {}: a link leads elsewhere", path.display())))
+            }
+            found => Ok(found.map(|(target, _)| target)),
         }
     }
 
@@ -136,7 +172,9 @@ impl Folder {
         let path = path(key);
         let deleted = self.hold_inside(path.parent().unwrap_or(&self.root)).and_then(|()| fs::remove_file(&path));
         match deleted {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.fault(Act::Delete, &path, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound || !self.root.is_dir() => {
+                Err(self.fault(Act::Delete, &path, &error))
+            }
             _ => Ok(()),
         }
     }
@@ -179,6 +217,9 @@ impl Folder {
     }
 
     fn fault(&self, act: Act, path: &Path, error: &io::Error) -> ConnectError {
+        if error.kind() == io::ErrorKind::NotFound && !self.root.is_dir() {
+            return self.away();
+        }
         let error = fault::of_file(act, &path.display().to_string(), error);
         if path.starts_with(&self.root) { error } else { error.within("outside of the store's folder") }
     }

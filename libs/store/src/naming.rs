@@ -143,9 +143,9 @@ impl Naming {
         Ok(key)
     }
 
-    /// A key by UUID in the same place, for what is too large to be read twice.
-    pub(crate) fn one_time_key(&self, origin: &Origin, now: i64) -> Result<String> {
-        Self { prefix: self.prefix.clone(), strategy: Strategy::Uuid }.key(origin, None, now)
+    /// Names by UUID in the same place, for what is too large to be read twice and for what finds its name taken.
+    pub(crate) fn one_time(&self) -> Self {
+        Self { prefix: self.prefix.clone(), strategy: Strategy::Uuid }
     }
 }
 

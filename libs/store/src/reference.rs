@@ -4,6 +4,8 @@
 //! `claim-check`, where every tool finds it. All three are read from records that anybody may have written: a reference is
 //! believed only after [`crate::Allowed`] has looked at its address.
 
+mod header;
+
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -84,9 +86,9 @@ impl Reference {
         Ok(Datum::new(Self::schema(), Value::Struct(Box::new(Struct::from_parts(Self::schema(), values)))))
     }
 
-    /// As a map without a schema, with those fields that have a value.
+    /// As a map without a schema, with those fields that have a value, and with `digest`, by which it is known.
     pub fn to_map(&self) -> Result<Datum> {
-        let present = self.values()?.into_iter().filter(|(_, value)| !value.is_null());
+        let present = self.values()?.into_iter().filter(|(name, value)| *name == "digest" || !value.is_null());
         let map: Map = present
             .map(|(name, value)| match value {
                 Value::Timestamp(millis) => (Value::text(name), Value::I64(millis)),
@@ -99,7 +101,7 @@ impl Reference {
     /// The value of the header [`HEADER`]: a JSON array in UTF-8.
     pub fn to_header(references: &[Self]) -> Result<Blob> {
         let array = references.iter().map(Self::to_json).collect();
-        Blob::whole(serde_json::Value::Array(array).to_string())
+        Blob::whole(header::to_text(&serde_json::Value::Array(array)))
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -170,9 +172,9 @@ impl Reference {
         }
     }
 
-    /// The references in a header's value: JSON as bytes or text, or what a header converter made of that.
-    pub fn of_header(value: &Value) -> Result<Vec<Self>> {
-        let elements = match value {
+    /// The references in a header: JSON as bytes or text, or what a header converter made of that.
+    pub fn of_header(header: &Datum) -> Result<Vec<Self>> {
+        let elements = match &header.value {
             Value::Bytes(bytes) => return Self::of_json(bytes.as_bytes()),
             Value::String(text) => return Self::of_json(text.as_bytes()),
             Value::Array(elements) => &elements[..],
@@ -181,7 +183,9 @@ impl Reference {
         if elements.len() > MOST_REFERENCES {
             return Err(broken("it holds too many"));
         }
+        let taken_apart = header::is_taken_apart(header);
         let read = |element: &Value| match element {
+            Value::Map(map) if taken_apart => Self::of_object(&header::object_of(map)),
             Value::Map(map) => Self::read(&|name| map.get(name).map(Field::Data)),
             Value::Struct(record) => Self::read(&|name| record.get(name).map(Field::Data)),
             other => Err(broken(&format!("it is of type {}", other.type_name()))),
@@ -204,10 +208,14 @@ impl Reference {
             return Err(broken("it holds too many"));
         }
         let read = |element: &serde_json::Value| match element {
-            serde_json::Value::Object(object) => Self::read(&|name| object.get(name).map(Field::Json)),
+            serde_json::Value::Object(object) => Self::of_object(object),
             _ => Err(broken("it is no JSON object")),
         };
         elements.iter().map(read).collect()
+    }
+
+    fn of_object(object: &serde_json::Map<String, serde_json::Value>) -> Result<Self> {
+        Self::read(&|name| object.get(name).map(Field::Json))
     }
 
     fn read<'a>(get: &dyn Fn(&str) -> Option<Field<'a>>) -> Result<Self> {

@@ -33,19 +33,77 @@ fn every_form_is_read_as_it_is_written() {
         assert_eq!(Reference::of_value(&map.value).unwrap(), Some(reference.clone()));
         let header = Reference::to_header(std::slice::from_ref(&reference)).unwrap();
         assert_eq!(Reference::of_json(header.as_bytes()).unwrap(), std::slice::from_ref(&reference));
-        assert_eq!(Reference::of_header(&Value::Bytes(header)).unwrap(), [reference]);
+        assert_eq!(Reference::of_header(&Datum::schemaless(Value::Bytes(header))).unwrap(), [reference]);
     }
 }
 
 #[test]
 fn a_header_is_read_after_a_converter_has_parsed_it() {
     let map = bare().to_map().unwrap().value;
-    assert_eq!(Reference::of_header(&Value::Array(Box::new([map.clone(), map.clone()]))).unwrap(), [bare(), bare()]);
-    assert_eq!(Reference::of_header(&map).unwrap(), [bare()]);
+    let read = |value: Value| Reference::of_header(&Datum::schemaless(value)).unwrap();
+    assert_eq!(read(Value::Array(Box::new([map.clone(), map.clone()]))), [bare(), bare()]);
+    assert_eq!(read(map), [bare()]);
     let text = r#"[{"uri":"s3://lake/a","size":0,"digest":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]"#;
-    assert_eq!(Reference::of_header(&Value::text(text)).unwrap(), [bare()]);
+    assert_eq!(read(Value::text(text)), [bare()]);
     let small = Map::from(vec![(Value::text("uri"), Value::text("s3://lake/a")), (Value::text("size"), Value::I8(7))]);
-    assert_eq!(Reference::of_header(&Value::Map(Box::new(small))).unwrap()[0].size, Some(7));
+    assert_eq!(read(Value::Map(Box::new(small)))[0].size, Some(7));
+    // One that reads JSON has read the backslashes as well.
+    let named = Reference { name: Some("a\\nb".into()), ..bare() };
+    assert_eq!(read(named.to_map().unwrap().value), [named]);
+}
+
+/// As Connect's default header converter reads it.
+fn taken_apart(header: &str) -> Datum {
+    let datum = pipette_java::values::Types::default().parse(&pipette_api::Text::from(header));
+    assert!(matches!(datum.value, Value::Array(_)), "{datum:?}");
+    datum
+}
+
+#[test]
+fn what_the_default_header_converter_takes_apart_comes_back_as_it_was() {
+    let odd = |text: &str| Reference {
+        name: Some(text.into()),
+        path: Some(text.into()),
+        etag: Some(format!("\"{text}\"")),
+        version_id: Some(text.into()),
+        meta: vec![(text.into(), text.into()), ("plain".into(), "x".into())],
+        ..full()
+    };
+    for text in [
+        "a",
+        "say \"yes\"",
+        "C:\\lab\\new",
+        "ends in \\",
+        "\\\"",
+        "{a}[b]:c,d",
+        "two\nlines\t\u{1}",
+        "µm 細胞",
+        "",
+        " ",
+        "null",
+        "17",
+        "2026-11-26",
+        "2026-13-45",
+        "10:20:30.123Z",
+        "2026-11-26T10:20:30.123Z",
+    ] {
+        let references = [odd(text), bare(), full()];
+        let header = Reference::to_header(&references).unwrap();
+        let header = std::str::from_utf8(header.as_bytes()).unwrap();
+        assert_eq!(Reference::of_json(header.as_bytes()).unwrap(), references, "{header}");
+        assert_eq!(Reference::of_header(&taken_apart(header)).unwrap(), references, "{header}");
+    }
+}
+
+#[test]
+fn dates_in_headers_of_earlier_versions_are_texts_again() {
+    for text in ["2026-11-26", "10:20:30.123Z", "2026-11-26T10:20:30.123Z"] {
+        let header = format!(r#"[{{"uri":"s3://lake/a","size":0,"name":"{text}","meta":{{"{text}":"{text}"}}}}]"#);
+        let read = Reference::of_header(&taken_apart(&header)).unwrap();
+        assert_eq!((read[0].name.as_deref(), &read[0].meta[..]), (Some(text), &[(text.into(), text.into())][..]));
+    }
+    let error = Reference::of_header(&taken_apart(r#"[{"uri":"s3://lake/a","size":1.5}]"#)).unwrap_err();
+    assert!(error.to_string().contains("its size is no integer"), "{error}");
 }
 
 #[test]

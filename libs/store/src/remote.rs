@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{HttpConnector, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use pipette_api::{ConnectError, Result};
 use std::time::Duration;
 
 use crate::config::StoreSettings;
-use crate::open_uploads::OpenUploads;
+use crate::open_uploads::{Bucket, OpenUploads};
 use crate::uri::Scheme;
 
 /// A store with uploads in parts.
@@ -35,8 +36,29 @@ const TAKEN: &[(&str, &str)] = &[
 /// Options that name files, by their ends.
 const FILES: &[&str] = &["_file", "_path", "service_account", "application_credentials"];
 
-/// A client, and who tells of uploads in parts where they stay open.
-pub(crate) type Built = (Arc<dyn Remote>, Option<OpenUploads>);
+/// Where the emulator of Azure's own options is, unless the environment says otherwise.
+const AZURITE: &str = "http://127.0.0.1:10000";
+
+/// A client and what it can do beside.
+pub(crate) struct Built {
+    pub(crate) remote: Arc<dyn Remote>,
+    /// One that asks only once for an upload in parts, where the other may ask several times.
+    pub(crate) starter: Option<Arc<dyn Remote>>,
+    /// Who tells of uploads in parts where they stay open.
+    pub(crate) uploads: Option<OpenUploads>,
+    /// Who signs addresses.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
+}
+
+impl Built {
+    pub(crate) fn plain(remote: Arc<dyn Remote>) -> Self {
+        Self { remote, starter: None, uploads: None, signer: None }
+    }
+
+    fn signing<T: Remote + Signer>(client: Arc<T>) -> Self {
+        Self { signer: Some(Arc::clone(&client) as Arc<dyn Signer>), ..Self::plain(client) }
+    }
+}
 
 /// Builds the client, which connects to nobody yet.
 pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
@@ -44,10 +66,10 @@ pub(crate) fn build(settings: &StoreSettings) -> Result<Built> {
     install_tls();
     match settings.uri.scheme {
         Scheme::S3 => s3(settings),
-        Scheme::Gcs => gcs(settings).map(|remote| (remote, None)),
-        Scheme::Azure => azure(settings).map(|remote| (remote, None)),
-        Scheme::Memory => Ok((in_memory(), None)),
-        Scheme::File => unreachable!("folders are in local.rs"),
+        Scheme::Gcs => gcs(settings),
+        Scheme::Azure => azure(settings),
+        Scheme::Memory => Ok(Built::plain(in_memory())),
+        Scheme::File | Scheme::Https => unreachable!("folders are in local.rs, the web is in web.rs"),
     }
 }
 
@@ -56,14 +78,14 @@ pub(crate) fn in_memory() -> Arc<dyn Remote> {
     Arc::new(InMemory::new())
 }
 
-/// What [`build`] would refuse of the options, as far as the options alone tell: nothing is read or made.
+/// What [`build`] would refuse of the options, as far as they tell alone: no client is made.
 pub(crate) fn check(settings: &StoreSettings) -> Result<()> {
     check_options(settings)?;
     match settings.uri.scheme {
         Scheme::S3 => s3_builder(settings).map(drop),
         Scheme::Gcs => gcs_builder(settings).map(drop),
         Scheme::Azure => azure_builder(settings).map(drop),
-        Scheme::Memory | Scheme::File => Ok(()),
+        Scheme::Https | Scheme::Memory | Scheme::File => Ok(()),
     }
 }
 
@@ -88,7 +110,7 @@ fn check_options(settings: &StoreSettings) -> Result<()> {
 }
 
 /// The client asks for a provider of the whole process; whoever was first has chosen the only one there is.
-fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -108,6 +130,10 @@ fn retries() -> RetryConfig {
         max_retries: 2,
         retry_timeout: Duration::from_secs(10),
     }
+}
+
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..retries() }
 }
 
 fn unknown(name: &str) -> ConnectError {
@@ -139,9 +165,12 @@ fn check_address(settings: &StoreSettings, address: &str) -> Result<()> {
 }
 
 fn s3(settings: &StoreSettings) -> Result<Built> {
-    let bucket = Arc::new(s3_builder(settings)?.build().map_err(unusable(settings))?);
-    let http = ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))?;
-    Ok((Arc::clone(&bucket) as Arc<dyn Remote>, Some(OpenUploads::new(bucket, http))))
+    let builder = s3_builder(settings)?;
+    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
+    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
+    let starter = Arc::new(starter.map_err(unusable(settings))?);
+    let uploads = OpenUploads::new(Bucket::S3(Arc::clone(&bucket)), http(settings)?);
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
 }
 
 fn s3_builder(settings: &StoreSettings) -> Result<AmazonS3Builder> {
@@ -159,11 +188,24 @@ fn s3_builder(settings: &StoreSettings) -> Result<AmazonS3Builder> {
     Ok(builder)
 }
 
-fn gcs(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
-    Ok(Arc::new(gcs_builder(settings)?.build().map_err(unusable(settings))?))
+fn http(settings: &StoreSettings) -> Result<HttpClient> {
+    ReqwestConnector::default().connect(&client_options(settings)).map_err(unusable(settings))
 }
 
-fn gcs_builder(settings: &StoreSettings) -> Result<GoogleCloudStorageBuilder> {
+fn gcs(settings: &StoreSettings) -> Result<Built> {
+    let (builder, endpoint) = gcs_builder(settings)?;
+    let unsigned = builder.get_config_value(&GoogleConfigKey::SkipSignature).is_some_and(|text| is_true(&text));
+    let bucket = Arc::new(builder.clone().build().map_err(unusable(settings))?);
+    let starter = builder.with_credentials(Arc::clone(bucket.credentials())).with_retry(no_retries()).build();
+    let starter = Arc::new(starter.map_err(unusable(settings))?);
+    let credentials = (!unsigned).then(|| Arc::clone(bucket.credentials()));
+    let address = format!("{endpoint}/{}", settings.uri.bucket);
+    let uploads = OpenUploads::new(Bucket::Gcs { address, credentials }, http(settings)?);
+    Ok(Built { starter: Some(starter), uploads: Some(uploads), ..Built::signing(bucket) })
+}
+
+/// And where it goes.
+fn gcs_builder(settings: &StoreSettings) -> Result<(GoogleCloudStorageBuilder, String)> {
     let mut builder =
         GoogleCloudStorageBuilder::from_env().with_client_options(client_options(settings)).with_retry(retries());
     for (name, value) in &settings.options {
@@ -171,13 +213,30 @@ fn gcs_builder(settings: &StoreSettings) -> Result<GoogleCloudStorageBuilder> {
         builder = builder.with_config(key, value);
     }
     let builder = builder.with_bucket_name(&settings.uri.bucket);
-    let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
-    check_address(settings, endpoint.as_deref().unwrap_or("https://storage.googleapis.com"))?;
-    Ok(builder)
+    let get = |key| builder.get_config_value(&key);
+    let account = match get(GoogleConfigKey::ServiceAccount) {
+        Some(path) => std::fs::read_to_string(path).ok(),
+        None => get(GoogleConfigKey::ServiceAccountKey),
+    };
+    let endpoint = get(GoogleConfigKey::BaseUrl).or_else(|| base_of(&account?));
+    let endpoint = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".into());
+    check_address(settings, &endpoint)?;
+    Ok((builder, endpoint))
 }
 
-fn azure(settings: &StoreSettings) -> Result<Arc<dyn Remote>> {
-    Ok(Arc::new(azure_builder(settings)?.build().map_err(unusable(settings))?))
+/// As the client reads it.
+fn is_true(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y")
+}
+
+/// The address that a service account names beside its key: the client goes there.
+fn base_of(account: &str) -> Option<String> {
+    let account: serde_json::Value = serde_json::from_str(account).ok()?;
+    account.get("gcs_base_url")?.as_str().map(str::to_owned)
+}
+
+fn azure(settings: &StoreSettings) -> Result<Built> {
+    Ok(Built::signing(Arc::new(azure_builder(settings)?.build().map_err(unusable(settings))?)))
 }
 
 fn azure_builder(settings: &StoreSettings) -> Result<MicrosoftAzureBuilder> {
@@ -190,7 +249,13 @@ fn azure_builder(settings: &StoreSettings) -> Result<MicrosoftAzureBuilder> {
     let builder = builder.with_container_name(&settings.uri.bucket);
     let get = |key| builder.get_config_value(&key);
     let account = get(AzureConfigKey::AccountName).unwrap_or_default();
-    let endpoint = get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    // The emulator has an address of its own, whatever the endpoint is.
+    let emulated = get(AzureConfigKey::UseEmulator).is_some_and(|text| is_true(&text));
+    let endpoint = match get(AzureConfigKey::Endpoint) {
+        _ if emulated => std::env::var("AZURITE_BLOB_STORAGE_URL").unwrap_or_else(|_| AZURITE.to_owned()),
+        Some(endpoint) => endpoint,
+        None => format!("https://{account}.blob.core.windows.net"),
+    };
     check_address(settings, &endpoint)?;
     Ok(builder)
 }

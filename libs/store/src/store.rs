@@ -8,12 +8,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use pipette_api::{ConnectError, PayloadReader, Result};
 
@@ -21,8 +23,9 @@ use crate::config::StoreSettings;
 use crate::fault::{self, Act};
 use crate::local::{Folder, read_at};
 use crate::open_uploads::OpenUploads;
-use crate::remote::{self, Remote};
+use crate::remote::{self, Built, Remote};
 use crate::uri::{ObjectUri, Scheme};
+use crate::web::Web;
 
 /// How much of a file is read at a time.
 const PIECE: u64 = 1 << 20;
@@ -61,33 +64,51 @@ impl Object {
 pub struct Store {
     uri: ObjectUri,
     pub(crate) backend: Backend,
+    /// Begins uploads in parts and tries no second time by itself; the same as the other where that one does not either.
+    starter: Option<Arc<dyn Remote>>,
     uploads: Option<OpenUploads>,
+    signer: Option<Arc<dyn Signer>>,
 }
 
 #[derive(Clone)]
 pub(crate) enum Backend {
     Folder(Arc<Folder>),
     Remote(Arc<dyn Remote>),
+    /// Read only.
+    Web(Arc<Web>),
 }
 
 impl Store {
     /// Builds a client and connects to nobody yet. A config error when an option is unknown or contradicts another, or when
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
-        let (backend, uploads) = if settings.uri.scheme == Scheme::File {
-            (Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)), None)
-        } else {
-            let (remote, uploads) = remote::build(settings)?;
-            (Backend::Remote(remote), uploads)
+        let backend = match settings.uri.scheme {
+            Scheme::File => Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)),
+            Scheme::Https => Backend::Web(Arc::new(Web::open(settings)?)),
+            _ => {
+                let Built { remote, starter, uploads, signer } = remote::build(settings)?;
+                let (uri, backend) = (settings.uri.clone(), Backend::Remote(remote));
+                return Ok(Arc::new(Self { uri, backend, starter, uploads, signer }));
+            }
         };
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend, uploads }))
+        Ok(Self::over(settings.uri.clone(), backend))
+    }
+
+    /// A store that is nothing but a backend.
+    pub(crate) fn over(uri: ObjectUri, backend: Backend) -> Arc<Self> {
+        Arc::new(Self { uri, backend, starter: None, uploads: None, signer: None })
     }
 
     /// A stand-in that is empty, keeps objects in memory, and has the address of the real one: for previews. Options are
     /// checked as [`Store::open`] does.
     pub fn stand_in(settings: &StoreSettings) -> Result<Arc<Self>> {
         Self::open(settings)?;
-        Ok(Arc::new(Self { uri: settings.uri.clone(), backend: Backend::Remote(remote::in_memory()), uploads: None }))
+        Ok(Self::over(settings.uri.clone(), Backend::Remote(remote::in_memory())))
+    }
+
+    /// What the web is not for.
+    pub(crate) fn read_only(&self) -> ConnectError {
+        ConnectError::config(format!("{} can only be read: addresses of the web are no store", self.uri))
     }
 
     /// The bucket or folder with the prefix that uploads are put under.
@@ -114,6 +135,7 @@ impl Store {
                 blocking(move || folder.probe()).await
             }
             Backend::Remote(_) => self.list(&self.uri.key).next().await.map(drop),
+            Backend::Web(_) => Err(self.read_only()),
         }
     }
 
@@ -124,6 +146,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.head(&key)).await
             }
+            Backend::Web(web) => web.head(key).await,
             Backend::Remote(remote) => match remote.head(&self.path(key)?).await {
                 Ok(meta) => Ok(Some(Object::of(meta))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -132,12 +155,34 @@ impl Store {
         }
     }
 
-    /// What the store calls the uploads in parts of a key that are open; none where it does not tell.
-    pub(crate) async fn open_uploads(&self, key: &str) -> Result<Vec<String>> {
+    /// An address with a signature, by which anybody may read an object for so long (whole seconds, a week at most): a secret.
+    /// Nobody is asked whether the object is there. A config error where there are no signatures.
+    pub async fn signed_url(&self, key: &str, valid: Duration) -> Result<String> {
+        let Some(signer) = &self.signer else {
+            return Err(ConnectError::config(format!(
+                "{} cannot sign addresses: only S3, GCS and Azure can",
+                self.uri
+            )));
+        };
+        let url = signer.signed_url(http::Method::GET, &self.path(key)?, valid).await;
+        url.map(String::from).map_err(|error| self.fault(Act::Sign, key, &error))
+    }
+
+    /// What the store calls the uploads in parts of a key that have begun and hold no part; none where there are none.
+    pub(crate) async fn empty_uploads(&self, key: &str) -> Result<Vec<String>> {
         match &self.uploads {
-            Some(uploads) => uploads.of(key).await,
+            Some(uploads) => uploads.empty(key).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    pub(crate) fn starter(&self) -> Option<&Arc<dyn Remote>> {
+        self.starter.as_ref()
+    }
+
+    /// Whether uploads in parts that nobody ends stay until somebody aborts them. Azure's go by themselves.
+    pub(crate) fn keeps_uploads(&self) -> bool {
+        self.uri.scheme != Scheme::Azure
     }
 
     /// Deletes an object. One that is gone already is no error.
@@ -147,6 +192,7 @@ impl Store {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());
                 blocking(move || folder.delete(&key)).await
             }
+            Backend::Web(_) => Err(self.read_only()),
             Backend::Remote(remote) => match remote.delete(&self.path(key)?).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(self.fault(Act::Delete, key, &error)),
@@ -159,9 +205,12 @@ impl Store {
         let source = match &self.backend {
             Backend::Folder(folder) => Pages::Folders(Arc::clone(folder), VecDeque::from([Folder::path_of(prefix)])),
             Backend::Remote(remote) => {
-                let prefix = Path::from(prefix);
+                // Every prefix comes from an address; what is no path is nobody's key.
+                let prefix = Path::parse(prefix).unwrap_or_else(|_| Path::from(prefix));
                 Pages::Stream(remote.list((!prefix.as_ref().is_empty()).then_some(&prefix)))
             }
+            // Nobody lists the web: what asks has been told so by `probe`.
+            Backend::Web(_) => Pages::Done,
         };
         Listing { store: self, source }
     }
@@ -176,6 +225,7 @@ impl Store {
                 let what = self.uri_of(&object.key);
                 Ok((object, Box::new(FileReader { file: Some(file), at: cut.start, end, what })))
             }
+            Backend::Web(web) => web.read(key, cut).await,
             Backend::Remote(remote) => {
                 let range = match (cut.start, cut.len) {
                     (0, None) => None,

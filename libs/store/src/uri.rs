@@ -41,13 +41,17 @@ pub enum Scheme {
     Azure,
     /// `file:///path`.
     File,
+    /// `https://host/path`: read only, where [`Allowed`] was asked for it.
+    Https,
     /// `memory://name/key`: for tests and demonstrations.
     Memory,
 }
 
 impl Scheme {
-    fn read(text: &str) -> std::result::Result<Self, String> {
+    fn read(text: &str, web: bool) -> std::result::Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
+            "https" if web => Ok(Self::Https),
+            "http" if web => Err("addresses of the web are read by https only".into()),
             "s3" | "s3a" | "s3n" => Ok(Self::S3),
             "gs" => Ok(Self::Gcs),
             "az" | "abs" | "azure" => Ok(Self::Azure),
@@ -61,6 +65,11 @@ impl Scheme {
         }
     }
 
+    /// Whether such stores give addresses with a signature.
+    pub fn signs(self) -> bool {
+        matches!(self, Self::S3 | Self::Gcs | Self::Azure)
+    }
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
@@ -68,6 +77,7 @@ impl Scheme {
             Self::Gcs => "gs",
             Self::Azure => "az",
             Self::File => "file",
+            Self::Https => "https",
             Self::Memory => "memory",
         }
     }
@@ -78,7 +88,7 @@ impl Scheme {
 pub struct ObjectUri {
     /// The kind of store.
     pub scheme: Scheme,
-    /// Bucket or container; empty for files.
+    /// Bucket or container; host, with its port, of the web; empty for files.
     pub bucket: String,
     /// The key without a slash in front; the path of a file likewise. Empty when the address names a whole bucket.
     pub key: String,
@@ -87,6 +97,11 @@ pub struct ObjectUri {
 impl ObjectUri {
     /// Reads an address. The error is the reason alone, and does not repeat the address: it may hold a secret.
     pub fn read(text: &str) -> std::result::Result<Self, String> {
+        Self::parse(text, false)
+    }
+
+    /// The same, with addresses of the web where they are wanted.
+    pub(crate) fn parse(text: &str, web: bool) -> std::result::Result<Self, String> {
         if text.len() > LONGEST {
             return Err(format!("it is longer than {LONGEST} bytes"));
         }
@@ -94,7 +109,7 @@ impl ObjectUri {
             return Err("it holds blanks, control characters or backslashes".into());
         }
         let (scheme, rest) = text.split_once("://").ok_or("it is no absolute address such as s3://bucket/key")?;
-        let scheme = Scheme::read(scheme)?;
+        let scheme = Scheme::read(scheme, web)?;
         if rest.contains(['?', '#']) {
             return Err("it has a query or fragment".into());
         }
@@ -104,7 +119,8 @@ impl ObjectUri {
         if scheme == Scheme::File && key.is_empty() {
             return Err("it names the root of the file system".into());
         }
-        Ok(Self { scheme, bucket: bucket.to_owned(), key })
+        let bucket = if scheme == Scheme::Https { bucket.to_ascii_lowercase() } else { bucket.to_owned() };
+        Ok(Self { scheme, bucket, key })
     }
 
     /// The address of another key in the same bucket.
@@ -132,6 +148,9 @@ fn check_bucket(scheme: Scheme, bucket: &str) -> std::result::Result<(), String>
     if bucket.contains('@') {
         return Err("it has user information".into());
     }
+    if scheme == Scheme::Https {
+        return check_host(bucket);
+    }
     let named = bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if !named || bucket.len() > 222 || bucket.starts_with('.') {
         return Err("its bucket is no name of a bucket".into());
@@ -141,6 +160,23 @@ fn check_bucket(scheme: Scheme, bucket: &str) -> std::result::Result<(), String>
         (Scheme::S3 | Scheme::Gcs | Scheme::Azure, true) => Err("it has no bucket".into()),
         _ => Ok(()),
     }
+}
+
+/// A name or an address, and a port if need be.
+fn check_host(host: &str) -> std::result::Result<(), String> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let named = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')) && !name.is_empty(),
+    };
+    if !named || name.len() > 253 || port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("its host is no name and no address".into());
+    }
+    Ok(())
 }
 
 /// Decodes once. What only a second decoding would show is refused as well: who knows who decodes next.
@@ -173,17 +209,30 @@ fn read_key(path: &str) -> std::result::Result<String, String> {
 
 /// The prefixes that addresses in records may begin with.
 #[derive(Debug, Clone)]
-pub struct Allowed(Vec<ObjectUri>);
+pub struct Allowed {
+    prefixes: Vec<ObjectUri>,
+    /// Addresses of the web among them.
+    web: bool,
+}
 
 impl Allowed {
     /// Reads the prefixes. A config error for one that is no absolute address; wildcards do not exist.
     pub fn read<T: AsRef<str>>(key: &str, prefixes: &[T]) -> Result<Self> {
+        Self::parse(key, prefixes, false)
+    }
+
+    /// The same, and `https://host/path` may be among them, whose objects are read without credentials.
+    pub fn read_with_web<T: AsRef<str>>(key: &str, prefixes: &[T]) -> Result<Self> {
+        Self::parse(key, prefixes, true)
+    }
+
+    fn parse<T: AsRef<str>>(key: &str, prefixes: &[T], web: bool) -> Result<Self> {
         let read = |text: &T| {
             let text = text.as_ref();
             if text.contains('*') {
                 return Err(ConnectError::config(format!("{key}: an element holds a wildcard; name each prefix")));
             }
-            ObjectUri::read(text).map_err(|reason| {
+            ObjectUri::parse(text, web).map_err(|reason| {
                 ConnectError::config(format!("{key}: an element is no prefix of addresses: {reason}"))
             })
         };
@@ -191,28 +240,38 @@ impl Allowed {
         if prefixes.is_empty() {
             return Err(ConnectError::config(format!("{key} is empty: no reference could be read")));
         }
-        Ok(Self(prefixes))
+        Ok(Self { prefixes, web })
     }
 
     /// Only what lies under one address.
     pub fn only(prefix: ObjectUri) -> Self {
-        Self(vec![prefix])
+        Self { prefixes: vec![prefix], web: false }
+    }
+
+    /// Whether an address of the web is among them.
+    pub fn has_web(&self) -> bool {
+        self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Https)
     }
 
     /// The prefixes that name a whole bucket, which deserves a warning.
     pub fn whole_buckets(&self) -> impl Iterator<Item = &ObjectUri> {
-        self.0.iter().filter(|prefix| prefix.key.is_empty())
+        self.prefixes.iter().filter(|prefix| prefix.key.is_empty())
+    }
+
+    /// Whether each leads to a store that gives addresses with a signature.
+    pub fn all_sign(&self) -> bool {
+        self.prefixes.iter().all(|prefix| prefix.scheme.signs())
     }
 
     /// The address of a reference, with the prefix that lets it through; a data error before anything is asked of a store.
     pub fn check(&self, text: &str) -> Result<(ObjectUri, &ObjectUri)> {
-        let uri = ObjectUri::read(text).map_err(|reason| {
+        let uri = ObjectUri::parse(text, self.web).map_err(|reason| {
             ConnectError::data(format!("the reference is refused: its address cannot be used: {reason}"))
         })?;
         if uri.key.is_empty() {
             return Err(ConnectError::data("the reference is refused: its address names no object"));
         }
-        match self.0.iter().find(|prefix| prefix.covers(&uri)) {
+        match self.prefixes.iter().find(|prefix| prefix.covers(&uri)) {
             Some(prefix) => Ok((uri, prefix)),
             None => Err(ConnectError::data(format!(
                 "the reference is refused: {uri} is not under any prefix of allowed.uri.prefixes"

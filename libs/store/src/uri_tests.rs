@@ -91,6 +91,41 @@ fn references_elsewhere_are_refused() {
     assert!(allowed.check(&format!("s3://lake/inbox/{}", "a".repeat(LONGEST))).is_err());
 }
 
+/// Azure's account is no part of an address: it is an option of the store, and no reference can name another one.
+#[test]
+fn each_kind_of_store_has_its_own_prefixes() {
+    let allowed = Allowed::read("allowed.uri.prefixes", &["gs://lake/in%20box", "az://box/in"]).unwrap();
+    for text in
+        ["gs://lake/in%20box/a%2Bb", "GS://lake/in%20box/a", "az://box/in/a", "abs://box/in/a", "azure://box/in/a"]
+    {
+        allowed.check(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    for text in [
+        "gs://lake/in%2520box/a",
+        "gs://lake/in+box/a",
+        "gs://box/in/a",
+        "s3://lake/in%20box/a",
+        "az://lake/in%20box/a",
+        "az://box/in%20/a",
+        "az://account/box/in/a",
+        "az://box@account/in/a",
+        "az://account.blob.core.windows.net/box/in/a",
+        "abfs://box/in/a",
+        "abfss://box@account.dfs.core.windows.net/in/a",
+        "wasbs://box@account.blob.core.windows.net/in/a",
+        "https://storage.googleapis.com/lake/in%20box/a",
+        "https://account.blob.core.windows.net/box/in/a?sig=secret",
+    ] {
+        let error = allowed.check(text).expect_err(text);
+        assert_eq!(error.kind(), ErrorKind::Data, "{text}");
+        assert!(!error.chain().contains("sig=secret"), "{error}");
+    }
+    for text in ["abfss://box@account.dfs.core.windows.net/in", "wasbs://box@account.blob.core.windows.net/in"] {
+        let error = Allowed::read("allowed.uri.prefixes", &[text]).unwrap_err();
+        assert!(error.to_string().contains("az://container/key"), "{error}");
+    }
+}
+
 #[test]
 fn a_list_of_prefixes_has_no_wildcards_and_is_not_empty() {
     for bad in [&["*"][..], &["s3://lake/*"], &[], &["lake/inbox"], &["s3://a:b@lake/x"]] {
@@ -110,4 +145,38 @@ proptest::proptest! {
             proptest::prop_assert_eq!(ObjectUri::read(&uri.to_string()), Ok(uri));
         }
     }
+}
+
+#[test]
+fn the_web_is_read_only_where_it_is_asked_for_and_only_the_hosts_that_are_named() {
+    let prefixes = ["https://Media.example:8443/images", "https://10.0.0.5/", "s3://lake/inbox"];
+    assert!(Allowed::read("allowed.uri.prefixes", &prefixes).is_err());
+    assert!(ObjectUri::read("https://media.example/a").is_err(), "no store is there");
+    let allowed = Allowed::read_with_web("allowed.uri.prefixes", &prefixes).unwrap();
+    for (text, written) in [
+        ("https://media.example:8443/images/a%20b.png", "https://media.example:8443/images/a%20b.png"),
+        ("HTTPS://MEDIA.example:8443/images/x/y", "https://media.example:8443/images/x/y"),
+        ("https://10.0.0.5/a", "https://10.0.0.5/a"),
+        ("s3://lake/inbox/a", "s3://lake/inbox/a"),
+    ] {
+        assert_eq!(allowed.check(text).unwrap().0.to_string(), written);
+    }
+    for text in [
+        "http://media.example:8443/images/a",
+        "https://media.example/images/a",
+        "https://media.example:8443/images2/a",
+        "https://media.example:8443/images/../a",
+        "https://media.example:8443/images/%2e%2e/a",
+        "https://media.example:8443/images/a?token=1",
+        "https://media.example:8443@evil.example/images/a",
+        "https://media.example:8443.evil.example/images/a",
+        "https://media.example:99999/images/a",
+        "https://10.0.0.6/a",
+        "https://[::1]/a",
+        "https:///images/a",
+    ] {
+        assert_eq!(allowed.check(text).unwrap_err().kind(), ErrorKind::Data, "{text}");
+    }
+    let six = Allowed::read_with_web("allowed.uri.prefixes", &["https://[2001:DB8::1]:444/a"]).unwrap();
+    assert!(six.has_web() && six.check("https://[2001:db8::1]:444/a/b").is_ok());
 }

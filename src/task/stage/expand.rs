@@ -136,6 +136,9 @@ impl SourceLoop {
             Ok(()) => None,
             Err(error) => return self.unexpanded(batch, &whole, position, error).await,
         };
+        // Pieces are in memory one at a time, unless the whole is.
+        let before = self.batch_bytes;
+        let mut most = before + whole.value.as_ref().map_or(0, in_memory);
         loop {
             match self.piece(&whole, position.as_ref()).await? {
                 Err(error) => return self.unexpanded(batch, &whole, position, error).await,
@@ -143,6 +146,7 @@ impl SourceLoop {
                     if let Some(earlier) = last.replace(piece) {
                         let part = position.as_ref().map(|position| Mark::Part(Arc::clone(&position.partition)));
                         self.encoded(batch, &earlier, part.unwrap_or(Mark::None)).await?;
+                        most = most.max(std::mem::replace(&mut self.batch_bytes, before));
                         self.outbox.take_deliveries(&self.guard).await?;
                     }
                 }
@@ -151,10 +155,11 @@ impl SourceLoop {
             // Pieces of a local file come without a wait, and whoever looks on would think that the thread hangs.
             tokio::task::yield_now().await;
         }
-        if let Some(piece) = last {
-            return self.encoded(batch, &piece, position.into()).await;
+        match last {
+            Some(piece) => self.encoded(batch, &piece, position.into()).await?,
+            None => self.outbox.settled(batch, position.into()),
         }
-        self.outbox.settled(batch, position.into());
+        self.batch_bytes = most.max(self.batch_bytes);
         Ok(())
     }
 
@@ -194,6 +199,13 @@ impl SourceLoop {
     ) -> Result<(), Unsent> {
         let class = self.expander.as_ref().map_or("", |expander| expander.class);
         self.bad(batch, position.into(), (Stage::Transform, class, error), &Input::Encoded(whole)).await
+    }
+}
+
+fn in_memory(body: &Body) -> u64 {
+    match body {
+        Body::Bytes(bytes) => bytes.len() as u64,
+        Body::Payload(_) => 0,
     }
 }
 

@@ -11,31 +11,31 @@ use super::told::BrokerProcess;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
 const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
 
 /// Bytes that do not repeat.
-fn noise(len: u64) -> Vec<u8> {
+pub(super) fn noise(len: u64) -> Vec<u8> {
     let words = (0..len.div_ceil(8)).map(|word| (word + len).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let mut bytes: Vec<u8> = words.flat_map(|word| (word ^ (word >> 29)).to_le_bytes()).collect();
     bytes.truncate(usize::try_from(len).unwrap());
     bytes
 }
 
-fn create(worker: &Worker, name: &str, config: &Value) {
+pub(super) fn create(worker: &Worker, name: &str, config: &Value) {
     let made = worker.rest().put(&format!("/connectors/{name}/config"), config).unwrap();
     assert_eq!(made.status, 201, "{made:?}");
 }
 
-fn with(mut config: Value, more: &Value) -> Value {
+pub(super) fn with(mut config: Value, more: &Value) -> Value {
     let members = more.as_object().unwrap().clone();
     config.as_object_mut().unwrap().extend(members);
     config
 }
 
 /// Files of all sizes from one folder into the other; answers what was in Kafka.
-fn goes_round(folder: &Path, files: &[(&str, Vec<u8>)], source: &Value, sink: &Value) -> Vec<topic::Record> {
+pub(super) fn goes_round(folder: &Path, files: &[(&str, Vec<u8>)], source: &Value, sink: &Value) -> Vec<topic::Record> {
     let at = |name: &str| folder.join(name);
     for name in ["in", "out", "store"] {
         std::fs::create_dir_all(at(name)).unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pipette::task::TaskNews;
 use pipette::task::spec::{StepPlugin, TransformSpec};
+use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
 use pipette_api::{
     AsyncTransform, Blob, Body, Collect, CollectPlugin, ConfigDef, ConfigMap, ConnectError, EncodedRecord, Expand,
     ExpandPlugin, Info, Offsets, Position, RawRecord, Record, Result, Settings, SinkBatch, SinkContext, SinkPlugin,
@@ -17,14 +18,14 @@ use super::sources::{entry, plugin, scripted};
 use super::stage::{PATIENCE, Stage};
 use crate::support::{topic, wait};
 
-static NO_KEYS: ConfigDef = ConfigDef::new(&[]);
+static KEYS: ConfigDef = ConfigDef::new(&[&MAX_IN_FLIGHT.info, &MAX_IN_FLIGHT_BYTES.info]);
 
 const fn info(class: &'static str) -> Info {
-    Info { class, aliases: &[], version: "1", about: "", readme: "", config: &NO_KEYS }
+    Info { class, aliases: &[], version: "1", about: "", readme: "", config: &KEYS }
 }
 
 fn chain(plugin: StepPlugin) -> Vec<TransformSpec> {
-    let settings = Settings::new(ConfigMap::new(), &NO_KEYS);
+    let settings = Settings::new(ConfigMap::new(), &KEYS);
     vec![TransformSpec { alias: "pieces".into(), plugin, settings, predicate: None }]
 }
 
@@ -110,7 +111,9 @@ fn text(raw: &RawRecord) -> String {
 
 impl Collect for Sentences {
     fn assigned(&mut self, tp: &TopicPartition, note: Option<&str>) -> Result<()> {
-        NOTES.lock().unwrap().push(note.map(str::to_owned));
+        if &*tp.topic == "letters" {
+            NOTES.lock().unwrap().push(note.map(str::to_owned));
+        }
         self.done.insert(tp.clone(), note.unwrap_or_default().split(',').filter_map(|at| at.parse().ok()).collect());
         Ok(())
     }
@@ -187,9 +190,9 @@ impl SinkTask for Given {
     }
 }
 
-fn fill(stage: &mut Stage, lines: &str) {
+fn fill(stage: &mut Stage, topic: &str, lines: &str) {
     let transforms = std::mem::take(&mut stage.transforms);
-    super::sinks::fill(stage, "letters", lines);
+    super::sinks::fill(stage, topic, lines);
     stage.transforms = transforms;
 }
 
@@ -207,21 +210,21 @@ fn several_records_become_one_and_no_offset_passes_what_is_incomplete() {
     let mut stage = Stage::new();
     stage.transforms = chain(StepPlugin::Collect(&SENTENCES));
     // Offsets 0 to 5.
-    fill(&mut stage, "h\ni\n.\ny\nword\no\n");
+    fill(&mut stage, "letters", "h\ni\n.\ny\nword\no\n");
     let task = stage.sink("letters-out", &PLUGIN, &[("topics", "letters")]);
     kept(&["hi", "word"]);
     stage.stop("letters-out", &task);
     assert!(FLUSHES.load(Ordering::SeqCst));
     assert_eq!(stage.committed("letters-out"), at(3), "the sentence that began at 3 is not complete");
     // The rest of it; what was put in between does not come again.
-    fill(&mut stage, "h\ni\n.\ny\nword\no\n.\n");
+    fill(&mut stage, "letters", "h\ni\n.\ny\nword\no\n.\n");
     let task = stage.sink("letters-out", &PLUGIN, &[("topics", "letters")]);
     kept(&["hi", "word", "yo"]);
     stage.stop("letters-out", &task);
     assert_eq!(*NOTES.lock().unwrap(), [None, Some("4".to_owned())]);
     assert_eq!(stage.committed("letters-out"), at(7));
     // What will never be complete fails the task, and is not passed.
-    fill(&mut stage, "h\ni\n.\ny\nword\no\n.\nX\n");
+    fill(&mut stage, "letters", "h\ni\n.\ny\nword\no\n.\nX\n");
     let _task = stage.sink("letters-out", &PLUGIN, &[("topics", "letters")]);
     let trace = stage.hear("letters-out", |news| matches!(news, TaskNews::Failed { .. }));
     assert!(trace.contains("it was never complete") && trace.contains("offset 7"), "{trace}");
@@ -238,7 +241,7 @@ impl AsyncTransform for Shout {
     }
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         let text = record.value.value.as_str().unwrap_or_default().to_uppercase();
         record.value.value = Value::text(text);
         Ok(Verdict::Keep)
@@ -252,12 +255,12 @@ fn what_was_joined_may_wait_for_something_before_it_goes_on() {
     static PLUGIN: SinkPlugin = super::sinks::plugin(|_| Ok(Box::new(Given(&GIVEN))));
     let mut stage = Stage::new();
     stage.transforms = chain(StepPlugin::Collect(&SHOUTED));
-    fill(&mut stage, "h\ni\n.\ny\no\nu\n.\nword\n");
-    let task = stage.sink("shouted", &PLUGIN, &[("topics", "letters")]);
+    fill(&mut stage, "whispers", "h\ni\n.\ny\no\nu\n.\nword\n");
+    let task = stage.sink("shouted", &PLUGIN, &[("topics", "whispers")]);
     wait::until("the sink's records", PATIENCE, || match &*GIVEN.lock().unwrap() {
         found if *found == ["hi", "YOU", "WORD"] => Ok(()),
         found => Err(format!("{found:?}")),
     });
     stage.stop("shouted", &task);
-    assert_eq!(stage.committed("shouted"), Offsets::from([(TopicPartition::new("letters", 0), 8)]));
+    assert_eq!(stage.committed("shouted"), Offsets::from([(TopicPartition::new("whispers", 0), 8)]));
 }

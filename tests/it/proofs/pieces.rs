@@ -5,6 +5,9 @@
 //! What a source had sent but not committed when it was killed is sent again. What went in pieces is known by its id; what
 //! fits into one record may come again when it travels at least once, and none may with exactly-once. The long form plays
 //! both.
+//!
+//! The third way keeps what was put together in a bucket and reads it from there: one object for each large content, however
+//! often its pieces came, and no upload that is left open.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,6 +25,7 @@ use serde_json::{Value, json};
 use super::edge::whole;
 use super::frame::{Proof, Round};
 use super::tally::Tally;
+use crate::support::bucket::Bucket;
 use crate::support::topic::Record;
 use crate::support::worker::Worker;
 use crate::support::{topic, wait};
@@ -32,6 +36,10 @@ const LETTERS: &str = "letters";
 const SINK: &str = "out";
 const BLOCK: usize = 1 << 20;
 const KILLS: usize = 1;
+/// The smallest part that a store takes.
+const PART: u64 = 5 << 20;
+/// What goes through the converter.
+const INLINE: u64 = 1 << 20;
 /// Only a worker whose offsets are in Kafka does it.
 const EXACTLY_ONCE: [(&str, &str); 4] = [
     ("group.id", "pieces"),
@@ -49,6 +57,8 @@ struct Extent {
     timeout_ms: &'static str,
     patience: Duration,
     exactly_once: bool,
+    /// Large payloads go through a bucket on their way to the sink.
+    store: bool,
 }
 
 #[test]
@@ -65,6 +75,7 @@ fn pieces() {
             timeout_ms,
             patience,
             exactly_once,
+            store: false,
         };
         play(round, &extent)
     });
@@ -80,9 +91,23 @@ fn pieces_exactly_once_short() {
     PROOF.short(|round| play(round, &short(true)));
 }
 
+#[test]
+fn pieces_by_a_bucket_short() {
+    PROOF.short(|round| play(round, &Extent { store: true, ..short(false) }));
+}
+
 fn short(exactly_once: bool) -> Extent {
     let (memory, timeout_ms, patience) = ("500000", "5000", Duration::from_mins(2));
-    Extent { payloads: 30, largest: 6_000_000, piece: 100_000, memory, timeout_ms, patience, exactly_once }
+    Extent {
+        payloads: 30,
+        largest: 6_000_000,
+        piece: 100_000,
+        memory,
+        timeout_ms,
+        patience,
+        exactly_once,
+        store: false,
+    }
 }
 
 fn play(round: &mut Round, extent: &Extent) -> Tally {
@@ -95,6 +120,8 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let mut config = BrokerConfig::new(at("broker"));
     config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.default_partitions = 3;
+    let bucket = extent.store.then(|| Bucket::start(&at("s3")));
+    let bucket = bucket.as_ref();
     let broker = Broker::start(config).expect("a broker");
     let bootstrap = broker.address().to_string();
     topic::create(&bootstrap, TOPIC, 3, &[]);
@@ -106,7 +133,7 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     for number in 0..3 {
         put(&worker, &format!("in-{number}"), &source(folder.path(), number, extent));
     }
-    put(&worker, SINK, &sink(folder.path(), extent, 1));
+    put(&worker, SINK, &sink(folder.path(), extent, 1, bucket));
     let reach = |share: usize| {
         wait::until("payloads", extent.patience, || match files(&at("outbox")) {
             files if files.len() * 4 >= extent.payloads * share => Ok(()),
@@ -117,9 +144,9 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     worker.kill();
     worker.start();
     reach(2);
-    put(&worker, SINK, &sink(folder.path(), extent, 2));
+    put(&worker, SINK, &sink(folder.path(), extent, 2, bucket));
     reach(3);
-    put(&worker, SINK, &sink(folder.path(), extent, 3));
+    put(&worker, SINK, &sink(folder.path(), extent, 3, bucket));
     wait::until("every payload", extent.patience, || {
         worker.assert_lives();
         let found = files(&at("outbox")).len();
@@ -145,6 +172,9 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     assert!(twice.iter().all(may_come_twice), "came again, of these sizes: {twice:?}");
     assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
     let mut tally = Tally::default();
+    if let Some(bucket) = bucket {
+        tally.add("objects", judge_bucket(bucket, &handed));
+    }
     tally.add("payloads", found.len());
     tally.add("MB", usize::try_from(found.keys().map(|(len, _)| len).sum::<u64>() / 1_000_000).expect("a size"));
     tally.add("records in Kafka", usize::try_from(topic::size(&bootstrap, TOPIC)).expect("a number"));
@@ -168,7 +198,7 @@ fn source(folder: &Path, number: usize, extent: &Extent) -> Value {
         "input.path": folder.join(format!("inbox-{number}")),
         "finished.path": folder.join("finished"),
         "error.path": folder.join("failed"),
-        "cleanup.policy": "MOVE",
+        "cleanup.policy": "DELETE",
         "output.mode": "whole",
         "settle.checks": "2",
         "settle.interval.ms": "50",
@@ -181,8 +211,8 @@ fn source(folder: &Path, number: usize, extent: &Extent) -> Value {
     })
 }
 
-fn sink(folder: &Path, extent: &Extent, tasks: usize) -> Value {
-    json!({
+fn sink(folder: &Path, extent: &Extent, tasks: usize, bucket: Option<&Bucket>) -> Value {
+    let mut config = json!({
         "connector.class": "LabFilesSink",
         "tasks.max": tasks.to_string(),
         "topics": TOPIC,
@@ -204,7 +234,38 @@ fn sink(folder: &Path, extent: &Extent, tasks: usize) -> Value {
         // A killed consumer stays a member until its session ends, and its successor waits that long.
         "consumer.override.session.timeout.ms": "1000",
         "consumer.override.heartbeat.interval.ms": "300",
-    })
+    });
+    if let Some(bucket) = bucket {
+        config["transforms"] = json!("whole,back");
+        config["transforms.whole.assemble.to"] = json!("store");
+        config["transforms.whole.part.size.bytes"] = json!(PART.to_string());
+        config["transforms.back.type"] = json!("ClaimCheckRestore");
+        for (key, value) in bucket.keys() {
+            config[format!("transforms.back.{key}")] = json!(value);
+            config[format!("transforms.whole.{key}")] = json!(value);
+        }
+    }
+    config
+}
+
+/// What is in the bucket: each large content once, and nothing half done.
+fn judge_bucket(bucket: &Bucket, handed: &BTreeMap<(u64, u64), usize>) -> usize {
+    assert_eq!(bucket.open_uploads(), 0, "uploads are open");
+    let mut folders = vec![bucket.root()];
+    let mut found = BTreeMap::<(u64, u64), usize>::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            if entry.metadata().expect("its kind").is_dir() {
+                folders.push(entry.path());
+            } else {
+                *found.entry(digest(&entry.path())).or_default() += 1;
+            }
+        }
+    }
+    let large = handed.keys().filter(|(len, _)| *len > INLINE).map(|one| (*one, 1)).collect();
+    assert_eq!(found, large, "objects");
+    assert!(large.keys().any(|(len, _)| *len > PART), "one goes in parts");
+    found.len()
 }
 
 /// Files of many sizes in three folders: their lengths and digests.

@@ -19,6 +19,11 @@ impl Bucket {
     /// Serves what is in `folder`, which is made.
     pub(crate) fn start(folder: &Path) -> Self {
         let [port] = free_ports();
+        Self::start_at(folder, port)
+    }
+
+    /// The same at a port that somebody knows already.
+    pub(crate) fn start_at(folder: &Path, port: u16) -> Self {
         fs::create_dir_all(folder).expect("the server's folder");
         let log = folder.with_extension("log");
         let mut command = Command::new(program());
@@ -34,10 +39,15 @@ impl Bucket {
 
     /// What a connector must know, by the names of its keys without their prefix.
     pub(crate) fn keys(&self) -> Vec<(String, String)> {
+        Self::keys_at(self.port)
+    }
+
+    /// The same of one that is not there yet.
+    pub(crate) fn keys_at(port: u16) -> Vec<(String, String)> {
         let keys = [
             ("store.uri", "s3://lake/inbox".to_owned()),
             ("store.allow.http", "true".to_owned()),
-            ("store.options.aws_endpoint", format!("http://127.0.0.1:{}", self.port)),
+            ("store.options.aws_endpoint", format!("http://127.0.0.1:{port}")),
             ("store.options.aws_region", "us-east-1".to_owned()),
             ("store.options.aws_access_key_id", "AKIAEXAMPLE".to_owned()),
             ("store.options.aws_secret_access_key", "hunter2hunter2hunter2".to_owned()),

@@ -5,6 +5,7 @@
 //! this file, `claim_check/config.rs`, `claim_check/outside.rs`; the way back is `restore.rs`.
 
 mod config;
+mod existing;
 mod outside;
 mod referring;
 
@@ -12,14 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pipette_api::{
     AsyncTransform, AsyncTransformPlugin, Blob, ConnectError, Datum, Direction, ErrorKind, Info, Metric, MetricInfo,
-    MetricKind, Payload, Position, Record, Result, Schema, Settings, SourcePlace, TransformContext, Value, Verdict,
-    async_trait,
+    MetricKind, Payload, Position, Record, Result, Schema, Settings, Side, SourcePlace, TransformContext, Value,
+    Verdict, async_trait,
 };
 use pipette_store::Reference;
 use pipette_store::foreign::{Form, inline_flag};
 
-use self::config::{CONFIG, Plan};
-use self::outside::{Errand, Outside, Spot};
+use self::config::{CONFIG, Mode, Plan};
+use self::existing::address;
+use self::outside::{Errand, Kept, Outside, Spot, What};
 use crate::fields::{Editor, FieldPath};
 use crate::identity::{Ordinals, texts};
 use crate::in_memory::InMemory;
@@ -32,6 +34,8 @@ pub(crate) use self::referring::SIBLING;
 const UNAVAILABLE: &[u8] = b"__debezium_unavailable_value";
 /// The name of the header with the name of a file.
 const FILE_NAME: &str = "file.name";
+/// The path of a key, in references and in names of objects. No field can have it.
+pub(crate) const KEY: &str = "[key]";
 /// What a reference takes in a record, about: smaller fields are not worth one.
 const REFERENCE: u64 = 1024;
 
@@ -120,13 +124,13 @@ impl ClaimCheck {
     /// What is large of a record, and what else must go so that it fits.
     fn targets<'r>(&'r self, record: &'r Record) -> Vec<Target<'r>> {
         if self.plan.fields.is_empty() {
-            let value = &record.value.value;
-            let large = movable(value) && self.is_large(size(value), self.plan.record_max);
-            let whole = Target { path: None, value, schema: record.value.schema.as_ref() };
+            let Datum { schema, value } = self.plan.side.of(record);
+            let large = self.goes(value) && self.is_large(size(value), self.plan.record_max);
+            let whole = Target { path: None, value, schema: schema.as_ref() };
             return large.then_some(whole).into_iter().collect();
         }
         let found = self.plan.fields.iter().filter_map(|path| {
-            let value = path.find(&record.value).filter(|value| movable(value))?;
+            let value = path.find(&record.value).filter(|value| self.goes(value))?;
             Some(Target { path: Some(path), value, schema: path.schema(&record.value) })
         });
         let (mut large, mut rest): (Vec<_>, Vec<_>) =
@@ -143,8 +147,17 @@ impl ClaimCheck {
         large
     }
 
+    fn is_address(&self) -> bool {
+        !matches!(self.plan.mode, Mode::Upload)
+    }
+
+    /// Whether a value can go. What holds no address has no object.
+    fn goes(&self, value: &Value) -> bool {
+        movable(value) && !(self.is_address() && size(value) == Some(0))
+    }
+
     fn is_large(&self, size: Option<u64>, most: u64) -> bool {
-        size.is_none_or(|size| size >= self.plan.threshold || size > most)
+        self.is_address() || size.is_none_or(|size| size >= self.plan.threshold || size > most)
     }
 
     /// A payload that does not tell its size is read until it is known to be large.
@@ -165,11 +178,17 @@ impl ClaimCheck {
     }
 
     async fn keep(&self, record: &Record, target: &Target<'_>, spot: Option<&Spot>) -> Result<Reference> {
-        let (form, payload) = self.payload(target)?;
-        let path = target.path.map(ToString::to_string);
+        let here = if self.is_address() { None } else { Some(self.payload(target)?) };
+        let what = match &here {
+            Some((_, payload)) => What::Payload(&**payload),
+            None => What::Object(address(target.value)?),
+        };
+        let of_key = (self.plan.side == Side::Key).then(|| KEY.to_owned());
+        let path = target.path.map(ToString::to_string).or(of_key);
         let name = record.headers.last(FILE_NAME).and_then(|header| header.value.as_str());
+        let form = here.as_ref().map_or(original::Form::Bytes, |(form, _)| *form);
         let errand = Errand {
-            payload: &*payload,
+            what,
             topic: &record.topic,
             spot,
             field: path.as_deref(),
@@ -177,15 +196,21 @@ impl ClaimCheck {
             content_type: (form == original::Form::Text).then_some("text/plain"),
         };
         let kept = self.outside.keep(&errand).await;
-        let (mut reference, stored) = kept.map_err(|error| match &path {
+        let Kept { mut reference, size, found } = kept.map_err(|error| match &path {
             Some(path) => error.within(format!("field {path}")),
             None => error,
         })?;
-        original::note(form, target.schema.map(|schema| &**schema), &mut reference.meta);
+        // An address is what the source had, not what comes back.
+        let schema = target.schema.filter(|_| here.is_some());
+        original::note(form, schema.map(|schema| &**schema), &mut reference.meta);
+        if self.plan.side == Side::Key {
+            // One key has one reference, as long as its object is the same.
+            (reference.created_at, reference.name) = (None, None);
+        }
         reference.path = path;
         self.meters.kept.add(1);
-        self.meters.bytes.add(i64::try_from(stored.size).unwrap_or(i64::MAX));
-        self.meters.found.add(i64::from(stored.found));
+        self.meters.bytes.add(i64::try_from(size).unwrap_or(i64::MAX));
+        self.meters.found.add(i64::from(found));
         Ok(reference)
     }
 
@@ -251,16 +276,16 @@ impl ClaimCheck {
 #[async_trait]
 impl AsyncTransform for ClaimCheck {
     fn needs(&self, record: &Record) -> bool {
-        let value = &record.value.value;
+        let value = &self.plan.side.of(record).value;
         if value.is_null() {
             return false;
         }
         if self.plan.fields.is_empty() {
             let flagged = self.plan.form == Some(Form::BakdataFlag);
-            return flagged || (movable(value) && self.is_large(size(value), self.plan.record_max));
+            return flagged || (self.goes(value) && self.is_large(size(value), self.plan.record_max));
         }
         let large = |path: &FieldPath| {
-            let found = path.find(&record.value).filter(|value| movable(value));
+            let found = path.find(&record.value).filter(|value| self.goes(value));
             found.is_some_and(|value| self.is_large(size(value), u64::MAX))
         };
         self.plan.fields.iter().any(large) || record.held() > self.plan.record_max
@@ -270,6 +295,7 @@ impl AsyncTransform for ClaimCheck {
         let moved = |target: &Target<'_>| match target.value {
             // Its bytes are in memory once more.
             Value::String(text) if self.plan.base64 => self.outside.holds(size(target.value)) + text.len() as u64,
+            _ if self.is_address() => self.outside.holds(None),
             value => self.outside.holds(size(value)),
         };
         // One after the other.

@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use pipette_api::{
     AsyncTransform, AsyncTransformPlugin, ConnectError, Datum, Direction, Info, Kind, Metric, MetricInfo, MetricKind,
-    Payload, Record, Result, Schema, Settings, TransformContext, Value, Verdict, async_trait,
+    Payload, Record, Result, Schema, Settings, Side, TransformContext, Value, Verdict, async_trait,
 };
 use pipette_store::foreign::Form;
 use pipette_store::{Integrity, Reference, Store, StoredPayload, Stores};
 
 use self::cache::{Cache, Cached};
+pub(crate) use self::config::are_prefixes;
 use self::config::{CONFIG, OnMissing, Plan};
 use self::find::{Claim, Claims, Finder, Place};
 use crate::fields::{Edit, Editor};
@@ -83,9 +84,9 @@ impl Restore {
     }
 
     /// The value of a reference; `None` when its object is not there.
-    async fn value(&self, reference: &Reference, form: original::Form) -> Result<Option<Value>> {
+    async fn value(&self, reference: &Reference, form: original::Form, of_key: bool) -> Result<Option<Value>> {
         let (store, key) = self.stores.find(&reference.uri)?;
-        let lazy = self.plan.lazy && form == original::Form::Bytes;
+        let lazy = self.plan.lazy && form == original::Form::Bytes && !of_key;
         let limits = if lazy { self.plan.limits } else { self.plan.memory_limits };
         let payload =
             StoredPayload::new(Arc::clone(&store), key.clone(), reference.clone(), limits, self.plan.integrity)?;
@@ -130,10 +131,10 @@ impl Restore {
     }
 
     /// The value of a reference with its schema; `None` when the reference stays.
-    async fn datum(&self, reference: &Reference, has_schema: bool) -> Result<Option<Datum>> {
+    async fn datum(&self, reference: &Reference, has_schema: bool, of_key: bool) -> Result<Option<Datum>> {
         let form = original::form(&reference.meta);
         let schema = if has_schema { Some(self.schemas.of(&reference.meta)?) } else { None };
-        if let Some(value) = self.value(reference, form).await? {
+        if let Some(value) = self.value(reference, form, of_key).await? {
             self.restored.add(1);
             return Ok(Some(Datum { schema, value }));
         }
@@ -155,18 +156,20 @@ impl Restore {
         }
     }
 
-    async fn native(&self, claims: Vec<Claim>, record: &Record) -> Result<Option<Datum>> {
-        let (mut edits, has_schema) = (Vec::new(), record.value.schema.is_some());
+    /// The record with what native references refer to; `None` when all of them stay.
+    async fn native(&self, claims: Vec<Claim>, record: &Record) -> Result<Option<Record>> {
+        let (mut edits, mut whole) = (Vec::new(), None);
         for Claim { reference, place } in claims {
             let within = |error: ConnectError| match &place {
                 Place::Whole => error,
+                Place::Key => error.within("the key"),
                 Place::Field(path, _) => error.within(format!("field {path}")),
             };
-            let Some(datum) = self.datum(&reference, has_schema).await.map_err(within)? else { continue };
+            let of_key = matches!(place, Place::Key);
+            let side = if of_key { Side::Key } else { Side::Value };
+            let has_schema = side.of(record).schema.is_some();
+            let Some(datum) = self.datum(&reference, has_schema, of_key).await.map_err(within)? else { continue };
             match place {
-                // A tombstone has no schema.
-                Place::Whole if datum.value.is_null() => return Ok(Some(Datum::NULL)),
-                Place::Whole => return Ok(Some(datum)),
                 Place::Field(path, sibling) => {
                     // The field beside it has kept its schema.
                     let kept = path.schema(&record.value).filter(|_| sibling.is_some() && !datum.value.is_null());
@@ -174,23 +177,27 @@ impl Restore {
                     edits.push(Edit { path, to: Some(datum) });
                     edits.extend(sibling.map(|path| Edit { path, to: None }));
                 }
+                Place::Whole | Place::Key => {
+                    // A tombstone has no schema.
+                    let datum = if datum.value.is_null() { Datum::NULL } else { datum };
+                    *side.of_mut(whole.get_or_insert_with(|| record.clone())) = datum;
+                }
             }
         }
-        if edits.is_empty() {
-            return Ok(None);
+        if !edits.is_empty() {
+            whole.get_or_insert_with(|| record.clone()).value = self.editor.edited(&record.value, &edits)?;
         }
-        self.editor.edited(&record.value, &edits).map(Some)
+        Ok(whole)
     }
 
     async fn foreign(&self, form: Form, reference: &Reference, record: &Record) -> Result<Option<Datum>> {
         let has_schema = record.value.schema.is_some();
-        let datum = self.datum(reference, has_schema).await.map_err(|error| error.within(form.name()))?;
+        let datum = self.datum(reference, has_schema, false).await.map_err(|error| error.within(form.name()))?;
         Ok(datum.map(|datum| if datum.value.is_null() { Datum::NULL } else { datum }))
     }
 
-    /// The record with its value back.
-    fn put(&self, value: Datum, form: Option<Form>, record: &mut Record) {
-        record.value = value;
+    /// Takes away what told of references that are back.
+    fn clear(&self, form: Option<Form>, record: &mut Record) {
         if self.plan.removes_headers {
             record.headers.0.retain(|(name, _)| **name != *self.plan.header);
             // What ClaimCheck has written beside its own reference goes with it.
@@ -210,13 +217,15 @@ impl AsyncTransform for Restore {
 
     fn holds(&self, record: &Record) -> u64 {
         let most = self.plan.memory_limits.max_bytes;
-        let read = |reference: &Reference| match original::form(&reference.meta) {
-            original::Form::Bytes if self.plan.lazy => 0,
+        let read = |reference: &Reference, of_value| match original::form(&reference.meta) {
+            original::Form::Bytes if self.plan.lazy && of_value => 0,
             _ => reference.size.unwrap_or(most).min(most),
         };
         let read = match self.finder.find(&self.plan, record) {
-            Ok(Claims::Native(claims)) => claims.iter().map(|claim| read(&claim.reference)).sum(),
-            Ok(Claims::Foreign(_, reference)) => read(&reference),
+            Ok(Claims::Native(claims)) => {
+                claims.iter().map(|claim| read(&claim.reference, !matches!(claim.place, Place::Key))).sum()
+            }
+            Ok(Claims::Foreign(_, reference)) => read(&reference, true),
             _ => 0,
         };
         record.held() + read
@@ -224,7 +233,13 @@ impl AsyncTransform for Restore {
 
     async fn apply(&self, record: &mut Record) -> Result<Verdict> {
         let (value, form) = match self.finder.find(&self.plan, record)? {
-            Claims::Native(claims) => (self.native(claims, record).await?, None),
+            Claims::Native(claims) => {
+                if let Some(back) = self.native(claims, record).await? {
+                    *record = back;
+                    self.clear(None, record);
+                }
+                return Ok(Verdict::Keep);
+            }
             Claims::Foreign(form, reference) => (self.foreign(form, &reference, record).await?, Some(form)),
             Claims::Inline(form, None) => (Some(record.value.clone()), Some(form)),
             Claims::Inline(form, Some(bytes)) => {
@@ -240,7 +255,8 @@ impl AsyncTransform for Restore {
             Claims::None => (None, None),
         };
         if let Some(value) = value {
-            self.put(value, form, record);
+            record.value = value;
+            self.clear(form, record);
         }
         Ok(Verdict::Keep)
     }

@@ -79,21 +79,30 @@ fn a_list_of_tags_is_refused_where_it_is_written() {
     assert!(checked("basic,video", "")[0].contains("configuration extract: video is none of basic"));
 }
 
+/// Of ClaimCheck with a bucket.
+fn check(pairs: &[(&str, &str)]) -> Vec<String> {
+    errors("ClaimCheck", &[&[("store.uri", "s3://lake/inbox")], pairs].concat())
+}
+
 #[test]
 fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
-    let check = |pairs: &[(&str, &str)]| errors("ClaimCheck", &[&[("store.uri", "s3://lake/inbox")], pairs].concat());
     for (key, value, why) in [
-        ("target", "key", "keys stay in Kafka"),
-        ("allow.key", "true", "keys stay in Kafka"),
+        ("target", "key", "needs allow.key=true"),
+        ("target", "both", "must be one of: value, field, key"),
         ("target", "field", "target=field needs fields"),
-        ("fields", "image", "target=value has none"),
-        ("store.mode", "copy", "does not tell yet whether it is in a store"),
+        ("fields", "image", "other targets have none"),
+        ("store.mode", "copy", "allowed.uri.prefixes: store.mode=reference and copy need it"),
+        ("store.mode", "move", "must be one of: upload, reference, copy"),
+        ("allowed.uri.prefixes", "s3://lake/raw", "upload has none"),
+        ("allowed.uri.prefixes", "*", "holds a wildcard"),
         ("key.strategy", "offset", "must be one of: content, position, uuid, template"),
         ("key.strategy", "template", "key.strategy=template needs it"),
         ("key.template", "${uuid}", "only key.strategy=template has one"),
         ("key.prefix", "../x", "dot segments"),
-        ("digest", "none", "nobody could verify"),
-        ("presign.ttl.ms", "60000", "are not built yet"),
+        ("digest", "none", "named by their SHA-256"),
+        ("digest", "md5", "must be one of: sha256, none"),
+        ("presign.ttl.ms", "999", "at least 1000"),
+        ("presign.ttl.ms", "604800001", "no more than 604800000"),
         ("thumbnail.max.px", "64", "are not built yet"),
         ("preflight", "hard", "off"),
         ("object.retention.ms", "0", "object.retention.ms"),
@@ -109,12 +118,20 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         let told = check(&[(key, value)]);
         assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
     }
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_refused_at_the_one_to_mend() {
+    let key = |more| check(&[("target", "key"), ("allow.key", "true"), more]);
+    assert_eq!(key(("preflight", "off")), [""; 0]);
+    assert!(key(("fields", "a"))[0].contains("other targets have none"));
+    assert!(key(("reference.format", "sqs"))[0].contains("another target is native"));
     let field = |more: &[(&str, &str)]| check(&[&[("target", "field")], more].concat());
     assert_eq!(field(&[("fields", "after.image, note")]), [""; 0]);
     for (more, why) in [
         (&[("fields", "after, after.image")][..], "one is inside of another"),
         (&[("fields", "a.*")], "wildcards"),
-        (&[("fields", "a"), ("reference.format", "sqs")], "target=field is native"),
+        (&[("fields", "a"), ("reference.format", "sqs")], "another target is native"),
         (&[("fields", "a"), ("value.mode", "header-only")], "is for target=value"),
         (&[("fields", "a"), ("field.mode", "uri"), ("header.name", "")], "nowhere else"),
         (&[("fields", "a"), ("emit.cloudevents", "true")], "needs target=value"),
@@ -122,6 +139,25 @@ fn what_cannot_be_honoured_is_refused_at_its_key_with_a_reason() {
         let told = field(more);
         assert!(told.len() == 1 && told[0].contains(why), "{more:?}: {told:?}");
     }
+    let none = |more: (&str, &str)| check(&[("digest", "none"), ("key.strategy", "uuid"), more]);
+    assert_eq!(none(("preflight", "off")), [""; 0]);
+    assert!(none(("reference.format", "kaf-s3"))[0].contains("kaf-s3 need it"));
+    let signed = |more: &[(&str, &str)]| errors("ClaimCheck", &[&[("presign.ttl.ms", "60000")], more].concat());
+    assert_eq!(signed(&[("store.uri", "s3://lake/inbox")]), [""; 0]);
+    assert!(signed(&[("store.uri", "file:///lake")])[0].contains("only S3, GCS and Azure sign addresses"));
+    let folder =
+        [("store.mode", "reference"), ("digest", "none"), ("allowed.uri.prefixes", "s3://lake/a, file:///lake")];
+    assert!(signed(&[&[("store.uri", "s3://lake")], &folder[..]].concat())[0].contains("sign addresses"));
+    let key = [("store.uri", "s3://lake"), ("target", "key"), ("allow.key", "true")];
+    assert!(signed(&key)[0].contains("a key would be another one"));
+    let mode = |mode, more: &[(&str, &str)]| {
+        check(&[&[("store.mode", mode), ("allowed.uri.prefixes", "s3://lake/raw")], more].concat())
+    };
+    assert_eq!(mode("copy", &[]), [""; 0]);
+    assert_eq!(mode("reference", &[("digest", "none")]), [""; 0]);
+    assert!(mode("reference", &[])[0].contains("set digest=none"));
+    assert!(mode("reference", &[("digest", "none"), ("compression", "gzip")])[0].contains("stores nothing"));
+    assert!(mode("copy", &[("on.store.failure", "inline")])[0].contains("only the store has the payload"));
     let template = |text: &str| check(&[("key.strategy", "template"), ("key.template", text)]);
     assert_eq!(template("${topic}/${name}-${sha256}"), [""; 0]);
     assert!(template("${name}")[0].contains("objects would overwrite each other"));
@@ -138,7 +174,8 @@ fn a_restore_refuses_what_would_open_a_door() {
         ("allowed.uri.prefixes", "*", "holds a wildcard"),
         ("allowed.uri.prefixes", "s3://lake/a, /etc", "no prefix of addresses"),
         ("allowed.uri.prefixes", "https://10.0.0.1/", "addresses of the web"),
-        ("http.enable", "true", "addresses of the web are not read"),
+        ("http.enable", "true", "it needs an https:// prefix"),
+        ("allowed.uri.prefixes", "http://10.0.0.1/", "by https only"),
         ("on.missing", "null", "needs allow.null=true"),
         ("reference.formats", "native,bakdata-flag", "no other form can stand in values"),
         ("reference.formats", "native,claims", "claims is none of native"),
@@ -152,6 +189,7 @@ fn a_restore_refuses_what_would_open_a_door() {
         assert!(told.len() == 1 && told[0].contains(why), "{key}={value}: {told:?}");
     }
     assert_eq!(check(&[("on.missing", "null"), ("allow.null", "true")]), [""; 0]);
+    assert_eq!(check(&[("http.enable", "true"), ("allowed.uri.prefixes", "https://media.example/a")]), [""; 0]);
     let formats = |formats: &str, integrity: &str| check(&[("reference.formats", formats), ("integrity", integrity)]);
     assert!(formats("sqs", "require")[0].contains("configuration integrity: every reference of the form sqs"));
     assert!(formats("kaf-s3,cloudevents", "require")[0].contains("every reference of the form cloudevents"));

@@ -120,7 +120,7 @@ fn a_reference_tells_what_and_where() {
     let meta = |name: &str| reference.meta.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
     assert_eq!((meta("image.width"), meta("image.height")), (Some("400"), Some("300")));
     assert!(reference.uri.starts_with(&format!("{}/images/2", rig.uri())), "{reference:?}");
-    let headers = Reference::of_header(&away.headers.last("claim-check").unwrap().value).unwrap();
+    let headers = Reference::of_header(away.headers.last("claim-check").unwrap()).unwrap();
     assert_eq!(headers, [reference], "the header tells the same");
     assert_eq!(away.headers.last("mine"), before.headers.last("mine"));
     let schema = away.value.schema.unwrap();
@@ -137,7 +137,7 @@ fn fields_come_back_as_they_were() {
                 let away = rig.check_in(&[FIELDS, &[("field.mode", mode)], format].concat(), &before);
                 assert!(away.value.value.held() < 4000, "{away:?}");
                 assert_eq!(rig.objects().len(), 2, "image and scan have the same bytes");
-                let told = Reference::of_header(&away.headers.last("claim-check").unwrap().value).unwrap();
+                let told = Reference::of_header(away.headers.last("claim-check").unwrap()).unwrap();
                 let paths: Vec<_> = told.iter().map(|reference| reference.path.as_deref().unwrap()).collect();
                 assert_eq!(paths, ["after.image", "scan", "report"], "{mode}");
                 assert_eq!(rig.restore(&[], &away), before, "{mode}");
@@ -166,7 +166,7 @@ fn further_fields_go_until_the_record_fits() {
         config.into_iter().filter(|(key, value)| *key != "threshold.bytes" || *value == "100000").collect();
     let before = record(row());
     let away = rig.check_in(&config, &before);
-    let told = Reference::of_header(&away.headers.last("claim-check").unwrap().value).unwrap();
+    let told = Reference::of_header(away.headers.last("claim-check").unwrap()).unwrap();
     assert_eq!(told.len(), 1, "one is enough");
     assert_eq!(told[0].path.as_deref(), Some("scan"), "the largest goes first");
     assert_eq!(rig.restore(&[], &away), before);
@@ -414,4 +414,38 @@ fn addresses_that_lead_elsewhere_are_refused_before_anything_is_asked() {
     };
     let error = rig.try_restore(&[("mode", "eager")], &record(reference.to_struct().unwrap())).unwrap_err();
     assert!(!error.to_string().contains("digest"), "{error}");
+}
+
+/// The host on this machine knows no TLS: what matters here is whether it is asked at all.
+#[test]
+fn addresses_of_the_web_are_asked_only_where_they_are_allowed_and_never_by_a_name_that_leads_inside() {
+    let rig = Rig::new();
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    host.set_nonblocking(true).unwrap();
+    let port = host.local_addr().unwrap().port();
+    let mut referring = record(Datum::schemaless(bytes(Vec::new())));
+    let mut asked = |uri: String, prefix: String, enabled: &str| {
+        referring.headers.0.retain(|(name, _)| **name != *"ce_dataref");
+        referring.headers.add("ce_dataref", Datum::schemaless(Value::text(uri)));
+        let allowed = format!("{},{prefix}", rig.uri());
+        let config = [
+            ("integrity", "if-present"),
+            ("http.enable", enabled),
+            ("retry.timeout.ms", "0"),
+            ("store.request.timeout.ms", "100"),
+            ("store.connect.timeout.ms", "100"),
+            ("allowed.uri.prefixes", if enabled == "true" { allowed.as_str() } else { "" }),
+        ];
+        let error = rig.try_restore(&config, &referring).unwrap_err();
+        (error.kind(), error.to_string(), host.accept().is_ok())
+    };
+    let (literal, name) = (format!("https://127.0.0.1:{port}/a"), format!("https://localhost:{port}/a"));
+    let (kind, text, reached) = asked(format!("{literal}/b"), literal.clone(), "false");
+    assert!(kind == ErrorKind::Data && text.contains("addresses of the web are not read") && !reached, "{text}");
+    let (kind, text, reached) = asked(format!("{literal}/b"), name.clone(), "true");
+    assert!(kind == ErrorKind::Data && text.contains("not under any prefix") && !reached, "{text}");
+    let (kind, text, reached) = asked(format!("{name}/b"), name, "true");
+    assert!(kind == ErrorKind::Data && text.contains("localhost leads to") && !reached, "{text}");
+    let (kind, text, reached) = asked(format!("{literal}/b"), literal, "true");
+    assert!(kind == ErrorKind::Retriable && text.contains("does not answer") && reached, "{text}");
 }

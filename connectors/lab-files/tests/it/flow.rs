@@ -246,6 +246,43 @@ fn a_bad_row_is_told_with_file_and_line_and_costs_no_other_row() {
 }
 
 #[test]
+fn a_file_that_is_written_to_while_it_is_read_comes_in_no_state_that_never_was() {
+    let lab = Lab::new(&[("output.mode", "whole"), ("cleanup.policy", "NONE")]);
+    let (before, after) = (vec![1; 3_000_000], vec![2; 3_000_000]);
+    for grown in [0, 10] {
+        let name = format!("{grown}.bin");
+        lab.put(&name, &before);
+        let mut task = lab.start().unwrap();
+        let whole = task.records(1).unwrap().remove(0);
+        let Value::Payload(payload) = &whole.value.value else { panic!("a payload") };
+        let (path, after) = (lab.path("in").join(&name), [&after[..], &vec![2; grown]].concat());
+        let torn = async {
+            assert!(!payload.is_superseded().await);
+            let mut reader = payload.open(0, None).await?;
+            let mut read = reader.next().await?.unwrap().len();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&after).unwrap();
+            while let Some(piece) = reader.next().await? {
+                read += piece.len();
+            }
+            Ok::<_, ConnectError>(read)
+        };
+        let error = task.bench.run("reading the payload", torn).unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        assert!(task.bench.run("asking", payload.is_superseded()).unwrap());
+        fs::rename(&path, lab.path("away")).unwrap();
+        assert!(!task.bench.run("asking", payload.is_superseded()).unwrap(), "its share may be away");
+        fs::rename(lab.path("away"), &path).unwrap();
+        // The worker drops the record without its position; the file as it is now comes by itself.
+        task.settle();
+        let whole = task.records(1).unwrap().remove(0);
+        let Value::Payload(payload) = &whole.value.value else { panic!("a payload") };
+        assert_eq!(payload.len(), Some(after.len() as u64));
+        task.settle();
+        task.stop().unwrap();
+    }
+}
+
+#[test]
 fn a_whole_file_is_one_payload_that_can_be_opened_again() {
     let lab = Lab::new(&[("output.mode", "whole")]);
     let content: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();

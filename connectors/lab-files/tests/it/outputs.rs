@@ -119,7 +119,7 @@ fn claims(extra: &[(&str, &str)]) -> Lab {
 
 fn reference(record: &Record) -> Reference {
     let reference = Reference::of_value(&record.value.value).unwrap().unwrap();
-    assert!(Reference::of_header(&record.headers.last(HEADER).unwrap().value).unwrap() == [reference.clone()]);
+    assert!(Reference::of_header(record.headers.last(HEADER).unwrap()).unwrap() == [reference.clone()]);
     reference
 }
 

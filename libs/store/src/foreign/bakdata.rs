@@ -62,16 +62,16 @@ pub(super) fn put_with_header(side: Side, reference: &Reference, record: &mut Re
     let compression = compression_code(reference);
     let uri = theirs(&reference.uri);
     *side.of_mut(record) = bytes(uri.as_bytes())?;
-    record.headers.add(flag_header(side), bytes(&[BACKED])?);
+    record.headers.add(flag_header(side), one_sign(BACKED));
     if let Some(code) = compression {
-        record.headers.add(COMPRESSION, bytes(&[code])?);
+        record.headers.add(COMPRESSION, one_sign(code));
     }
     Ok(())
 }
 
 pub(super) fn put_with_flag(side: Side, reference: &Reference, record: &mut Record) -> Result<()> {
     if let Some(code) = compression_code(reference) {
-        record.headers.add(COMPRESSION, bytes(&[code])?);
+        record.headers.add(COMPRESSION, one_sign(code));
     }
     let uri = theirs(&reference.uri);
     *side.of_mut(record) = bytes(&[&[BACKED], uri.as_bytes()].concat())?;
@@ -86,6 +86,11 @@ pub fn inline_flag(value: &[u8]) -> Result<Blob> {
 fn bytes(bytes: &[u8]) -> Result<Datum> {
     let schema: Arc<Schema> = Schema::of(Kind::Bytes);
     Ok(Datum::new(schema, Value::Bytes(Blob::whole(bytes.to_vec())?)))
+}
+
+/// A byte below 128 in a header. As text: Connect's default header converter writes that as it is, and bytes as base64.
+fn one_sign(byte: u8) -> Datum {
+    Datum::new(Schema::of(Kind::String), Value::text(char::from(byte).to_string()))
 }
 
 fn theirs(uri: &str) -> String {
@@ -118,14 +123,17 @@ fn compression(record: &Record) -> Result<Option<Compression>> {
     }
 }
 
-/// As bytes, or as what Connect's default header converter makes of one byte.
+/// As bytes, as text, or as what Connect's default header converter makes of one byte: earlier versions sent bytes through
+/// it, which are base64 then.
 fn one_byte(value: &Value) -> Option<u8> {
-    match value {
-        Value::I8(number) => u8::try_from(*number).ok(),
-        Value::Bytes(_) | Value::String(_) => match short_bytes(value) {
-            Some([byte]) => Some(*byte),
-            _ => None,
-        },
+    if let Value::I8(number) = value {
+        return u8::try_from(*number).ok();
+    }
+    match short_bytes(value)? {
+        [byte] => Some(*byte),
+        b"AA==" => Some(0),
+        b"AQ==" => Some(1),
+        b"BA==" => Some(4),
         _ => None,
     }
 }

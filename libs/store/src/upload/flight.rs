@@ -14,11 +14,17 @@ type Slot = tokio::sync::Mutex<Option<Stored>>;
 pub(crate) struct Flights(Mutex<HashMap<String, Weak<Slot>>>);
 
 impl Flights {
-    /// Does the work unless somebody does it right now. When that one fails or is given up, the next does it.
-    pub(crate) async fn join(&self, key: &str, work: impl Future<Output = Result<Stored>>) -> Result<Stored> {
+    /// Does the work unless somebody does it right now. When that one fails or is given up, the next does it; so it does when
+    /// the key does not tell the content (`told`), and finds there what it has to compare.
+    pub(crate) async fn join(
+        &self,
+        key: &str,
+        told: bool,
+        work: impl Future<Output = Result<Stored>>,
+    ) -> Result<Stored> {
         let slot = self.slot(key);
         let mut landed = slot.lock().await;
-        if let Some(stored) = &*landed {
+        if let Some(stored) = landed.as_ref().filter(|_| told) {
             return Ok(Stored { found: true, ..stored.clone() });
         }
         let stored = work.await?;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pipette_api::{Payload, Result};
 
-use super::mill::{Content, Intake, Mill};
+use super::mill::{Content, Intake, Mill, Work};
 use super::multipart::Going;
 use super::{Errand, Shared, Stored};
-use crate::compression::Compression;
 use crate::local::{Draft, Folder, Kept};
 use crate::store::blocking;
 
@@ -23,9 +22,9 @@ pub(super) async fn upload(
     let options = &shared.options;
     let mut intake = Intake::open(payload, options.max_payload).await?;
     let mut writing = {
-        let (folder, owner, compression) = (Arc::clone(folder), options.owner.clone(), options.compression);
+        let (folder, owner, work) = (Arc::clone(folder), options.owner.clone(), options.work());
         let going = shared.uploads.go();
-        blocking(move || Writing::begin(&folder, &owner, compression, going)).await?
+        blocking(move || Writing::begin(&folder, &owner, work, going)).await?
     };
     let mut piece = intake.next().await?;
     while let Some(now) = piece {
@@ -34,7 +33,7 @@ pub(super) async fn upload(
         (writing, piece) = (written?, next?);
     }
     let (draft, content, size) = blocking(move || writing.end()).await?;
-    let key = shared.store.key_of(&errand.key(Some(&content.digest), options.compression)?);
+    let key = shared.store.key_of(&errand.key(content.digest.as_ref(), options.compression)?);
     let kept = {
         let (folder, key) = (Arc::clone(folder), key.clone());
         blocking(move || folder.keep(draft, &key)).await?
@@ -49,9 +48,10 @@ pub(super) async fn upload(
         etag: None,
         version: None,
         found,
+        taken: false,
     };
     if found {
-        super::remote::verify_found(shared, &stored, size, errand).await?;
+        return super::remote::verify_found(shared, &stored, size, payload, errand).await;
     }
     Ok(stored)
 }
@@ -66,8 +66,8 @@ struct Writing {
 }
 
 impl Writing {
-    fn begin(folder: &Folder, owner: &str, compression: Option<Compression>, going: Going) -> Result<Self> {
-        Ok(Self { draft: folder.draft(owner)?, mill: Mill::new(compression)?, size: 0, _going: going })
+    fn begin(folder: &Folder, owner: &str, work: Work, going: Going) -> Result<Self> {
+        Ok(Self { draft: folder.draft(owner)?, mill: Mill::new(work)?, size: 0, _going: going })
     }
 
     fn write(mut self, piece: Bytes) -> Result<Self> {

@@ -13,24 +13,34 @@ const LARGE_PIECE: usize = 256 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) size: u64,
-    pub(crate) digest: Digest,
+    /// `None` when nobody wants it.
+    pub(crate) digest: Option<Digest>,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) compression: Option<Compression>,
+    pub(crate) digest: bool,
 }
 
 /// Takes pieces, gives what is to be stored.
 pub(crate) struct Mill {
-    hasher: Hasher,
+    hasher: Option<Hasher>,
     size: u64,
     encoder: Option<Encoder>,
 }
 
 impl Mill {
-    pub(crate) fn new(compression: Option<Compression>) -> Result<Self> {
-        let encoder = compression.map(Encoder::new).transpose().map_err(broken)?;
-        Ok(Self { hasher: Hasher::default(), size: 0, encoder })
+    pub(crate) fn new(work: Work) -> Result<Self> {
+        let encoder = work.compression.map(Encoder::new).transpose().map_err(broken)?;
+        Ok(Self { hasher: work.digest.then(Hasher::default), size: 0, encoder })
     }
 
     pub(crate) fn turn(&mut self, piece: Bytes) -> Result<Bytes> {
-        self.hasher.update(&piece);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
         self.size += piece.len() as u64;
         match &mut self.encoder {
             None => Ok(piece),
@@ -41,7 +51,7 @@ impl Mill {
     /// The last bytes to be stored.
     pub(crate) fn end(self) -> Result<(Content, Bytes)> {
         let tail = self.encoder.map_or(Ok(Vec::new()), Encoder::end).map_err(broken)?;
-        Ok((Content { size: self.size, digest: self.hasher.digest() }, tail.into()))
+        Ok((Content { size: self.size, digest: self.hasher.map(Hasher::digest) }, tail.into()))
     }
 }
 
@@ -93,8 +103,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) async fn open(payload: &dyn Payload, limit: u64, compression: Option<Compression>) -> Result<Self> {
-        let mill = Some(Mill::new(compression)?);
+    pub(crate) async fn open(payload: &dyn Payload, limit: u64, work: Work) -> Result<Self> {
+        let mill = Some(Mill::new(work)?);
         Ok(Self { intake: Intake::open(payload, limit).await?, mill, content: None })
     }
 

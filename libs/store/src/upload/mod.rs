@@ -27,6 +27,9 @@ use crate::naming::{Naming, Origin};
 use crate::reference::Reference;
 use crate::store::{Backend, Store};
 
+/// File systems take names of up to 255 bytes, and something follows this one.
+const LONGEST_OWNER: usize = 150;
+
 /// What to do with a payload of more than one part whose name needs its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LargeContent {
@@ -50,6 +53,11 @@ pub struct UploadOptions {
     pub max_payload: u64,
     /// Compresses what is stored.
     pub compression: Option<Compression>,
+    /// Whether the digest of a payload is taken. It is all the same when its name is made of it.
+    pub digest: bool,
+    /// What is done when a name that does not come from the content holds another payload already: `true` stores this one by
+    /// UUID, `false` is a fatal error. Neither payload is lost.
+    pub renames: bool,
     /// What to do with large payloads that are named by content.
     pub large_content: LargeContent,
     /// Whose uploads these are, such as `connector-0`: no two that run at the same time may share it.
@@ -59,18 +67,37 @@ pub struct UploadOptions {
 impl UploadOptions {
     /// The defaults of the claim check: parts of 16 MiB, four at a time, up to 5 TiB.
     pub fn new(naming: Naming, owner: impl Into<String>) -> Self {
-        let owner: String = owner.into();
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         Self {
             naming,
             part_size: 16 << 20,
             concurrency: 4,
             max_payload: 5 << 40,
             compression: None,
+            digest: true,
+            renames: false,
             large_content: LargeContent::default(),
-            owner: owner.chars().map(plain).collect(),
+            owner: file_name(&owner.into()),
         }
     }
+
+    fn work(&self) -> mill::Work {
+        mill::Work { compression: self.compression, digest: self.digest || self.naming.needs_digest() }
+    }
+}
+
+/// An owner as a part of file names: no two owners have the same.
+fn file_name(owner: &str) -> String {
+    let mut name = String::new();
+    for byte in owner.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() <= LONGEST_OWNER {
+        return name;
+    }
+    format!("{}%{}", &name[..LONGEST_OWNER - 65], Digest::of(owner.as_bytes()).hex())
 }
 
 /// An object that holds a payload, durable.
@@ -82,8 +109,8 @@ pub struct Stored {
     pub key: String,
     /// The size of the payload, before compression.
     pub size: u64,
-    /// The digest of the payload, before compression.
-    pub digest: Digest,
+    /// The digest of the payload, before compression; `None` when it was not taken.
+    pub digest: Option<Digest>,
     /// How it is stored.
     pub compression: Option<Compression>,
     /// Its entity tag, where there is one.
@@ -92,6 +119,8 @@ pub struct Stored {
     pub version: Option<String>,
     /// True when it was there already, or another upload at the same time brought it.
     pub found: bool,
+    /// Another payload has the name.
+    taken: bool,
 }
 
 impl Stored {
@@ -99,7 +128,7 @@ impl Stored {
     pub fn reference(&self) -> Reference {
         Reference {
             size: Some(self.size),
-            digest: Some(self.digest),
+            digest: self.digest,
             content_encoding: self.compression,
             etag: self.etag.clone(),
             version_id: self.version.clone(),
@@ -131,6 +160,7 @@ impl Uploader {
     pub fn new(store: Arc<Store>, options: UploadOptions, journal: Option<Journal>) -> Self {
         let room = kib(options.part_size).saturating_mul(options.concurrency.max(1));
         let capacity = room.min(u32::try_from(Semaphore::MAX_PERMITS >> 1).unwrap_or(u32::MAX));
+        let journal = journal.filter(|_| store.keeps_uploads());
         Self(Arc::new(Shared {
             store,
             options,
@@ -147,17 +177,29 @@ impl Uploader {
     }
 
     /// Uploads a payload and returns when it is durable. What is there already under a name made of the content counts as
-    /// uploaded; under another name it is compared first, and a different content is a fatal error: one of both would be lost.
+    /// uploaded; under another name it is compared first, and a different content is what [`UploadOptions::renames`] is about.
     ///
     /// Retriable: the store is away, or the payload changed while it was read. Data: it is too large. Fatal: the store
     /// refuses. On any error, and when the future is dropped, nothing is left but what [`Uploader::stop`] takes away.
     pub async fn upload(&self, payload: &dyn Payload, origin: &Origin<'_>) -> Result<Stored> {
-        let shared = &*self.0;
-        let errand =
-            Errand { naming: &shared.options.naming, origin, now: now(), content_type: payload.content_type() };
-        match &shared.store.backend {
-            Backend::Folder(folder) => folder::upload(shared, folder, payload, &errand).await,
+        let options = &self.0.options;
+        let stored = self.put(payload, origin, &options.naming).await?;
+        if !stored.taken {
+            return Ok(stored);
+        }
+        if !options.renames {
+            return Err(collision(&stored.uri));
+        }
+        tracing::warn!(uri = stored.uri, "An object holds another payload under this name; a UUID names this one");
+        self.put(payload, origin, &options.naming.one_time()).await
+    }
+
+    async fn put(&self, payload: &dyn Payload, origin: &Origin<'_>, naming: &Naming) -> Result<Stored> {
+        let errand = Errand { naming, origin, now: now(), content_type: payload.content_type() };
+        match &self.0.store.backend {
+            Backend::Folder(folder) => folder::upload(&self.0, folder, payload, &errand).await,
             Backend::Remote(_) => remote::upload(&self.0, payload, &errand).await,
+            Backend::Web(_) => Err(self.0.store.read_only()),
         }
     }
 
@@ -170,6 +212,7 @@ impl Uploader {
                 crate::store::blocking(move || folder.clear_drafts(&owner)).await
             }
             Backend::Remote(_) => multipart::recover(&self.0).await,
+            Backend::Web(_) => Err(self.0.store.read_only()),
         }
     }
 
@@ -213,7 +256,7 @@ impl Errand<'_> {
     }
 
     fn one_time_key(&self, compression: Option<Compression>) -> Result<String> {
-        let key = self.naming.one_time_key(self.origin, self.now)?;
+        let key = self.naming.one_time().key(self.origin, None, self.now)?;
         Ok(key + compression.map_or("", Compression::suffix))
     }
 }

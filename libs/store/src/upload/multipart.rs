@@ -2,7 +2,8 @@
 //!
 //! An upload in parts that nobody ends or aborts stays in a bucket for ever, unseen and paid for, and S3 does not abort it
 //! when its client goes away. So each is known before it exists: here, and in the journal. Of one whose start was not answered
-//! any more only the key is known, and the store is asked what there is under it.
+//! any more only the key is known, and the store is asked what there is under it. Somebody else may upload under the same key
+//! at that time, when content gives the name: what holds a part already is theirs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use super::mill::{Content, Part, changed};
 use super::remote::{Started, client, describe, multipart_options};
 use super::{Errand, Shared, Stored};
-use crate::fault::Act;
+use crate::fault::{self, Act};
 use crate::journal::{Journal, OpenUpload};
 use crate::store::Store;
 
@@ -89,10 +90,16 @@ impl Open {
     }
 }
 
+/// How often the store is asked to begin an upload, and how long before the second time.
+const STARTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// An upload between its first request and its last. Dropped in between, it is aborted.
 struct Running {
     shared: Arc<Shared>,
     upload: Option<OpenUpload>,
+    /// Beside it, what earlier requests may have begun that were not answered.
+    stray: Option<OpenUpload>,
     going: Option<Going>,
 }
 
@@ -104,25 +111,46 @@ impl Running {
         let begun = tokio::spawn(async move {
             let meant = OpenUpload::meant(shared.store.uri_of(&key));
             shared.uploads.note(&meant).await?;
-            let mut running = Self { upload: Some(meant.clone()), shared: Arc::clone(&shared), going };
-            match client(&shared).create_multipart_opts(&path, options).await {
-                Ok(id) => {
-                    let upload = OpenUpload { id, ..meant.clone() };
-                    running.upload = Some(upload.clone());
-                    shared.uploads.name(&meant, &upload).await?;
-                    Ok(running)
-                }
-                Err(error) => {
-                    let error = shared.store.fault(Act::Write, &key, &error);
-                    // A refusal is an answer: there is no such upload.
-                    if error.kind() != ErrorKind::Retriable {
-                        running.settle().await?;
+            let mut running = Self { upload: Some(meant.clone()), stray: None, shared: Arc::clone(&shared), going };
+            // Not left to the client, which would not say that it had asked more than once.
+            let starter = shared.store.starter().unwrap_or_else(|| client(&shared));
+            let mut asked = 1;
+            loop {
+                let error = match starter.create_multipart_opts(&path, options.clone()).await {
+                    Ok(id) => {
+                        running.named(meant, id, asked > 1).await?;
+                        return Ok(running);
                     }
-                    Err(error)
+                    Err(error) => shared.store.fault(Act::Write, &key, &error),
+                };
+                // A refusal is an answer: there is no such upload.
+                if error.kind() != ErrorKind::Retriable && asked == 1 {
+                    running.settle().await?;
+                    return Err(error);
                 }
+                if error.kind() != ErrorKind::Retriable || asked == STARTS {
+                    return Err(error);
+                }
+                tokio::time::sleep(PAUSE * asked).await;
+                asked += 1;
             }
         });
         begun.await.unwrap_or_else(|error| Err(ConnectError::fatal("the start of an upload panicked").because(error)))
+    }
+
+    /// The store has said what it calls the upload; nothing where it keeps none.
+    async fn named(&mut self, meant: OpenUpload, id: String, again: bool) -> Result<()> {
+        if id.is_empty() {
+            self.upload = None;
+            return Ok(());
+        }
+        let upload = OpenUpload { id, ..meant.clone() };
+        self.upload = Some(upload.clone());
+        if again {
+            self.stray = Some(meant);
+            return self.shared.uploads.note(&upload).await;
+        }
+        self.shared.uploads.name(&meant, &upload).await
     }
 
     fn id(&self) -> String {
@@ -130,28 +158,31 @@ impl Running {
     }
 
     async fn settle(mut self) -> Result<()> {
-        match self.upload.take() {
-            Some(upload) => self.shared.uploads.clear(&upload).await,
-            None => Ok(()),
+        if let Some(upload) = self.upload.take() {
+            self.shared.uploads.clear(&upload).await?;
         }
+        self.abort().await;
+        Ok(())
     }
 
     async fn abort(mut self) {
-        if let Some(upload) = self.upload.take()
-            && let Err(error) = abort(&self.shared, &upload).await
-        {
-            tracing::warn!(%error, uri = upload.uri, "An upload in parts could not be aborted yet");
-            self.shared.uploads.leave(upload);
+        for upload in self.upload.take().into_iter().chain(self.stray.take()) {
+            if let Err(error) = abort(&self.shared, &upload).await {
+                tracing::warn!(%error, uri = upload.uri, "An upload in parts could not be aborted yet");
+                self.shared.uploads.leave(upload);
+            }
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(upload) = self.upload.take() else { return };
-        let is_meant = upload.is_meant();
-        self.shared.uploads.leave(upload);
-        if is_meant {
+        let left: Vec<OpenUpload> = self.upload.take().into_iter().chain(self.stray.take()).collect();
+        let all_meant = left.iter().all(OpenUpload::is_meant);
+        for upload in left {
+            self.shared.uploads.leave(upload);
+        }
+        if all_meant {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -166,7 +197,7 @@ impl Drop for Running {
     }
 }
 
-/// Says how many there were. What was only meant may be aborted only while nobody uploads under its key.
+/// Says how many there were.
 async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<usize> {
     let store = &shared.store;
     let uri = crate::uri::ObjectUri::read(&upload.uri).ok();
@@ -196,9 +227,10 @@ async fn abort(shared: &Shared, upload: &OpenUpload) -> Result<usize> {
     Ok(ids.len())
 }
 
-/// The uploads under a key that a crash may have kept from being known.
+/// The uploads under a key that a lost answer may have kept from being known. Those never got a part. Another one that has
+/// none yet begins once more, when it is aborted.
 async fn begun(store: &Store, key: &str) -> Result<Vec<String>> {
-    match store.open_uploads(key).await {
+    match store.empty_uploads(key).await {
         Err(error) if error.kind() != ErrorKind::Retriable => {
             tracing::warn!(%error, "An upload in parts may be left, and the store does not tell");
             Ok(Vec::new())
@@ -238,7 +270,7 @@ pub(super) async fn upload(
     errand: &Errand<'_>,
     known: Option<Content>,
 ) -> Result<Stored> {
-    let running = Running::begin(shared, key, multipart_options(errand)).await?;
+    let running = Running::begin(shared, key, multipart_options(shared, errand)).await?;
     let path = shared.store.path(key)?;
     let sent = async {
         let (parts, content, size) = send(shared, &path, &running.id(), started, permit).await?;
@@ -293,9 +325,16 @@ impl Parts<'_> {
     async fn arrive(&mut self) -> Result<bool> {
         let Some(arrived) = self.sending.join_next().await else { return Ok(false) };
         let (index, part) = arrived.map_err(|error| ConnectError::fatal("sending a part panicked").because(error))?;
-        let part = part.map_err(|error| self.shared.store.fault(Act::Write, self.path.as_ref(), &error))?;
+        let part = part.map_err(|error| self.fault(&error))?;
         self.sent.insert(index, part);
         Ok(true)
+    }
+
+    fn fault(&self, error: &object_store::Error) -> ConnectError {
+        if fault::is_gone(error) {
+            return aborted(self.shared, self.path.as_ref(), error);
+        }
+        self.shared.store.fault(Act::Write, self.path.as_ref(), error)
     }
 
     /// Room for the next part, while those on their way are watched: one that fails ends the upload.
@@ -347,16 +386,18 @@ async fn complete(shared: &Shared, key: &str, id: &str, parts: Vec<PartId>, size
         Ok(put) => Ok((put.e_tag, put.version)),
         // The answer to an earlier try may be lost: the upload is gone because it is complete. S3 answers 404 then, some of
         // its like 403.
-        Err(error @ (object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. })) => {
+        Err(error) if fault::is_gone(&error) || matches!(error, object_store::Error::PermissionDenied { .. }) => {
             match shared.store.head(key).await? {
                 Some(object) if object.size == size => Ok((object.etag, object.version)),
-                _ => Err(ConnectError::retriable(format!(
-                    "the upload of {} is gone before its end: somebody aborted it",
-                    shared.store.uri_of(key)
-                ))
-                .because(shared.store.fault(Act::Write, key, &error))),
+                _ => Err(aborted(shared, key, &error)),
             }
         }
         Err(error) => Err(shared.store.fault(Act::Write, key, &error)),
     }
+}
+
+fn aborted(shared: &Shared, key: &str, error: &object_store::Error) -> ConnectError {
+    let uri = shared.store.uri_of(key);
+    ConnectError::retriable(format!("the upload of {uri} is gone before its end: somebody aborted it"))
+        .because(shared.store.fault(Act::Write, key, error))
 }

@@ -7,13 +7,15 @@ use object_store::{Attribute, Attributes, ObjectStore, PutMode, PutMultipartOpti
 use pipette_api::{Payload, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::mill::{Content, Feed, Part, changed};
-use super::{Errand, LargeContent, Shared, Stored, collision, damaged, multipart};
+use super::mill::{Content, Feed, Part, Work, changed};
+use super::{Errand, LargeContent, Shared, Stored, damaged, multipart};
+use crate::digest::Digest;
 use crate::download::{Integrity, Limits, StoredPayload};
 use crate::fault::Act;
 use crate::reference::Reference;
 use crate::remote::Remote;
 use crate::store::Backend;
+use crate::uri::Scheme;
 
 /// S3 takes 10,000 parts; known lengths leave some room for compression that makes larger.
 const PARTS: u64 = 9_500;
@@ -21,20 +23,20 @@ const PARTS: u64 = 9_500;
 pub(super) fn client(shared: &Shared) -> &Arc<dyn Remote> {
     match &shared.store.backend {
         Backend::Remote(remote) => remote,
-        Backend::Folder(_) => unreachable!("folders have their own way"),
+        Backend::Folder(_) | Backend::Web(_) => unreachable!("folders have their own way, and the web has none"),
     }
 }
 
 pub(super) async fn upload(shared: &Arc<Shared>, payload: &dyn Payload, errand: &Errand<'_>) -> Result<Stored> {
     let options = &shared.options;
     let part_size = part_size(options.part_size, payload.len());
-    let mut feed = Feed::open(payload, options.max_payload, options.compression).await?;
+    let mut feed = Feed::open(payload, options.max_payload, options.work()).await?;
     // Room for what is known to come; a part, when nothing is known.
     let permit = shared.room(payload.len().map_or(part_size, |len| len.min(part_size))).await;
     let mut over = Bytes::new();
     let first = feed.part(part_size, &mut over).await?;
     if first.size < part_size {
-        let stored = small(shared, first, feed.content(), errand).await;
+        let stored = small(shared, first, feed.content(), payload, errand).await;
         drop(permit);
         return stored;
     }
@@ -51,7 +53,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, payload: &dyn Payload, errand: 
             let compression = options.compression;
             let key = if needs_digest { errand.one_time_key(compression)? } else { errand.key(None, compression)? };
             let key = shared.store.key_of(&key);
-            shared.flights.join(&key, by_name(shared, &key, started, permit, errand)).await
+            shared.flights.join(&key, false, by_name(shared, &key, (started, permit), payload, errand)).await
         }
     }
 }
@@ -60,8 +62,8 @@ pub(super) async fn upload(shared: &Arc<Shared>, payload: &dyn Payload, errand: 
 async fn by_name(
     shared: &Arc<Shared>,
     key: &str,
-    mut started: Started,
-    permit: OwnedSemaphorePermit,
+    (mut started, permit): (Started, OwnedSemaphorePermit),
+    payload: &dyn Payload,
     errand: &Errand<'_>,
 ) -> Result<Stored> {
     let Some(object) = shared.store.head(key).await? else {
@@ -70,7 +72,7 @@ async fn by_name(
     drop((started.first, permit));
     let content = started.feed.drain().await?;
     let stored = Stored { found: true, ..describe(shared, key, content) };
-    verify_found(shared, &stored, object.size, errand).await
+    verify_found(shared, &stored, object.size, payload, errand).await
 }
 
 /// A payload whose first part has been read.
@@ -88,9 +90,15 @@ fn part_size(configured: u64, len: Option<u64>) -> u64 {
 }
 
 /// One request, which does nothing when the object is there.
-async fn small(shared: &Shared, part: Part, content: Content, errand: &Errand<'_>) -> Result<Stored> {
+async fn small(
+    shared: &Shared,
+    part: Part,
+    content: Content,
+    payload: &dyn Payload,
+    errand: &Errand<'_>,
+) -> Result<Stored> {
     let compression = shared.options.compression;
-    let key = shared.store.key_of(&errand.key(Some(&content.digest), compression)?);
+    let key = shared.store.key_of(&errand.key(content.digest.as_ref(), compression)?);
     let mut stored = describe(shared, &key, content);
     let size = part.size;
     let put = async {
@@ -103,12 +111,12 @@ async fn small(shared: &Shared, part: Part, content: Content, errand: &Errand<'_
             }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 stored.found = true;
-                verify_found(shared, &stored, size, errand).await
+                verify_found(shared, &stored, size, payload, errand).await
             }
             Err(error) => Err(shared.store.fault(Act::Write, &key, &error)),
         }
     };
-    shared.flights.join(&key, put).await
+    shared.flights.join(&key, errand.naming.is_content(), put).await
 }
 
 /// Read once already; read again for the upload, unless the object is there.
@@ -120,7 +128,7 @@ async fn large_content(
     errand: &Errand<'_>,
 ) -> Result<Stored> {
     let options = &shared.options;
-    let key = shared.store.key_of(&errand.key(Some(&content.digest), options.compression)?);
+    let key = shared.store.key_of(&errand.key(content.digest.as_ref(), options.compression)?);
     let upload = async {
         if let Some(object) = shared.store.head(&key).await?
             && (options.compression.is_some() || object.size == content.size)
@@ -128,18 +136,24 @@ async fn large_content(
             let stored = describe(shared, &key, content);
             return Ok(Stored { etag: object.etag, version: object.version, found: true, ..stored });
         }
-        let mut feed = Feed::open(payload, options.max_payload, options.compression).await?;
+        let mut feed = Feed::open(payload, options.max_payload, options.work()).await?;
         let permit = shared.room(part_size).await;
         let mut over = Bytes::new();
         let first = feed.part(part_size, &mut over).await?;
         let started = Started { feed, part_size, first, over };
         multipart::upload(shared, &key, started, permit, errand, Some(content)).await
     };
-    shared.flights.join(&key, upload).await
+    shared.flights.join(&key, true, upload).await
 }
 
 /// What is there under the name of what was to be stored: the same by name, or compared.
-pub(super) async fn verify_found(shared: &Shared, stored: &Stored, size: u64, errand: &Errand<'_>) -> Result<Stored> {
+pub(super) async fn verify_found(
+    shared: &Shared,
+    stored: &Stored,
+    size: u64,
+    payload: &dyn Payload,
+    errand: &Errand<'_>,
+) -> Result<Stored> {
     let found = shared.store.head(&stored.key).await?;
     let Some(object) = found else {
         return Err(changed(&format!("{} was there and is gone", stored.uri)));
@@ -152,7 +166,11 @@ pub(super) async fn verify_found(shared: &Shared, stored: &Stored, size: u64, er
         }
         return Err(damaged(&stored.uri, object.size));
     }
-    let reference = Reference { created_at: None, ..stored.reference() };
+    let digest = match stored.digest {
+        Some(digest) => digest,
+        None => digest_of(payload, shared.options.max_payload).await?,
+    };
+    let reference = Reference { created_at: None, digest: Some(digest), ..stored.reference() };
     let limits = Limits { max_bytes: stored.size };
     let whole =
         StoredPayload::new(Arc::clone(&shared.store), stored.key.clone(), reference, limits, Integrity::Require)?;
@@ -161,10 +179,17 @@ pub(super) async fn verify_found(shared: &Shared, stored: &Stored, size: u64, er
         match reader.next().await {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(stored),
-            Err(error) if error.kind() == pipette_api::ErrorKind::Data => return Err(collision(&stored.uri)),
+            Err(error) if error.kind() == pipette_api::ErrorKind::Data => return Ok(Stored { taken: true, ..stored }),
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Of a payload that was read without taking its digest: only what is there already is compared.
+async fn digest_of(payload: &dyn Payload, limit: u64) -> Result<Digest> {
+    let mut feed = Feed::open(payload, limit, Work { compression: None, digest: true }).await?;
+    let digest = feed.drain().await?.digest;
+    Ok(digest.unwrap_or_else(|| unreachable!("it was asked for")))
 }
 
 pub(super) fn describe(shared: &Shared, key: &str, content: Content) -> Stored {
@@ -177,6 +202,7 @@ pub(super) fn describe(shared: &Shared, key: &str, content: Content) -> Stored {
         etag: None,
         version: None,
         found: false,
+        taken: false,
     }
 }
 
@@ -191,6 +217,11 @@ fn attributes(errand: &Errand<'_>) -> Attributes {
     attributes
 }
 
-pub(super) fn multipart_options(errand: &Errand<'_>) -> PutMultipartOptions {
-    PutMultipartOptions { attributes: attributes(errand), ..PutMultipartOptions::default() }
+/// Azure is told of attributes when an upload ends, which the client does not do.
+pub(super) fn multipart_options(shared: &Shared, errand: &Errand<'_>) -> PutMultipartOptions {
+    let attributes = match shared.store.uri().scheme {
+        Scheme::Azure => Attributes::new(),
+        _ => attributes(errand),
+    };
+    PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
 }

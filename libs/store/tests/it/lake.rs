@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -77,6 +77,7 @@ lake! {
     get_object: GetObjectInput, GetObjectOutput;
     head_object: HeadObjectInput, HeadObjectOutput;
     list_objects_v2: ListObjectsV2Input, ListObjectsV2Output;
+    list_parts: ListPartsInput, ListPartsOutput;
     put_object: PutObjectInput, PutObjectOutput;
     upload_part: UploadPartInput, UploadPartOutput;
 }
@@ -91,9 +92,10 @@ pub(crate) fn service(folder: &Path) -> S3Service {
 }
 
 /// Serves until it is aborted. A request goes to its end even when its client goes away, as with S3.
-pub(crate) async fn serve<F>(listener: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static)
+pub(crate) async fn serve<F, B>(listener: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static)
 where
-    F: Future<Output = Result<Response<s3s::Body>, Failed>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Failed>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Failed>> + Send + 'static,
 {
     let mut open = tokio::task::JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {

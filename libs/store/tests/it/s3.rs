@@ -10,6 +10,8 @@ use pipette_store::{
     UploadOptions, Uploader,
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::lake::SECRET;
 use crate::s3_server::{Fault, S3Server};
 use crate::support::{Made, keys, options, read, uri, wait_until};
@@ -44,7 +46,7 @@ async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
             let place = Origin { offset: &size.to_string(), ..origin() };
             let stored = uploader(&store, strategy.clone()).upload(&payload, &place).await.unwrap();
             let object = store.head(&stored.key).await.unwrap().unwrap();
-            assert_eq!((object.size, stored.size, stored.digest), (size, size, Digest::of(&payload.bytes())));
+            assert_eq!((object.size, stored.size, stored.digest), (size, size, Some(Digest::of(&payload.bytes()))));
             let again = back(&store, &stored.key, stored.reference());
             assert!(read(&again, 0, None).await.unwrap() == payload.bytes(), "{strategy:?} {size}");
             let tail = usize::try_from(size - 300).unwrap();
@@ -53,6 +55,36 @@ async fn payloads_go_in_and_out_in_one_request_or_in_parts() {
     }
     assert_eq!(keys(&store).await.len(), 5, "what is the same by content or position is there once");
     assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
+}
+
+/// What a server answers to somebody without credentials.
+async fn asked(url: &str) -> String {
+    let (host, rest) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("GET /{rest} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn whoever_has_a_signed_address_reads_that_object() {
+    let server = S3Server::start().await;
+    let store = server.store();
+    let payload = Made::new(1000);
+    let stored = uploader(&store, Strategy::Uuid).upload(&payload, &origin()).await.unwrap();
+    let url = store.signed_url(&stored.key, Duration::from_mins(1)).await.unwrap();
+    assert!(!url.contains(SECRET), "{url}");
+    let answer = asked(&url).await;
+    let body = String::from_utf8_lossy(&payload.bytes()).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&body), "{answer}");
+    let (bare, signed) = url.split_once('?').unwrap();
+    assert!(asked(bare).await.starts_with("HTTP/1.1 403 "));
+    let another = format!("{}0?{signed}", &bare[..bare.len() - 1]);
+    assert!(asked(&another).await.starts_with("HTTP/1.1 403 "));
+    let error = crate::support::memory().signed_url("a", Duration::from_mins(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
 #[tokio::test]
@@ -212,46 +244,6 @@ async fn the_end_waits_for_aborts_that_are_under_way() {
     assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
 }
 
-/// The journal outlives the worker: the upload does too, until the next start.
-#[tokio::test]
-async fn what_a_crash_leaves_is_aborted_by_the_next_start() {
-    let server = S3Server::start().await;
-    let store = server.store();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("uploads");
-    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Silence);
-    let (kill, killed) = tokio::sync::oneshot::channel();
-    let worker = std::thread::spawn({
-        let (settings, path) = (server.settings(), path.clone());
-        move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let store = Store::open(&settings).unwrap();
-                let journal = Some(Journal::open(&path).unwrap());
-                let uploads = Uploader::new(store, options(Strategy::Uuid), journal);
-                let (payload, place) = (Made::new(12 * MIB), origin());
-                tokio::select! {
-                    done = uploads.upload(&payload, &place) => panic!("{done:?}"),
-                    killed = killed => killed.unwrap(),
-                }
-            });
-            // Nothing that was spawned runs on: as when the process is gone.
-            runtime.shutdown_background();
-        }
-    });
-    wait_until("the second part", || server.seen("PUT", "partNumber=2") > 0).await;
-    let crashed = std::fs::read_to_string(&path).unwrap();
-    kill.send(()).unwrap();
-    wait_until("the end of the thread", || worker.is_finished()).await;
-    // What the disk held when the process was killed.
-    std::fs::write(&path, crashed).unwrap();
-    let uploads = Uploader::new(Arc::clone(&store), options(Strategy::Uuid), Some(Journal::open(&path).unwrap()));
-    server.heal();
-    assert_eq!(uploads.recover().await.unwrap(), 1);
-    assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(uploads.recover().await.unwrap(), 0, "the journal is empty again");
-}
-
 /// Killed after the store has begun an upload and before its answer came: nobody knows what the store calls it.
 #[tokio::test]
 async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
@@ -280,6 +272,31 @@ async fn an_upload_whose_start_was_not_answered_any_more_is_found_by_its_key() {
     assert_eq!(uploads().recover().await.unwrap(), 3, "each try had begun one");
     assert_eq!(server.open_uploads().len(), 1, "theirs goes on");
     assert_eq!(Journal::open(&path).unwrap().left(), []);
+}
+
+/// Two connectors with one folder and the same content have the same key.
+#[tokio::test]
+async fn recovery_lets_an_upload_of_the_same_content_by_another_connector_go_on() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uploads");
+    let ours = || Uploader::new(server.store(), options(Strategy::Content), Some(Journal::open(&path).unwrap()));
+    server.fail(usize::MAX, "POST", "uploads", Fault::LoseAnswer);
+    ours().upload(&Made::new(12 * MIB), &origin()).await.unwrap_err();
+    server.heal();
+    let held = Arc::new(tokio::sync::Semaphore::new(0));
+    server.fail(usize::MAX, "PUT", "partNumber=2", Fault::Held(Arc::clone(&held)));
+    let (theirs, payload, place) = (uploader(&server.store(), Strategy::Content), Made::new(12 * MIB), origin());
+    let mut running = Box::pin(theirs.upload(&payload, &place));
+    tokio::select! {
+        done = &mut running => panic!("{done:?}"),
+        () = wait_until("their first part", || server.parts() > 0) => {}
+    }
+    assert_eq!(ours().recover().await.unwrap(), 3, "ours");
+    held.add_permits(10);
+    let stored = running.await.unwrap();
+    assert!(read(&back(&server.store(), &stored.key, stored.reference()), 0, None).await.unwrap() == payload.bytes());
+    assert_eq!(server.open_uploads(), Vec::<std::path::PathBuf>::new());
 }
 
 /// A task that never starts again would be worse than an upload that is left.
@@ -337,6 +354,21 @@ async fn what_the_worker_does_not_allow_is_not_spoken_to() {
     assert!(refused(amazon).contains("not https://lake.s3.us-east-1.amazonaws.com"));
     assert!(refused(StoreSettings::at(uri("gs://lake/inbox"))).contains("not https://storage.googleapis.com"));
     assert!(refused(StoreSettings::at(uri("file:///data"))).contains("not there"));
+    let with = |address: &str, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        StoreSettings { options: options.collect(), allow_http: true, ..StoreSettings::at(uri(address)) }
+    };
+    // Addresses that do not look like options that are one.
+    let account = r#""disable_oauth":true,"client_email":"","private_key":"","private_key_id":"""#;
+    let account = format!("{{\"gcs_base_url\":\"http://10.0.0.1\",{account}}}");
+    let named = with("gs://lake/inbox", &[("google_service_account_key", &account)]);
+    assert!(refused(named.clone()).contains("not http://10.0.0.1"));
+    assert!(refused(StoreSettings { allow_http: false, ..named }).contains("store.allow.http"));
+    let emulator = with("az://lake/inbox", &[("azure_storage_use_emulator", "1")]);
+    assert!(refused(emulator.clone()).contains("not http://127.0.0.1:10000"));
+    assert!(refused(StoreSettings { allow_http: false, ..emulator }).contains("store.allow.http"));
+    let own = with("az://lake/inbox", &[("azure_storage_account_name", "acme")]);
+    assert!(refused(own).contains("not https://acme.blob.core.windows.net"));
     let plain = StoreSettings { allow_http: false, ..server.settings() };
     let error = Store::open(&plain).unwrap_err();
     assert!(error.to_string().contains("store.allow.http"), "{error}");

@@ -122,6 +122,10 @@ impl S3Server {
         settings
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn store(&self) -> Arc<Store> {
         Store::open(&self.settings()).unwrap()
     }
@@ -156,8 +160,17 @@ impl S3Server {
     /// Uploads in parts that have neither ended nor been aborted: the server keeps a file for each. A part that was on its way
     /// may come behind the abort.
     pub(crate) fn open_uploads(&self) -> Vec<PathBuf> {
+        self.files(".upload-")
+    }
+
+    /// How many parts there are, of all uploads.
+    pub(crate) fn parts(&self) -> usize {
+        self.files(".upload_id-").len()
+    }
+
+    fn files(&self, start: &str) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.as_ref().unwrap().path()).unwrap();
-        let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".upload-");
+        let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(start);
         entries.map(|entry| entry.unwrap().path()).filter(named).collect()
     }
 }
@@ -168,13 +181,13 @@ impl Drop for S3Server {
     }
 }
 
-async fn listen() -> (TcpListener, u16) {
+pub(crate) async fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
-type Body = BoxBody<Bytes, Failed>;
+pub(crate) type Body = BoxBody<Bytes, Failed>;
 
 async fn stand_before(server: u16, listener: TcpListener, desk: Arc<Desk>) {
     let mut open = JoinSet::new();
@@ -234,7 +247,7 @@ fn cut(bytes: &Bytes, at: usize) -> Body {
     BodyExt::boxed(StreamBody::new(stream::iter(frames)))
 }
 
-async fn forward(server: u16, request: Request<Body>) -> Result<Response<Body>, Failed> {
+pub(crate) async fn forward(server: u16, request: Request<Body>) -> Result<Response<Body>, Failed> {
     let socket = TcpStream::connect(("127.0.0.1", server)).await?;
     socket.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;

@@ -75,7 +75,7 @@ async fn goes_through(store: &Arc<Store>, options: &UploadOptions, payload: &Mad
     let place = Origin { offset: &payload.size.to_string(), ..origin() };
     let stored = uploader.upload(payload, &place).await.unwrap();
     assert_eq!((stored.size, stored.found), (payload.size, false), "{options:?}");
-    assert_eq!(stored.digest, Digest::of(&payload.bytes()));
+    assert_eq!(stored.digest, Some(Digest::of(&payload.bytes())));
     let again = back(store, stored.reference());
     assert_eq!(again.len(), Some(payload.size));
     assert!(read(&again, 0, None).await.unwrap() == payload.bytes(), "{options:?} {}", payload.size);
@@ -150,7 +150,47 @@ async fn a_position_that_is_used_twice_loses_nothing() {
             let error = uploader.upload(&other, &place).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
             assert!(read(&back(&store, first.reference()), 0, None).await.unwrap() == Made::new(size).bytes());
+            let renaming = UploadOptions { renames: true, ..options(Strategy::Position) };
+            let beside = Uploader::new(Arc::clone(&store), renaming, None).upload(&other, &place).await.unwrap();
+            assert!(beside.uri != first.uri && !beside.found);
+            assert!(read(&back(&store, beside.reference()), 0, None).await.unwrap() == other.bytes());
         }
+    }
+}
+
+#[tokio::test]
+async fn two_payloads_of_one_position_at_one_time_are_told_apart() {
+    for (store, _place) in both() {
+        for size in [1000, 12 * MIB] {
+            let place = Origin { offset: &size.to_string(), ..origin() };
+            let renaming = UploadOptions { renames: true, ..options(Strategy::Position) };
+            let uploader = Uploader::new(Arc::clone(&store), renaming, None);
+            let payloads: Vec<Made> = (0..3).map(|seed| Made { seed, ..Made::new(size) }).collect();
+            let uploads = payloads.iter().map(|payload| uploader.upload(payload, &place));
+            let stored = futures_util::future::try_join_all(uploads).await.unwrap();
+            for (stored, payload) in stored.iter().zip(&payloads) {
+                assert!(read(&back(&store, stored.reference()), 0, None).await.unwrap() == payload.bytes(), "{size}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_digest_what_is_there_already_is_compared_all_the_same() {
+    for (store, _place) in both() {
+        for size in [1000, 12 * MIB] {
+            let place = Origin { offset: &size.to_string(), ..origin() };
+            let plain = UploadOptions { digest: false, ..options(Strategy::Position) };
+            let uploader = Uploader::new(Arc::clone(&store), plain, None);
+            let first = uploader.upload(&Made::new(size), &place).await.unwrap();
+            assert_eq!((first.digest, first.reference().digest, first.found), (None, None, false));
+            assert!(uploader.upload(&Made::new(size), &place).await.unwrap().found);
+            let other = Made { seed: 99, ..Made::new(size) };
+            assert_eq!(uploader.upload(&other, &place).await.unwrap_err().kind(), ErrorKind::Fatal);
+        }
+        let named =
+            upload(&store, UploadOptions { digest: false, ..options(Strategy::Content) }, &Made::new(MIB)).await;
+        assert_eq!(named.unwrap().digest, Some(Digest::of(&Made::new(MIB).bytes())), "its name needs it");
     }
 }
 
@@ -201,7 +241,7 @@ async fn a_large_payload_that_is_read_twice_must_be_the_same() {
     let payload = Made { changes: true, ..Made::unknown(12 * MIB) };
     let once = UploadOptions { large_content: LargeContent::ByUuid, ..options(Strategy::Content) };
     let stored = upload(&store, once, &payload).await.unwrap();
-    assert!(!stored.key.contains(&stored.digest.hex()));
+    assert!(!stored.key.contains(&stored.digest.unwrap().hex()));
     assert!(read(&back(&store, stored.reference()), 0, None).await.is_ok());
 }
 

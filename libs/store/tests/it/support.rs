@@ -152,3 +152,27 @@ pub(crate) async fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
         tick.tick().await;
     }
 }
+
+/// What a request names, decoded.
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) query: std::collections::BTreeMap<String, String>,
+}
+
+impl Asked {
+    pub(crate) fn read(uri: &hyper::Uri) -> Self {
+        let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+        let pair = |pair: &str| {
+            // A plus is a blank in a query, and only there.
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (plain(name), plain(&value.replace('+', " ")))
+        };
+        let query = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(pair);
+        Self { path: plain(uri.path()), query: query.collect() }
+    }
+
+    /// For an answer in XML.
+    pub(crate) fn escape(text: &str) -> String {
+        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    }
+}

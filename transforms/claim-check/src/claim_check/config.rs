@@ -7,37 +7,35 @@ use std::time::Duration;
 use pipette_api::config::Importance;
 use pipette_api::config::checks::{at_least, distinct, in_range, one_of};
 use pipette_api::transform::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
-use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings};
+use pipette_api::{ConfigDef, ConnectError, Key, Result, Settings, Side};
 use pipette_store::foreign::Form;
 use pipette_store::{
-    ALLOW_HTTP, CONNECT_TIMEOUT, Compression, HEADER, Naming, REQUEST_TIMEOUT, StoreSettings, Strategy, URI,
+    ALLOW_HTTP, Allowed, CONNECT_TIMEOUT, Compression, HEADER, Naming, ObjectUri, REQUEST_TIMEOUT, StoreSettings,
+    Strategy, URI,
 };
 
 use crate::fields::FieldPath;
 use crate::metadata::Wanted;
 use crate::patience::{RETRY_TIMEOUT, retry_timeout};
+use crate::restore::are_prefixes;
 
 type Checked = std::result::Result<(), String>;
 
 static TARGET: Key<String> = Key::new(
     "target",
-    "What is kept elsewhere: `value`: the whole value, bytes or text; `field`: the fields in `fields`.",
+    "What is kept elsewhere: `value`: the whole value, bytes or text; `field`: the fields in `fields`; `key`: the whole key, \
+     which needs `allow.key=true`.",
 )
 .default("value")
 .importance(Importance::High)
-.recommended(&["value", "field"])
-.check(|text| match text {
-    Some("key") => Err(NO_KEYS.into()),
-    text => one_of(text, &["value", "field"]),
-});
-static ALLOW_KEY: Key<bool> = Key::new("allow.key", "Would allow `target=key`, which is not built: false.")
-    .default("false")
-    .importance(Importance::Low)
-    .check(|text| match text {
-        Some(text) if text.eq_ignore_ascii_case("true") => Err(NO_KEYS.into()),
-        _ => Ok(()),
-    });
-const NO_KEYS: &str = "keys stay in Kafka: partitions and compaction go by them";
+.recommended(&["value", "field", "key"])
+.check(|text| one_of(text, &["value", "field", "key"]));
+static ALLOW_KEY: Key<bool> = Key::new(
+    "allow.key",
+    "Allows `target=key`. Partitions and compaction then go by the reference, which is another one each day.",
+)
+.default("false")
+.importance(Importance::Low);
 static FIELDS: Key<Vec<String>> = Key::new(
     "fields",
     "With `target=field`: the fields that are kept elsewhere when they are large, nested ones behind dots. Bytes or text, in \
@@ -74,7 +72,8 @@ static MAX_PAYLOAD: Key<u64> = Key::new("max.payload.bytes", "A larger payload m
 static FORMAT: Key<String> = Key::new(
     "reference.format",
     "What stands in the place of the value: `native`, or the form of another tool that reads it. `bakdata-flag` marks every \
-     value, those that stay in Kafka included, and needs `value.converter=ByteArrayConverter`.",
+     value, those that stay in Kafka included, and needs `value.converter=ByteArrayConverter`. Headers are text: \
+     `bakdata-header` needs the default `header.converter` or `StringConverter`.",
 )
 .default("native")
 .recommended(FORMATS)
@@ -131,14 +130,15 @@ static KEY_PREFIX: Key<String> = Key::new(
 )
 .default("${topic}")
 .check(|text| Naming::new(text.unwrap_or_default(), Strategy::Uuid).map(drop).map_err(|e| e.to_string()));
-static DIGEST: Key<String> = Key::new("digest", "The digest in references, which readers verify: `sha256`.")
-    .default("sha256")
-    .importance(Importance::Low)
-    .recommended(&["sha256"])
-    .check(|text| match text {
-        Some("none") => Err("uploads always take the digest: without one nobody could verify what is read".into()),
-        text => one_of(text, &["sha256"]),
-    });
+static DIGEST: Key<String> = Key::new(
+    "digest",
+    "The digest in references, which readers verify: `sha256`; `none`: references have none, and readers need \
+     `integrity=if-present`. Names that are made of the content need it.",
+)
+.default("sha256")
+.importance(Importance::Low)
+.recommended(&["sha256", "none"])
+.check(|text| one_of(text, &["sha256", "none"]));
 static COMPRESSION: Key<String> = Key::new(
     "compression",
     "How objects are stored: `none`, `gzip`, `zstd`. What is compressed by its type (JPEG, PNG, video, archives) is not \
@@ -147,14 +147,23 @@ static COMPRESSION: Key<String> = Key::new(
 .default("none")
 .recommended(&["none", "gzip", "zstd"])
 .check(|text| one_of(text, &["none", "gzip", "zstd"]));
-static STORE_MODE: Key<String> = Key::new("store.mode", "What is done with a payload: `upload`.")
-    .default("upload")
-    .importance(Importance::Low)
-    .recommended(&["upload"])
-    .check(|text| match text {
-        Some("reference" | "copy") => Err("a payload does not tell yet whether it is in a store already".into()),
-        text => one_of(text, &["upload"]),
-    });
+static STORE_MODE: Key<String> = Key::new(
+    "store.mode",
+    "What the value, or each of `fields`, is: `upload`: the payload; `reference`: the address of an object that is there \
+     already, as text, of which a reference is made without moving it; `copy`: the same, and the object is stored once more, \
+     under a name as every payload has. Both whatever its size, with the options of `store.uri`, under \
+     `allowed.uri.prefixes` only.",
+)
+.default("upload")
+.recommended(&["upload", "reference", "copy"])
+.check(|text| one_of(text, &["upload", "reference", "copy"]));
+static PREFIXES: Key<Vec<String>> = Key::new(
+    "allowed.uri.prefixes",
+    "With `store.mode=reference` or `copy`: which addresses are used: what begins with one of these, by whole parts of the key. \
+     Whoever fills the source chooses among them, so there is no default.",
+)
+.default("")
+.check(are_prefixes);
 static PART_SIZE: Key<u64> =
     Key::new("part.size.bytes", "A payload up to this size is one request, a larger one goes in parts of this size.")
         .default("16777216")
@@ -190,10 +199,17 @@ static PREFLIGHT: Key<String> = Key::new(
 .recommended(PREFLIGHTS)
 .check(|text| one_of(text, PREFLIGHTS));
 const PREFLIGHTS: &[&str] = &["off", "warn", "strict"];
-static PRESIGN: Key<u64> = Key::new("presign.ttl.ms", "Would add addresses with a signature, which is not built: 0.")
-    .default("0")
-    .importance(Importance::Low)
-    .check(|text| only_zero(text, "addresses with a signature are not built"));
+static PRESIGN: Key<u64> = Key::new(
+    "presign.ttl.ms",
+    "Adds an address with a signature to references, as `url`: by it whoever reads the topic reads the object, without \
+     credentials, for so long. Records outlive it. Up to 604800000, a week; 0: none.",
+)
+.default("0")
+.importance(Importance::Low)
+.check(|text| match text {
+    Some("0") | None => Ok(()),
+    text => in_range::<1_000, 604_800_000>(text),
+});
 static METADATA: Key<Vec<String>> = Key::new(
     "metadata.extract",
     "What references tell of payloads, as ExtractMetadata does: `off`, or a list of `basic`, `exif`, `tiff`, `dicom`. No tag \
@@ -232,6 +248,7 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
     &DIGEST.info,
     &COMPRESSION.info,
     &STORE_MODE.info,
+    &PREFIXES.info,
     &PART_SIZE.info,
     &CONCURRENCY.info,
     &MAX_IN_FLIGHT.info,
@@ -268,9 +285,14 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
             wrong.push((key, why.to_owned()));
         }
     };
-    let (of_value, native) = (settings.get(&TARGET)? == "value", settings.get(&FORMAT)? == "native");
+    let target = settings.get(&TARGET)?;
+    let (of_value, of_field) = (target == "value", target == "field");
+    let native = settings.get(&FORMAT)? == "native";
+    let why =
+        "partitions and compaction go by keys, and references to one key differ from day to day: needs allow.key=true";
+    hold(target != "key" || settings.get(&ALLOW_KEY)?, "target", why);
     let (in_value, fields) = (settings.get(&VALUE_MODE)? == "reference", settings.get(&FIELDS)?);
-    hold(of_value == fields.is_empty(), "fields", "target=field needs fields, and target=value has none");
+    hold(of_field != fields.is_empty(), "fields", "target=field needs fields, and other targets have none");
     let paths = fields.iter().map(|text| FieldPath::parse(text)).collect::<std::result::Result<Vec<_>, _>>();
     match paths {
         Ok(paths) => hold(
@@ -280,12 +302,12 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
         ),
         Err(reason) => hold(false, "fields", &reason),
     }
-    hold(of_value || native, "reference.format", "other forms refer to whole values: target=field is native");
+    hold(of_value || native, "reference.format", "other forms refer to whole values: another target is native");
     hold(in_value || of_value, "value.mode", "header-only is for target=value");
     hold(in_value || native, "value.mode", "header-only is for reference.format=native");
     let nameless = settings.get(&HEADER_NAME)?.is_empty();
     hold(!nameless || in_value, "header.name", "value.mode=header-only has the reference nowhere else");
-    let uris = settings.get(&FIELD_MODE)? == "uri" && !of_value;
+    let uris = settings.get(&FIELD_MODE)? == "uri" && of_field;
     hold(!nameless || !uris, "header.name", "field.mode=uri has size and digest nowhere else");
     let (source, kind) = (settings.find(&CE_SOURCE)?.is_some(), settings.find(&CE_TYPE)?.is_some());
     hold(source == kind, "cloudevents.type", "cloudevents.source and cloudevents.type belong together");
@@ -296,11 +318,56 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let parts = settings.get(&PART_SIZE)?.saturating_mul(u64::from(settings.get(&CONCURRENCY)?));
     let memory = settings.get(&MAX_IN_FLIGHT_BYTES)?;
     hold(memory >= parts, "max.in.flight.bytes", "it is less than part.size.bytes times upload.concurrency");
-    if let Err(error) = naming(settings) {
-        hold(false, "key.template", &error.to_string());
+    let digest = settings.get(&DIGEST)? == "sha256";
+    let refers = settings.get(&STORE_MODE)? == "reference";
+    match naming(settings) {
+        Ok(naming) => hold(
+            digest || refers || !naming.needs_digest(),
+            "digest",
+            "objects are named by their SHA-256: none needs key.strategy=position or uuid, or a key.template without ${sha256}",
+        ),
+        Err(error) => hold(false, "key.template", &error.to_string()),
+    }
+    hold(digest || settings.get(&FORMAT)? != "kaf-s3", "digest", "readers of reference.format=kaf-s3 need it");
+    for (holds, key, why) in of_mode(settings)? {
+        hold(holds, key, why);
     }
     wrong.extend(StoreSettings::wrong(settings));
     Ok(wrong)
+}
+
+/// What `store.mode` asks of others.
+fn of_mode(settings: &Settings) -> Result<[(bool, &'static str, &'static str); 7]> {
+    let mode = settings.get(&STORE_MODE)?;
+    let (uploads, refers) = (mode == "upload", mode == "reference");
+    let unsigned = settings.get(&PRESIGN)? == 0;
+    let signs = if refers {
+        allowed(settings).is_ok_and(|allowed| allowed.all_sign())
+    } else {
+        ObjectUri::read(&settings.get(&URI)?).is_ok_and(|uri| uri.scheme.signs())
+    };
+    let unread = "nobody reads an object of store.mode=reference to take its SHA-256: set digest=none";
+    Ok([
+        (
+            uploads == settings.get(&PREFIXES)?.is_empty(),
+            "allowed.uri.prefixes",
+            "store.mode=reference and copy need it, because whoever fills the source could refer to any object; upload has none",
+        ),
+        (!refers || settings.get(&DIGEST)? == "none", "digest", unread),
+        (!refers || settings.get(&COMPRESSION)? == "none", "compression", "store.mode=reference stores nothing"),
+        (uploads || settings.get(&ON_STORE_FAILURE)? == "fail", "on.store.failure", "only the store has the payload"),
+        (uploads || settings.get(&FIELD_TEXT)? == "plain", "field.text", "an address is plain text"),
+        (unsigned || signs, "presign.ttl.ms", "only S3, GCS and Azure sign addresses"),
+        (
+            unsigned || settings.get(&TARGET)? != "key",
+            "presign.ttl.ms",
+            "a key would be another one each time: signatures differ",
+        ),
+    ])
+}
+
+fn allowed(settings: &Settings) -> Result<Allowed> {
+    Allowed::read(PREFIXES.info.name, &settings.get(&PREFIXES)?)
 }
 
 fn naming(settings: &Settings) -> Result<Naming> {
@@ -324,6 +391,16 @@ pub(super) enum Preflight {
     Strict,
 }
 
+/// What is done with what a record has.
+pub(super) enum Mode {
+    /// It is a payload, which is stored.
+    Upload,
+    /// It is the address of an object.
+    Refer(Allowed),
+    /// The same, and the object is stored once more.
+    Copy(Allowed),
+}
+
 /// What takes the place of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FieldMode {
@@ -335,7 +412,9 @@ pub(super) enum FieldMode {
 /// What the keys say, but for those of the store.
 #[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(super) struct Plan {
-    /// None: the whole value.
+    /// The half of the record that something is taken from.
+    pub(super) side: Side,
+    /// None: the whole of it.
     pub(super) fields: Vec<FieldPath>,
     pub(super) base64: bool,
     pub(super) threshold: u64,
@@ -348,7 +427,9 @@ pub(super) struct Plan {
     pub(super) header: Option<String>,
     pub(super) emits_cloudevents: bool,
     pub(super) cloudevents: Option<(String, String)>,
+    pub(super) mode: Mode,
     pub(super) naming: Naming,
+    pub(super) digest: bool,
     pub(super) compression: Option<Compression>,
     pub(super) part_size: u64,
     pub(super) concurrency: u32,
@@ -356,6 +437,8 @@ pub(super) struct Plan {
     pub(super) inline: bool,
     pub(super) preflight: Preflight,
     pub(super) metadata: Option<Wanted>,
+    /// How long addresses with a signature are valid; none: there are none.
+    pub(super) presign: Option<Duration>,
 }
 
 impl Plan {
@@ -371,6 +454,7 @@ impl Plan {
             _ => Some(Wanted::parse(&levels, &[]).map_err(ConnectError::config)?),
         };
         Ok(Self {
+            side: if settings.get(&TARGET)? == "key" { Side::Key } else { Side::Value },
             fields: fields.map_err(ConnectError::config)?,
             base64: settings.get(&FIELD_TEXT)? == "base64",
             threshold: settings.get(&THRESHOLD)?,
@@ -386,7 +470,13 @@ impl Plan {
             header: Some(settings.get(&HEADER_NAME)?).filter(|name| !name.is_empty()),
             emits_cloudevents: settings.get(&EMIT_CLOUDEVENTS)?,
             cloudevents: settings.find(&CE_SOURCE)?.zip(settings.find(&CE_TYPE)?),
+            mode: match settings.get(&STORE_MODE)?.as_str() {
+                "reference" => Mode::Refer(allowed(settings)?),
+                "copy" => Mode::Copy(allowed(settings)?),
+                _ => Mode::Upload,
+            },
             naming: naming(settings)?,
+            digest: settings.get(&DIGEST)? == "sha256",
             compression: Compression::read(&settings.get(&COMPRESSION)?)?,
             part_size: settings.get(&PART_SIZE)?,
             concurrency: settings.get(&CONCURRENCY)?,
@@ -398,6 +488,7 @@ impl Plan {
                 _ => Preflight::Warn,
             },
             metadata,
+            presign: Some(settings.get(&PRESIGN)?).filter(|millis| *millis > 0).map(Duration::from_millis),
         })
     }
 }

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipette_api::{ConnectError, ErrorKind, Folder, Payload, Result, Settings, TransformContext};
+use pipette_api::{ConnectError, ErrorKind, Folder, Payload, Result, Settings, Side, TransformContext};
 use pipette_store::{
-    Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, Stored, UploadOptions, Uploader,
+    Compression, Digest, Journal, Origin, Reference, Scheme, Store, StoreSettings, UploadOptions, Uploader,
 };
 use tokio::sync::OnceCell;
 
-use super::config::{Plan, Preflight};
+use super::KEY;
+use super::config::{Mode, Plan, Preflight};
+use super::existing::Existing;
 use crate::metadata::{Limits, Meta, Wanted, extract};
 use crate::patience::Patience;
 
@@ -44,9 +46,26 @@ const COMPRESSED: &[&str] = &[
     "application/vnd.openxmlformats",
 ];
 
+/// Where a payload is.
+pub(super) enum What<'a> {
+    /// Here.
+    Payload(&'a dyn Payload),
+    /// In a store already, at this address.
+    Object(&'a str),
+}
+
+/// A payload in a store.
+pub(super) struct Kept {
+    /// Everything but the path.
+    pub(super) reference: Reference,
+    pub(super) size: u64,
+    /// It was there already.
+    pub(super) found: bool,
+}
+
 /// One payload and what it is called.
 pub(super) struct Errand<'a> {
-    pub(super) payload: &'a dyn Payload,
+    pub(super) what: What<'a>,
     pub(super) topic: &'a str,
     /// None: the source says none, or no name needs it.
     pub(super) spot: Option<&'a Spot>,
@@ -72,6 +91,11 @@ pub(super) struct Outside {
     metadata: Option<Wanted>,
     patience: Patience,
     connector: Arc<str>,
+    /// Of payloads that are in a store already.
+    existing: Option<Existing>,
+    /// Whether those are stored once more.
+    copies: bool,
+    presign: Option<Duration>,
     /// Nothing outside may change.
     rehearsal: bool,
     ready: OnceCell<Ready>,
@@ -87,15 +111,27 @@ impl Outside {
     pub(super) fn new(settings: &Settings, plan: &Plan, context: &TransformContext) -> Result<Self> {
         let store = StoreSettings::read(settings)?;
         // Two steps of one chain are told apart by what they are for.
-        let which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
+        let mut which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
+        which.extend((plan.side == Side::Key).then(|| KEY.to_owned()));
         let which = Digest::of(format!("{} {}", store.uri, which.join(",")).as_bytes()).hex();
         let options = UploadOptions {
             part_size: plan.part_size,
             concurrency: plan.concurrency,
             max_payload: plan.max_payload,
+            digest: plan.digest,
+            renames: true,
             ..UploadOptions::new(plan.naming.clone(), format!("{}-{}", context.id, &which[..8]))
         };
+        let existing = match &plan.mode {
+            Mode::Upload => None,
+            Mode::Refer(allowed) | Mode::Copy(allowed) => {
+                Some(Existing::new(store.clone(), allowed.clone(), plan.max_payload))
+            }
+        };
         Ok(Self {
+            existing,
+            copies: matches!(plan.mode, Mode::Copy(_)),
+            presign: plan.presign,
             store,
             options,
             compression: plan.compression,
@@ -118,31 +154,63 @@ impl Outside {
         size.unwrap_or(most).min(most) + self.metadata.as_ref().map_or(0, |_| LOOK.bytes)
     }
 
-    /// Stores a payload; the reference has everything but the path.
-    pub(super) async fn keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {
+    /// Stores a payload, or looks whether it is there.
+    pub(super) async fn keep(&self, errand: &Errand<'_>) -> Result<Kept> {
         self.patience.outlast(|| self.try_to_keep(errand)).await
     }
 
-    async fn try_to_keep(&self, errand: &Errand<'_>) -> Result<(Reference, Stored)> {
-        let ready = self.ready.get_or_try_init(|| self.get_ready()).await?;
-        let meta = match &self.metadata {
-            Some(wanted) => extract(errand.payload, wanted, LOOK).await?,
-            None => Meta::default(),
+    async fn try_to_keep(&self, errand: &Errand<'_>) -> Result<Kept> {
+        let object = match (&errand.what, &self.existing) {
+            (What::Payload(payload), _) => return self.upload(*payload, errand).await,
+            (What::Object(address), Some(existing)) => existing.find(address).await?,
+            (What::Object(_), None) => unreachable!("an address is looked for by store.mode only"),
         };
-        let kind = meta.content_type().or(errand.content_type).or(errand.payload.content_type());
+        // A preview copies nothing: it would have to hold all of it.
+        if self.copies && !self.rehearsal {
+            return self.upload(&object.payload, errand).await;
+        }
+        let plain = object.payload.reference().clone();
+        let plain = Reference { url: self.signed(&object.store, &object.key).await?, ..plain };
+        let reference = self.described(&object.payload, errand, plain).await?;
+        Ok(Kept { size: reference.size.unwrap_or_default(), reference, found: true })
+    }
+
+    async fn upload(&self, payload: &dyn Payload, errand: &Errand<'_>) -> Result<Kept> {
+        let ready = self.ready.get_or_try_init(|| self.get_ready()).await?;
+        let described = self.described(payload, errand, Reference::to("")).await?;
+        let kind = described.content_type.as_deref();
         let compressed = kind.is_some_and(|kind| COMPRESSED.iter().any(|start| kind.starts_with(start)));
         let uploader = ready.packed.as_ref().filter(|_| !compressed).unwrap_or(&ready.plain);
-        let origin = self.origin(errand)?;
-        let stored = uploader.upload(errand.payload, &origin).await?;
+        let stored = uploader.upload(payload, &self.origin(errand)?).await?;
+        let Reference { content_type, name, meta, .. } = described;
+        let url = self.signed(ready.plain.store(), &stored.key).await?;
+        let reference = Reference { content_type, name, meta, url, ..stored.reference() };
+        Ok(Kept { reference, size: stored.size, found: stored.found })
+    }
+
+    /// An address with a signature, where one is asked for. A preview shows none.
+    async fn signed(&self, store: &Store, key: &str) -> Result<Option<String>> {
+        match self.presign.filter(|_| !self.rehearsal) {
+            Some(valid) => store.signed_url(key, valid).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The reference with what the payload tells of itself.
+    async fn described(&self, payload: &dyn Payload, errand: &Errand<'_>, plain: Reference) -> Result<Reference> {
+        let meta = match &self.metadata {
+            Some(wanted) => extract(payload, wanted, LOOK).await?,
+            None => Meta::default(),
+        };
+        let kind = meta.content_type().or(errand.content_type).or(payload.content_type());
         // What the reference has a field for is not told twice.
         let told = |(name, _): &(&str, &str)| !matches!(*name, "content.type" | "content.length");
-        let reference = Reference {
+        Ok(Reference {
             content_type: kind.map(str::to_owned),
             name: errand.name.map(str::to_owned),
             meta: meta.entries().filter(told).map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
-            ..stored.reference()
-        };
-        Ok((reference, stored))
+            ..plain
+        })
     }
 
     /// What the object is named by.

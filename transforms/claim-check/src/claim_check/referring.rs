@@ -19,6 +19,9 @@ impl ClaimCheck {
         let mut changed = record.clone();
         match (&self.plan.form, references) {
             (Some(form), [whole]) => form.put(Side::Value, whole, &mut changed)?,
+            (None, [key]) if self.plan.side == Side::Key => {
+                changed.key = if record.key.schema.is_some() { key.to_struct()? } else { key.to_map()? };
+            }
             (None, [whole]) if whole.path.is_none() => changed.value = self.instead_of_value(whole, &record.value)?,
             _ => changed.value = self.instead_of_fields(references, &record.value)?,
         }

@@ -97,7 +97,7 @@ impl Cache {
 
     fn put(&self, key: Key, kept: Arc<Kept>) {
         match (&kept.content, &self.disk) {
-            (Content::Disk(_), Some((shelf, _))) => shelf.put(key, kept),
+            (Content::Disk(_), Some((disk, _))) => disk.put(key, kept),
             _ => self.memory.put(key, kept),
         }
     }
@@ -119,8 +119,8 @@ impl Cache {
             Some(Draft::Memory(bytes, lease))
         };
         let on_disk = || {
-            let (shelf, arena) = self.disk.as_ref().filter(|(shelf, _)| !shelf.has(key))?;
-            let lease = shelf.room(Arena::cost(size))?;
+            let (disk, arena) = self.disk.as_ref().filter(|(disk, _)| !disk.has(key))?;
+            let lease = disk.room(Arena::cost(size))?;
             Some(Draft::Disk(arena.blocks(size), 0, lease))
         };
         let memory = (!self.memory.has(key)).then(in_memory).flatten();
@@ -266,7 +266,7 @@ impl Reader {
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    async fn from_store(&mut self) -> Result<Option<Bytes>> {
+    async fn next_of_store(&mut self) -> Result<Option<Bytes>> {
         if self.instead.is_none() {
             // The whole is verified, so that it is read from its beginning again.
             let whole = self.hasher.is_some();
@@ -320,7 +320,7 @@ impl PayloadReader for Reader {
             self.verified()?;
             return Ok(None);
         }
-        let bytes = self.from_store().await?;
+        let bytes = self.next_of_store().await?;
         match &bytes {
             Some(bytes) => {
                 if let Some(hasher) = &mut self.hasher {

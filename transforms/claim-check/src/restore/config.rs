@@ -19,7 +19,7 @@ const NATIVE: &str = "native";
 static PREFIXES: Key<Vec<String>> = Key::new(
     "allowed.uri.prefixes",
     "Which addresses in references are read, with the options of `store.uri`: what begins with one of these, by whole parts of \
-     the key. Empty: what is under `store.uri`. Whoever writes to the topic chooses among them.",
+     the key. Empty: what is under `store.uri`; `https://` needs `http.enable`. Whoever writes to the topic chooses among them.",
 )
 .default("")
 .importance(Importance::High)
@@ -27,7 +27,7 @@ static PREFIXES: Key<Vec<String>> = Key::new(
     None | Some("") => Ok(()),
     Some(text) => {
         let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
-        Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
+        Allowed::read_with_web("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
     }
 });
 static FORMATS: Key<Vec<String>> = Key::new(
@@ -112,15 +112,13 @@ static CACHE_DIR: Key<String> = Key::new(
 .optional()
 .path()
 .check(not_empty);
-static HTTP: Key<bool> = Key::new("http.enable", "Would read addresses of the web, which is not built: false.")
-    .default("false")
-    .importance(Importance::Low)
-    .check(|text| match text {
-        Some(text) if text.eq_ignore_ascii_case("true") => {
-            Err("addresses of the web are not read: a topic's writers could make this worker ask any host".into())
-        }
-        _ => Ok(()),
-    });
+static HTTP: Key<bool> = Key::new(
+    "http.enable",
+    "Whether references to the web are read: only `https://` addresses under a prefix in `allowed.uri.prefixes`, without \
+     credentials, without following redirects or asking proxies. A name that leads into a network (10.0.0.1, 127.0.0.1, \
+     169.254.169.254 …) is refused; an address that stands in the prefix itself is not.",
+)
+.default("false");
 
 /// The definition.
 pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
@@ -148,6 +146,17 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
 ])
 .rule(|settings| rules(settings).unwrap_or_default());
 
+/// Shared with ClaimCheck.
+pub(crate) fn are_prefixes(text: Option<&str>) -> std::result::Result<(), String> {
+    match text {
+        None | Some("") => Ok(()),
+        Some(text) => {
+            let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
+            Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
 fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let mut wrong = Vec::new();
     if settings.get(&ON_MISSING)? == "null" && !settings.get(&ALLOW_NULL)? {
@@ -160,6 +169,7 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
         (None, 1..) => wrong.push((CACHE_DIR.info.name, "cache.disk.bytes needs a folder".to_owned())),
         _ => {}
     }
+    wrong.extend(web_rule(settings)?);
     let formats = settings.get(&FORMATS)?;
     let has = |name: &str| formats.iter().any(|known| known == name);
     let by_value = ["native", "bakdata-header", "sqs", "kaf-s3"];
@@ -176,6 +186,22 @@ fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     }
     wrong.extend(StoreSettings::wrong(settings));
     Ok(wrong)
+}
+
+fn web_rule(settings: &Settings) -> Result<Option<(&'static str, String)>> {
+    let prefixes = settings.get(&PREFIXES)?;
+    let web = Allowed::read_with_web(PREFIXES.info.name, &prefixes).is_ok_and(|allowed| allowed.has_web());
+    Ok(match settings.get(&HTTP)? {
+        true if !web => {
+            let why = "it needs an https:// prefix in allowed.uri.prefixes: a topic's writers choose among them";
+            Some((HTTP.info.name, why.to_owned()))
+        }
+        false if web => {
+            let why = "addresses of the web are not read: only object stores are, unless http.enable=true";
+            Some((PREFIXES.info.name, why.to_owned()))
+        }
+        _ => None,
+    })
 }
 
 /// What becomes of a record whose object is not there.
@@ -217,7 +243,7 @@ impl Plan {
         let allowed = if prefixes.is_empty() {
             Allowed::only(store.uri.clone())
         } else {
-            Allowed::read("allowed.uri.prefixes", &prefixes)?
+            Allowed::read_with_web("allowed.uri.prefixes", &prefixes)?
         };
         let formats = settings.get(&FORMATS)?;
         let most = settings.find(&MAX_PAYLOAD)?;

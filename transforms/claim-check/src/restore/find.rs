@@ -8,7 +8,7 @@ use pipette_store::foreign::{Form, Found};
 use pipette_store::{Reference, SCHEMA_NAME};
 
 use super::config::Plan;
-use crate::claim_check::SIBLING;
+use crate::claim_check::{KEY, SIBLING};
 use crate::fields::FieldPath;
 
 /// Schemas of values that are known at a time.
@@ -34,6 +34,8 @@ pub(super) struct Claim {
 
 /// Where a value belongs.
 pub(super) enum Place {
+    /// It is the key.
+    Key,
     /// It is the whole value.
     Whole,
     /// A field, and the one beside it that goes.
@@ -73,10 +75,12 @@ impl Finder {
 
     fn native(&self, plan: &Plan, record: &Record) -> Result<Vec<Claim>> {
         let value = &record.value;
+        let key = Reference::of_value(&record.key.value)?.map(|reference| Claim { reference, place: Place::Key });
+        let mut claims: Vec<Claim> = key.into_iter().collect();
         if let Some(reference) = Reference::of_value(&value.value)? {
-            return Ok(vec![Claim { reference, place: Place::Whole }]);
+            claims.push(Claim { reference, place: Place::Whole });
+            return Ok(claims);
         }
-        let mut claims: Vec<Claim> = Vec::new();
         if let (Some(schema), Value::Struct(_)) = (&value.schema, &value.value) {
             for path in self.paths(schema).iter() {
                 if let Some(reference) = path.find(value).map(Reference::of_value).transpose()?.flatten() {
@@ -85,7 +89,7 @@ impl Finder {
             }
         }
         let Some(header) = record.headers.last(&plan.header) else { return Ok(claims) };
-        for reference in Reference::of_header(&header.value)? {
+        for reference in Reference::of_header(header)? {
             let claim = told(reference, value)?;
             let known = |claim: &Claim| claims.iter().any(|other| same_place(&other.place, &claim.place));
             claims.extend(claim.filter(|claim| !known(claim)));
@@ -123,6 +127,10 @@ fn told(reference: Reference, value: &Datum) -> Result<Option<Claim>> {
         // A value that is not empty is here already.
         return Ok(is_empty(&value.value).then_some(Claim { reference, place: Place::Whole }));
     };
+    if path == KEY {
+        // It stands in the key as well.
+        return Ok(None);
+    }
     let path = FieldPath::parse(path).map_err(|reason| {
         ConnectError::data(format!("a reference to a large value cannot be read: its path: {reason}"))
     })?;
@@ -144,7 +152,7 @@ fn told(reference: Reference, value: &Datum) -> Result<Option<Claim>> {
 
 fn same_place(a: &Place, b: &Place) -> bool {
     match (a, b) {
-        (Place::Whole, Place::Whole) => true,
+        (Place::Whole, Place::Whole) | (Place::Key, Place::Key) => true,
         (Place::Field(a, _), Place::Field(b, _)) => a == b,
         _ => false,
     }

@@ -43,15 +43,15 @@ impl Arena {
     /// Blocks for an object, whose cost the caller has a lease for.
     pub(super) fn blocks(self: &Arc<Self>, len: u64) -> Blocks {
         let mut free = self.free();
-        let mut blocks = Vec::new();
+        let mut places = Vec::new();
         for _ in 0..Self::cost(len) / BLOCK {
             let block = free.blocks.pop().unwrap_or_else(|| {
                 free.fresh += 1;
                 free.fresh - 1
             });
-            blocks.push(block);
+            places.push(block);
         }
-        Blocks { arena: Arc::clone(self), blocks, len }
+        Blocks { arena: Arc::clone(self), places, len }
     }
 }
 
@@ -59,7 +59,7 @@ impl Arena {
 #[derive(Debug)]
 pub(super) struct Blocks {
     arena: Arc<Arena>,
-    blocks: Vec<u64>,
+    places: Vec<u64>,
     len: u64,
 }
 
@@ -74,7 +74,7 @@ impl Blocks {
         let end = at + len;
         std::iter::from_fn(move || {
             let left = end.checked_sub(at).filter(|left| *left > 0)?;
-            let block = usize::try_from(at / BLOCK).ok().and_then(|index| self.blocks.get(index))?;
+            let block = usize::try_from(at / BLOCK).ok().and_then(|index| self.places.get(index))?;
             let span = left.min(BLOCK - at % BLOCK);
             let from = block * BLOCK + at % BLOCK;
             at += span;
@@ -106,6 +106,6 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        self.arena.free().blocks.append(&mut self.blocks);
+        self.arena.free().blocks.append(&mut self.places);
     }
 }

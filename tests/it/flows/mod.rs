@@ -9,9 +9,9 @@
 //! `targets.rs` those in which it is not the records,
 //! `waiting.rs` those with steps that wait for something outside, `pieces.rs` those with several records of one and one
 //! of several, `made_topics.rs` those to topics that the worker makes, `positions.rs` those about where a sink is,
+//! `files.rs` those into files, `claim_check.rs` those of files around Kafka (`store_away.rs` without a store), `mqtt.rs` those with a real MQTT broker.
 //! `files.rs` those into files, `claim_check.rs` and `claim_check_bucket.rs`
 //! those of files around Kafka, `mqtt.rs` those with a real MQTT broker.
-//! `files.rs` those into files, `claim_check.rs` those of files around Kafka (`store_away.rs` without a store), `mqtt.rs` those with a real MQTT broker.
 
 mod bad_input;
 mod chunks;

@@ -204,11 +204,11 @@ impl Plan {
         let mut gone = Vec::new();
         for (index, field) in schema.fields().iter().enumerate() {
             let (keep, new_name) = names.fate(field.name.as_bytes());
-            if !keep {
-                gone.push(index);
-            } else {
+            if keep {
                 let name = new_name.map_or(&field.name, |(name, _)| name);
                 builder = builder.field(Arc::clone(name), Arc::clone(&field.schema));
+            } else {
+                gone.push(index);
             }
         }
         let defaults = if replace_null { Defaults::of(schema) } else { Defaults::none() };

@@ -14,6 +14,7 @@ mod mill;
 mod multipart;
 mod remote;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -91,7 +92,7 @@ fn file_name(owner: &str) -> String {
     for byte in owner.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("%{byte:02X}")),
+            _ => _ = write!(name, "%{byte:02X}"),
         }
     }
     if name.len() <= LONGEST_OWNER {

@@ -156,34 +156,37 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let memory = resident_mib(&worker.pid().to_string()).expect("its memory");
     assert!(worker.stop().success(), "it stops");
 
-    let mut found = BTreeMap::<(u64, u64), usize>::new();
-    for file in files(&at("outbox")) {
-        *found.entry(digest(&file)).or_default() += 1;
-    }
-    let twice = found.iter().filter(|(_, count)| **count > 1);
-    let twice: Vec<u64> = twice
-        .map(|((len, _), count)| {
-            assert!(*count <= 1 + KILLS, "{count} times");
-            *len
-        })
-        .collect();
-    assert_eq!(found.keys().filter(|one| !handed.contains_key(*one)).count(), 0, "strange");
-    let may_come_twice = |len: &u64| !extent.exactly_once && *len <= extent.piece;
-    assert!(twice.iter().all(may_come_twice), "came again, of these sizes: {twice:?}");
-    assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
+    let (megabytes, twice) = judge(&at("outbox"), &handed, extent);
     let mut tally = Tally::default();
     if let Some(bucket) = bucket {
         tally.add("objects", judge_bucket(bucket, &handed));
     }
-    tally.add("payloads", found.len());
-    tally.add("MB", usize::try_from(found.keys().map(|(len, _)| len).sum::<u64>() / 1_000_000).expect("a size"));
+    tally.add("payloads", handed.len());
+    tally.add("MB", megabytes);
     tally.add("records in Kafka", usize::try_from(topic::size(&bootstrap, TOPIC)).expect("a number"));
     tally.add("kills", KILLS);
-    tally.add("came again in one record", twice.len());
+    tally.add("came again in one record", twice);
     tally.add("moves of partitions", 2);
     tally.add("letters", letters);
     tally.most("KiB of memory at the end", whole(memory * 1024.0));
     tally
+}
+
+/// Every payload is there, whole, and as often as it may be; answers how many MB they are, and how many came twice.
+fn judge(outbox: &Path, handed: &BTreeMap<(u64, u64), usize>, extent: &Extent) -> (usize, usize) {
+    let mut found = BTreeMap::<(u64, u64), usize>::new();
+    for file in files(outbox) {
+        *found.entry(digest(&file)).or_default() += 1;
+    }
+    assert_eq!(found.keys().filter(|one| !handed.contains_key(*one)).count(), 0, "strange");
+    assert_eq!(handed.keys().filter(|one| !found.contains_key(*one)).count(), 0, "missing");
+    let mut twice = 0;
+    for ((len, _), count) in found.iter().filter(|(_, count)| **count > 1) {
+        assert!(!extent.exactly_once && *len <= extent.piece, "a payload of {len} bytes came {count} times");
+        assert!(*count <= 1 + KILLS, "a payload of {len} bytes came {count} times");
+        twice += 1;
+    }
+    (usize::try_from(found.keys().map(|(len, _)| len).sum::<u64>() / 1_000_000).expect("a size"), twice)
 }
 
 pub(super) fn put(worker: &Worker, name: &str, config: &Value) {
@@ -196,7 +199,6 @@ fn source(folder: &Path, number: usize, extent: &Extent) -> Value {
         "connector.class": "LabFilesSource",
         "topic": TOPIC,
         "input.path": folder.join(format!("inbox-{number}")),
-        "finished.path": folder.join("finished"),
         "error.path": folder.join("failed"),
         "cleanup.policy": "DELETE",
         "output.mode": "whole",
@@ -270,7 +272,7 @@ fn judge_bucket(bucket: &Bucket, handed: &BTreeMap<(u64, u64), usize>) -> usize 
 
 /// Files of many sizes in three folders: their lengths and digests.
 fn hand_over(dice: &mut Dice, folder: &Path, extent: &Extent) -> BTreeMap<(u64, u64), usize> {
-    for name in ["inbox-0", "inbox-1", "inbox-2", "finished", "failed"] {
+    for name in ["inbox-0", "inbox-1", "inbox-2", "failed"] {
         fs::create_dir(folder.join(name)).expect("a folder");
     }
     let mut handed = BTreeMap::new();

@@ -252,7 +252,7 @@ fn an_address_with_a_signature_stands_in_the_reference_and_nowhere_else() {
     assert!(url.starts_with(&format!("{endpoint}/lake/{key}?")), "{url}");
     assert!(url.contains("X-Amz-Expires=60&") && url.contains("X-Amz-Signature="), "{url}");
     assert!(!url.contains("hunter2") && !told.uri.contains('?') && !format!("{told:?}").contains("Signature"));
-    let headers = Reference::of_header(&away.headers.last("claim-check").unwrap()).unwrap();
+    let headers = Reference::of_header(away.headers.last("claim-check").unwrap()).unwrap();
     assert_eq!(headers[0].url, Some(url));
     assert_eq!(reference(&rig.check_in(&config, &record("content"))).url, None, "only when it is asked for");
 }

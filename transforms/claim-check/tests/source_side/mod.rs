@@ -189,7 +189,7 @@ fn an_address_that_is_not_allowed_asks_nothing_of_anybody() {
             ("http://169.254.169.254/latest/meta-data/".into(), "addresses of the web"),
             ("just text".into(), "the reference is refused"),
             (format!("{prefix}/gone"), "missing or forbidden"),
-            (format!("{prefix}/link"), "missing or forbidden"),
+            (format!("{prefix}/link"), "a link leads elsewhere"),
         ] {
             let record = Record::new("images".into(), Datum::schemaless(pipette_api::Value::text(address.as_str())));
             let error = rig.run(&*transform, &record).unwrap_err();

@@ -148,8 +148,7 @@ impl Shares {
 
     /// Asks for room for a batch. `None` when it is granted; else its place in the queue.
     pub fn ask(&mut self, member: Member, bytes: u64) -> Option<Ticket> {
-        let before = |wait: &Wait| matches!(self.refusal(wait.member, wait.bytes), Some(Refusal::Pool));
-        let queued = !self.fits_own(member, bytes) && self.waiting.iter().any(before);
+        let queued = !self.fits_own(member, bytes) && self.pool_is_awaited();
         if !queued && self.refusal(member, bytes).is_none() {
             self.grow(member, bytes);
             return None;
@@ -162,8 +161,7 @@ impl Shares {
 
     /// Takes room that lasts beyond a batch; false when there is none now. Nobody is overtaken who waits for the pool.
     pub fn keep(&mut self, member: Member, bytes: u64) -> bool {
-        let before = |wait: &Wait| matches!(self.refusal(wait.member, wait.bytes), Some(Refusal::Pool));
-        if self.waiting.iter().any(before) || self.refusal_of(member, bytes, false).is_some() {
+        if self.pool_is_awaited() || self.refusal_of(member, bytes, false).is_some() {
             return false;
         }
         if let Some(holding) = self.members.get_mut(&member) {
@@ -239,6 +237,11 @@ impl Shares {
                 at += 1;
             }
         }
+    }
+
+    fn pool_is_awaited(&self) -> bool {
+        let lacks_pool = |wait: &Wait| matches!(self.refusal(wait.member, wait.bytes), Some(Refusal::Pool));
+        self.waiting.iter().any(lacks_pool)
     }
 
     fn fits_own(&self, member: Member, bytes: u64) -> bool {

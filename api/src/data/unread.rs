@@ -154,15 +154,19 @@ impl Unread {
     }
 }
 
-/// That many nulls, with room for some more values: adding a field or two is what transformations do most, and to move
-/// a full list for it costs more than the whole step.
+/// An empty list for that many values and some more: adding a field or two is what transformations do most, and to move a
+/// full list for it costs more than the whole step.
+fn roomy(len: usize) -> Vec<Value> {
+    const ROOM: usize = 2;
+    Vec::with_capacity(len + ROOM)
+}
+
+/// That many nulls, with room for some more values.
 pub(super) fn nulls(len: usize) -> Vec<Value> {
-    let mut values = Vec::with_capacity(len + ROOM);
+    let mut values = roomy(len);
     values.resize(len, Value::Null);
     values
 }
-
-const ROOM: usize = 2;
 
 /// Takes out what stands in these places, which ascend. Where few go, the others are moved at once and not asked one by one:
 /// what a step costs that drops a field does not grow with the record.
@@ -257,11 +261,11 @@ impl Parts {
     }
 }
 
-/// With room for more values, as [`nulls`] has it: records are cloned to be changed.
+/// With room for more values, as [`roomy`] has it: records are cloned to be changed.
 impl Clone for Parts {
     fn clone(&self) -> Self {
         let with_room = |values: &Vec<Value>| {
-            let mut own = Vec::with_capacity(values.len() + ROOM);
+            let mut own = roomy(values.len());
             own.extend_from_slice(values);
             OnceLock::from(own)
         };

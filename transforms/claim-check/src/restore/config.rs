@@ -23,13 +23,7 @@ static PREFIXES: Key<Vec<String>> = Key::new(
 )
 .default("")
 .importance(Importance::High)
-.check(|text| match text {
-    None | Some("") => Ok(()),
-    Some(text) => {
-        let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
-        Allowed::read_with_web("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
-    }
-});
+.check(|text| read_prefixes(text, Allowed::read_with_web));
 static FORMATS: Key<Vec<String>> = Key::new(
     "reference.formats",
     "Which references are looked for, the first that is there counts: `native`, `cloudevents`, `bakdata-header`, \
@@ -148,13 +142,13 @@ pub(super) static CONFIG: ConfigDef = ConfigDef::new(&[
 
 /// Shared with ClaimCheck.
 pub(crate) fn are_prefixes(text: Option<&str>) -> std::result::Result<(), String> {
-    match text {
-        None | Some("") => Ok(()),
-        Some(text) => {
-            let prefixes: Vec<&str> = text.split(',').map(str::trim).collect();
-            Allowed::read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
-        }
-    }
+    read_prefixes(text, Allowed::read)
+}
+
+fn read_prefixes(text: Option<&str>, read: fn(&str, &[String]) -> Result<Allowed>) -> std::result::Result<(), String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(()) };
+    let prefixes: Vec<String> = text.split(',').map(|prefix| prefix.trim().to_owned()).collect();
+    read("allowed.uri.prefixes", &prefixes).map(drop).map_err(|error| error.to_string())
 }
 
 fn rules(settings: &Settings) -> Result<Vec<(&'static str, String)>> {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use pipette_api::{Keys, Value};
 
+use crate::track::Step;
+
 /// Where an object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spot(u32);
@@ -62,6 +64,8 @@ struct Layout {
     seams: Seams,
     /// The spot of the objects below each member.
     below: Box<[Option<Spot>]>,
+    /// For passing such objects; made when the first one is.
+    steps: Vec<Step>,
 }
 
 /// What stands between the values of an object, in the document's own words: comma, name, colon and white space.
@@ -109,6 +113,24 @@ impl Layouts {
     #[inline]
     pub(crate) fn seam(&self, guess: Guess, index: usize) -> Option<&[u8]> {
         self.known.get(guess.0 as usize)?.seams.get(index)
+    }
+
+    /// How to pass objects like the guess.
+    #[inline]
+    pub(crate) fn steps(&mut self, guess: Guess) -> &mut [Step] {
+        let Some(layout) = self.known.get_mut(guess.0 as usize) else { return &mut [] };
+        if layout.steps.is_empty() {
+            let seams = &layout.seams;
+            layout.steps = (0..seams.ends.len()).filter_map(|index| seams.get(index)).map(Step::new).collect();
+            self.bytes += layout.steps.len() * size_of::<Step>();
+        }
+        &mut layout.steps
+    }
+
+    /// Counts memory of what was learnt of the objects inside of others.
+    #[inline]
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
     }
 
     /// The keys of an object that ends after so many members, if it is like the guess or another one of the spot.
@@ -188,7 +210,7 @@ impl Layouts {
         }
         let keys = Arc::new(Keys::from(keys));
         self.bytes += 2 * seams.text.len() + keys.len() * size_of::<Value>();
-        let layout = Layout { keys: Arc::clone(&keys), seams, below: vec![None; keys.len()].into() };
+        let layout = Layout { keys: Arc::clone(&keys), seams, below: vec![None; keys.len()].into(), steps: Vec::new() };
         if known.layouts.len() == ALTERNATIVES {
             known.layouts.rotate_right(1);
             self.known[known.layouts[0] as usize] = layout;

@@ -20,6 +20,7 @@ mod read;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod track;
 mod tree;
 mod walk;
 mod write;

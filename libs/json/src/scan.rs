@@ -35,7 +35,24 @@ pub(crate) fn read_run(bytes: &[u8], start: usize) -> usize {
         }
         position += 16;
     }
-    run(bytes, position, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    last_run(bytes, position)
+}
+
+/// Fewer than sixteen bytes are left. Not in line, because that is once in a document.
+#[inline(never)]
+fn last_run(bytes: &[u8], start: usize) -> usize {
+    let Some(chunk) = bytes.last_chunk::<16>() else {
+        return run(bytes, start, special, |byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+    };
+    let looked_at = 16 + start - bytes.len();
+    let found = specials(chunk) >> looked_at;
+    if found == 0 { bytes.len() } else { start + found.trailing_zeros() as usize }
+}
+
+/// A bit for each byte that is not the same.
+#[inline]
+pub(crate) fn differences(bytes: &[u8; 16], known: &[u8; 16]) -> u32 {
+    !u8x16::new(*bytes).simd_eq(u8x16::new(*known)).to_bitmask()
 }
 
 /// A number at the beginning of a text.
@@ -60,37 +77,59 @@ impl ShortNumber {
 /// Digits, maybe with a sign and a fraction, that end before the fifteenth character; `None` for everything else.
 #[inline]
 pub(crate) fn short_number(text: &[u8]) -> Option<ShortNumber> {
-    let chunk = text.first_chunk::<16>()?;
-    let digits = digits(chunk);
-    let sign = usize::from(chunk[0] == b'-');
-    let whole = (!(digits >> sign)).trailing_zeros() as usize;
-    let point = sign + whole;
-    if whole == 0 || point >= 15 {
-        return None;
+    let text = text.first_chunk()?;
+    let extent = Extent::of(text)?;
+    (text[extent.end & 15] | 0x20 != b'e').then(|| extent.number(text))
+}
+
+/// Where a number has its point, or ends when it has none, and where it ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    sign: bool,
+    pub(crate) point: usize,
+    pub(crate) end: usize,
+}
+
+impl Extent {
+    /// Of a number as [`short_number`] takes them, whatever follows: that may make it another one, as `e` does.
+    #[inline]
+    pub(crate) fn of(text: &[u8; 16]) -> Option<Self> {
+        let digits = digits(text);
+        let sign = u32::from(text[0] == b'-');
+        let point = (!(digits | sign)).trailing_zeros();
+        if point == sign || point >= 15 {
+            return None;
+        }
+        let extent = |end: u32| Self { sign: sign == 1, point: point as usize, end: end as usize };
+        if text[point as usize & 15] != b'.' {
+            return Some(extent(point));
+        }
+        let end = (!digits & (u32::MAX << (point + 1))).trailing_zeros();
+        (end > point + 1 && end < 15).then(|| extent(end))
     }
-    let follows = chunk[point];
-    if follows != b'.' {
-        let stands = chunk[sign] != b'0' || (whole == 1 && sign == 0);
-        let printed = if stands { point } else { 0 };
-        return (follows | 0x20 != b'e').then_some(ShortNumber { len: point, integer: true, printed });
+
+    #[inline]
+    pub(crate) fn number(self, text: &[u8; 16]) -> ShortNumber {
+        let Self { sign, point, end } = self;
+        let first = usize::from(sign);
+        let zero = text[first] == b'0';
+        if point == end {
+            let stands = !zero || (point == 1 && !sign);
+            return ShortNumber { len: end, integer: true, printed: if stands { end } else { 0 } };
+        }
+        let stands = if zero {
+            let fraction = &text[point + 1..end];
+            // From a thousandth on, and zero itself, which has no sign.
+            point == first + 1 && (fraction.iter().take(3).any(|digit| *digit != b'0') || (!sign && is_zero(fraction)))
+        } else {
+            point - first <= 7
+        };
+        let mut printed = if stands { end } else { 0 };
+        while printed > point + 2 && text[printed - 1] == b'0' {
+            printed -= 1;
+        }
+        ShortNumber { len: end, integer: false, printed }
     }
-    let places = (!(digits >> (point + 1))).trailing_zeros() as usize;
-    let len = point + 1 + places;
-    if places == 0 || len >= 15 || chunk[len] | 0x20 == b'e' {
-        return None;
-    }
-    let stands = if chunk[sign] == b'0' {
-        let fraction = &chunk[point + 1..len];
-        // From a thousandth on, and zero itself, which has no sign.
-        whole == 1 && (fraction.iter().take(3).any(|digit| *digit != b'0') || (sign == 0 && is_zero(fraction)))
-    } else {
-        whole <= 7
-    };
-    let mut printed = if stands { len } else { 0 };
-    while printed > point + 2 && chunk[printed - 1] == b'0' {
-        printed -= 1;
-    }
-    Some(ShortNumber { len, integer: false, printed })
 }
 
 #[cold]
@@ -100,16 +139,17 @@ fn is_zero(digits: &[u8]) -> bool {
 
 /// A bit for each byte that ends a plain run of JSON text.
 #[inline]
-fn specials(bytes: &[u8; 16]) -> u32 {
+pub(crate) fn specials(bytes: &[u8; 16]) -> u32 {
     let all = u8x16::new(*bytes);
-    let same = |byte: u8| all.simd_eq(u8x16::splat(byte));
-    let control = all.min(u8x16::splat(0x1F)).simd_eq(all);
-    (control | same(b'"') | same(b'\\')).to_bitmask()
+    // So changed, a quote comes right behind the control characters, which stay among themselves.
+    let moved = all ^ u8x16::splat(2);
+    let low = moved.min(u8x16::splat(0x20)).simd_eq(moved);
+    (low | all.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
 }
 
 /// A bit for each byte that is a digit.
 #[inline]
-fn digits(bytes: &[u8; 16]) -> u32 {
+pub(crate) fn digits(bytes: &[u8; 16]) -> u32 {
     let values = u8x16::new(*bytes) - u8x16::splat(b'0');
     values.min(u8x16::splat(9)).simd_eq(values).to_bitmask()
 }

@@ -12,6 +12,7 @@ use crate::encoding::Document;
 use crate::layouts::{Guess, Layouts, Seams, Spot};
 use crate::place::{Place, Step};
 use crate::read::{Mark, Reader, Shape, SyntaxError};
+use crate::track::Passer;
 use crate::write::write;
 
 /// Builds values. Keep one per task: it remembers its stack, so that each array and object is allocated once in its size,
@@ -25,6 +26,8 @@ pub struct Parser {
     /// Keys of the objects being read that are like none before, and what stood around them.
     names: Vec<Value>,
     seams: Seams,
+    /// The record being passed.
+    copy: Vec<u8>,
     /// Where an error is, on its way out, and whether it is about a name instead of a value.
     place: Place,
     naming: bool,
@@ -87,6 +90,7 @@ impl Parser {
         if keys.is_none() {
             reader.back_to(start);
         }
+        self.layouts.tidy();
         keys
     }
 
@@ -97,7 +101,11 @@ impl Parser {
         if guess == Guess::NONE || reader.open_object().is_err() {
             return None;
         }
+        let mut passer = Passer::new(reader.rest().0, &mut self.copy);
         loop {
+            let end = passer.members(self.layouts.steps(guess), reader.here(), spans);
+            reader.go_on_at(end);
+            self.layouts.grow(std::mem::take(&mut passer.learnt));
             let known = self.layouts.seam(guess, spans.len()).is_some_and(|seam| reader.take_here(seam));
             if !known {
                 let Some(name) = reader.member(spans.is_empty()).ok()? else {

@@ -104,7 +104,7 @@ pub(crate) fn walk(bytes: &[u8], start: usize, visitor: &mut impl Visitor) -> Op
 
 /// A value without parts; where it ends.
 #[inline]
-fn scalar(bytes: &[u8], at: usize, visitor: &mut impl Visitor) -> Option<usize> {
+pub(crate) fn scalar(bytes: &[u8], at: usize, visitor: &mut impl Visitor) -> Option<usize> {
     let rest = &bytes[at..];
     match *rest.first()? {
         b'"' => {
@@ -131,7 +131,7 @@ fn word<const N: usize>(word: &'static [u8; N], rest: &[u8], visitor: &mut impl 
 
 /// A member's name and colon; where its value begins.
 #[inline]
-fn name(bytes: &[u8], at: usize, visitor: &mut impl Visitor) -> Option<usize> {
+pub(crate) fn name(bytes: &[u8], at: usize, visitor: &mut impl Visitor) -> Option<usize> {
     if *bytes.get(at)? != b'"' {
         return None;
     }
@@ -142,7 +142,7 @@ fn name(bytes: &[u8], at: usize, visitor: &mut impl Visitor) -> Option<usize> {
 
 /// Behind the closing quote of a plain string that begins here.
 #[inline]
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let end = scan::read_run(bytes, start + 1);
     (bytes.get(end) == Some(&b'"') && end - start <= MAX_PLAIN).then_some(end + 1)
 }

@@ -12,7 +12,7 @@ const DEEP: usize = MAX_DEPTH - 64;
 /// Words that Java prints as they stand are no longer than this.
 const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Takes a whole value without looking at more than its syntax.
     pub fn skip(&mut self) -> Result<()> {
         match self.peek() {
@@ -53,17 +53,25 @@ impl Reader<'_> {
                 Some(end) => self.pos = end,
                 None => self.skip_nested().ok()?,
             },
-            _ => {
+            b't' | b'f' | b'n' => {
                 self.skip_word().ok()?;
                 return Span::word(start, self.pos - start);
             }
+            // White space would become a part of the word.
+            _ => return None,
         }
         Span::other(start)
     }
 
     /// The whole document, and this place in it.
-    pub(crate) fn rest(&self) -> (&[u8], usize) {
+    pub(crate) fn rest(&self) -> (&'a [u8], usize) {
         (self.bytes, self.pos)
+    }
+
+    /// Goes behind members of this object that were passed.
+    #[inline]
+    pub(crate) fn go_on_at(&mut self, position: usize) {
+        self.pos = position;
     }
 
     /// The next byte, white space included.

@@ -17,6 +17,7 @@ use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::{Asked, Lease, Share};
+use crate::settings::fetch::DirectFetch;
 
 use super::batch::copy_out;
 use super::contact::{Contact, STATISTICS};
@@ -122,7 +123,7 @@ impl TaskConsumer {
     /// Starts the thread; the group is joined in the background, and left at once when `signal` says that the task was
     /// given up.
     pub fn start(
-        properties: &ClientProperties,
+        (properties, direct): (&ClientProperties, DirectFetch),
         subscription: &Subscription,
         name: &str,
         share: Share,
@@ -138,7 +139,15 @@ impl TaskConsumer {
         let membership = Arc::new(Membership::new(properties));
         let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));
         let contact = Arc::new(contact.of_member(Arc::clone(&membership)));
-        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), membership, signal, Direct::new(properties));
+        let context = Conversation::new(
+            events,
+            orders,
+            complaints,
+            Arc::clone(&contact),
+            membership,
+            signal,
+            Direct::new(properties, direct),
+        );
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;

@@ -16,6 +16,7 @@ use super::fetch::{Address, Fetcher, Returned};
 use super::positions::seek;
 use super::properties::ClientProperties;
 use super::traffic::Beside;
+use crate::settings::fetch::DirectFetch;
 
 /// Full batches in a row after which speed matters.
 const BUSY: u32 = 4;
@@ -31,6 +32,8 @@ const SHORT: Duration = Duration::from_millis(2);
 pub(super) struct Direct {
     /// `None`: these settings want something that only librdkafka does.
     fetcher: Option<Fetcher>,
+    /// Whether a batch need not be full.
+    always: bool,
     /// Full batches that librdkafka has brought in a row.
     full: u32,
     resting: BTreeMap<TopicPartition, Rest>,
@@ -46,12 +49,15 @@ struct Rest {
 
 impl Direct {
     /// Of a consumer with these properties.
-    pub(super) fn new(properties: &ClientProperties) -> Self {
-        let fetcher = Fetcher::new(properties).unwrap_or_else(|error| {
-            tracing::debug!(%error, "Everything is read through librdkafka");
-            None
-        });
-        Self { fetcher, full: 0, resting: BTreeMap::new(), turn: false }
+    pub(super) fn new(properties: &ClientProperties, wanted: DirectFetch) -> Self {
+        let fetcher = match wanted {
+            DirectFetch::Never => None,
+            DirectFetch::Auto | DirectFetch::Always => Fetcher::new(properties).unwrap_or_else(|error| {
+                tracing::debug!(%error, "Everything is read through librdkafka");
+                None
+            }),
+        };
+        Self { fetcher, always: wanted == DirectFetch::Always, full: 0, resting: BTreeMap::new(), turn: false }
     }
 
     /// Whether anything is read here.
@@ -95,9 +101,14 @@ impl Direct {
     }
 
     /// librdkafka has brought a batch, a full one or not. What it holds may be read here from now on.
-    pub(super) fn consider<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, records: &[RawRecord], full: bool) {
+    pub(super) fn consider<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        records: &[RawRecord],
+        full: bool,
+    ) {
         self.full = if full { self.full + 1 } else { 0 };
-        let Some(fetcher) = self.fetcher.as_mut().filter(|_| self.full >= BUSY) else { return };
+        let Some(fetcher) = self.fetcher.as_mut().filter(|_| self.always || self.full >= BUSY) else { return };
         let now = Instant::now();
         let mut next = Offsets::new();
         // A batch has runs of partitions: the name is compared with that of the record before.

@@ -71,7 +71,18 @@ impl Link {
         let (out, incoming, heard) = (Vec::new(), Incoming::default(), Instant::now());
         let (asked, quiet_until) = (None, None);
         Ok(Self {
-            address, stream, terms, number: 0, first: 0, out, asked, incoming, heard, quiet_until, received: 0, sent: 0
+            address,
+            stream,
+            terms,
+            number: 0,
+            first: 0,
+            out,
+            asked,
+            incoming,
+            heard,
+            quiet_until,
+            received: 0,
+            sent: 0,
         })
     }
 
@@ -124,7 +135,8 @@ impl Link {
             Poll::Pending => return Poll::Pending,
         };
         let unreadable = || io::Error::other("an answer that cannot be read");
-        let answer = wire::answer(&bytes).filter(|_| wire::number(&bytes) == Some(self.number)).ok_or_else(unreadable)?;
+        let answer =
+            wire::answer(&bytes).filter(|_| wire::number(&bytes) == Some(self.number)).ok_or_else(unreadable)?;
         if let Ok(wait @ 1..) = u64::try_from(answer.throttle_ms) {
             self.quiet_until = Some(Instant::now() + Duration::from_millis(wait));
         }

@@ -78,10 +78,16 @@ fn show(records: &[RawRecord]) -> Vec<String> {
             pipette_api::Body::Bytes(bytes) => bytes.as_bytes(),
             pipette_api::Body::Payload(_) => panic!("in memory"),
         });
-        let headers: Vec<_> =
-            record.headers.iter().map(|(name, value)| (name, value.as_ref().map(pipette_api::Blob::as_bytes))).collect();
+        let headers: Vec<_> = record
+            .headers
+            .iter()
+            .map(|(name, value)| (name, value.as_ref().map(pipette_api::Blob::as_bytes)))
+            .collect();
         let key = record.key.as_ref().map(pipette_api::Blob::as_bytes);
-        format!("{} {} {key:?} {value:?} {headers:?} {:?} {:?}", record.tp, record.offset, record.timestamp, record.timestamp_type)
+        format!(
+            "{} {} {key:?} {value:?} {headers:?} {:?} {:?}",
+            record.tp, record.offset, record.timestamp, record.timestamp_type
+        )
     };
     records.iter().map(text).collect()
 }

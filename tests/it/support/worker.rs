@@ -34,6 +34,7 @@ state.dir={}
 key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
 offset.flush.interval.ms=200
+fetch.direct=always
 ",
             folder.join("state").display()
         );

@@ -16,25 +16,26 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A consumer of the topic `t`, which has so many records.
 fn consume(folder: &Path, reset: &str, count: usize) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
-    consume_by(DirectFetch::Auto, folder, reset, count)
+    consume_by(DirectFetch::Auto, folder, reset, (1, count))
 }
 
-/// The same, with partitions read from their leaders or not.
+/// The same, with so many partitions, which are read from their leaders or not.
 fn consume_by(
     direct: DirectFetch,
     folder: &Path,
     reset: &str,
-    count: usize,
+    (partitions, count): (i32, usize),
 ) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
     let mut config = BrokerConfig::new(folder.join("broker"));
     config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.default_partitions = partitions;
     let broker = Broker::start(config).unwrap();
     let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
     let mut client = ClientConfig::new();
     client.extend(worker.clone());
     let producer: BaseProducer = client.create().unwrap();
-    for _ in 0..count {
-        producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(0)).unwrap();
+    for partition in (0..partitions).cycle().take(count) {
+        producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(partition)).unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
     let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), reset.to_owned())]);
@@ -78,6 +79,20 @@ async fn without_a_committed_offset_and_with_no_reset_the_task_ends() {
     assert!(error.contains("auto.offset.reset"), "{error}");
 }
 
+#[tokio::test]
+async fn settings_that_the_client_refuses_are_a_clear_error() {
+    let refused = [("max.poll.interval.ms", "1000"), ("session.timeout.ms", "45000"), ("group.id", "c")];
+    let properties = refused.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let topics = Subscription::Topics(vec!["t".into()]);
+    let (_wish, wished) = watch::channel(Wish::Run);
+    for direct in [DirectFetch::Never, DirectFetch::Auto] {
+        let share = Share::ample("c");
+        let started = TaskConsumer::start((&properties, direct), &topics, "c-0", share, Signal::new(wished.clone()));
+        let error = started.err().expect("refused").to_string();
+        assert!(error.contains("max.poll.interval.ms"), "{error}");
+    }
+}
+
 /// Kafka itself would take it from any member.
 #[tokio::test]
 async fn nothing_is_committed_for_partitions_of_others() {
@@ -106,7 +121,7 @@ async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_befo
 
 async fn generations(direct: DirectFetch) {
     let folder = tempfile::tempdir().unwrap();
-    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", 10 * MAX_RECORDS);
+    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", (1, 10 * MAX_RECORDS));
     let records = |event| if let ConsumerEvent::Records(batch) = event { Some(batch) } else { None };
     until(&mut consumer, records).await;
     let tp = TopicPartition::new("t", 0);
@@ -147,15 +162,15 @@ async fn offsets(consumer: &mut TaskConsumer, count: usize) -> Vec<i64> {
     offsets
 }
 
-/// How many connections statistics tell of, once they have stayed the same for a while.
-async fn connections(consumer: &TaskConsumer) -> i64 {
+/// What statistics tell of bytes received and connections, once those have stayed the same for a while.
+async fn traffic(consumer: &TaskConsumer) -> [i64; 2] {
     let (told, heard) = std_mpsc::channel();
-    consumer.contact.tell(Some(Box::new(move |[_, _, connections, _]| {
-        let _ = told.send(connections);
+    consumer.contact.tell(Some(Box::new(move |[received, _, connections, _]| {
+        let _ = told.send([received, connections]);
     })));
     let steady = move || {
-        let statistics: Vec<i64> = std::iter::from_fn(|| heard.recv_timeout(LONG).ok()).take(4).collect();
-        assert!(statistics.len() == 4 && statistics[2] == statistics[3], "{statistics:?}");
+        let statistics: Vec<[i64; 2]> = std::iter::from_fn(|| heard.recv_timeout(LONG).ok()).take(4).collect();
+        assert!(statistics.len() == 4 && statistics[2][1] == statistics[3][1], "{statistics:?}");
         statistics[3]
     };
     tokio::task::spawn_blocking(steady).await.unwrap()
@@ -167,19 +182,33 @@ async fn busy_partitions_are_read_over_a_connection_of_their_own() {
     for direct in [DirectFetch::Never, DirectFetch::Auto, DirectFetch::Always] {
         let folder = tempfile::tempdir().unwrap();
         let count = if direct == DirectFetch::Always { 10 } else { 20 * MAX_RECORDS };
-        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", count);
+        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", (1, count));
         let seen = offsets(&mut consumer, count).await;
         assert!(seen.iter().copied().eq(0..i64::try_from(count).unwrap()), "{direct:?}");
-        found.push(connections(&consumer).await);
+        found.push(traffic(&consumer).await[1]);
     }
     assert_eq!(found, [found[0], found[0] + 1, found[0] + 1]);
+}
+
+/// An answer about a topic names all of its partitions.
+#[tokio::test]
+async fn who_leads_the_partitions_of_a_topic_is_asked_once() {
+    const PARTITIONS: i32 = 100;
+    let mut received = Vec::new();
+    for direct in [DirectFetch::Never, DirectFetch::Always] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", (PARTITIONS, 200));
+        offsets(&mut consumer, 200).await;
+        received.push(traffic(&consumer).await[0]);
+    }
+    assert!(received[1] < received[0] + 100_000, "{received:?}");
 }
 
 #[tokio::test]
 async fn who_is_paused_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let count = 40 * MAX_RECORDS;
-    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), "earliest", count);
+    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), "earliest", (1, count));
     let tp = vec![TopicPartition::new("t", 0)];
     let mut seen = Vec::new();
     let pauses = [

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{ConnectError, Offsets, RawRecord, Result, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 
 use super::conversation::list;
 use super::fetch::{Address, Fetcher, Returned};
@@ -21,7 +21,7 @@ use crate::settings::fetch::DirectFetch;
 
 /// Full batches in a row after which speed matters.
 const BUSY: u32 = 4;
-/// How long librdkafka may take to say who leads a partition that it has just read.
+/// How long librdkafka may take to say who leads a partition that it has just read, and how long all of that may take.
 const LEADER: Duration = Duration::from_secs(1);
 /// How long a partition stays with librdkafka after trouble: from the first time on, and at most.
 const REST: Duration = Duration::from_secs(1);
@@ -53,10 +53,7 @@ impl Direct {
     pub(super) fn new(properties: &ClientProperties, wanted: DirectFetch) -> Self {
         let fetcher = match wanted {
             DirectFetch::Never => None,
-            DirectFetch::Auto | DirectFetch::Always => Fetcher::new(properties).unwrap_or_else(|error| {
-                tracing::debug!(%error, "Everything is read through librdkafka");
-                None
-            }),
+            DirectFetch::Auto | DirectFetch::Always => Fetcher::new(properties),
         };
         Self { fetcher, always: wanted == DirectFetch::Always, full: 0, resting: BTreeMap::new(), turn: false }
     }
@@ -120,8 +117,13 @@ impl Direct {
                 next.insert(last.tp.clone(), last.offset + 1);
             }
         }
+        let mut known = None;
         for (tp, offset) in next {
-            let taken = leader(consumer, &tp).and_then(|leader| fetcher.take(tp.clone(), offset, leader));
+            if now.elapsed() >= LEADER {
+                // The group and the sink wait for this thread. The next batch brings the others up again.
+                break;
+            }
+            let taken = leader(consumer, &mut known, &tp).and_then(|leader| fetcher.take(tp.clone(), offset, leader));
             match taken {
                 Ok(()) => {
                     let _ = consumer.pause(&list(std::slice::from_ref(&tp)));
@@ -182,9 +184,17 @@ fn rest(resting: &mut BTreeMap<TopicPartition, Rest>, tp: &TopicPartition) {
     resting.insert(tp.clone(), Rest { until: now + time, time });
 }
 
-/// Who leads a partition.
-fn leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, tp: &TopicPartition) -> Result<Address, String> {
-    let known = consumer.fetch_metadata(Some(&tp.topic), LEADER).map_err(|error| error.to_string())?;
+/// Who leads a partition; all partitions of one topic are asked about at once, and `known` is what was said last.
+fn leader<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    known: &mut Option<Metadata>,
+    tp: &TopicPartition,
+) -> Result<Address, String> {
+    let is_of_it = |known: &Metadata| known.topics().iter().any(|topic| topic.name() == &*tp.topic);
+    let known = match known.take_if(|known| is_of_it(known)) {
+        Some(same) => known.insert(same),
+        None => known.insert(consumer.fetch_metadata(Some(&tp.topic), LEADER).map_err(|error| error.to_string())?),
+    };
     let mut partitions = known.topics().iter().flat_map(MetadataTopic::partitions);
     let leader = partitions.find(|partition| partition.id() == tp.partition).map(MetadataPartition::leader);
     let broker = known.brokers().iter().find(|broker| Some(broker.id()) == leader).ok_or("it has no leader")?;

@@ -32,19 +32,23 @@ use super::properties::ClientProperties;
 /// A broker's host and port.
 pub(super) type Address = (String, u16);
 
-/// A partition that had nothing to read for so long goes back: it needs no speed, and a connection of its own costs more
-/// than it saves.
+/// A partition that brings less than this in this time, and has no more to read, goes back: it needs no speed, and a
+/// connection of its own costs more than it saves.
 const IDLE: Duration = Duration::from_secs(10);
+const LITTLE: usize = 1 << 20;
 
 /// Who has not listened for so long does not know whether a broker is late.
 const INATTENTION: Duration = Duration::from_secs(1);
 
 /// Reads partitions from their leaders.
 pub(super) struct Fetcher {
-    runtime: Runtime,
+    /// `None` before the first partition: most consumers never need it, and where settings are refused a consumer goes
+    /// inside of another runtime, which forbids that.
+    runtime: Option<Runtime>,
     terms: Terms,
     /// Whether checksums are compared; they are unless somebody says otherwise, as in Java.
     check: bool,
+    /// In the order of their partitions: those of one topic are asked for together.
     lanes: Vec<Lane>,
     links: Vec<Link>,
     idle: Duration,
@@ -65,8 +69,9 @@ struct Lane {
     high: i64,
     /// The leader's epoch, as the last batch says; -1 before.
     epoch: i32,
-    /// When something came last.
+    /// When there was much to read last, and the bytes that have come since.
     busy: Instant,
+    since: usize,
     /// Why it goes back, once what is here is handed out.
     ends: Option<String>,
 }
@@ -100,11 +105,15 @@ impl Lane {
             self.ends = Some(format!("the broker answers with error {}", part.error));
             return;
         }
+        let len = part.records.len();
         let (run, survey) = Run::new(part.records, self.ask, check);
         self.ends = survey.unusual.map(str::to_owned);
         self.ask = survey.next;
+        self.since += len;
+        if self.since >= LITTLE || self.ask < self.high {
+            self.is_busy();
+        }
         if !run.is_through() {
-            self.busy = Instant::now();
             self.run = Some(run);
         }
     }
@@ -118,30 +127,41 @@ impl Lane {
             (self.ask, self.ends, self.run) = (run.next(), Some(reason.to_owned()), None);
         } else if run.is_through() {
             self.run = None;
+        } else {
+            // However slowly it is read.
+            self.is_busy();
         }
+    }
+
+    fn is_busy(&mut self) {
+        (self.busy, self.since) = (Instant::now(), 0);
     }
 }
 
 impl Fetcher {
     /// For a consumer with these properties; `None` when they ask for something that is librdkafka's alone.
-    pub(super) fn new(properties: &ClientProperties) -> io::Result<Option<Self>> {
-        let Some(terms) = terms(properties) else { return Ok(None) };
+    pub(super) fn new(properties: &ClientProperties) -> Option<Self> {
+        let terms = terms(properties)?;
         let check = properties.get("check.crcs").is_none_or(|text| text != "false");
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let (lanes, links) = (Vec::new(), Vec::new());
         let (idle, listened, past) = (IDLE, Instant::now(), [0; 2]);
-        Ok(Some(Self { runtime, terms, check, lanes, links, idle, listened, past }))
+        Some(Self { runtime: None, terms, check, lanes, links, idle, listened, past })
     }
 
     /// Reads a partition from this offset on, from this leader. Connects at once when it has to; an error changes nothing.
     pub(super) fn take(&mut self, tp: TopicPartition, next: i64, leader: Address) -> Result<(), String> {
         if !self.links.iter().any(|link| link.address == leader) {
-            let link = self.runtime.block_on(Link::open(leader.clone(), self.terms.clone()))?;
+            let runtime = match self.runtime.take() {
+                Some(runtime) => runtime,
+                None => Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| e.to_string())?,
+            };
+            let runtime = self.runtime.insert(runtime);
+            let link = runtime.block_on(Link::open(leader.clone(), self.terms.clone()))?;
             self.links.push(link);
         }
-        let lane = Lane { tp, leader, run: None, ask: next, high: -1, epoch: -1, busy: Instant::now(), ends: None };
+        let (high, epoch, busy, since) = (-1, -1, Instant::now(), 0);
+        let lane = Lane { tp, leader, run: None, ask: next, high, epoch, busy, since, ends: None };
         self.lanes.push(lane);
-        // Partitions of one topic are asked for together.
         self.lanes.sort_by(|a, b| a.tp.cmp(&b.tp));
         Ok(())
     }
@@ -153,7 +173,7 @@ impl Fetcher {
 
     /// Whether this partition is read here.
     pub(super) fn holds(&self, tp: &TopicPartition) -> bool {
-        self.lanes.iter().any(|lane| lane.tp == *tp)
+        self.lanes.binary_search_by(|lane| lane.tp.cmp(tp)).is_ok()
     }
 
     /// Partitions that are read here.
@@ -209,7 +229,7 @@ impl Fetcher {
 
     /// Asks whoever can be asked, and takes the first answers.
     fn await_answer(&mut self, wait: Duration) {
-        let Self { runtime, lanes, links, check, listened, .. } = self;
+        let Self { runtime: Some(runtime), lanes, links, check, listened, .. } = self else { return };
         for link in &mut *links {
             if listened.elapsed() > INATTENTION {
                 link.excuse();
@@ -274,6 +294,8 @@ fn take(lanes: &mut [Lane], from: &Address, asked: Vec<Wanted>, answer: Answer, 
         match part {
             _ if answer.error != 0 => lane.ends = Some(format!("the broker answers with error {}", answer.error)),
             Some(part) => lane.take(part, check),
+            // Whoever is above a quota is told how long to wait, and nothing else.
+            None if answer.throttle_ms > 0 => {}
             None => lane.ends = Some("the broker does not answer for it".into()),
         }
     }

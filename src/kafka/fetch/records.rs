@@ -231,7 +231,9 @@ impl Run {
         } else {
             (head.last_time, TimestampType::LogAppendTime)
         };
-        Some(Found { offset: head.base.checked_add(delta)?, key, value, headers, time, len })
+        // What is asked for next is behind the last offset that the batch's head tells.
+        let offset = head.base.checked_add(delta).filter(|offset| *offset <= head.last)?;
+        Some(Found { offset, key, value, headers, time, len })
     }
 }
 

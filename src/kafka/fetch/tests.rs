@@ -37,7 +37,7 @@ fn leader(broker: &Broker) -> Address {
 
 fn fetcher(pairs: &[(&str, &str)]) -> Fetcher {
     let properties = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Fetcher::new(&properties).unwrap().expect("plain settings")
+    Fetcher::new(&properties).expect("plain settings")
 }
 
 /// Sends so many records of all kinds; which, the number decides.
@@ -163,6 +163,62 @@ fn a_partition_without_records_goes_back_without_trouble() {
     assert_eq!((returned[0].next, &returned[0].trouble), (3, &None));
 }
 
+/// It would be looked at every few milliseconds, beside what comes through librdkafka.
+#[test]
+fn a_partition_with_a_record_now_and_then_goes_back_without_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path());
+    let producer = producer(&broker, "none");
+    let mut fetcher = fetcher(&[]);
+    fetcher.idle = Duration::from_millis(300);
+    fetcher.take(tp(0), 0, leader(&broker)).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let returned = (0..)
+        .find_map(|number| {
+            assert!(Instant::now() < deadline, "it stays for {number} records");
+            send(&producer, 0, number..number + 1);
+            read(&mut fetcher, 1).1.pop()
+        })
+        .unwrap();
+    assert_eq!(returned.trouble, None);
+}
+
+#[test]
+fn whoever_is_slow_to_take_records_keeps_its_partitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path());
+    send(&producer(&broker, "none"), 0, 0..3);
+    let mut fetcher = fetcher(&[]);
+    fetcher.take(tp(0), 0, leader(&broker)).unwrap();
+    let some = |fetcher: &mut Fetcher| {
+        std::iter::repeat_with(|| fetcher.read(1, 2_000, LIMIT)).find(|records| !records.is_empty()).unwrap()
+    };
+    some(&mut fetcher);
+    fetcher.idle = Duration::from_millis(200);
+    let answered = Instant::now();
+    while answered.elapsed() < fetcher.idle {
+        std::thread::yield_now();
+    }
+    assert_eq!((some(&mut fetcher).len(), some(&mut fetcher)[0].offset), (1, 2), "the last of the answer");
+    assert_eq!(fetcher.returned(), []);
+}
+
+/// A broker that is asked for more than a quota allows says how long to wait, and nothing of any partition.
+#[test]
+fn whoever_is_told_to_wait_keeps_its_partitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path());
+    let mut fetcher = fetcher(&[]);
+    fetcher.take(tp(0), 0, leader(&broker)).unwrap();
+    let mut answered = |throttle_ms| {
+        let answer = Answer { throttle_ms, error: 0, parts: Vec::new() };
+        take(&mut fetcher.lanes, &leader(&broker), vec![(tp(0), 0)], answer, true);
+        fetcher.returned()
+    };
+    assert_eq!(answered(100), []);
+    assert!(answered(0)[0].trouble.is_some(), "it says nothing, for no reason");
+}
+
 /// Somebody else may have taken it meanwhile, or it may be read from elsewhere.
 #[test]
 fn an_answer_to_an_old_question_is_no_answer() {
@@ -182,9 +238,8 @@ fn an_answer_to_an_old_question_is_no_answer() {
 
 #[test]
 fn what_only_librdkafka_does_is_left_to_it() {
-    let wants = |key: &str, value: &str| {
-        Fetcher::new(&ClientProperties::from([(key.to_owned(), value.to_owned())])).unwrap().is_none()
-    };
+    let wants =
+        |key: &str, value: &str| Fetcher::new(&ClientProperties::from([(key.to_owned(), value.to_owned())])).is_none();
     assert!(wants("security.protocol", "sasl_plaintext") && wants("security.protocol", "SSL"));
     assert!(wants("isolation.level", "read_committed") && wants("client.rack", "r1"));
     assert!(!wants("security.protocol", "PLAINTEXT") && !wants("client.id", "c"));
@@ -237,6 +292,10 @@ fn damaged_bytes_are_told_and_never_read_wrongly() {
             // Nothing that is in front of what is checked is of use to anybody without what is.
             let (records, _) = all_of(&damaged, false);
             prop_assert!(records.len() < 100_000);
+            let (mut run, survey) = Run::new(damaged, 0, false);
+            let mut records = Vec::new();
+            let _ = run.read(&mut records, &tp(0), 100_000, &mut 100_000);
+            prop_assert!(records.iter().all(|record| record.offset < survey.next), "what was read comes again");
             let (cut, failed) = all_of(&whole.slice(..len), true);
             prop_assert_eq!(&cut[..], &expected[..cut.len()]);
             prop_assert!(!failed, "the last batch of an answer may be cut off");

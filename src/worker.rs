@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::pin;
 use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, TopicPart
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::allocator;
@@ -319,11 +321,7 @@ async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<(Option<
     let Some(topics) = &config.state_topics else { return Ok((None, true)) };
     let connectors = Arc::new(TopicConnectors::new(&config.values, topics, &files.identity()?)?);
     let statuses = Arc::new(TopicStatuses::new(&config.values, topics)?);
-    let open = async {
-        statuses.open().await?;
-        connectors.open().await
-    };
-    let opened = timeout(TOPIC_WAIT + topics.session, open).await;
+    let opened = await_state(&connectors, &statuses, TOPIC_WAIT + topics.session).await;
     match &opened {
         Ok(Err(error)) if error.kind() == ErrorKind::Retriable => {
             tracing::warn!(error = error.chain(), "Connectors wait for their topics");
@@ -341,6 +339,21 @@ async fn open_state(config: &WorkerConfig, files: &FileStore) -> Result<(Option<
         tracing::warn!("Connectors in state.dir are left alone: those of config.storage.topic count");
     }
     Ok((Some(KafkaState { connectors, statuses }), is_ready))
+}
+
+/// Opens both, as far as that is done in time.
+async fn await_state(
+    connectors: &TopicConnectors,
+    statuses: &TopicStatuses,
+    limit: Duration,
+) -> std::result::Result<Result<()>, Elapsed> {
+    let mut opening = pin!(async {
+        statuses.open().await?;
+        connectors.open().await
+    });
+    let opened = timeout(limit, &mut opening).await;
+    // On a machine that is slow, the first topic has taken what is left for the verdict on the other worker.
+    if opened.is_err() && connectors.is_kept_out() { timeout(limit, opening).await } else { opened }
 }
 
 /// Where source offsets are kept: in a topic, if the worker file names one. A Kafka that does not answer is no reason not to

@@ -15,6 +15,7 @@ use super::preview::{self, Records, Trail};
 use super::probe;
 use super::replays::Replays;
 use super::state::{Connector, State};
+use super::status::Condition;
 use super::validate::{Draft, validate};
 use super::{Parts, version};
 use crate::descriptors;
@@ -24,6 +25,9 @@ use crate::store::TargetState;
 
 /// How long a request may wait for the herder, as in Apache's worker.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a restart of a connector waits for it to run.
+const RESTART: Duration = Duration::from_secs(5);
 
 /// How long a close waits for the last statuses to be written.
 const LAST_STATUS: Duration = Duration::from_secs(3);
@@ -224,10 +228,20 @@ impl HerderHandle {
         self.ask(Act::Target(name.into(), target)).await.map(drop)
     }
 
-    /// Restarts a connector, with its tasks, or only what has failed; answers what is to restart.
+    /// Restarts a connector, with its tasks, or only what has failed; answers what is to restart. The connector alone has
+    /// started again by then, as with Apache's worker, unless that takes long.
     pub async fn restart(&self, name: &str, tasks: bool, only_failed: bool) -> Result<Arc<Connector>, HerderError> {
-        let _turn = self.turn(name).await?;
-        self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await?.connector(name)
+        let turn = self.turn(name).await?;
+        let connector = self.ask(Act::Restart { name: name.into(), tasks, only_failed }).await?.connector(name)?;
+        drop(turn);
+        if !tasks && !only_failed {
+            let mut view = self.view.clone();
+            let is_over = |view: &View| {
+                view.state.get(name).is_none_or(|connector| connector.status.condition != Condition::Restarting)
+            };
+            drop(tokio::time::timeout(RESTART, view.wait_for(is_over)).await);
+        }
+        Ok(connector)
     }
 
     /// Restarts one task.

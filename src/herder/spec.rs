@@ -102,6 +102,7 @@ fn role(
         ConnectorPlugin::Sink(plugin) => Role::Sink {
             plugin,
             consumer: reader(parts, &id.connector, config, id.task)?,
+            direct: parts.worker.direct,
             subscription: if own.topics_regex.is_empty() {
                 Subscription::Topics(own.topics.clone())
             } else {

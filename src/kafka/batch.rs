@@ -76,6 +76,18 @@ impl Cutter {
     }
 }
 
+/// All records of a topic, partition by partition, of which there are so many.
+#[cfg(test)]
+pub(super) fn read_all(broker: &pipette_broker::Broker, topic: &str, counts: &[usize]) -> Vec<RawRecord> {
+    let mut all = Vec::new();
+    for (partition, count) in (0..).zip(counts) {
+        tests::with_fetched_of(broker, &TopicPartition::new(topic, partition), *count, |fetched| {
+            all.extend(copy_out(fetched).unwrap());
+        });
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -111,11 +123,16 @@ mod tests {
         let producer: BaseProducer = client(&broker).create().unwrap();
         fill(&producer);
         producer.flush(Duration::from_secs(10)).unwrap();
-        let consumer: BaseConsumer = client(&broker).create().unwrap();
+        with_fetched_of(&broker, &TopicPartition::new("t", 0), count, look);
+    }
+
+    /// Has so many records of a partition fetched, all at once, then hands them over.
+    pub(super) fn with_fetched_of(broker: &Broker, tp: &TopicPartition, count: usize, look: impl FnOnce(&Fetched)) {
+        let consumer: BaseConsumer = client(broker).create().unwrap();
         let queue = FetchQueue::new(consumer.client().native_ptr());
-        assert!(queue.gather(consumer.client().native_ptr(), &TopicPartition::new("t", 0)));
+        assert!(queue.gather(consumer.client().native_ptr(), tp));
         let mut start = TopicPartitionList::new();
-        start.add_partition_offset("t", 0, Offset::Beginning).unwrap();
+        start.add_partition_offset(&tp.topic, tp.partition, Offset::Beginning).unwrap();
         consumer.assign(&start).unwrap();
         let mut fetched = Fetched::default();
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -124,7 +141,7 @@ mod tests {
             assert!(consumer.poll(Duration::ZERO).is_none(), "records come through the queue only");
             if fetched.len() > 0 {
                 fetched.clear();
-                consumer.seek("t", 0, Offset::Beginning, Duration::from_secs(5)).unwrap();
+                consumer.seek(&tp.topic, tp.partition, Offset::Beginning, Duration::from_secs(5)).unwrap();
             }
             queue.take(&mut fetched, count, Duration::from_millis(200));
         }

@@ -17,10 +17,12 @@ use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::{Asked, Lease, Share};
+use crate::settings::fetch::DirectFetch;
 
 use super::batch::copy_out;
 use super::contact::{Contact, STATISTICS};
-use super::conversation::{Conversation, pause_all, refused};
+use super::conversation::{Conversation, lock, pause_all, refused};
+use super::direct::Direct;
 use super::events::ClientEvents;
 use super::membership::Membership;
 use super::properties::ClientProperties;
@@ -121,7 +123,7 @@ impl TaskConsumer {
     /// Starts the thread; the group is joined in the background, and left at once when `signal` says that the task was
     /// given up.
     pub fn start(
-        properties: &ClientProperties,
+        (properties, direct): (&ClientProperties, DirectFetch),
         subscription: &Subscription,
         name: &str,
         share: Share,
@@ -137,7 +139,15 @@ impl TaskConsumer {
         let membership = Arc::new(Membership::new(properties));
         let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));
         let contact = Arc::new(contact.of_member(Arc::clone(&membership)));
-        let context = Conversation::new(events, orders, complaints, Arc::clone(&contact), membership, signal);
+        let context = Conversation::new(
+            events,
+            orders,
+            complaints,
+            Arc::clone(&contact),
+            membership,
+            signal,
+            Direct::new(properties, direct),
+        );
         let consumer: BaseConsumer<Conversation> = config
             .create_with_context(context)
             .map_err(|error| ConnectError::config(format!("Kafka refuses the consumer's settings: {error}")))?;
@@ -325,21 +335,58 @@ impl Loop {
         Ok(())
     }
 
+    /// A batch of whoever has one: librdkafka, or the partitions that are read past it.
     fn read(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
+        let (at_work, client_first) = {
+            let mut direct = lock(&self.context().direct);
+            (direct.is_at_work(), direct.client_is_first())
+        };
+        if !at_work {
+            return self.read_client(wait);
+        }
+        let records = if client_first { self.read_client(Duration::ZERO)? } else { Vec::new() };
+        if records.is_empty() { self.read_direct(wait) } else { Ok(records) }
+    }
+
+    /// What librdkafka has brought.
+    fn read_client(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
         self.consumer.context().fetch(&mut self.fetched, self.limit, wait);
-        let records = copy_out(&self.fetched)?;
+        let mut records = copy_out(&self.fetched)?;
         let errors = self.fetched.iter().filter_map(Message::error);
         errors.map(KafkaError::MessageConsumption).try_for_each(|error| self.judge(&error))?;
         self.fetched.clear();
-        if let Some(usual) = bytes(&records).checked_div(records.len() as u64) {
-            self.usual = usual.max(1);
-            self.limit = usize::try_from(self.batch / self.usual).unwrap_or(MAX_RECORDS).clamp(1, MAX_RECORDS);
-            if self.usual > self.largest {
-                self.largest = self.usual;
-                self.count_large_records();
-            }
+        let full = records.len() == self.limit;
+        {
+            let mut direct = lock(&self.consumer.context().direct);
+            // What it had fetched of a partition before that was paused there.
+            records.retain(|record| !direct.holds(&record.tp));
+            direct.consider(&self.consumer, &records, full);
         }
+        self.learn(&records);
         Ok(records)
+    }
+
+    /// What came straight from leaders.
+    fn read_direct(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
+        let context = self.consumer.context();
+        let room = (self.limit, usize::try_from(self.batch).unwrap_or(usize::MAX));
+        let (records, returned) = lock(&context.direct).read(&self.consumer, room, wait, context.positions.count())?;
+        if !returned.is_empty() {
+            context.resume(&self.consumer, returned);
+        }
+        self.learn(&records);
+        Ok(records)
+    }
+
+    /// How large records are.
+    fn learn(&mut self, records: &[RawRecord]) {
+        let Some(usual) = bytes(records).checked_div(records.len() as u64) else { return };
+        self.usual = usual.max(1);
+        self.limit = usize::try_from(self.batch / self.usual).unwrap_or(MAX_RECORDS).clamp(1, MAX_RECORDS);
+        if self.usual > self.largest {
+            self.largest = self.usual;
+            self.count_large_records();
+        }
     }
 
     /// Room for one of them is the task's own, and what librdkafka holds of them is counted.
@@ -369,7 +416,7 @@ impl Loop {
         let impatient = since.elapsed() >= self.patience;
         if impatient {
             pause_all(&self.consumer);
-            batch.records.extend(self.read(POLL)?);
+            batch.records.extend(self.read_client(POLL)?);
             batch.lease.settle(COPIES * bytes(&batch.records));
         } else {
             std::thread::park_timeout(Duration::from_millis(1));

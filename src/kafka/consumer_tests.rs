@@ -11,8 +11,21 @@ use tokio::sync::watch;
 use super::super::properties;
 use super::*;
 
+/// How long anything here may take.
+const LONG: Duration = Duration::from_secs(20);
+
 /// A consumer of the topic `t`, which has so many records.
 fn consume(folder: &Path, reset: &str, count: usize) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
+    consume_by(DirectFetch::Auto, folder, reset, count)
+}
+
+/// The same, with partitions read from their leaders or not.
+fn consume_by(
+    direct: DirectFetch,
+    folder: &Path,
+    reset: &str,
+    count: usize,
+) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
     let mut config = BrokerConfig::new(folder.join("broker"));
     config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let broker = Broker::start(config).unwrap();
@@ -28,7 +41,8 @@ fn consume(folder: &Path, reset: &str, count: usize) -> (Broker, watch::Sender<W
     let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
     let (wish, wished) = watch::channel(Wish::Run);
     let topics = Subscription::Topics(vec!["t".into()]);
-    let consumer = TaskConsumer::start(&properties, &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
+    let consumer =
+        TaskConsumer::start((&properties, direct), &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
     (broker, wish, properties, consumer)
 }
 
@@ -49,7 +63,7 @@ async fn until<T>(consumer: &mut TaskConsumer, wanted: impl Fn(ConsumerEvent) ->
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), events).await.expect("the event")
+    tokio::time::timeout(LONG, events).await.expect("the event")
 }
 
 #[tokio::test]
@@ -85,8 +99,14 @@ async fn nothing_is_committed_for_partitions_of_others() {
 /// The channel is full, and the thread holds what has no room in it.
 #[tokio::test]
 async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_before() {
+    for direct in [DirectFetch::Never, DirectFetch::Always] {
+        generations(direct).await;
+    }
+}
+
+async fn generations(direct: DirectFetch) {
     let folder = tempfile::tempdir().unwrap();
-    let (_broker, _wish, _, mut consumer) = consume(folder.path(), "earliest", 10 * MAX_RECORDS);
+    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", 10 * MAX_RECORDS);
     let records = |event| if let ConsumerEvent::Records(batch) = event { Some(batch) } else { None };
     until(&mut consumer, records).await;
     let tp = TopicPartition::new("t", 0);
@@ -98,7 +118,7 @@ async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_befo
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), full).await.expect("a full channel");
+    tokio::time::timeout(LONG, full).await.expect("a full channel");
     consumer.commands.send(ConsumerCommand::Rewind(Offsets::from([(tp.clone(), 7)]), 1)).unwrap();
     let (reply, answer) = oneshot::channel();
     consumer.commands.send(ConsumerCommand::Commit(Offsets::from([(tp, 7)]), None, reply)).unwrap();
@@ -112,4 +132,73 @@ async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_befo
         assert_eq!((batch.generation, batch.records[0].offset), (1, next));
         next = batch.records.last().unwrap().offset + 1;
     }
+}
+
+/// The offsets of the next records, until so many have come; nothing else may happen.
+async fn offsets(consumer: &mut TaskConsumer, count: usize) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    while offsets.len() < count {
+        let batch = until(consumer, |event| match event {
+            ConsumerEvent::Records(batch) => Some(batch),
+            other => panic!("{other:?}"),
+        });
+        offsets.extend(batch.await.records.iter().map(|record| record.offset));
+    }
+    offsets
+}
+
+/// How many connections statistics tell of, once they have stayed the same for a while.
+async fn connections(consumer: &TaskConsumer) -> i64 {
+    let (told, heard) = std_mpsc::channel();
+    consumer.contact.tell(Some(Box::new(move |[_, _, connections, _]| {
+        let _ = told.send(connections);
+    })));
+    let steady = move || {
+        let statistics: Vec<i64> = std::iter::from_fn(|| heard.recv_timeout(LONG).ok()).take(4).collect();
+        assert!(statistics.len() == 4 && statistics[2] == statistics[3], "{statistics:?}");
+        statistics[3]
+    };
+    tokio::task::spawn_blocking(steady).await.unwrap()
+}
+
+#[tokio::test]
+async fn busy_partitions_are_read_over_a_connection_of_their_own() {
+    let mut found = Vec::new();
+    for direct in [DirectFetch::Never, DirectFetch::Auto, DirectFetch::Always] {
+        let folder = tempfile::tempdir().unwrap();
+        let count = if direct == DirectFetch::Always { 10 } else { 20 * MAX_RECORDS };
+        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", count);
+        let seen = offsets(&mut consumer, count).await;
+        assert!(seen.iter().copied().eq(0..i64::try_from(count).unwrap()), "{direct:?}");
+        found.push(connections(&consumer).await);
+    }
+    assert_eq!(found, [found[0], found[0] + 1, found[0] + 1]);
+}
+
+#[tokio::test]
+async fn who_is_paused_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = 40 * MAX_RECORDS;
+    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), "earliest", count);
+    let tp = vec![TopicPartition::new("t", 0)];
+    let mut seen = Vec::new();
+    let pauses = [
+        (ConsumerCommand::Hold, ConsumerCommand::GoOn),
+        (ConsumerCommand::Pause(tp.clone()), ConsumerCommand::Resume(tp)),
+    ];
+    for (pause, go_on) in pauses {
+        seen.extend(offsets(&mut consumer, 6 * MAX_RECORDS).await);
+        consumer.commands.send(pause).unwrap();
+        // What waits in the channel comes, and then nothing more.
+        let rest = async {
+            loop {
+                seen.extend(offsets(&mut consumer, 1).await)
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(500), rest).await.is_err());
+        assert!(seen.len() < count, "it is paused");
+        consumer.commands.send(go_on).unwrap();
+    }
+    seen.extend(offsets(&mut consumer, count - seen.len()).await);
+    assert!(seen.into_iter().eq(0..i64::try_from(count).unwrap()));
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerCommand, ConsumerEvent};
 use super::contact::{Contact, read_statistics};
+use super::direct::Direct;
 use super::events::ClientEvents;
 use super::membership::Membership;
 use super::oauth;
@@ -44,6 +45,8 @@ pub(super) struct Conversation {
     said: AtomicU64,
     pauses: Mutex<Pauses>,
     pub(super) positions: Positions,
+    /// What is read past librdkafka.
+    pub(super) direct: Mutex<Direct>,
     /// Where records gather, while the thread reads.
     queue: Mutex<Option<FetchQueue>>,
     stopping: AtomicBool,
@@ -78,6 +81,7 @@ impl Conversation {
         contact: Arc<Contact>,
         membership: Arc<Membership>,
         signal: Signal,
+        direct: Direct,
     ) -> Self {
         Self {
             events,
@@ -88,6 +92,7 @@ impl Conversation {
             said: AtomicU64::new(0),
             pauses: Mutex::default(),
             positions: Positions::default(),
+            direct: Mutex::new(direct),
             queue: Mutex::default(),
             stopping: AtomicBool::new(false),
             signal,
@@ -216,6 +221,7 @@ impl Conversation {
             ConsumerCommand::Rewind(offsets, generation) => self.rewind(consumer, offsets, generation),
             ConsumerCommand::Hold => {
                 lock(&self.pauses).all = true;
+                self.hand_back(consumer, |_| true);
                 pause_all(consumer);
             }
             ConsumerCommand::GoOn => {
@@ -223,6 +229,7 @@ impl Conversation {
                 self.resume_all(consumer);
             }
             ConsumerCommand::Pause(partitions) => {
+                self.hand_back(consumer, |tp| partitions.contains(tp));
                 let _ = consumer.pause(&list(&partitions));
                 lock(&self.pauses).some.extend(partitions);
             }
@@ -235,9 +242,23 @@ impl Conversation {
         }
     }
 
-    /// Reads again from these offsets; a consumer that cannot is of no use any more.
+    /// Reads again from these offsets.
     fn rewind(&self, consumer: &BaseConsumer<Self>, offsets: Offsets, generation: u64) {
-        if let Err(error) = self.positions.rewind(consumer, offsets, generation) {
+        let wanted: Vec<TopicPartition> = offsets.keys().cloned().collect();
+        lock(&self.direct).forget(&wanted);
+        self.or_fail(consumer, self.positions.rewind(consumer, offsets, generation));
+        self.resume(consumer, wanted);
+    }
+
+    /// What is read directly is librdkafka's again.
+    fn hand_back(&self, consumer: &BaseConsumer<Self>, wanted: impl Fn(&TopicPartition) -> bool) {
+        let handed = lock(&self.direct).hand_back(consumer, wanted);
+        self.or_fail(consumer, handed);
+    }
+
+    /// A consumer that does not know where it is is of no use any more.
+    fn or_fail(&self, consumer: &BaseConsumer<Self>, result: Result<()>) {
+        if let Err(error) = result {
             self.tell(consumer, ConsumerEvent::Failed(error));
             self.end();
         }
@@ -254,9 +275,10 @@ impl Conversation {
         }
     }
 
-    fn resume(&self, consumer: &BaseConsumer<Self>, mut wanted: Vec<TopicPartition>) {
-        let pauses = lock(&self.pauses);
-        wanted.retain(|tp| !pauses.all && !pauses.some.contains(tp));
+    /// What is read directly stays paused in librdkafka.
+    pub(super) fn resume(&self, consumer: &BaseConsumer<Self>, mut wanted: Vec<TopicPartition>) {
+        let (pauses, direct) = (lock(&self.pauses), lock(&self.direct));
+        wanted.retain(|tp| !pauses.all && !pauses.some.contains(tp) && !direct.holds(tp));
         if !wanted.is_empty() {
             let _ = consumer.resume(&list(&wanted));
         }
@@ -334,6 +356,7 @@ impl Conversation {
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {
         let leaving = partitions(taken);
+        lock(&self.direct).forget(&leaving);
         if !leaving.is_empty() && !self.is_over() {
             lock(&self.pauses).some.retain(|tp| !leaving.contains(tp));
             self.positions.leaving(&leaving);
@@ -375,7 +398,7 @@ impl ClientContext for Conversation {
         self.hear();
         let Ok(json) = std::str::from_utf8(statistics) else { return };
         self.membership.note(json);
-        self.complaints.traffic.note(json);
+        self.complaints.traffic.note(json, &lock(&self.direct).beside());
         if let Some((waits, answers)) = read_statistics(json) {
             self.contact.note(waits, answers);
         }
@@ -430,7 +453,7 @@ pub(super) fn pause_all(consumer: &BaseConsumer<Conversation>) {
     }
 }
 
-fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for tp in partitions {
         list.add_partition(&tp.topic, tp.partition);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pipette_api::{Assigned, ConnectError, Offsets, Result, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -81,17 +81,16 @@ impl Positions {
         if offsets.is_empty() {
             return Ok(());
         }
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (tp, offset) in &offsets {
-            let _ = list.add_partition(&tp.topic, tp.partition).set_offset(Offset::Offset(*offset));
-        }
-        let sought = consumer.seek_partitions(list, SEEK);
-        let sought = sought.and_then(|sought| sought.elements().iter().try_for_each(TopicPartitionListElem::error));
-        sought.map_err(|error| {
+        seek(consumer, offsets.iter().map(|(tp, offset)| (tp, *offset, -1))).map_err(|error| {
             // Reading on would leave a gap behind the sink's back.
             let text = format!("Cannot go back to the committed offsets after a flush that failed: {error}");
             ConnectError::fatal(text)
         })
+    }
+
+    /// How many partitions are here.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.owned).len()
     }
 
     /// Commits, with the open intents beside. Kafka takes what a member commits for partitions of others, so they are
@@ -138,4 +137,21 @@ impl Positions {
         let owned = lock(&self.owned);
         offsets.retain(|tp, _| owned.contains(tp));
     }
+}
+
+/// Has librdkafka read on from these offsets. The epoch is that of the leader which had the record before, so that an offset
+/// which is no longer what it was can be told; -1 when it is not known.
+pub(super) fn seek<'a, C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    places: impl Iterator<Item = (&'a TopicPartition, i64, i32)>,
+) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::new();
+    let mut epochs = Vec::new();
+    for (tp, offset, epoch) in places {
+        let _ = list.add_partition(&tp.topic, tp.partition).set_offset(Offset::Offset(offset));
+        epochs.push(epoch);
+    }
+    sys::set_epochs(&mut list, &epochs);
+    let sought = consumer.seek_partitions(list, SEEK)?;
+    sought.elements().iter().try_for_each(TopicPartitionListElem::error)
 }

@@ -26,6 +26,7 @@ use super::oauth;
 use super::properties::ClientProperties;
 use super::sizes;
 use super::sys::flush;
+use super::traffic::Beside;
 
 /// How long one poll of the delivery thread lasts: bounds only how late it notices that it should end.
 const POLL: Duration = Duration::from_millis(100);
@@ -410,7 +411,7 @@ impl ClientContext for Deliveries {
 
     fn stats_raw(&self, statistics: &[u8]) {
         if let Ok(json) = std::str::from_utf8(statistics) {
-            self.events.traffic.note(json);
+            self.events.traffic.note(json, &Beside::nothing());
         }
     }
 

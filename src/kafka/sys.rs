@@ -75,6 +75,21 @@ pub(super) fn commit(
     }
 }
 
+/// Sets the leader epochs of a list's partitions, in their order; -1 is none.
+pub(super) fn set_epochs(partitions: &mut TopicPartitionList, epochs: &[i32]) {
+    // SAFETY: the list is alive and nobody else's; `elems` holds `cnt` elements.
+    unsafe {
+        let list = &mut *partitions.ptr();
+        if list.elems.is_null() {
+            return;
+        }
+        let elements = std::slice::from_raw_parts_mut(list.elems, usize::try_from(list.cnt).unwrap_or(0));
+        for (element, epoch) in elements.iter_mut().zip(epochs) {
+            c::rd_kafka_topic_partition_set_leader_epoch(element, *epoch);
+        }
+    }
+}
+
 /// Takes committed offsets of a consumer group away. `client` is alive for the whole call. The error is librdkafka's text.
 pub(super) fn delete_group_offsets(
     client: *mut RDKafka,

@@ -11,6 +11,7 @@ use pipette_api::config::checks::{at_least, not_empty};
 use pipette_api::config::key::{ClassName, Importance};
 use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Reach, Result, Settings};
 
+use super::fetch::{self, DirectFetch};
 use super::group::{self, OffsetsTopic, StateTopics};
 use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
@@ -171,6 +172,7 @@ pub static CONFIG: ConfigDef = ConfigDef::new(&[
     &MEMORY.info,
     &CONNECTOR_MEMORY.info,
     &INLINE.info,
+    &fetch::DIRECT.info,
     &reach::PATHS.info,
     &reach::HOSTS.info,
     &overrides::POLICY.info,
@@ -229,6 +231,8 @@ pub struct WorkerConfig {
     pub connector_memory: Option<u64>,
     /// `payload.inline.max.bytes`.
     pub inline: u64,
+    /// `fetch.direct`.
+    pub direct: DirectFetch,
     /// `config.providers`.
     pub providers: Providers,
     /// `file.allowed.paths` and `url.allowed.hosts`: what connectors may touch.
@@ -296,6 +300,7 @@ impl WorkerConfig {
             memory: settings.get(&MEMORY)?,
             connector_memory: settings.find(&CONNECTOR_MEMORY)?,
             inline: settings.get(&INLINE)?,
+            direct: DirectFetch::read(&settings)?,
             providers,
             reach,
             metric_names: settings.get(&metrics::NAMES)?,

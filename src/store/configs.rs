@@ -3,6 +3,7 @@
 //!
 //! `config_log.rs` knows the records, `kafka/compacted.rs` the topic. The herder uses this as its [`ConnectorStore`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ pub struct TopicConnectors {
     sitter: ClientProperties,
     opened: OnceCell<()>,
     seat: Mutex<Option<Seat>>,
+    is_kept_out: AtomicBool,
     log: Arc<Mutex<ConfigLog>>,
     /// One change at a time. True when the last one failed: what became of it has to be read.
     turn: tokio::sync::Mutex<bool>,
@@ -57,6 +59,7 @@ impl TopicConnectors {
             sitter,
             opened: OnceCell::new(),
             seat: Mutex::default(),
+            is_kept_out: AtomicBool::default(),
             log: Arc::default(),
             turn: tokio::sync::Mutex::default(),
             lost: watch::Sender::new(None),
@@ -72,6 +75,11 @@ impl TopicConnectors {
     /// Why this worker may run the connectors no more, once that is so.
     pub fn lost(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.lost.subscribe()
+    }
+
+    /// Another worker was in the group when this one looked last.
+    pub fn is_kept_out(&self) -> bool {
+        self.is_kept_out.load(Ordering::Relaxed)
     }
 
     /// Leaves the seat to the next worker at once. Blocks for a moment.
@@ -108,15 +116,15 @@ impl TopicConnectors {
     async fn await_seat(&self) -> Result<bool> {
         let patience = self.how.session + SLACK;
         let until = Instant::now() + patience;
-        let mut told = false;
         loop {
             let sitters = seat::sitters(&self.sitter).await?;
             let other = sitters.iter().find(|other| Some(&other.client) != self.sitter.get("client.id"));
+            let was_told = self.is_kept_out.swap(other.is_some(), Ordering::Relaxed);
             let Some(other) = other else { return Ok(!sitters.is_empty()) };
             if Instant::now() >= until {
                 return Err(taken(&self.how.group, other));
             }
-            if !std::mem::replace(&mut told, true) {
+            if !was_told {
                 let Sitter { client, host, .. } = other;
                 tracing::warn!(group = self.how.group, client, host, wait = ?patience, "Waiting for another worker to leave the group");
             }

@@ -11,6 +11,7 @@ use pipette_api::{
 use crate::kafka::consumer::Subscription;
 use crate::kafka::properties::ClientProperties;
 use crate::settings::dead_letters::DeadLetterTopic;
+use crate::settings::fetch::DirectFetch;
 use crate::task::topics::Rules;
 
 /// One task of one connector.
@@ -68,6 +69,8 @@ pub enum Role {
         consumer: ClientProperties,
         /// What is read.
         subscription: Subscription,
+        /// What is read straight from partitions' leaders.
+        direct: DirectFetch,
     },
 }
 

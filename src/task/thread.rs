@@ -328,7 +328,9 @@ impl Parts {
     }
 
     async fn run_sink(self) -> Result<(), Failure> {
-        let Role::Sink { plugin, mut consumer, subscription } = self.spec.role.clone() else { unreachable!("a sink") };
+        let Role::Sink { plugin, mut consumer, subscription, direct } = self.spec.role.clone() else {
+            unreachable!("a sink")
+        };
         let share = self.share(sizes::consumer_wants(&consumer), sizes::CONSUMER_KEYS);
         sizes::fit_consumer(&mut consumer, share.clients());
         let meters = ErrorMeters::new(&self.common.metrics, self.spec.id.task);
@@ -341,7 +343,8 @@ impl Parts {
         let task = (plugin.task)(self.spec.settings.clone()).map_err(at_start)?;
         let (name, signal) = (self.spec.id.to_string(), self.signal.clone());
         let client = consumer.get("client.id").cloned().unwrap_or_default();
-        let consumer = TaskConsumer::start(&consumer, &subscription, &name, share, signal).map_err(at_start)?;
+        let consumer =
+            TaskConsumer::start((&consumer, direct), &subscription, &name, share, signal).map_err(at_start)?;
         self.pulse.attach(&consumer.contact);
         let traffic = TrafficMeters::consumer(&self.common.metrics, self.spec.id.task, &client);
         consumer.contact.tell(Some(traffic.listener()));

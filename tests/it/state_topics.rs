@@ -31,7 +31,7 @@ fn place(folder: &Path) -> (Broker, Worker) {
 fn worker(folder: &Path, bootstrap: &str, more: &[(&str, &str)]) -> Worker {
     let keys = distributed("connect");
     let keys = keys.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let session = [("session.timeout.ms", "1500"), ("heartbeat.interval.ms", "300")];
+    let session = [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")];
     let keys: Vec<(&str, &str)> = keys.chain(session).chain(more.iter().copied()).collect();
     Worker::prepare(folder, bootstrap, &keys)
 }
@@ -317,6 +317,28 @@ fn a_worker_that_was_taken_for_dead_stands_down() {
     assert!(zombie.log().contains("This worker has lost its place"), "{}", zombie.log());
     shows(next.rest(), "one", "RUNNING", &["RUNNING"]);
     assert!(next.stop().success());
+}
+
+/// It saw the other one, and was frozen for longer than a start waits for its topics.
+#[test]
+fn a_worker_that_stands_still_beside_another_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, mut first) = place(folder.path());
+    first.start();
+    let other = folder.path().join("other");
+    fs::create_dir(&other).expect("a folder");
+    let mut second = worker(&other, &broker.address().to_string(), &[]);
+    second.spawn();
+    wait::until("a look at the group", PATIENCE, || {
+        let log = second.log();
+        if log.contains("Waiting for another worker") { Ok(()) } else { Err(log) }
+    });
+    second.signal("STOP");
+    wait::moment(Duration::from_secs(14));
+    second.signal("CONT");
+    assert_eq!(second.wait().code(), Some(2), "{}", second.log());
+    assert!(!second.log().contains("Worker started"), "{}", second.log());
+    assert!(first.stop().success());
 }
 
 /// Whoever takes over has to know how many tasks may still write in transactions.

@@ -21,6 +21,7 @@ use crate::kafka::properties::{self, ClientProperties};
 use crate::metrics::WorkerMetrics;
 use crate::metrics::meters::{ErrorMeters, SinkMeters, SourceMeters};
 use crate::plugins::Plugins;
+use crate::settings::fetch::DirectFetch;
 use crate::store::files::FileStore;
 use crate::task::chain::Chain;
 use crate::task::codec::Codec;
@@ -160,7 +161,14 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
         codec: rig.codec,
         guard: rig.guard,
         dead_letters: None,
-        consumer: TaskConsumer::start(&consumer, &topics, "c-0", Share::ample("c"), rig.signal.clone()).unwrap(),
+        consumer: TaskConsumer::start(
+            (&consumer, DirectFetch::Auto),
+            &topics,
+            "c-0",
+            Share::ample("c"),
+            rig.signal.clone(),
+        )
+        .unwrap(),
         requests: asked,
         signal: rig.signal,
         flush_interval: Duration::from_mins(1),

@@ -51,7 +51,7 @@ fn a_consumer_that_still_joins_its_group_holds_up_no_stop() {
         let (properties, signal) = (stage.consumer("left"), Signal::new(wished.clone()));
         let id = TaskId { connector: "left".into(), task: 0 };
         let share = budget.enter(id, None, Wants { least: 16 << 20, most: 16 << 20 }, "", Meters::default());
-        TaskConsumer::start(&properties, &topics, "left-0", share, signal).unwrap()
+        TaskConsumer::start((&properties, DirectFetch::Auto), &topics, "left-0", share, signal).unwrap()
     };
     let mut silent = join();
     wait::until("partitions", PATIENCE, || match silent.events.try_recv() {

@@ -11,6 +11,7 @@ use pipette::kafka::consumer::Subscription;
 use pipette::kafka::properties::{ClientProperties, transactional};
 use pipette::metrics::WorkerMetrics;
 use pipette::settings::dead_letters::DeadLetterTopic;
+use pipette::settings::fetch::DirectFetch;
 use pipette::settings::group::{InternalTopic, OffsetsTopic};
 use pipette::store::files::FileStore;
 use pipette::store::stores::OffsetStores;
@@ -179,7 +180,8 @@ impl Stage {
         let config = pairs(config);
         let consumer = self.consumer(name);
         let topics = config["topics"].split(',').map(str::to_owned).collect();
-        let role = Role::Sink { plugin, consumer, subscription: Subscription::Topics(topics) };
+        let (subscription, direct) = (Subscription::Topics(topics), DirectFetch::Always);
+        let role = Role::Sink { plugin, consumer, subscription, direct };
         self.start(name, role, Settings::new(config, plugin.info.config))
     }
 

@@ -105,12 +105,10 @@ impl Tally {
     }
 
     pub(crate) fn check(&self) {
-        if self.different.is_empty() {
-            return;
-        }
+        let Some(first) = self.different.first() else { return };
         let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rest_compare-different.txt");
         fs::write(&all, self.different.join("\n")).unwrap();
-        panic!("{} answers differ from Apache's, see {}", self.different.len(), all.display());
+        panic!("{} answers differ from Apache's, all in {}; the first:\n{first}", self.different.len(), all.display());
     }
 
     /// One line on how far it has come.

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::rest::Rest;
 use super::{free_ports, lines_of, tail, wait};
 
+/// For what takes a moment on an idle machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A worker and its folder. A running process is killed on drop; a failing test shows its state and the end of its log.
 pub(crate) struct Worker {
     properties: PathBuf,
@@ -31,6 +34,7 @@ state.dir={}
 key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
 offset.flush.interval.ms=200
+fetch.direct=always
 ",
             folder.join("state").display()
         );
@@ -91,7 +95,7 @@ offset.flush.interval.ms=200
 
     /// Waits until REST answers, and fails at once when the process has ended.
     pub(crate) fn await_rest(&mut self) {
-        wait::until("the worker's REST", Duration::from_secs(30), || {
+        wait::until("the worker's REST", PATIENCE, || {
             self.assert_lives();
             match self.rest.get("/") {
                 // It does not open to everybody.
@@ -132,7 +136,7 @@ offset.flush.interval.ms=200
     /// Waits for the process to end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("a running worker");
-        wait::until("the worker to stop", Duration::from_secs(30), || {
+        wait::until("the worker to stop", PATIENCE, || {
             child.try_wait().expect("the worker's state").ok_or_else(|| tail(&self.log, 20))
         })
     }

@@ -286,3 +286,17 @@ fn what_is_never_alike_is_not_learnt_for_ever() {
     let size = format!("{parser:?}").len();
     assert!(size < 1 << 16, "{size}");
 }
+
+#[test]
+fn objects_of_another_kind_now_and_then_change_nothing() {
+    let (mut copy, mut learnt) = (Vec::new(), 0);
+    let mut steps = [Step::new(b"{\"of\":")];
+    for number in 0..1000 {
+        let of = if number % 2 == 0 { r#"[{"a":1},{"a":2}]"# } else { r#"[{"a":1},{"b":2}]"# };
+        let text = format!(r#"{{"of":{of}}}"#);
+        let mut passing = Passer::new(text.as_bytes(), &mut copy);
+        assert_eq!(passing.members(&mut steps, 0, &mut Vec::new()), text.len() - 1);
+        learnt += passing.learnt;
+    }
+    assert_eq!(learnt, size_of::<Step>(), "the first one is learnt, and nothing else");
+}

@@ -140,8 +140,7 @@ impl TaskConsumer {
         let contact = Contact::new("answer", patience_for_answers(properties), Arc::clone(&complaints));
         let contact = Arc::new(contact.of_member(Arc::clone(&membership)));
         let context = Conversation::new(
-            events,
-            orders,
+            (events, orders),
             complaints,
             Arc::clone(&contact),
             membership,

@@ -192,7 +192,7 @@ async fn who_is_paused_goes_on_where_it_was() {
         // What waits in the channel comes, and then nothing more.
         let rest = async {
             loop {
-                seen.extend(offsets(&mut consumer, 1).await)
+                seen.extend(offsets(&mut consumer, 1).await);
             }
         };
         assert!(tokio::time::timeout(Duration::from_millis(500), rest).await.is_err());

@@ -75,8 +75,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Conversation {
     pub(super) fn new(
-        events: mpsc::Sender<ConsumerEvent>,
-        orders: std_mpsc::Receiver<ConsumerCommand>,
+        (events, orders): (mpsc::Sender<ConsumerEvent>, std_mpsc::Receiver<ConsumerCommand>),
         complaints: Arc<ClientEvents>,
         contact: Arc<Contact>,
         membership: Arc<Membership>,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pipette_api::{ConnectError, Offsets, RawRecord, Result, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use super::conversation::list;
 use super::fetch::{Address, Fetcher, Returned};
@@ -184,8 +185,8 @@ fn rest(resting: &mut BTreeMap<TopicPartition, Rest>, tp: &TopicPartition) {
 /// Who leads a partition.
 fn leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, tp: &TopicPartition) -> Result<Address, String> {
     let known = consumer.fetch_metadata(Some(&tp.topic), LEADER).map_err(|error| error.to_string())?;
-    let mut partitions = known.topics().iter().flat_map(|topic| topic.partitions());
-    let leader = partitions.find(|partition| partition.id() == tp.partition).map(|partition| partition.leader());
+    let mut partitions = known.topics().iter().flat_map(MetadataTopic::partitions);
+    let leader = partitions.find(|partition| partition.id() == tp.partition).map(MetadataPartition::leader);
     let broker = known.brokers().iter().find(|broker| Some(broker.id()) == leader).ok_or("it has no leader")?;
     let port = u16::try_from(broker.port()).map_err(|_| format!("port {}", broker.port()))?;
     Ok((broker.host().to_owned(), port))

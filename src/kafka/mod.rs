@@ -3,7 +3,8 @@
 //! `producer.rs` and `consumer.rs` are used by the two task loops, `contact.rs` by their watchdog, `admin.rs` by topics and
 //! REST, `compacted.rs` by the stores, `seat.rs` by the store of connectors, `stretch.rs` by the replay of dead letters, `last.rs` by the preview,
 //! `properties.rs` turns Java's client keys into librdkafka's, `security/` those that protect; `oauth.rs` fetches tokens with `https.rs`,
-//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused, `positions.rs` is where a consumer stands. `sizes.rs` completes properties with a task's
+//! `asking.rs` asks Kafka one thing, `certificates.rs` says why one is refused, `positions.rs` is where a consumer stands,
+//! `direct.rs` says which partitions `fetch/` reads past librdkafka. `sizes.rs` completes properties with a task's
 //! share of the memory, `pattern.rs` turns its regular expressions; `loop_bench.rs` is what `pipette bench` compares with.
 
 pub mod producer;

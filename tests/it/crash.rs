@@ -15,7 +15,7 @@ use crate::support::death::{Lives, count, last_change, size};
 use crate::support::feeder::{drop_in, name};
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;
-use crate::support::worker::Worker;
+use crate::support::worker::{DIRECT, Worker};
 use crate::support::{figures, topic, wait};
 
 const TOPIC: &str = "crash-short";
@@ -51,7 +51,7 @@ fn a_broker_that_is_killed_loses_no_row_and_fails_no_task() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut kafka = ApacheKafka::start(&folder.path().join("kafka"), &[]);
     let site = Site::lay_out(folder.path(), &kafka.bootstrap());
-    let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[]);
+    let mut worker = Worker::prepare(folder.path(), &kafka.bootstrap(), &[DIRECT]);
     worker.start();
     site.create_connectors(&worker);
     let handed = Handed { rows: vec![20_000; 6] };

@@ -1,5 +1,14 @@
 //! Reads numbers and pieces from bytes that somebody else has made: whatever does not fit is `None`, nothing is reserved.
 
+/// A part of a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Piece {
+    /// There is none.
+    Null,
+    /// It lies there.
+    Span { start: usize, len: usize },
+}
+
 /// A place in some bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'a> {
@@ -74,16 +83,16 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// The start and length of a piece behind its length; `Some(None)` where the length says that there is none.
+    /// A piece behind its length.
     #[inline]
-    pub(super) fn piece(&mut self) -> Option<Option<(usize, usize)>> {
+    pub(super) fn piece(&mut self) -> Option<Piece> {
         let len = self.varint()?;
         if len < 0 {
-            return Some(None);
+            return Some(Piece::Null);
         }
         let len = usize::try_from(len).ok()?;
         let start = self.at;
         self.take(len)?;
-        Some(Some((start, len)))
+        Some(Piece::Span { start, len })
     }
 }

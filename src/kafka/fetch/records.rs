@@ -9,7 +9,7 @@ use bytes::Bytes;
 use pipette_api::record::TimestampType;
 use pipette_api::{Blob, Body, KafkaHeaders, RawRecord, TopicPartition};
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Piece};
 
 /// Bytes of a batch in front of its records.
 const HEAD: usize = 61;
@@ -201,17 +201,20 @@ impl Run {
         let start = cursor.at();
         cursor.i8()?;
         let (time, delta) = (cursor.varint()?, cursor.varint()?);
-        let span = |(start, len): (usize, usize)| {
-            // Inside of a buffer below 4 GiB.
-            Some(buffer.slice(u32::try_from(start).ok()?, u32::try_from(len).ok()?))
+        // Inside of a buffer below 4 GiB. `Some(None)`: there is no such part.
+        let part = |piece| match piece {
+            Piece::Null => Some(None),
+            Piece::Span { start, len } => {
+                Some(Some(buffer.slice(u32::try_from(start).ok()?, u32::try_from(len).ok()?)))
+            }
         };
-        let part = |piece: Option<(usize, usize)>| piece.map_or(Some(None), |piece| span(piece).map(Some));
         let key = part(cursor.piece()?)?;
         let value = part(cursor.piece()?)?.map(Body::Bytes);
         let mut headers = KafkaHeaders::new();
         let count = usize::try_from(cursor.varint()?).ok()?;
         for index in 0..count {
-            let name = cursor.piece()?.map(|(start, len)| &self.bytes[start..start + len])?;
+            let Piece::Span { start, len } = cursor.piece()? else { return None };
+            let name = &self.bytes[start..start + len];
             // Neighbours usually have the same header names, which are then shared.
             let name = match before.and_then(|before| before.headers.get(index)) {
                 Some((known, _)) if known.as_bytes() == name => Arc::clone(known),

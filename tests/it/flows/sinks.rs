@@ -8,6 +8,7 @@ use connector_file::{SINK as FILE_SINK, SOURCE as FILE_SOURCE};
 use pipette::budget::shares::Wants;
 use pipette::budget::{Budget, Meters};
 use pipette::kafka::consumer::{ConsumerEvent, Subscription, TaskConsumer};
+use pipette::settings::fetch::DirectFetch;
 use pipette::task::TaskNews;
 use pipette_api::{
     ConfigDef, ConnectError, Connector, Info, Offsets, Result, Settings, Signal, SinkBatch, SinkContext, SinkPlugin,

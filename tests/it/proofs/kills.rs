@@ -22,7 +22,7 @@ use crate::support::death::{Lives, count, last_change, size};
 use crate::support::feeder::{self, Feed, Feeder, name};
 use crate::support::kafka::ApacheKafka;
 use crate::support::topic::Group;
-use crate::support::worker::Worker;
+use crate::support::worker::{DIRECT, Worker};
 use crate::support::{topic, wait};
 
 const PROOF: Proof = Proof { name: "kills", rounds: 20 };
@@ -75,7 +75,8 @@ fn play(round: &mut Round, plan: &Plan) -> Tally {
     let folder = tempfile::tempdir().expect("a folder");
     let site = Site::lay_out(folder.path(), &kafka.bootstrap(), round.number);
     let interval = if plan.rare_commits { "60000" } else { "200" };
-    let mut worker = Worker::prepare(folder.path(), &site.bootstrap, &[("offset.flush.interval.ms", interval)]);
+    let keys = [DIRECT, ("offset.flush.interval.ms", interval)];
+    let mut worker = Worker::prepare(folder.path(), &site.bootstrap, &keys);
     worker.start();
     site.create_connectors(&worker);
     let feeder = Feeder::start(Feed {

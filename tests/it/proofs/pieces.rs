@@ -27,7 +27,7 @@ use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::support::bucket::Bucket;
 use crate::support::topic::Record;
-use crate::support::worker::Worker;
+use crate::support::worker::{DIRECT, Worker};
 use crate::support::{topic, wait};
 
 const PROOF: Proof = Proof { name: "pieces", rounds: 2 };
@@ -128,7 +128,7 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     let abandoned = abandon(&bootstrap);
 
     let keys: &[(&str, &str)] = if extent.exactly_once { &EXACTLY_ONCE } else { &[] };
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, keys);
+    let mut worker = Worker::prepare(folder.path(), &bootstrap, &[&[DIRECT], keys].concat());
     worker.start();
     for number in 0..3 {
         put(&worker, &format!("in-{number}"), &source(folder.path(), number, extent));

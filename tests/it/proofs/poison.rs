@@ -16,7 +16,7 @@ use super::frame::{Proof, Round};
 use super::tally::Tally;
 use crate::checker::{Handed, row};
 use crate::support::kafka::ApacheKafka;
-use crate::support::worker::Worker;
+use crate::support::worker::{DIRECT, Worker};
 use crate::support::{topic, wait};
 use pipette_kit::Dice;
 
@@ -49,7 +49,7 @@ fn play(round: &mut Round, records: usize) -> Tally {
     let bootstrap = kafka.bootstrap();
     let poured = pour(&bootstrap, &format!("poison-{}-{records}", round.number), records, &mut round.dice);
     let folder = tempfile::tempdir().expect("a folder");
-    let mut worker = Worker::prepare(folder.path(), &bootstrap, &[]);
+    let mut worker = Worker::prepare(folder.path(), &bootstrap, &[DIRECT]);
     worker.start();
     let mut tally = Tally::default();
     tally.add("records", records);

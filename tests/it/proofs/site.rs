@@ -14,7 +14,7 @@ use super::tally::Tally;
 use crate::checker::{Handed, row};
 use crate::support::kafka::ApacheKafka;
 use crate::support::wire::Wire;
-use crate::support::worker::Worker;
+use crate::support::worker::{DIRECT, Worker};
 use crate::support::{topic, wait};
 
 /// The topic between source and sink.
@@ -48,7 +48,7 @@ impl Site {
     pub(super) fn build(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let (kafka, wire, bootstrap) = ApacheKafka::behind_wire(&folder.join("kafka"));
         topic::create(&kafka.bootstrap(), TOPIC, 1, &[]);
-        let mut worker = Worker::prepare(folder, &bootstrap, settings);
+        let mut worker = Worker::prepare(folder, &bootstrap, &[&[DIRECT], settings].concat());
         worker.start();
         let mut ends = ClientConfig::new();
         // A client that looks must not be the one that takes long to come back.

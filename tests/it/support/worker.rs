@@ -11,6 +11,9 @@ use super::{free_ports, lines_of, tail, wait};
 /// For what takes a moment on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Has sinks read past librdkafka although there is little to read: what is met under load only is to be met here.
+pub(crate) const DIRECT: (&str, &str) = ("fetch.direct", "always");
+
 /// A worker and its folder. A running process is killed on drop; a failing test shows its state and the end of its log.
 pub(crate) struct Worker {
     properties: PathBuf,
@@ -34,7 +37,6 @@ state.dir={}
 key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
 offset.flush.interval.ms=200
-fetch.direct=always
 ",
             folder.join("state").display()
         );

@@ -135,10 +135,6 @@ impl JsonConverter {
         let datum = match &self.fixed {
             None if self.envelope && shape == Shape::Object => self.envelope(reader)?,
             None if self.envelope => return Err(ConnectError::data(NO_ENVELOPE)),
-            None if shape == Shape::Object => {
-                let unread = self.outlines.map(document.text(), &mut self.parser, reader);
-                Datum::schemaless(unread.map_or_else(|| self.parser.value(reader), Ok)?)
-            }
             fixed => {
                 let fixed = fixed.clone();
                 let value = self.decoder().value(fixed.as_ref(), reader)?;
@@ -256,6 +252,12 @@ impl Form for JsonConverter {
 
     fn read(&mut self, bytes: Option<&Blob>) -> Result<Datum> {
         let Some(bytes) = bytes else { return Ok(Datum::NULL) };
+        // What follows an object is ignored, so that nothing is left to be looked at.
+        if !self.envelope
+            && let Some(value) = self.outlines.map(bytes, &mut self.parser)
+        {
+            return Ok(Datum::schemaless(value));
+        }
         let mut decoder =
             Decoder { parser: &mut self.parser, last_array: &mut self.last_array, replace_null: self.replace_null };
         if self.envelope

@@ -33,7 +33,7 @@ pub(crate) struct Step {
     seam_len: u8,
     string: StringLike,
     number: NumberLike,
-    /// How many values that are objects or arrays were not passed in this way.
+    /// How many values that are objects or arrays were not passed in this way, one after the other.
     strangers: u32,
     /// The members of the object that the value is, or of those in the array that it is.
     below: Option<Box<[Step]>>,
@@ -165,14 +165,21 @@ impl<'a> Passer<'a> {
             (None, _) => None,
         };
         if passed.is_some() {
+            step.strangers = 0;
             return passed;
         }
         let len = walk::walk(bytes, 0, &mut Blind)?;
         step.strangers = step.strangers.wrapping_add(1);
-        step.below = None;
-        // Objects that are never alike would be learnt for nothing.
-        if (step.strangers.is_power_of_two() || step.strangers.is_multiple_of(1 << 12)) && level < LEVELS {
-            step.below = self.learn(bytes);
+        // One of another kind among many changes nothing, and objects that are never alike would be learnt for nothing.
+        let seldom = step.strangers.is_power_of_two() || step.strangers.is_multiple_of(1 << 12);
+        let first = step.strangers == 1 && step.below.is_some();
+        if seldom
+            && !first
+            && level < LEVELS
+            && let Some(steps) = self.learn(bytes)
+        {
+            let known = step.below.replace(steps).is_some();
+            step.strangers *= u32::from(known);
         }
         Some(len)
     }

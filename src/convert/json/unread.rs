@@ -72,17 +72,18 @@ impl Outlines {
         true
     }
 
-    /// The object that is next, if it is like an earlier one and all is well with it; the reader stays otherwise.
+    /// A document that is an object like an earlier one, if all is well with it.
     #[inline]
-    pub(super) fn map(&mut self, text: &Text, parser: &mut Parser, reader: &mut Reader<'_>) -> Option<Value> {
-        if !self.are_worth_it() {
+    pub(super) fn map(&mut self, bytes: &Blob, parser: &mut Parser) -> Option<Value> {
+        // No other encoding begins so, and no mark.
+        if !matches!(bytes.as_bytes(), [b'{' | b' ' | b'\t' | b'\n' | b'\r', 1..=255, ..]) || !self.are_worth_it() {
             return None;
         }
-        let keys = parser.outline(reader, &mut self.spans)?;
+        let text = Text::new(bytes.clone()).ok()?;
+        let keys = parser.outline(&mut Reader::at(&text, 0), &mut self.spans)?;
         self.left += 1;
         let json: Arc<dyn Notation> = Arc::clone(&self.maps) as _;
-        let unread = Unread::new(text.clone(), &self.spans, ROOM, json);
-        Some(Value::Map(Box::new(Map::unread(keys, unread))))
+        Some(Value::Map(Box::new(Map::unread(keys, Unread::new(text, &self.spans, ROOM, json)))))
     }
 
     /// An envelope that begins as the last one did, if its payload fits the schema to the letter and nothing follows.

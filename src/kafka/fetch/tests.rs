@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use allocation_counter::measure;
 use pipette_broker::{Broker, BrokerConfig};
 use proptest::prelude::*;
 use rdkafka::ClientConfig;
@@ -245,11 +246,11 @@ fn what_only_librdkafka_does_is_left_to_it() {
     assert!(!wants("security.protocol", "PLAINTEXT") && !wants("client.id", "c"));
 }
 
-/// The bytes of a partition with records of all kinds, as a broker hands them over.
-fn bytes() -> bytes::Bytes {
+/// The bytes of a partition that is filled like this, as a broker hands them over.
+fn bytes(fill: impl Fn(&BaseProducer)) -> bytes::Bytes {
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(folder.path());
-    send(&producer(&broker, "none"), 0, 0..40);
+    fill(&producer(&broker, "none"));
     let terms = terms(&ClientProperties::new()).unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -275,8 +276,27 @@ fn all_of(bytes: &bytes::Bytes, check: bool) -> (Vec<String>, bool) {
 }
 
 #[test]
+fn records_are_handed_out_without_an_allocation_for_each() {
+    let fill = |producer: &BaseProducer| {
+        for number in 0..500 {
+            let (key, value) = (format!("k{number}"), format!("{number:0100}"));
+            producer
+                .send(BaseRecord::to("t").partition(0).key(&key).payload(&value))
+                .unwrap_or_else(|(error, _)| panic!("{error}"));
+        }
+        producer.flush(LIMIT).unwrap();
+    };
+    let (mut run, _) = Run::new(bytes(fill), 0, true);
+    let mut records = Vec::with_capacity(500);
+    let counted = measure(|| run.read(&mut records, &tp(0), 500, &mut 1_000_000).unwrap()).count_total;
+    assert_eq!(records.len(), 500);
+    // The buffer, as it is shared, and the topic's name.
+    assert!(counted <= 3, "{counted} allocations for 500 records");
+}
+
+#[test]
 fn damaged_bytes_are_told_and_never_read_wrongly() {
-    let whole = bytes();
+    let whole = bytes(|producer| send(producer, 0, 0..40));
     let (expected, failed) = all_of(&whole, true);
     assert_eq!((expected.len(), failed), (40, false));
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));

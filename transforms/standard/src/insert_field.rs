@@ -85,22 +85,29 @@ pub(crate) fn make(settings: &Settings, side: Side) -> Result<Box<dyn Transform>
     Ok(Box::new(InsertField {
         side,
         names_topic: insertions.iter().any(|insertion| matches!(insertion.source, Source::Topic)),
-        insertions,
-        replace_null: settings.get(&REPLACE_NULL)?,
-        schemas: SchemaCache::new(fields::SCHEMAS),
-        keys: KeysCache::new(fields::SCHEMAS),
         topics: TopicCache::new(),
+        fields: Insertions {
+            list: insertions,
+            replace_null: settings.get(&REPLACE_NULL)?,
+            schemas: SchemaCache::new(fields::SCHEMAS),
+            keys: KeysCache::new(fields::SCHEMAS),
+        },
     }))
 }
 
 struct InsertField {
     side: Side,
     names_topic: bool,
-    insertions: Vec<Insertion>,
+    topics: TopicCache<Text>,
+    fields: Insertions,
+}
+
+/// The fields to add.
+struct Insertions {
+    list: Vec<Insertion>,
     replace_null: bool,
     schemas: SchemaCache<Plan>,
     keys: KeysCache<Members>,
-    topics: TopicCache<Text>,
 }
 
 /// One field to add.
@@ -128,9 +135,9 @@ struct Plan {
 }
 
 /// What a record knows of itself, held while its key or value is changed.
-struct Facts {
+struct Facts<'a> {
     /// Only when a field is to hold it.
-    topic: Option<Text>,
+    topic: Option<&'a Text>,
     partition: Option<i32>,
     offset: Option<i64>,
     timestamp: Option<i64>,
@@ -141,23 +148,24 @@ impl Transform for InsertField {
         if self.side.of(record).value.is_null() {
             return Ok(Verdict::Keep);
         }
+        let Self { side, names_topic, topics, fields, .. } = self;
         let facts = Facts {
-            topic: self.names_topic.then(|| self.topics.get(&record.topic, |topic| Text::from(topic)).clone()),
+            topic: names_topic.then(|| topics.get(&record.topic, |topic| Text::from(topic))),
             partition: record.partition,
             offset: record.offset,
             timestamp: record.timestamp,
         };
-        match fields::of(self.side.of_mut(record), PURPOSE)? {
-            Fields::Struct(schema, value) => self.insert_with_schema(schema, value, &facts)?,
-            Fields::Map(map) => self.insert_schemaless(map, &facts)?,
+        match fields::of(side.of_mut(record), PURPOSE)? {
+            Fields::Struct(schema, value) => fields.insert_with_schema(schema, value, &facts)?,
+            Fields::Map(map) => fields.insert_schemaless(map, &facts)?,
         }
         Ok(Verdict::Keep)
     }
 }
 
-impl InsertField {
-    fn insert_with_schema(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, facts: &Facts) -> Result<()> {
-        let (insertions, replace_null) = (&self.insertions, self.replace_null);
+impl Insertions {
+    fn insert_with_schema(&mut self, schema: &mut Arc<Schema>, value: &mut Struct, facts: &Facts<'_>) -> Result<()> {
+        let (insertions, replace_null) = (&self.list, self.replace_null);
         let plan = self.schemas.get_or_try(value.schema(), |schema| Plan::new(schema, insertions, replace_null))?;
         refuse_missing_offset(insertions, facts)?;
         plan.defaults.fill_in(value);
@@ -170,17 +178,17 @@ impl InsertField {
         Ok(())
     }
 
-    fn insert_schemaless(&mut self, map: &mut Map, facts: &Facts) -> Result<()> {
-        refuse_missing_offset(&self.insertions, facts)?;
+    fn insert_schemaless(&mut self, map: &mut Map, facts: &Facts<'_>) -> Result<()> {
+        refuse_missing_offset(&self.list, facts)?;
         let said = |insertion: &&Insertion| !insertion.source.says_nothing(facts);
-        if !self.insertions.iter().all(|insertion| said(&insertion)) {
+        if !self.list.iter().all(|insertion| said(&insertion)) {
             // A record without partition or timestamp says nothing, so what stands there stays.
-            for insertion in self.insertions.iter().filter(said) {
+            for insertion in self.list.iter().filter(said) {
                 map.set(&insertion.name, insertion.source.value(facts));
             }
             return Ok(());
         }
-        let insertions = &self.insertions;
+        let insertions = &self.list;
         let Ok(members) = self.keys.get_or_try(map.keys(), |keys| {
             Ok::<_, Infallible>(Members::new(keys, insertions.iter().map(|insertion| &insertion.key)))
         });
@@ -190,7 +198,7 @@ impl InsertField {
 }
 
 /// Looked at before anything is changed, so that an error leaves the record as it was.
-fn refuse_missing_offset(insertions: &[Insertion], facts: &Facts) -> Result<()> {
+fn refuse_missing_offset(insertions: &[Insertion], facts: &Facts<'_>) -> Result<()> {
     let wants = |insertion: &Insertion| matches!(insertion.source, Source::Offset);
     if facts.offset.is_none() && insertions.iter().any(wants) {
         return Err(ConnectError::data(format!(
@@ -237,7 +245,7 @@ impl Insertion {
 }
 
 impl Source {
-    fn says_nothing(&self, facts: &Facts) -> bool {
+    fn says_nothing(&self, facts: &Facts<'_>) -> bool {
         match self {
             Self::Partition => facts.partition.is_none(),
             Self::Timestamp => facts.timestamp.is_none(),
@@ -245,9 +253,9 @@ impl Source {
         }
     }
 
-    fn value(&self, facts: &Facts) -> Value {
+    fn value(&self, facts: &Facts<'_>) -> Value {
         match self {
-            Self::Topic => facts.topic.clone().map_or(Value::Null, Value::String),
+            Self::Topic => facts.topic.map_or(Value::Null, |topic| Value::String(topic.clone())),
             Self::Partition => facts.partition.map_or(Value::Null, Value::I32),
             Self::Offset => facts.offset.map_or(Value::Null, Value::I64),
             Self::Timestamp => facts.timestamp.map_or(Value::Null, Value::I64),

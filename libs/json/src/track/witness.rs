@@ -50,12 +50,16 @@ impl Witness for Span {
     #[inline]
     fn usual_number(&mut self, text: &[u8; 16], start: usize, like: &NumberLike) -> Option<()> {
         match like.printed(text) {
-            Some(len) => Self::word(start, len).map(|span| *self = span),
-            None => self.number(text, start, Extent::of(text)?),
+            Some(len) if !has_exponent(text, len) => Self::word(start, len).map(|span| *self = span),
+            _ => self.number(text, start, Extent::of(text)?),
         }
     }
 
     fn number(&mut self, text: &[u8; 16], start: usize, extent: Extent) -> Option<()> {
+        // A whole reader takes it, and the next member is passed again.
+        if has_exponent(text, extent.end) {
+            return None;
+        }
         extent.number(text).span(start).map(|span| *self = span)
     }
 
@@ -68,4 +72,9 @@ impl Witness for Span {
     fn nested(&mut self, start: usize) -> Option<()> {
         Self::other(start).map(|span| *self = span)
     }
+}
+
+#[inline]
+fn has_exponent(text: &[u8; 16], end: usize) -> bool {
+    text[end & 15] | 0x20 == b'e'
 }

@@ -201,3 +201,41 @@ fn leader<C: ConsumerContext>(
     let port = u16::try_from(broker.port()).map_err(|_| format!("port {}", broker.port()))?;
     Ok((broker.host().to_owned(), port))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pipette_broker::{Broker, BrokerConfig};
+    use rdkafka::ClientConfig;
+
+    use super::*;
+
+    #[test]
+    fn who_leads_the_partitions_of_a_topic_is_asked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig::new(folder.path().join("broker"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.default_partitions = 3;
+        let broker = Broker::start(config).unwrap();
+        let port = broker.address().port();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.address().to_string()).set("group.id", "g");
+        config.set("allow.auto.create.topics", "true");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let of = |known: &mut Option<Metadata>, topic, partition| {
+            leader(&consumer, known, &TopicPartition::new(topic, partition))
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while of(&mut None, "t", 2).is_err() {
+            assert!(Instant::now() < deadline, "the topic is made");
+        }
+        let mut known = None;
+        of(&mut known, "t", 0).unwrap();
+        drop(broker);
+        // Nobody answers any more.
+        assert_eq!(of(&mut known, "t", 2).unwrap().1, port);
+        assert!(of(&mut known, "t", 7).is_err(), "there is none");
+        assert!(of(&mut known, "other", 0).is_err(), "another topic is another question");
+    }
+}

@@ -63,16 +63,19 @@ impl Cutter {
         span
     }
 
-    /// Neighbours usually have the same header names, which are then shared.
     fn headers(&mut self, headers: HeaderList<'_>, before: Option<&RawRecord>) -> KafkaHeaders {
         let named = |(index, (name, value)): (usize, (&CStr, Option<&[u8]>))| {
-            let name = match before.and_then(|before| before.headers.get(index)) {
-                Some((known, _)) if known.as_bytes() == name.to_bytes() => Arc::clone(known),
-                _ => Arc::from(name.to_string_lossy()),
-            };
-            (name, value.map(|value| self.next(value)))
+            (header_name(name.to_bytes(), index, before), value.map(|value| self.next(value)))
         };
         headers.iter().enumerate().map(named).collect()
+    }
+}
+
+/// The name of a record's header. Neighbours usually have the same ones in the same places, which are then shared.
+pub(super) fn header_name(name: &[u8], index: usize, before: Option<&RawRecord>) -> Arc<str> {
+    match before.and_then(|before| before.headers.get(index)) {
+        Some((known, _)) if known.as_bytes() == name => Arc::clone(known),
+        _ => Arc::from(String::from_utf8_lossy(name)),
     }
 }
 

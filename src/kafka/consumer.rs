@@ -357,8 +357,10 @@ impl Loop {
         let full = records.len() == self.limit;
         {
             let mut direct = lock(&self.consumer.context().direct);
-            // What it had fetched of a partition before that was paused there.
-            records.retain(|record| !direct.holds(&record.tp));
+            if direct.is_at_work() {
+                // What it had fetched of a partition before that was paused there.
+                records.retain(|record| !direct.holds(&record.tp));
+            }
             direct.consider(&self.consumer, &records, full);
         }
         self.learn(&records);

@@ -98,7 +98,7 @@ impl Lane {
         Returned { next: self.next(), tp: self.tp, epoch: self.epoch, trouble: self.ends }
     }
 
-    /// Takes what a broker says. `asked` is the offset that it was asked for.
+    /// Takes what a broker says.
     fn take(&mut self, part: Part, check: bool) {
         self.high = part.high;
         if part.error != 0 {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use pipette_api::record::TimestampType;
 use pipette_api::{Blob, Body, KafkaHeaders, RawRecord, TopicPartition};
 
+use super::super::batch::header_name;
 use super::cursor::{Cursor, Piece};
 
 /// Bytes of a batch in front of its records.
@@ -214,12 +215,7 @@ impl Run {
         let count = usize::try_from(cursor.varint()?).ok()?;
         for index in 0..count {
             let Piece::Span { start, len } = cursor.piece()? else { return None };
-            let name = &self.bytes[start..start + len];
-            // Neighbours usually have the same header names, which are then shared.
-            let name = match before.and_then(|before| before.headers.get(index)) {
-                Some((known, _)) if known.as_bytes() == name => Arc::clone(known),
-                _ => Arc::from(String::from_utf8_lossy(name)),
-            };
+            let name = header_name(&self.bytes[start..start + len], index, before);
             headers.push((name, part(cursor.piece()?)?));
         }
         (cursor.at() == start + len).then_some(())?;

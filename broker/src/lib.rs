@@ -18,7 +18,7 @@ mod server;
 mod storage;
 mod transaction;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -86,6 +86,11 @@ impl BrokerConfig {
             max_transactional_ids: 10_000,
             producer_id_expiration: Duration::from_hours(24),
         }
+    }
+
+    /// The same on any free port of loopback, for a broker that nobody knows beforehand.
+    pub fn on_any_port(dir: impl Into<PathBuf>) -> BrokerConfig {
+        BrokerConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Self::new(dir) }
     }
 }
 

@@ -22,9 +22,7 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn config(folder: &Path) -> BrokerConfig {
-    let mut config = BrokerConfig::new(folder);
-    config.listen = "127.0.0.1:0".parse().unwrap();
-    config
+    BrokerConfig::on_any_port(folder)
 }
 
 fn refusal(config: BrokerConfig) -> String {

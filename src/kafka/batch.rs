@@ -93,7 +93,6 @@ pub(super) fn read_all(broker: &pipette_broker::Broker, topic: &str, counts: &[u
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::{Duration, Instant};
 
     use allocation_counter::measure;
@@ -107,8 +106,7 @@ mod tests {
     use super::*;
 
     fn broker(folder: &std::path::Path) -> Broker {
-        let mut config = BrokerConfig::new(folder.join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = BrokerConfig::on_any_port(folder.join("broker"));
         config.default_partitions = 1;
         Broker::start(config).unwrap()
     }

@@ -1,10 +1,11 @@
 //! The consumer's thread against an embedded broker, with a sink loop that is played by the test.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use pipette_api::{ConfigMap, Wish};
 use pipette_broker::{Broker, BrokerConfig};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::sync::watch;
 
@@ -16,19 +17,17 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A consumer of the topic `t`, which has so many records.
 fn consume(folder: &Path, reset: &str, count: usize) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
-    consume_by(DirectFetch::Auto, folder, reset, count)
+    consume_by(DirectFetch::Auto, folder, &[("auto.offset.reset", reset)], count)
 }
 
 /// The same, with partitions read from their leaders or not.
 fn consume_by(
     direct: DirectFetch,
     folder: &Path,
-    reset: &str,
+    keys: &[(&str, &str)],
     count: usize,
 ) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
-    let mut config = BrokerConfig::new(folder.join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let broker = Broker::start(config).unwrap();
+    let broker = Broker::start(BrokerConfig::on_any_port(folder.join("broker"))).unwrap();
     let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
     let mut client = ClientConfig::new();
     client.extend(worker.clone());
@@ -37,7 +36,8 @@ fn consume_by(
         producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(0)).unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
-    let connector = ConfigMap::from([("consumer.override.auto.offset.reset".to_owned(), reset.to_owned())]);
+    let overrides = keys.iter().map(|(key, value)| (format!("consumer.override.{key}"), (*value).to_owned()));
+    let connector: ConfigMap = overrides.collect();
     let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
     let (wish, wished) = watch::channel(Wish::Run);
     let topics = Subscription::Topics(vec!["t".into()]);
@@ -120,7 +120,7 @@ async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_befo
 
 async fn generations(direct: DirectFetch) {
     let folder = tempfile::tempdir().unwrap();
-    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", 10 * MAX_RECORDS);
+    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &[], 10 * MAX_RECORDS);
     let records = |event| if let ConsumerEvent::Records(batch) = event { Some(batch) } else { None };
     until(&mut consumer, records).await;
     let tp = TopicPartition::new("t", 0);
@@ -181,7 +181,7 @@ async fn busy_partitions_are_read_over_a_connection_of_their_own() {
     for direct in [DirectFetch::Never, DirectFetch::Auto, DirectFetch::Always] {
         let folder = tempfile::tempdir().unwrap();
         let count = if direct == DirectFetch::Always { 10 } else { 20 * MAX_RECORDS };
-        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), "earliest", count);
+        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &[], count);
         let seen = offsets(&mut consumer, count).await;
         assert!(seen.iter().copied().eq(0..i64::try_from(count).unwrap()), "{direct:?}");
         found.push(connections(&consumer).await);
@@ -193,7 +193,7 @@ async fn busy_partitions_are_read_over_a_connection_of_their_own() {
 async fn who_is_paused_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let count = 40 * MAX_RECORDS;
-    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), "earliest", count);
+    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), &[], count);
     let tp = vec![TopicPartition::new("t", 0)];
     let mut seen = Vec::new();
     let pauses = [
@@ -215,4 +215,29 @@ async fn who_is_paused_goes_on_where_it_was() {
     }
     seen.extend(offsets(&mut consumer, count - seen.len()).await);
     assert!(seen.into_iter().eq(0..i64::try_from(count).unwrap()));
+}
+
+#[tokio::test]
+async fn a_partition_that_is_added_is_read_when_metadata_is_as_old_as_it_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [("metadata.max.age.ms", "200")];
+    let (_broker, _wish, properties, mut consumer) = consume_by(DirectFetch::Auto, folder.path(), &keys, 1);
+    assert_eq!(offsets(&mut consumer, 1).await, [0]);
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &properties["bootstrap.servers"]);
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    admin.create_partitions(&[NewPartitions::new("t", 2)], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let producer: BaseProducer = client.create().unwrap();
+    producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(1)).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let commands = consumer.commands.clone();
+    until(&mut consumer, |event| match event {
+        ConsumerEvent::Records(batch) => batch.records.iter().any(|record| record.tp.partition == 1).then_some(()),
+        ConsumerEvent::Revoked(_) => {
+            commands.send(ConsumerCommand::Closed(Offsets::new())).unwrap();
+            None
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
 }

@@ -84,7 +84,8 @@ const KEYS: &[(&str, Map)] = &[
     ("max.partition.fetch.bytes", Map::To("max.partition.fetch.bytes")),
     ("max.poll.interval.ms", Map::To("max.poll.interval.ms")),
     ("max.request.size", Map::To("message.max.bytes")),
-    ("metadata.max.age.ms", Map::Within("metadata.max.age.ms", 1, 86_400_000)),
+    // How often librdkafka looks for new topics and partitions. What it knows it keeps for three times as long.
+    ("metadata.max.age.ms", Map::Within("topic.metadata.refresh.interval.ms", 100, 3_600_000)),
     ("metadata.recovery.rebootstrap.trigger.ms", Map::Within("metadata.recovery.rebootstrap.trigger.ms", 0, LONGEST)),
     ("metadata.recovery.strategy", Map::Lower("metadata.recovery.strategy")),
     ("partition.assignment.strategy", Map::Assignors),

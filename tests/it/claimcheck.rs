@@ -1,7 +1,6 @@
 //! `pipette claimcheck`, as an administrator runs it: on topics of the embedded broker and a store that is a folder.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -27,8 +26,7 @@ struct Said {
 impl Scene {
     fn new(more: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = BrokerConfig::on_any_port(folder.path().join("broker"));
         config.fsync = false;
         let scene = Self { broker: Broker::start(config).unwrap(), folder };
         let json = "org.apache.kafka.connect.json.JsonConverter";

@@ -42,8 +42,7 @@ impl Fixture {
 
     pub(crate) fn restart(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
         drop(self.broker.take());
-        let mut config = BrokerConfig::new(self.folder.path());
-        config.listen = "127.0.0.1:0".parse().unwrap();
+        let mut config = BrokerConfig::on_any_port(self.folder.path());
         change(&mut config);
         self.broker = Some(Broker::start(config).unwrap());
     }

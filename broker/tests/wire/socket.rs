@@ -20,8 +20,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn start(change: impl FnOnce(&mut BrokerConfig)) -> Fixture {
         let folder = TempDir::new().unwrap();
-        let mut config = BrokerConfig::new(folder.path());
-        config.listen = "127.0.0.1:0".parse().unwrap();
+        let mut config = BrokerConfig::on_any_port(folder.path());
         change(&mut config);
         Fixture { broker: Broker::start(config).unwrap(), _folder: folder }
     }

@@ -142,8 +142,7 @@ async fn a_pause_that_waits_for_kafka_ends_when_a_stop_is_wanted() {
 #[tokio::test]
 async fn a_batch_larger_than_the_queue_waits_for_no_batch_of_kafka_to_fill() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = pipette_broker::BrokerConfig::new(folder.path().join("broker"));
-    config.listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = pipette_broker::BrokerConfig::on_any_port(folder.path().join("broker"));
     let broker = pipette_broker::Broker::start(config).unwrap();
     let mut desk = Desk::new();
     for (key, value) in [

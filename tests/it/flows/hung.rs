@@ -20,9 +20,7 @@ use crate::support::topic;
 
 fn live() -> (tempfile::TempDir, Broker, Bed) {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = BrokerConfig::new(folder.path().join("broker"));
-    config.listen = ([127, 0, 0, 1], 0).into();
-    let broker = Broker::start(config).unwrap();
+    let broker = Broker::start(BrokerConfig::on_any_port(folder.path().join("broker"))).unwrap();
     let bed = Bed::live(&broker.address().to_string());
     (folder, broker, bed)
 }

@@ -1,7 +1,6 @@
 //! A broker, a store and a way to start tasks, without herder or REST.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,8 +81,7 @@ impl Stage {
 
     pub(super) fn with_partitions(partitions: i32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = BrokerConfig::on_any_port(folder.path().join("broker"));
         config.fsync = false;
         config.default_partitions = partitions;
         let broker = Broker::start(config).unwrap();

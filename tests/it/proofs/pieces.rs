@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,8 +116,7 @@ fn play(round: &mut Round, extent: &Extent) -> Tally {
     for name in ["outbox", "spill"] {
         fs::create_dir(at(name)).expect("a folder");
     }
-    let mut config = BrokerConfig::new(at("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = BrokerConfig::on_any_port(at("broker"));
     config.default_partitions = 3;
     let bucket = extent.store.then(|| Bucket::start(&at("s3")));
     let bucket = bucket.as_ref();

@@ -48,8 +48,7 @@ fn thousand_short() {
 
 fn play(extent: &Extent) -> Tally {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let mut config = pipette_broker::BrokerConfig::new(folder.path().join("broker"));
-    config.listen = ([127, 0, 0, 1], 0).into();
+    let config = pipette_broker::BrokerConfig::on_any_port(folder.path().join("broker"));
     let broker = pipette_broker::Broker::start(config).expect("a broker");
     let mut worker = Worker::prepare(folder.path(), &broker.address().to_string(), &[]);
     worker.start();

@@ -51,7 +51,8 @@ enum Kind {
     List = 7,
 }
 
-/// The topic configurations of Kafka 4 and their defaults there, with compression left to the producer.
+/// The topic configurations of Kafka 4 and their defaults there, with compression left to the producer. But for the
+/// retention, which is endless here: whoever keeps objects as long as records asks for it.
 const TOPIC_CONFIGS: &[(&str, &str, Kind)] = &[
     ("cleanup.policy", "delete", Kind::List),
     ("compression.type", "producer", Kind::String),
@@ -73,7 +74,7 @@ const TOPIC_CONFIGS: &[(&str, &str, Kind)] = &[
     ("preallocate", "false", Kind::Boolean),
     ("remote.storage.enable", "false", Kind::Boolean),
     ("retention.bytes", "-1", Kind::Long),
-    ("retention.ms", "604800000", Kind::Long),
+    ("retention.ms", "-1", Kind::Long),
     ("segment.bytes", "1073741824", Kind::Int),
     ("segment.index.bytes", "10485760", Kind::Int),
     ("segment.jitter.ms", "0", Kind::Long),

@@ -44,6 +44,7 @@ fn a_topics_configuration_is_kept_and_checked() {
     assert_eq!(create(&fixture, &unknown), Err(RDKafkaErrorCode::InvalidConfig));
     assert_eq!(config(&fixture, "c", "cleanup.policy").as_deref(), Some("compact"));
     assert_eq!(config(&fixture, "c", "min.insync.replicas").as_deref(), Some("1"));
+    assert_eq!(config(&fixture, "c", "retention.ms").as_deref(), Some("-1"), "nothing is deleted by age");
     let change = AlterConfig::new(ResourceSpecifier::Topic("c")).set("retention.ms", "1000");
     let altered = block_on(fixture.admin().alter_configs(&[change], &options())).unwrap();
     assert!(altered[0].is_ok(), "{altered:?}");

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -133,6 +133,14 @@ fn broker(matches: &ArgMatches, levels: &str) -> Outcome {
     worker::wait_for_signal().map_err(Failure::start)?;
     broker.stop();
     Ok(())
+}
+
+/// Where the broker listens: on IPv4 where a name, such as `localhost`, stands for both.
+fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let wrong = |reason: &str| format!("{reason}; write HOST:PORT, such as 127.0.0.1:9092");
+    let mut found = text.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?.collect::<Vec<_>>();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| wrong("it has no address"))
 }
 
 fn plugins() -> Result<()> {
@@ -354,7 +362,7 @@ fn broker_command() -> Command {
             Arg::new("listen")
                 .long("listen")
                 .value_name("HOST:PORT")
-                .value_parser(value_parser!(SocketAddr))
+                .value_parser(address)
                 .default_value("127.0.0.1:9092")
                 .help("Where it listens"),
         )

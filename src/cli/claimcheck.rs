@@ -231,7 +231,7 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
         let millis: u64 = match unit {
-            "" | "ms" => 1,
+            "ms" => 1,
             "s" => 1000,
             "m" => 60_000,
             "h" => 3_600_000,
@@ -251,9 +251,10 @@ mod tests {
     fn times_are_read_as_people_write_them() {
         let read = |text: &str| text.parse::<Span>().ok().map(|span| span.0.as_millis());
         assert_eq!(
-            (read("7d"), read("25h"), read("90"), read("2m")),
+            (read("7d"), read("25h"), read("90ms"), read("2m")),
             (Some(604_800_000), Some(90_000_000), Some(90), Some(120_000))
         );
         assert_eq!((read("d"), read("7w"), read(""), read("-1")), (None, None, None, None));
+        assert_eq!(read("7"), None, "who leaves the unit out means days");
     }
 }

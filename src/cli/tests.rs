@@ -58,6 +58,14 @@ fn wrong_command_lines_exit_with_1_and_say_why() {
 }
 
 #[test]
+fn the_broker_listens_where_a_name_says() {
+    assert_eq!(address("localhost:9093"), Ok(SocketAddr::from(([127, 0, 0, 1], 9093))));
+    for wrong in ["localhost", "localhost:99999", "http://localhost:9093"] {
+        assert!(address(wrong).unwrap_err().contains("write HOST:PORT, such as 127.0.0.1:9092"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_worker_file_that_cannot_work_is_refused_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("worker.properties");

@@ -13,6 +13,7 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 
 use super::security::Security;
 use crate::settings::java_keys::OWN_CLIENTS;
+use crate::settings::servers;
 
 /// What a transaction has beside its interval before Kafka gives it up: Java's default for both.
 const TRANSACTION_SLACK: Duration = Duration::from_mins(1);
@@ -41,6 +42,8 @@ enum Map {
     Lower(&'static str),
     /// A number as near to the given one as librdkafka takes it.
     Within(&'static str, i64, i64),
+    /// Addresses.
+    Servers,
     /// Assignor classes.
     Assignors,
     /// What to do without an offset: `none` has another name.
@@ -55,7 +58,7 @@ const KEYS: &[(&str, Map)] = &[
     ("allow.auto.create.topics", Map::To("allow.auto.create.topics")),
     ("auto.offset.reset", Map::Reset),
     ("batch.size", Map::To("batch.size")),
-    ("bootstrap.servers", Map::To("bootstrap.servers")),
+    ("bootstrap.servers", Map::Servers),
     ("buffer.memory", Map::Kib("queue.buffering.max.kbytes")),
     ("check.crcs", Map::To("check.crcs")),
     ("client.dns.lookup", Map::To("client.dns.lookup")),
@@ -289,6 +292,7 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
         Map::Within(target, least, most) => (target, long(value, key)?.clamp(least, most).to_string()),
         Map::Kib(target) => (target, (long(value, key)? / 1024).max(1).to_string()),
         Map::Reset => ("auto.offset.reset", if value == "none" { "error".to_owned() } else { value.to_owned() }),
+        Map::Servers => (name, servers::read(value).map_err(|reason| invalid(value, key, &reason))?),
         Map::Assignors => ("partition.assignment.strategy", assignors(value, key)?),
         Map::Known => return Ok(()),
     };
@@ -297,9 +301,11 @@ fn set(properties: &mut ClientProperties, name: &str, value: &str, key: &str) ->
 }
 
 fn long(value: &str, key: &str) -> Result<i64> {
-    value.parse().map_err(|_| {
-        ConnectError::config(format!("Invalid value {value} for configuration {key}: Not a number of type LONG"))
-    })
+    value.parse().map_err(|_| invalid(value, key, "Not a number of type LONG"))
+}
+
+fn invalid(value: &str, key: &str, reason: &str) -> ConnectError {
+    ConnectError::config(format!("Invalid value {value} for configuration {key}: {reason}"))
 }
 
 fn assignors(value: &str, key: &str) -> Result<String> {
@@ -311,10 +317,9 @@ fn assignors(value: &str, key: &str) -> Result<String> {
             "RoundRobinAssignor" | "roundrobin" | "StickyAssignor" => "roundrobin",
             "CooperativeStickyAssignor" | "cooperative-sticky" => "cooperative-sticky",
             _ => {
-                return Err(ConnectError::config(format!(
-                    "Invalid value {class} for configuration {key}: only RangeAssignor, RoundRobinAssignor, StickyAssignor \
-                     and CooperativeStickyAssignor are supported"
-                )));
+                let reason =
+                    "only RangeAssignor, RoundRobinAssignor, StickyAssignor and CooperativeStickyAssignor are supported";
+                return Err(invalid(class, key, reason));
             }
         });
     }

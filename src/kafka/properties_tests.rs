@@ -175,3 +175,14 @@ fn librdkafka_takes_every_default() {
         config.create_native_config().unwrap();
     }
 }
+
+#[test]
+fn addresses_that_no_client_can_reach_are_refused_by_their_key() {
+    let error = own(&map(&[("bootstrap.servers", "a:9092,localhost:99999")]), "o").unwrap_err().to_string();
+    assert!(error.contains("configuration bootstrap.servers: \"localhost:99999\" has no port"), "{error}");
+    let key = "consumer.override.bootstrap.servers";
+    let refused = |text| consumer(&map(&[("bootstrap.servers", "a:9092")]), &map(&[(key, text)]), "c", "g");
+    let error = refused("nonsense").unwrap_err().to_string();
+    assert!(error.contains(&format!("configuration {key}: \"nonsense\" is not host:port")), "{error}");
+    assert_eq!(refused("SSL://b:9093").unwrap()["bootstrap.servers"], "b:9093");
+}

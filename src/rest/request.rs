@@ -94,7 +94,8 @@ impl Parts {
         let config = members.remove("config").filter(|config| config.get() != "null");
         if let Some(other) = members.keys().find(|name| !["name", "initial_state"].contains(&name.as_str())) {
             return Err(ApiError::bad(format!(
-                "The body has a member \"{other}\"; it may have name, config and initial_state"
+                "The body has a member \"{other}\"; it may have name, config and initial_state. The connector's keys go into \
+                 config: {{\"name\": …, \"config\": {{…}}}}"
             )));
         }
         let mut rest = draft(members)?;

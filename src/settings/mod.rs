@@ -29,6 +29,7 @@ pub mod rest;
 pub mod reach;
 pub mod restarts;
 pub mod secrets;
+pub mod servers;
 pub mod stores;
 pub mod unused;
 pub mod worker;

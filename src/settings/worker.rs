@@ -17,11 +17,12 @@ use super::metrics::{self, Sampling};
 use super::overrides::{self, Overrides};
 use super::providers::Providers;
 use super::rest::{self, RestConfig};
-use super::{large, protection, reach, unused};
+use super::{large, protection, reach, servers, unused};
 
 static BOOTSTRAP: Key<Vec<String>> =
     Key::new("bootstrap.servers", "Brokers to start from, `host:port`, separated by commas.")
-        .importance(Importance::High);
+        .importance(Importance::High)
+        .check(|text| servers::read(text.unwrap_or_default()).map(drop));
 static LISTENERS: Key<Vec<String>> = Key::new(
     "listeners",
     "Where REST listens, separated by commas: `http://host:port`, or `https://host:port` with the keys `listeners.https.ssl.…` or `ssl.…`. \
@@ -262,9 +263,7 @@ impl WorkerConfig {
         let mut providers = Providers::read(&values)?;
         values = providers.resolve(&values)?;
         let settings = Settings::new(values, &CONFIG);
-        if settings.get(&BOOTSTRAP)?.is_empty() {
-            return Err(ConnectError::config("bootstrap.servers must not be empty"));
-        }
+        settings.get(&BOOTSTRAP)?;
         let listeners: Vec<Listener> =
             settings.get(&LISTENERS)?.iter().map(|text| Listener::read(text)).collect::<Result<_>>()?;
         if listeners.is_empty() {

@@ -265,8 +265,8 @@ pub fn log_record_error(policy: &ErrorPolicy, failure: &Failure) {
     if !policy.log {
         return;
     }
-    let place = failure.place.as_ref().filter(|_| policy.log_messages).map(Place::to_string).unwrap_or_default();
-    tracing::error!(stage = failure.doing, error = %failure.error.chain(), %place, "A record is bad");
+    let place = failure.place.as_ref().filter(|_| policy.log_messages).map(tracing::field::display);
+    tracing::error!(stage = failure.doing, error = %failure.error.chain(), place, "A record is bad");
 }
 
 #[cfg(test)]

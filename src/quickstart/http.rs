@@ -41,6 +41,8 @@ impl Client {
     }
 }
 
+const LOGIN: &str = ": a name and a password go into the URL, http://NAME:PASSWORD@HOST:PORT";
+
 fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
     let url = without_login(url);
     let failed = |error: ureq::Error| {
@@ -48,8 +50,10 @@ fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Bo
             format!(
                 "{url} and this command do not trust each other: --ca-file says whom to trust, --cert-file what to show"
             )
-        } else {
+        } else if url.starts_with("http://") || url.starts_with("https://") {
             format!("No worker answers at {url}: is it running?")
+        } else {
+            format!("{url} is no address of a worker: write http://HOST:PORT or https://HOST:PORT")
         };
         ConnectError::fatal(text).because(error)
     };
@@ -58,7 +62,12 @@ fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Bo
     if response.status().is_success() {
         return Ok(body);
     }
-    Err(ConnectError::fatal(format!("{url} answers {}: {body}", response.status())))
+    let login = if response.status() == 401 {
+        ": a name and a password go into the URL, http://NAME:PASSWORD@HOST:PORT"
+    } else {
+        ""
+    };
+    Err(ConnectError::fatal(format!("{url} answers {}: {body}{login}", response.status())))
 }
 
 /// A URL as it may be shown: what stands before `@` is a name and a password.
@@ -97,6 +106,20 @@ mod tests {
         assert!(error.ends_with("/health answers 500 Internal Server Error: bad day"), "{error}");
         let url = one_answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
         assert_eq!(get(&url).unwrap(), "up");
+        let url = one_answer("HTTP/1.1 401 x\r\nContent-Length: 2\r\n\r\nno");
+        assert!(
+            get(&url)
+                .unwrap_err()
+                .to_string()
+                .ends_with("no: a name and a password go into the URL, http://NAME:PASSWORD@HOST:PORT")
+        );
+        for other in ["127.0.0.1:8083/health", "ftp://worker/health"] {
+            let error = get(other).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{other} is no address of a worker: write http://HOST:PORT")),
+                "{error}"
+            );
+        }
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = get(&format!("http://ann:s3cret@{gone}/x@y")).unwrap_err().to_string();
         assert!(error.contains(&format!("http://{gone}/x@y: is it running?")) && !error.contains("s3cret"), "{error}");

@@ -128,7 +128,7 @@ impl Gate for Limits {
 impl Limits {
     fn outside(&self, path: &Path, found: &Path, allowed: &[PathBuf]) -> String {
         let shown: Vec<String> = allowed.iter().map(|path| path.display().to_string()).collect();
-        let leads = if path == found { String::new() } else { format!(", which is {},", found.display()) };
+        let leads = if path == found { String::new() } else { format!(" (which is {})", found.display()) };
         let folder = found.parent().unwrap_or(found).display().to_string();
         let what = format!("connectors may not use {}{leads}", path.display());
         self.refusal(&what, PATHS.info.name, &shown.join(","), &folder)
@@ -255,7 +255,7 @@ mod tests {
         }
         let error = reach.path(&inner.join("link")).unwrap_err().to_string();
         let (link, secret) = (inner.join("link"), outer.join("secret"));
-        assert!(error.contains(&format!("{}, which is {},", link.display(), secret.display())), "{error}");
+        assert!(error.contains(&format!("{} (which is {})", link.display(), secret.display())), "{error}");
         let both = format!("file.allowed.paths={},{}", inner.display(), outer.display());
         assert!(error.ends_with(&format!("To allow it, write {both} there and restart the worker")), "{error}");
         reach.path(Path::new("/etc/passwd")).unwrap_err();

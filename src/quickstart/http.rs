@@ -62,11 +62,7 @@ fn answer(url: &str, response: std::result::Result<ureq::http::Response<ureq::Bo
     if response.status().is_success() {
         return Ok(body);
     }
-    let login = if response.status() == 401 {
-        ": a name and a password go into the URL, http://NAME:PASSWORD@HOST:PORT"
-    } else {
-        ""
-    };
+    let login = if response.status() == 401 { LOGIN } else { "" };
     Err(ConnectError::fatal(format!("{url} answers {}: {body}{login}", response.status())))
 }
 
@@ -107,12 +103,8 @@ mod tests {
         let url = one_answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
         assert_eq!(get(&url).unwrap(), "up");
         let url = one_answer("HTTP/1.1 401 x\r\nContent-Length: 2\r\n\r\nno");
-        assert!(
-            get(&url)
-                .unwrap_err()
-                .to_string()
-                .ends_with("no: a name and a password go into the URL, http://NAME:PASSWORD@HOST:PORT")
-        );
+        let error = get(&url).unwrap_err().to_string();
+        assert!(error.ends_with(&format!(" answers 401 Unauthorized: no{LOGIN}")), "{error}");
         for other in ["127.0.0.1:8083/health", "ftp://worker/health"] {
             let error = get(other).unwrap_err().to_string();
             assert!(

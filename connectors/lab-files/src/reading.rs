@@ -226,7 +226,7 @@ impl OpenFile {
         let whole = self.window.sample(SAMPLE)?;
         let head = self.window.text();
         if settings.format == Format::Lines
-            || (settings.format == Format::Auto && !looks_like_table(opening.key.name(), head, settings, whole))
+            || (settings.format == Format::Auto && !looks_like_table(&opening.key.name(), head, settings, whole))
         {
             self.reader = Reader::Lines(LinesReader::new(head, settings.max_record));
             self.progress.position = self.window.position();

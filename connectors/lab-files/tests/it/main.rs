@@ -5,6 +5,7 @@
 
 mod flow;
 mod harness;
+mod names;
 mod outbox;
 mod outputs;
 mod scale;

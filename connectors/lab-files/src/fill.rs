@@ -134,6 +134,7 @@ impl Run {
             key: &key,
             path,
             look: entry.look,
+            settled: entry.settled,
             partition: Arc::clone(&entry.partition),
             stored: entry.stored.as_ref(),
         };

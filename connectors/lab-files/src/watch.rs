@@ -69,7 +69,9 @@ impl Run {
             return Ok(());
         }
         // Where files stay for good, most of what a first scan finds is done: it must not fill the window.
-        if !self.clears() || self.settings.file_error == FileError::Skip {
+        // One that took the place of a file of this run can be told from it by its content alone.
+        let may_stay = !self.clears() || self.settings.file_error == FileError::Skip;
+        if may_stay && !self.ledger.is_replaced(&key) {
             let (_, stored) = self.stored_of(&key).await?;
             if let Some(stored) = stored.filter(|stored| has_ended(stored, &look) && self.leaves(stored.stage)) {
                 self.ledger.stay(&key, &look);

@@ -8,5 +8,6 @@ mod harness;
 mod names;
 mod outbox;
 mod outputs;
+mod replaced;
 mod scale;
 mod sink;

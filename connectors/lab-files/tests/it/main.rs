@@ -6,6 +6,7 @@
 mod flow;
 mod harness;
 mod names;
+mod odd;
 mod outbox;
 mod outputs;
 mod replaced;

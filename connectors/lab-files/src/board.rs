@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use pipette_api::{ConnectError, Metric, MetricInfo, MetricKind, Metrics, Question, Result, Shared};
 use serde_json::{Value, json};
 
+use crate::identity::{decode_path, shown};
+
 /// Files that are over are remembered up to this number.
 const FINISHED: usize = 1000;
 /// Files per page of the answer.
@@ -57,7 +59,7 @@ impl Numbers {
 /// The files question.
 pub(crate) const FILES: Question = Question {
     path: "files",
-    about: "The files of a watched folder with their states: ?state=… selects one, ?after=… continues behind a path.",
+    about: "The files of a watched folder with their states: ?state=… selects one, ?after=… continues behind the `after` of an answer.",
     answer,
 };
 
@@ -72,7 +74,7 @@ pub(crate) struct Seen {
     pub(crate) reason: Option<String>,
 }
 
-/// The files of a connector; alive in `source.rs`' ledger, or among the last that are over.
+/// The files of a connector by their encoded paths; alive in `source.rs`' ledger, or among the last that are over.
 #[derive(Debug, Default)]
 pub(crate) struct Board(Mutex<Files>);
 
@@ -139,7 +141,7 @@ fn answer(shared: &Shared, query: &BTreeMap<String, String>) -> Result<String> {
 
 fn row(path: &str, seen: &Seen) -> Value {
     json!({
-        "path": path,
+        "path": shown(&decode_path(path)),
         "state": seen.state,
         "size": seen.size,
         "position": seen.position,

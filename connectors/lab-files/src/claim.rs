@@ -85,6 +85,7 @@ impl Run {
         let (topic, connector) = (Arc::clone(&self.settings.topic), Arc::clone(&self.context.id.connector));
         let Some(claims) = &mut self.claims else { return };
         let (uploader, id, file) = (claims.uploader.clone(), open.id().to_owned(), key.clone());
+        let name = key.name();
         claims.running.spawn(async move {
             let origin = Origin {
                 topic: &topic,
@@ -93,13 +94,13 @@ impl Run {
                 offset: &id,
                 ordinal: Some(0),
                 field: "",
-                name: Some(file.name()),
+                name: Some(&name),
             };
             let stored = uploader.upload(&payload, &origin).await;
             (file, stored)
         });
         claims.open.insert(key.clone(), open);
-        self.board.state(&self.shown(key), "READING", None);
+        self.board.state(&self.board_path(key), "READING", None);
     }
 
     /// Hands over the references of files that are in the store.
@@ -128,14 +129,20 @@ impl Run {
     }
 
     fn claimed(&mut self, key: &FileKey, mut open: Box<OpenFile>, stored: &Stored, filling: &mut Filling) {
+        let name = key.name();
         let reference = Reference {
-            content_type: Some(crate::payload::content_type(key.name()).to_owned()),
-            name: Some(key.name().to_owned()),
+            content_type: Some(crate::payload::content_type(&name).to_owned()),
+            name: Some(name),
             ..stored.reference()
         };
         match open.referred(&reference) {
             Ok(entry) => {
-                tracing::debug!(path = %key.path, uri = stored.uri, found = stored.found, "A file is in the store");
+                tracing::debug!(
+                    path = key.shown_path(),
+                    uri = stored.uri,
+                    found = stored.found,
+                    "A file is in the store"
+                );
                 self.hand_over(key, &open, entry, stored.size, filling);
             }
             Err(error) => self.broken = Some(error),
@@ -156,8 +163,13 @@ impl Run {
                 let attempts = self.ledger.try_again(key, None, self.now());
                 self.next_look = std::time::Duration::ZERO;
                 let reason = format!("it cannot be uploaded for now: {}", error.chain());
-                tracing::warn!(path = %key.path, error = error.chain(), attempts, "A file cannot be uploaded for now");
-                self.board.state(&self.shown(key), "SETTLING", Some(reason));
+                tracing::warn!(
+                    path = key.shown_path(),
+                    error = error.chain(),
+                    attempts,
+                    "A file cannot be uploaded for now"
+                );
+                self.board.state(&self.board_path(key), "SETTLING", Some(reason));
             }
             ErrorKind::Data => {
                 let reason = format!("cannot be uploaded: {}", error.chain());

@@ -38,9 +38,9 @@ impl Run {
             let leave = self.leaves(stage);
             self.ledger.committed(&key, leave);
             if leave {
-                self.board.finish(&self.shown(&key), if reason.is_some() { "FAILED" } else { "DONE" }, reason);
+                self.board.finish(&self.board_path(&key), if reason.is_some() { "FAILED" } else { "DONE" }, reason);
             } else {
-                self.board.state(&self.shown(&key), "CLEANING", reason);
+                self.board.state(&self.board_path(&key), "CLEANING", reason);
             }
         }
     }
@@ -63,7 +63,7 @@ impl Run {
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "A file that is done cannot be cleared away yet");
                     let reason = format!("it is in Kafka, but cannot be cleared away: {error}");
-                    self.board.state(&self.shown(&key), "CLEANING", Some(reason));
+                    self.board.state(&self.board_path(&key), "CLEANING", Some(reason));
                     self.ledger.clean_later(&key, self.now());
                 }
             }
@@ -113,7 +113,7 @@ impl Run {
                 tracing::warn!(path = %target.display(), %error, "The reason beside a bad file cannot be written");
             }
         }
-        self.board.finish(&self.shown(key), state, reason);
+        self.board.finish(&self.board_path(key), state, reason);
         if let Some(partition) = self.ledger.gone(key) {
             self.forget.push((key.clone(), partition));
         }

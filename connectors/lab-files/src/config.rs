@@ -47,11 +47,14 @@ pub(crate) static FILE_PATTERN: Key<String> = Key::new(
 .importance(Importance::High)
 .group("Input")
 .check(pattern);
-pub(crate) static INCLUDE: Key<Vec<String>> =
-    Key::new("input.path.include", "Globs over the path relative to the folder; a file must match one of them.")
-        .default("**")
-        .group("Input")
-        .check(globs);
+pub(crate) static INCLUDE: Key<Vec<String>> = Key::new(
+    "input.path.include",
+    "Globs over the path relative to the folder; a file must match one of them. `?` stands for one byte and `[…]` for \
+         one of ASCII: for other letters use `*`.",
+)
+.default("**")
+.group("Input")
+.check(globs);
 pub(crate) static EXCLUDE: Key<Vec<String>> = Key::new(
     "input.path.exclude",
     "Globs over the path relative to the folder, or over the file name when the glob has no slash; wins over \
@@ -159,7 +162,8 @@ pub(crate) static KEY: Key<String> = Key::new(
 .group("Output")
 .check(key);
 pub(crate) static HEADERS: Key<Vec<String>> =
-    Key::new("headers.include", "Which facts about the file go into record headers; empty for none.")
+    Key::new("headers.include", "Which facts about the file go into record headers; empty for none. A name is shown as it is; of one that is not UTF-8, \
+     each byte that is no text and `%` are shown as `%` and two digits (as in `file.name`, also in keys and metadata).")
         .default("file.name,file.relative.path,file.length,file.last.modified,file.id,file.record,file.offset")
         .group("Output")
         .recommended(crate::emit::HEADER_NAMES)

@@ -10,7 +10,7 @@ use pipette_api::{Datum, Headers, Kind, Record, Result, Schema, SchemaBuilder, S
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::formats::columns::Columns;
-use crate::identity::{FileKey, Fingerprint, Look};
+use crate::identity::{FileKey, Fingerprint, Look, shown};
 use crate::settings::{KeyChoice, LabFilesSettings};
 
 /// What `headers.include` may name.
@@ -74,7 +74,7 @@ impl Emitter {
             (Arc::from(name.as_str()), value)
         });
         let key = match &settings.key {
-            KeyChoice::Path => text(&*facts.key.path),
+            KeyChoice::Path => text(facts.key.shown_path()),
             KeyChoice::Name => text(facts.key.name()),
             KeyChoice::None | KeyChoice::Field(_) => Datum::NULL,
         };
@@ -124,16 +124,10 @@ fn fixed_header(header: &str, settings: &LabFilesSettings, facts: &FileFacts<'_>
     let (name, root) = (facts.key.name(), &settings.roots[facts.key.root]);
     match header {
         "file.name" => text(name),
-        "file.name.without.extension" => text(stem(name)),
-        "file.path" => text(crate::identity::encode_path(facts.path)),
-        "file.relative.path" => text(&*facts.key.path),
-        "file.parent.dir.name" => text(
-            facts
-                .path
-                .parent()
-                .and_then(Path::file_name)
-                .map_or_else(String::new, |n| crate::identity::encode_path(n.as_ref())),
-        ),
+        "file.name.without.extension" => text(stem(&name)),
+        "file.path" => text(shown(facts.path)),
+        "file.relative.path" => text(facts.key.shown_path()),
+        "file.parent.dir.name" => text(facts.path.parent().and_then(Path::file_name).map_or_else(String::new, shown)),
         "file.length" => int64(i64::try_from(facts.look.size).unwrap_or(i64::MAX)),
         "file.last.modified" => timestamp(facts.look.mtime_ns.div_euclid(1_000_000)),
         "file.root" => text(&*root.id),

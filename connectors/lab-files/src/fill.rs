@@ -121,7 +121,7 @@ impl Run {
         let size = self.ledger.entry(key).map_or(0, |entry| entry.look.size);
         let state = if portion.ended { "DRAINED" } else { "READING" };
         let Progress { position, records, .. } = progress;
-        self.board.show(&self.shown(key), Seen { state, size, position, records, reason: None });
+        self.board.show(&self.board_path(key), Seen { state, size, position, records, reason: None });
     }
 
     /// Opens the next file that is ready; false when there is none.
@@ -134,12 +134,13 @@ impl Run {
             key: &key,
             path,
             look: entry.look,
+            settled: entry.settled,
             partition: Arc::clone(&entry.partition),
             stored: entry.stored.as_ref(),
         };
         match reading::open(&opening, &self.settings) {
             Ok(Opened::Reading(open)) => {
-                tracing::debug!(path = %key.path, position = open.progress().position, "Reading a file");
+                tracing::debug!(path = key.shown_path(), position = open.progress().position, "Reading a file");
                 match open.payload().filter(|_| self.claims.is_some()) {
                     Some(payload) => self.claim(&key, open, payload),
                     None => self.open = Some((key, open)),
@@ -157,7 +158,7 @@ impl Run {
             Err(OpenError::Bad { reason, fingerprint }) => self.failed(&key, &reason, fingerprint, filling),
             Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 self.ledger.drop_file(&key);
-                self.board.forget(&self.shown(&key));
+                self.board.forget(&self.board_path(&key));
             }
             Err(OpenError::Io(error)) => self.trouble(&key, &error, None, filling),
         }
@@ -165,7 +166,7 @@ impl Run {
     }
 
     pub(crate) fn settle_again(&mut self, key: &FileKey, stored: Option<StoredOffset>) {
-        self.board.state(&self.shown(key), "SETTLING", Some("it was written to when it was to be read".into()));
+        self.board.state(&self.board_path(key), "SETTLING", Some("it was written to when it was to be read".into()));
         self.ledger.settle_again(key, stored, self.now());
         self.next_look = Duration::ZERO;
     }
@@ -177,8 +178,8 @@ impl Run {
         // A link where a file had settled counts as not allowed too (ELOOP).
         let hopeless = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
             || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-        tracing::warn!(path = %key.path, %error, attempts, "A file cannot be read for now");
-        self.board.state(&self.shown(key), "SETTLING", Some(format!("it cannot be read for now: {error}")));
+        tracing::warn!(path = key.shown_path(), %error, attempts, "A file cannot be read for now");
+        self.board.state(&self.board_path(key), "SETTLING", Some(format!("it cannot be read for now: {error}")));
         if hopeless && attempts >= ATTEMPTS {
             let look = self.ledger.entry(key).map(|entry| entry.look).unwrap_or_default();
             self.failed(key, &format!("cannot be read: {error}"), Fingerprint::without_content(&look), filling);
@@ -189,7 +190,7 @@ impl Run {
     pub(crate) fn failed(&mut self, key: &FileKey, reason: &str, fingerprint: Fingerprint, filling: &mut Filling) {
         let path = self.path_of(key);
         self.numbers.failed.add(1);
-        self.board.state(&self.shown(key), "FAILED", Some(reason.to_owned()));
+        self.board.state(&self.board_path(key), "FAILED", Some(reason.to_owned()));
         if self.settings.file_error == FileError::Fail {
             self.broken = Some(ConnectError::fatal(format!(
                 "{} {reason}. It was left in place: correct or remove it and restart the task, or set \

@@ -26,7 +26,7 @@ pub(crate) fn globs<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobS
     set.build().map_err(|error| error.to_string())
 }
 
-/// Whether a file of that name (lossy where it is not UTF-8) at that relative path is ours.
+/// Whether a file of that name at that relative path is ours; both as people see them.
 pub(crate) fn wants_file(settings: &LabFilesSettings, name: &str, relative: &str) -> bool {
     settings.name.is_match(name) && settings.include.is_match(relative) && !settings.exclude.is_match(relative)
 }

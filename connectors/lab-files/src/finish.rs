@@ -3,9 +3,11 @@
 //! Nothing here ever replaces a file, and a file leaves its place only while it is still the one that was read.
 //! `source.rs` calls it, once the file's last offset is stored. Read next: `source.rs`.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,11 +15,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pipette_api::{ConnectError, Reach};
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::identity::{Fingerprint, Look};
 
 /// How much is copied before others may run.
 const BLOCK: u64 = 1024 * 1024;
+/// The longest name that file systems take, in bytes.
+const LONGEST: usize = 255;
+/// A longer extension is none, but a part of the name.
+const LONGEST_EXTENSION: usize = 32;
 
 /// How an attempt to clear a file away ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +80,10 @@ pub(crate) async fn move_to(
     if let Some(parent) = target.parent().filter(|parent| *parent != folder) {
         // The folder itself is not made: it missing means a share that is not mounted.
         fs::metadata(folder)?;
-        fs::create_dir_all(parent)?;
+        fs::create_dir_all(parent).map_err(|error| {
+            let text = format!("folder {} cannot be made: {error}. Is a file in its place?", parent.display());
+            io::Error::new(error.kind(), text)
+        })?;
     }
     for target in names(&target, departing.head8) {
         match rename_no_replace(departing.path, &target) {
@@ -128,8 +138,7 @@ pub(crate) fn finish_deleting(path: &Path, print: &Fingerprint) -> io::Result<()
 
 /// Writes why a file is here beside it, as `NAME.error.txt`.
 pub(crate) fn explain(file: &Path, from: &Path, reason: &str) -> io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".error.txt");
+    let name = fitting(file.file_name().unwrap_or_default(), ".error.txt".as_ref());
     let mut note = OpenOptions::new().write(true).create_new(true).open(file.with_file_name(name))?;
     writeln!(
         note,
@@ -255,32 +264,49 @@ pub(crate) fn same_content(one: &File, other: &File) -> io::Result<bool> {
 }
 
 /// Hidden and excluded from the scan; the same for each attempt, so that leavings are found.
-fn temporary_name(path: &Path, head8: &str) -> std::ffi::OsString {
-    let mut name = std::ffi::OsString::from(".");
+fn temporary_name(path: &Path, head8: &str) -> OsString {
+    let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{head8}.part"));
-    name
+    fitting(&name, format!(".{head8}.part").as_ref())
+}
+
+/// A name with something behind it. One that no file system would take is cut, and a hash of it tells it from others that
+/// are cut alike.
+fn fitting(name: &OsStr, behind: &OsStr) -> OsString {
+    let bytes = name.as_bytes();
+    let mut fits = bytes.to_vec();
+    if bytes.len() + behind.len() > LONGEST {
+        let mark = format!("~{:016x}", xxh3_64(bytes));
+        let mut cut = LONGEST.saturating_sub(mark.len() + behind.len()).min(bytes.len());
+        // Not inside of a character of UTF-8.
+        while cut > 0 && bytes.get(cut).is_some_and(|byte| byte & 0xC0 == 0x80) {
+            cut -= 1;
+        }
+        fits.truncate(cut);
+        fits.extend_from_slice(mark.as_bytes());
+    }
+    fits.extend_from_slice(behind.as_bytes());
+    OsString::from_vec(fits)
 }
 
 /// The name itself, then `name-<time>-<head>.ext`, then numbered.
 fn names(target: &Path, head8: &str) -> impl Iterator<Item = PathBuf> {
     let folder = target.parent().unwrap_or(Path::new("")).to_owned();
-    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_owned();
-    let (name, stem, extension) =
-        (part(target.file_name()), part(target.file_stem()), target.extension().map(std::ffi::OsStr::to_owned));
+    let name = target.file_name().unwrap_or_default().to_owned();
+    let extension = target.extension().filter(|extension| extension.len() <= LONGEST_EXTENSION).map(OsStr::to_owned);
+    let stem = if extension.is_some() { target.file_stem().unwrap_or_default().to_owned() } else { name.clone() };
     let stamp = utc(SystemTime::now());
     let head8 = head8.to_owned();
     std::iter::once(folder.join(name)).chain((1_u64..).map(move |number| {
-        let mut name = stem.clone();
-        name.push(format!("-{stamp}-{head8}"));
+        let mut behind = OsString::from(format!("-{stamp}-{head8}"));
         if number > 1 {
-            name.push(format!("-{number}"));
+            behind.push(format!("-{number}"));
         }
         if let Some(extension) = &extension {
-            name.push(".");
-            name.push(extension);
+            behind.push(".");
+            behind.push(extension);
         }
-        folder.join(name)
+        folder.join(fitting(&stem, &behind))
     }))
 }
 

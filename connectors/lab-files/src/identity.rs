@@ -30,9 +30,14 @@ pub(crate) struct FileKey {
 }
 
 impl FileKey {
-    /// The file name, encoded like the path.
-    pub(crate) fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
+    /// The path in the watched folder as people see it: see [`shown`].
+    pub(crate) fn shown_path(&self) -> String {
+        shown(&decode_path(&self.path))
+    }
+
+    /// The file name as people see it: see [`shown`].
+    pub(crate) fn name(&self) -> String {
+        shown(decode_path(&self.path).file_name().unwrap_or_default())
     }
 
     /// A number that stands for the key where millions are remembered.
@@ -64,6 +69,14 @@ pub(crate) fn decode_path(text: &str) -> PathBuf {
         rest = if byte.is_some() { &tail[2..] } else { tail };
     }
     OsString::from_vec(bytes).into()
+}
+
+/// A path or name as records, headers and answers have it: as it is when it is UTF-8; else as [`encode_path`] writes it,
+/// because something has to stand for the bytes that are no text. Nobody decodes this: files are found again by the
+/// encoded path alone.
+pub(crate) fn shown(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    path.to_str().map_or_else(|| encode_path(path), str::to_owned)
 }
 
 /// What one look at a file shows. The inode and change time take part while a file settles, but are never stored.

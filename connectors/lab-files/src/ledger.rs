@@ -57,6 +57,8 @@ pub(crate) struct Entry {
     pub(crate) outcome: Outcome,
     /// Tells generations apart in the names of moved files.
     pub(crate) head8: String,
+    /// False for one that only stands here because its stored offset says that it is done.
+    pub(crate) settled: bool,
     /// Failures in a row, of opening or of clearing away.
     pub(crate) attempts: u32,
 }
@@ -112,6 +114,11 @@ impl Ledger {
         !self.live.contains_key(key) && self.away.get(&key.digest()) != Some(&stat_digest(look))
     }
 
+    /// True when this run has come by a file of that name that stays in place: what is there now took its place.
+    pub(crate) fn is_replaced(&self, key: &FileKey) -> bool {
+        self.away.contains_key(&key.digest())
+    }
+
     /// A file comes alive. One whose end is stored goes on to be cleared away, or stays where it is for good.
     pub(crate) fn admit(&mut self, key: FileKey, newcomer: Newcomer, now: Duration) {
         let Newcomer { partition, look, stored } = newcomer;
@@ -120,7 +127,7 @@ impl Ledger {
         let ended = stored.as_ref().is_some_and(|stored| has_ended(stored, &look));
         let state = if settled || ended { State::Ready } else { State::Settling(settling) };
         let (outcome, head8) = (Outcome::Done, String::new());
-        self.live.insert(key.clone(), Entry { state, look, partition, stored, outcome, head8, attempts: 0 });
+        self.live.insert(key.clone(), Entry { state, look, partition, stored, outcome, head8, settled, attempts: 0 });
         if settled || ended {
             self.ready.insert(key);
         }
@@ -140,6 +147,7 @@ impl Ledger {
             stored: None,
             outcome: Outcome::Done,
             head8: String::new(),
+            settled: false,
             attempts: 0,
         };
         self.live.insert(key, entry);
@@ -171,7 +179,7 @@ impl Ledger {
         };
         settling.observe(look, now, self.rule);
         if settling.is_settled(now, self.rule) {
-            entry.look = look;
+            (entry.look, entry.settled) = (look, true);
             entry.state = State::Ready;
             self.ready.insert(key.clone());
         }
@@ -277,10 +285,13 @@ fn backoff(attempts: u32) -> Duration {
     Duration::from_millis(500).saturating_mul(1 << attempts.min(10)).min(MAX_BACKOFF)
 }
 
+/// The inode takes part, because this is never stored: a file that another one of its size and time took the place of is
+/// looked into.
 fn stat_digest(look: &Look) -> u64 {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&look.size.to_le_bytes());
-    bytes[8..].copy_from_slice(&look.mtime_ns.to_le_bytes());
+    bytes[8..16].copy_from_slice(&look.mtime_ns.to_le_bytes());
+    bytes[16..].copy_from_slice(&look.inode.to_le_bytes());
     xxh3_64(&bytes)
 }
 

@@ -75,8 +75,7 @@ impl Payload for FilePayload {
         Some(self.content_type)
     }
 
-    /// One that is away is not: it may be its share that is, and nothing would read it again. Size and time are what the
-    /// next scan knows a new state by.
+    /// One that is away is not: it may be its share that is, and nothing would read it again.
     async fn is_superseded(&self) -> bool {
         let payload = self.clone();
         let look = blocking(move || {
@@ -84,8 +83,7 @@ impl Payload for FilePayload {
             if follow { fs::metadata(path) } else { fs::symlink_metadata(path) }
         });
         let now = look.await.ok().and_then(io::Result::ok).filter(fs::Metadata::is_file);
-        let told = |look: &Look| (look.size, look.mtime_ns);
-        now.is_some_and(|now| told(&Look::of(&now)) != told(&self.look))
+        now.is_some_and(|now| !Look::of(&now).same_content(&self.look))
     }
 
     async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {

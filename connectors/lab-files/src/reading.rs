@@ -40,6 +40,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) path: PathBuf,
     /// The settled look.
     pub(crate) look: Look,
+    /// False when nothing but its stored offset says that it need not settle.
+    pub(crate) settled: bool,
     pub(crate) partition: Arc<Partition>,
     pub(crate) stored: Option<&'a StoredOffset>,
 }
@@ -166,6 +168,8 @@ pub(crate) fn open(opening: &Opening<'_>, settings: &LabFilesSettings) -> std::r
         // Pieces carry the size of the whole: of a file that has grown they are others from the first one on.
         resume =
             Some(stored.progress).filter(|_| settings.output == Output::Records || stored.fingerprint == fingerprint);
+    } else if !opening.settled {
+        return Err(OpenError::Changed);
     }
     let bad = |reason: String| OpenError::Bad { reason, fingerprint: fingerprint.clone() };
     let (charset, mark) = match settings.output {
@@ -226,7 +230,7 @@ impl OpenFile {
         let whole = self.window.sample(SAMPLE)?;
         let head = self.window.text();
         if settings.format == Format::Lines
-            || (settings.format == Format::Auto && !looks_like_table(opening.key.name(), head, settings, whole))
+            || (settings.format == Format::Auto && !looks_like_table(&opening.key.name(), head, settings, whole))
         {
             self.reader = Reader::Lines(LinesReader::new(head, settings.max_record));
             self.progress.position = self.window.position();

@@ -31,6 +31,7 @@ fn opened(path: &Path, settings: &LabFilesSettings, stored: Option<&StoredOffset
         key: &FileKey { root: 0, path: "f".into() },
         path: path.to_owned(),
         look: Look::of(&fs::metadata(path).unwrap()),
+        settled: true,
         partition: partition("in", "f"),
         stored,
     };

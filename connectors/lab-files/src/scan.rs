@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::filter;
-use crate::identity::{FileKey, Look, encode_path};
+use crate::identity::{FileKey, Look, encode_path, shown};
 use crate::settings::LabFilesSettings;
 
 /// A folder being listed.
@@ -104,7 +104,7 @@ impl Scan {
     fn look_at(&mut self, entry: &DirEntry) -> Option<Found> {
         let path = entry.path();
         let relative = self.levels.last()?.relative.join(entry.file_name());
-        let encoded = encode_path(&relative);
+        let seen = shown(&relative);
         let metadata = match self.metadata(entry, &path) {
             Ok(metadata) => metadata?,
             // Gone between listing and look: nothing to tell.
@@ -116,7 +116,7 @@ impl Scan {
             if self.levels.len() >= self.settings.max_depth
                 || self.excluded.contains(&identity(&metadata))
                 || self.levels.iter().any(known)
-                || !filter::wants_folder(&self.settings, &encoded)
+                || !filter::wants_folder(&self.settings, &seen)
             {
                 return None;
             }
@@ -125,11 +125,10 @@ impl Scan {
                 Err(error) => Found::Trouble(path, error),
             });
         }
-        let name = entry.file_name();
-        if !metadata.is_file() || !filter::wants_file(&self.settings, &name.to_string_lossy(), &encoded) {
+        if !metadata.is_file() || !filter::wants_file(&self.settings, &shown(entry.file_name()), &seen) {
             return None;
         }
-        Some(Found::File(FileKey { root: self.root - 1, path: encoded.into() }, Look::of(&metadata)))
+        Some(Found::File(FileKey { root: self.root - 1, path: encode_path(&relative).into() }, Look::of(&metadata)))
     }
 
     /// Of the entry itself or, if links are followed, of what it leads to; `None` for a link that is not followed.

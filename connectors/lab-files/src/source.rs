@@ -18,7 +18,7 @@ use crate::board::{Board, Numbers};
 use crate::claim::Claims;
 use crate::connector::{allowed, folders};
 use crate::hint::{Hints, is_remote};
-use crate::identity::{FileKey, decode_path};
+use crate::identity::{FileKey, decode_path, encode_path};
 use crate::ledger::Ledger;
 use crate::reading::OpenFile;
 use crate::scan::Scan;
@@ -190,11 +190,11 @@ impl Run {
         self.settings.roots[key.root].path.join(decode_path(&key.path))
     }
 
-    /// The name of a file on the board.
-    pub(crate) fn shown(&self, key: &FileKey) -> String {
+    /// The name of a file on the board, encoded, so that no two files share one.
+    pub(crate) fn board_path(&self, key: &FileKey) -> String {
         match self.settings.roots.len() {
             1 => key.path.to_string(),
-            _ => format!("{}/{}", self.settings.roots[key.root].id, key.path),
+            _ => format!("{}/{}", encode_path(Path::new(&*self.settings.roots[key.root].id)), key.path),
         }
     }
 

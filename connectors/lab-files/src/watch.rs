@@ -69,11 +69,13 @@ impl Run {
             return Ok(());
         }
         // Where files stay for good, most of what a first scan finds is done: it must not fill the window.
-        if !self.clears() || self.settings.file_error == FileError::Skip {
+        // One that took the place of a file of this run can be told from it by its content alone.
+        let may_stay = !self.clears() || self.settings.file_error == FileError::Skip;
+        if may_stay && !self.ledger.is_replaced(&key) {
             let (_, stored) = self.stored_of(&key).await?;
             if let Some(stored) = stored.filter(|stored| has_ended(stored, &look) && self.leaves(stored.stage)) {
                 self.ledger.stay(&key, &look);
-                tracing::trace!(path = %key.path, state = ?stored.stage, "Known from an earlier run");
+                tracing::trace!(path = key.shown_path(), state = ?stored.stage, "Known from an earlier run");
                 return Ok(());
             }
         }
@@ -114,7 +116,7 @@ impl Run {
         for (key, look) in scan.candidates.take() {
             let (partition, stored) = self.stored_of(&key).await?;
             let seen = Seen { state: "SETTLING", size: look.size, position: 0, records: 0, reason: None };
-            self.board.show(&self.shown(&key), seen);
+            self.board.show(&self.board_path(&key), seen);
             self.ledger.admit(key, Newcomer { partition, look, stored }, now);
             self.numbers.discovered.add(1);
             self.next_look = Duration::ZERO;
@@ -145,7 +147,7 @@ impl Run {
             let metadata = if self.settings.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
             let look = metadata.ok().filter(fs::Metadata::is_file).map(|metadata| Look::of(&metadata));
             if look.is_none() {
-                self.board.forget(&self.shown(&key));
+                self.board.forget(&self.board_path(&key));
             }
             self.ledger.looked(&key, look, self.now());
         }

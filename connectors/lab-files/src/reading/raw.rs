@@ -15,7 +15,7 @@ use pipette_store::{Digest, HEADER, Hasher, Reference};
 
 use super::{Budget, OpenError, OpenFile, Opening, Portion, Reader};
 use crate::emit::{Place, text};
-use crate::identity::{Progress, Stage, encode_path};
+use crate::identity::{Progress, Stage, shown};
 use crate::payload::{FilePayload, content_type};
 use crate::settings::{LabFilesSettings, Output};
 use crate::window::ReadError;
@@ -88,13 +88,13 @@ impl OpenFile {
     fn facts(&self, opening: &Opening<'_>, settings: &LabFilesSettings) -> [Value; 9] {
         let name = opening.key.name();
         [
-            Value::text(name),
-            Value::text(encode_path(&opening.path)),
-            Value::text(&*opening.key.path),
+            Value::text(name.as_str()),
+            Value::text(shown(&opening.path)),
+            Value::text(opening.key.shown_path()),
             Value::text(&*settings.roots[opening.key.root].id),
             Value::I64(i64::try_from(opening.look.size).unwrap_or(i64::MAX)),
             Value::Timestamp(opening.look.mtime_ns.div_euclid(1_000_000)),
-            Value::text(content_type(name)),
+            Value::text(content_type(&name)),
             Value::Null,
             Value::text(self.id.as_str()),
         ]

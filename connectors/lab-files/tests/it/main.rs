@@ -5,7 +5,10 @@
 
 mod flow;
 mod harness;
+mod names;
+mod odd;
 mod outbox;
 mod outputs;
+mod replaced;
 mod scale;
 mod sink;

@@ -64,13 +64,16 @@ pub(crate) const FILES: Question = Question {
 };
 
 /// One file as others see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) state: &'static str,
     pub(crate) size: u64,
     /// Bytes handed over.
     pub(crate) position: u64,
     pub(crate) records: u64,
+    /// Rows that could not become records, since this worker began with the file, and what is wrong with the last one.
+    pub(crate) bad: u64,
+    pub(crate) bad_row: Option<String>,
     pub(crate) reason: Option<String>,
 }
 
@@ -87,6 +90,17 @@ struct Files {
 impl Board {
     pub(crate) fn show(&self, path: &str, seen: Seen) {
         self.with(|files| {
+            files.seen.insert(path.to_owned(), seen);
+        });
+    }
+
+    /// More of a file was read; what was bad before stays told.
+    pub(crate) fn read(&self, path: &str, mut seen: Seen) {
+        self.with(|files| {
+            if let Some(before) = files.seen.get_mut(path) {
+                seen.bad += before.bad;
+                seen.bad_row = seen.bad_row.take().or_else(|| before.bad_row.take());
+            }
             files.seen.insert(path.to_owned(), seen);
         });
     }
@@ -146,6 +160,8 @@ fn row(path: &str, seen: &Seen) -> Value {
         "size": seen.size,
         "position": seen.position,
         "records": seen.records,
+        "bad": seen.bad,
+        "bad_row": seen.bad_row,
         "reason": seen.reason,
     })
 }
@@ -160,7 +176,7 @@ mod tests {
         let board = shared.get::<Board>();
         for number in 0..2500 {
             let path = format!("f{number:04}");
-            board.show(&path, Seen { state: "READING", size: 9, position: 1, records: 1, reason: None });
+            board.show(&path, Seen { state: "READING", size: 9, position: 1, records: 1, ..Seen::default() });
             if number % 2 == 0 {
                 board.finish(&path, "DONE", None);
             }

@@ -121,7 +121,13 @@ impl Run {
         let size = self.ledger.entry(key).map_or(0, |entry| entry.look.size);
         let state = if portion.ended { "DRAINED" } else { "READING" };
         let Progress { position, records, .. } = progress;
-        self.board.show(&self.board_path(key), Seen { state, size, position, records, reason: None });
+        let bad_row = portion.entries.iter().rev().find_map(|entry| match entry {
+            SourceEntry::Bad { error, .. } => Some(error.chain()),
+            _ => None,
+        });
+        let bad = portion.bad as u64;
+        self.board
+            .read(&self.board_path(key), Seen { state, size, position, records, bad, bad_row, reason: None });
     }
 
     /// Opens the next file that is ready; false when there is none.

@@ -115,7 +115,7 @@ impl Run {
         }
         for (key, look) in scan.candidates.take() {
             let (partition, stored) = self.stored_of(&key).await?;
-            let seen = Seen { state: "SETTLING", size: look.size, position: 0, records: 0, reason: None };
+            let seen = Seen { state: "SETTLING", size: look.size, ..Seen::default() };
             self.board.show(&self.board_path(&key), seen);
             self.ledger.admit(key, Newcomer { partition, look, stored }, now);
             self.numbers.discovered.add(1);

@@ -243,6 +243,9 @@ fn a_bad_row_is_told_with_file_and_line_and_costs_no_other_row() {
         assert!(error.starts_with(&format!("{path}:{line}: ")) && error.contains(reason), "{error}");
     }
     assert_eq!(errors.len(), 4);
+    let told = &files(&task)["files"][0];
+    assert_eq!((&told["state"], &told["bad"]), (&"DONE".into(), &4.into()), "{told}");
+    assert!(told["bad_row"].as_str().unwrap().contains(":13: "), "{told}");
 }
 
 #[test]

@@ -96,6 +96,10 @@ impl Run {
             || StoredOffset { stage: Stage::Reading, progress, fingerprint: open.fingerprint().clone(), reason: None };
         match portion.error {
             None if portion.ended => {
+                if progress.records == 0 {
+                    // What a failed export leaves looks like a finished file otherwise.
+                    tracing::info!(path = key.shown_path(), "A file held no record");
+                }
                 self.ledger.drained(&key, Outcome::Done, open.fingerprint().head8());
                 filling.drained.push(key);
             }

@@ -2,7 +2,7 @@
 //!
 //! `worker.rs`, `group.rs` and `rest.rs` are read once at start, `connector.rs` with `dead_letters.rs` and `restarts.rs` for each connector
 //! and task, `clients.rs` knows the keys of Java's clients, `fetch.rs` how sinks read, `properties.rs` is Java's
-//! file format, `stores.rs` its key stores, `providers.rs` what `${…}` stands for,
+//! file format, `stores.rs` its key stores, `servers.rs` Kafka's addresses, `providers.rs` what `${…}` stands for,
 //! `logins.rs` who may use REST, `jaas.rs` Java's form of saying so. `java_keys.rs` and `protection.rs` list the
 //! other keys of Apache's worker, `overrides.rs` is the policy for client keys, and `unused.rs` tells what is said in vain, `parts.rs`
 //! below converters and transformations.

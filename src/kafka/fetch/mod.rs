@@ -9,6 +9,8 @@
 //! `link.rs` is a connection, `wire.rs` the protocol, `records.rs` cuts batches into records. Runs on the consumer's thread.
 
 mod cursor;
+#[cfg(test)]
+mod holes;
 mod link;
 mod records;
 #[cfg(test)]

@@ -66,7 +66,8 @@ fn part(partition: i32, records: &[Vec<u8>]) -> Part {
 fn asking(ask: i64) -> Fetcher {
     let mut fetcher = Fetcher::new(&ClientProperties::new()).unwrap();
     let (high, epoch, busy, since) = (-1, -1, Instant::now(), 0);
-    let lane = Lane { tp: tp(0), leader: Address::default(), run: None, ask, high, epoch, busy, since, ends: None };
+    let lane =
+        Lane { tp: tp(0), leader: Address::default(), run: None, ask, told: ask, high, epoch, busy, since, ends: None };
     fetcher.lanes.push(lane);
     fetcher
 }
@@ -110,6 +111,7 @@ fn offsets_that_compaction_has_taken_are_passed_wherever_they_were() {
             answered(&mut fetcher, vec![part(0, &answer)]);
             assert_eq!(offsets(&mut fetcher, limit), wanted, "from {ask} on, {limit} at a time");
             assert_eq!((fetcher.lanes[0].next(), fetcher.lag(), fetcher.returned()), (61, Some(39), Vec::new()));
+            assert_eq!((fetcher.ends(), fetcher.ends()), (Offsets::from([(tp(0), 61)]), Offsets::new()), "once");
         }
     }
     for nothing in [vec![batch(10, 19, &[])], vec![marker(10), marker(11)], vec![batch(5, 14, &[5, 9])]] {
@@ -117,8 +119,11 @@ fn offsets_that_compaction_has_taken_are_passed_wherever_they_were() {
         answered(&mut fetcher, vec![part(0, &nothing)]);
         assert_eq!(offsets(&mut fetcher, 3), Vec::<i64>::new());
         assert!(fetcher.lanes[0].next() > 10, "it would be asked for again and again");
-        assert_eq!(fetcher.returned(), []);
+        assert_eq!((fetcher.returned(), fetcher.ends().len()), (Vec::new(), 1));
     }
+    let mut fetcher = asking(0);
+    answered(&mut fetcher, vec![part(0, &[batch(0, 9, &[2, 9])])]);
+    assert_eq!((offsets(&mut fetcher, 3), fetcher.ends()), (vec![2, 9], Offsets::new()), "the last record is the end");
 }
 
 #[test]

@@ -140,6 +140,19 @@ fn an_answer_that_leads_nowhere_is_trouble() {
     assert_eq!(fetcher.returned(), [], "there is nothing new");
 }
 
+/// An epoch counts within one log: what a new one under the same name tells of it is about other records.
+#[test]
+fn who_finds_another_log_leaves_the_epoch_behind() {
+    for (error, epoch) in [(6, 7), (1, -1), (3, -1)] {
+        let mut fetcher = asking(0);
+        answered(&mut fetcher, vec![part(0, &[batch(0, 9, &[2, 9])])]);
+        assert_eq!(offsets(&mut fetcher, 3), [2, 9]);
+        answered(&mut fetcher, vec![Part { error, ..part(0, &[]) }]);
+        let returned = fetcher.returned().pop().expect("it goes back");
+        assert_eq!((returned.next, returned.epoch), (10, epoch), "error {error}");
+    }
+}
+
 #[test]
 fn batches_that_cannot_be_are_trouble() {
     let cases: [(Vec<u8>, Unusual, i64); 4] = [

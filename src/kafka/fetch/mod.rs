@@ -42,6 +42,10 @@ const LITTLE: usize = 1 << 20;
 /// Who has not listened for so long does not know whether a broker is late.
 const INATTENTION: Duration = Duration::from_secs(1);
 
+/// Answers of a leader that has another log than the one which was read: records were deleted, or the topic was and has
+/// come again.
+const OTHER_LOG: [i16; 2] = [1, 3];
+
 /// Reads partitions from their leaders.
 pub(super) struct Fetcher {
     /// `None` before the first partition: most consumers never need it, and where settings are refused a consumer goes
@@ -107,6 +111,10 @@ impl Lane {
         self.high = part.high;
         if part.error != 0 {
             self.ends = Some(format!("the broker answers with error {}", part.error));
+            if OTHER_LOG.contains(&part.error) {
+                // librdkafka would take a new log for the old one cut off, and go on at the end of what is new.
+                self.epoch = -1;
+            }
             return;
         }
         let len = part.records.len();

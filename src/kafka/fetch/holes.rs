@@ -208,7 +208,7 @@ fn numbers_of_an_answer_that_cannot_be_are_no_answer_and_no_harm() {
         let bytes = written(numbers[0], numbers[1], numbers[2], numbers[3], &records);
         wire::answer(&bytes.into()).map(|answer| answer.parts)
     };
-    assert_eq!(parts([1, 1, 0, len]), Some(vec![part(0, &[records.clone()])]));
+    assert_eq!(parts([1, 1, 0, len]), Some(vec![part(0, std::slice::from_ref(&records))]));
     assert_eq!(parts([1, 1, -1, -1]), Some(vec![part(0, &[])]), "null is nothing");
     for most in [i32::MAX, i32::MAX - 12, len + 1] {
         for wrong in [[most, 1, 0, len], [1, most, 0, len], [1, 1, most, len], [1, 1, 0, most]] {
@@ -228,7 +228,9 @@ fn whatever_a_broker_sends_is_read_to_an_end() {
     runner
         .run(&(damage, 0..=whole.len()), |(damage, len)| {
             let mut bytes = whole.clone();
-            damage.into_iter().for_each(|(at, byte)| bytes[at] = byte);
+            for (at, byte) in damage {
+                bytes[at] = byte;
+            }
             bytes.truncate(len);
             let Some(answer) = wire::answer(&bytes.into()) else { return Ok(()) };
             let mut fetcher = asking(0);

@@ -1,6 +1,6 @@
 //! Sinks that read past librdkafka, while compaction, deletion and transactions leave holes in front of them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,11 @@ struct Scene {
 
 impl Scene {
     fn new(topic: &'static str) -> Self {
-        let (folder, bootstrap) = (tempfile::tempdir().expect("a folder"), ApacheKafka::shared().bootstrap());
+        Self::on(ApacheKafka::shared(), topic)
+    }
+
+    fn on(kafka: &ApacheKafka, topic: &'static str) -> Self {
+        let (folder, bootstrap) = (tempfile::tempdir().expect("a folder"), kafka.bootstrap());
         let worker = Worker::prepare(folder.path(), &bootstrap, &[DIRECT])
             .in_environment(&[("PIPETTE_LOG", "info,pipette::kafka::direct=debug".to_owned())]);
         let out = folder.path().join("out.txt");
@@ -37,7 +41,8 @@ impl Scene {
     fn sink(&mut self) {
         self.worker.start();
         let config = json!({"connector.class": "FileStreamSink", "topics": self.topic, "file": self.out,
-            "consumer.override.max.partition.fetch.bytes": "2000"});
+            "consumer.override.max.partition.fetch.bytes": "2000",
+            "consumer.override.reconnect.backoff.max.ms": "200"});
         assert_eq!(self.wish("PUT", "config", Some(&config)), 201);
     }
 
@@ -183,5 +188,30 @@ fn records_that_go_and_topics_that_come_again_do_not_stop_who_is_behind_them() {
     let after = lines(&scene.out).split_off(before + 1_000);
     assert_eq!(after, (50_000..51_000).map(line).collect::<Vec<_>>());
     scene.assert_direct();
+    assert!(scene.worker.stop().success());
+}
+
+/// What an election of a leader that was behind does, with one broker: it comes back without what it wrote last. The sink
+/// is past that end.
+#[test]
+fn a_log_that_has_lost_its_end_is_read_on_from_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kafka = ApacheKafka::start(&folder.path().join("kafka"), &[]);
+    let mut scene = Scene::on(&kafka, "lost");
+    topic::create(&scene.bootstrap, scene.topic, 1, &[]);
+    scene.fill(0..4_000, 1, 4_000);
+    scene.sink();
+    scene.until(3_999);
+    kafka.crash(|| {
+        let log = folder.path().join("kafka/data/lost-0/00000000000000000000.log");
+        let log = File::options().write(true).open(log).expect("the log");
+        log.set_len(log.metadata().expect("its length").len() / 2).expect("it is cut");
+    });
+    let end = topic::end(&scene.bootstrap, scene.topic);
+    assert!((1_500..2_500).contains(&end), "{end} records are left");
+    scene.fill(20_000..21_000, 1, 21_000);
+    scene.until(20_999);
+    let after = lines(&scene.out).split_off(4_000);
+    assert_eq!(after, (20_000..21_000).map(line).collect::<Vec<_>>());
     assert!(scene.worker.stop().success());
 }

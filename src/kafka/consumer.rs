@@ -22,7 +22,7 @@ use crate::settings::fetch::DirectFetch;
 use super::batch::copy_out;
 use super::contact::{Contact, STATISTICS};
 use super::conversation::{Conversation, lock, pause_all, refused};
-use super::direct::Direct;
+use super::direct::{Brought, Direct};
 use super::events::ClientEvents;
 use super::membership::Membership;
 use super::properties::ClientProperties;
@@ -58,10 +58,25 @@ pub enum ConsumerEvent {
 pub struct Batch {
     /// The records, in order per partition.
     pub records: Vec<RawRecord>,
+    /// Where partitions are behind their records here, when offsets follow which hold none: compaction has taken them, or
+    /// they end a transaction.
+    pub ends: Offsets,
     /// Dropped when they are.
     pub lease: Lease,
     /// How often partitions had been sent back when it was handed over: what is older of one that was is stale.
     pub generation: u64,
+}
+
+impl Batch {
+    /// Leaves out what is of these partitions.
+    pub fn leave_out(&mut self, gone: &[TopicPartition]) {
+        self.records.retain(|record| !gone.contains(&record.tp));
+        self.ends.retain(|tp, _| !gone.contains(tp));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.ends.is_empty()
+    }
 }
 
 /// From the sink loop to the consumer thread.
@@ -283,7 +298,7 @@ impl Loop {
         let polled = self.poll_client();
         let stale = self.context().positions.take_stale();
         if let Some((held, _)) = &mut self.held {
-            held.records.retain(|record| !stale.contains(&record.tp));
+            held.leave_out(&stale);
         }
         polled
     }
@@ -326,8 +341,9 @@ impl Loop {
                 return Ok(());
             }
         };
-        let mut batch = Batch { records: self.read(POLL)?, lease, generation: 0 };
-        if !batch.records.is_empty() {
+        let (records, ends) = self.read(POLL)?;
+        let mut batch = Batch { records, ends, lease, generation: 0 };
+        if !batch.is_empty() {
             batch.lease.settle(COPIES * bytes(&batch.records));
             self.hand_over(batch, Instant::now());
         }
@@ -335,16 +351,16 @@ impl Loop {
     }
 
     /// A batch of whoever has one: librdkafka, or the partitions that are read past it.
-    fn read(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
+    fn read(&mut self, wait: Duration) -> Result<(Vec<RawRecord>, Offsets)> {
         let (at_work, client_first) = {
             let mut direct = lock(&self.context().direct);
             (direct.is_at_work(), direct.client_is_first())
         };
         if !at_work {
-            return self.read_client(wait);
+            return Ok((self.read_client(wait)?, Offsets::new()));
         }
         let records = if client_first { self.read_client(Duration::ZERO)? } else { Vec::new() };
-        if records.is_empty() { self.read_direct(wait) } else { Ok(records) }
+        if records.is_empty() { self.read_direct(wait) } else { Ok((records, Offsets::new())) }
     }
 
     /// What librdkafka has brought.
@@ -368,15 +384,16 @@ impl Loop {
     }
 
     /// What came straight from leaders.
-    fn read_direct(&mut self, wait: Duration) -> Result<Vec<RawRecord>> {
+    fn read_direct(&mut self, wait: Duration) -> Result<(Vec<RawRecord>, Offsets)> {
         let context = self.consumer.context();
         let room = (self.limit, usize::try_from(self.batch).unwrap_or(usize::MAX));
-        let (records, returned) = lock(&context.direct).read(&self.consumer, room, wait, context.positions.count())?;
+        let brought = lock(&context.direct).read(&self.consumer, room, wait, context.positions.count())?;
+        let Brought { records, ends, returned } = brought;
         if !returned.is_empty() {
             context.resume(&self.consumer, returned);
         }
         self.learn(&records);
-        Ok(records)
+        Ok((records, ends))
     }
 
     /// How large records are.
@@ -422,7 +439,7 @@ impl Loop {
         } else {
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        if !batch.records.is_empty() {
+        if !batch.is_empty() {
             self.hand_over(batch, since);
         }
         if self.held.is_none() && impatient {

@@ -7,6 +7,7 @@ use pipette_broker::{Broker, BrokerConfig};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::super::properties;
@@ -14,36 +15,46 @@ use super::*;
 
 /// How long anything here may take.
 const LONG: Duration = Duration::from_secs(20);
+const EARLIEST: [(&str, &str); 1] = [("auto.offset.reset", "earliest")];
 
 /// A consumer of the topic `t`, which has so many records.
 fn consume(folder: &Path, reset: &str, count: usize) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
     consume_by(DirectFetch::Auto, folder, &[("auto.offset.reset", reset)], count)
 }
 
-/// The same, with partitions read from their leaders or not.
+/// The same, with partitions read from their leaders or not, and what is to be overridden.
 fn consume_by(
     direct: DirectFetch,
     folder: &Path,
-    keys: &[(&str, &str)],
+    overridden: &[(&str, &str)],
     count: usize,
 ) -> (Broker, watch::Sender<Wish>, ClientProperties, TaskConsumer) {
     let broker = Broker::start(BrokerConfig::on_any_port(folder.join("broker"))).unwrap();
     let worker = ConfigMap::from([("bootstrap.servers".to_owned(), broker.address().to_string())]);
-    let mut client = ClientConfig::new();
-    client.extend(worker.clone());
-    let producer: BaseProducer = client.create().unwrap();
-    for _ in 0..count {
-        producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(0)).unwrap();
-    }
-    producer.flush(Duration::from_secs(10)).unwrap();
-    let overrides = keys.iter().map(|(key, value)| (format!("consumer.override.{key}"), (*value).to_owned()));
-    let connector: ConfigMap = overrides.collect();
+    send(&broker, count);
+    let overridden = overridden.iter().map(|(key, value)| (format!("consumer.override.{key}"), (*value).to_owned()));
+    let connector: ConfigMap = overridden.collect();
     let properties = properties::consumer(&worker, &connector, "c", "connect-c").unwrap();
     let (wish, wished) = watch::channel(Wish::Run);
     let topics = Subscription::Topics(vec!["t".into()]);
     let consumer =
         TaskConsumer::start((&properties, direct), &topics, "c-0", Share::ample("c"), Signal::new(wished)).unwrap();
     (broker, wish, properties, consumer)
+}
+
+fn client(broker: &Broker) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", broker.address().to_string()).set("batch.num.messages", "100");
+    client
+}
+
+/// So many records more.
+fn send(broker: &Broker, count: usize) {
+    let producer: BaseProducer = client(broker).create().unwrap();
+    for _ in 0..count {
+        producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(0)).unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
 }
 
 /// Opens what it is given until this event comes.
@@ -120,7 +131,7 @@ async fn what_was_read_before_partitions_are_sent_back_is_of_the_generation_befo
 
 async fn generations(direct: DirectFetch) {
     let folder = tempfile::tempdir().unwrap();
-    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &[], 10 * MAX_RECORDS);
+    let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &EARLIEST, 10 * MAX_RECORDS);
     let records = |event| if let ConsumerEvent::Records(batch) = event { Some(batch) } else { None };
     until(&mut consumer, records).await;
     let tp = TopicPartition::new("t", 0);
@@ -181,7 +192,7 @@ async fn busy_partitions_are_read_over_a_connection_of_their_own() {
     for direct in [DirectFetch::Never, DirectFetch::Auto, DirectFetch::Always] {
         let folder = tempfile::tempdir().unwrap();
         let count = if direct == DirectFetch::Always { 10 } else { 20 * MAX_RECORDS };
-        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &[], count);
+        let (_broker, _wish, _, mut consumer) = consume_by(direct, folder.path(), &EARLIEST, count);
         let seen = offsets(&mut consumer, count).await;
         assert!(seen.iter().copied().eq(0..i64::try_from(count).unwrap()), "{direct:?}");
         found.push(connections(&consumer).await);
@@ -189,11 +200,21 @@ async fn busy_partitions_are_read_over_a_connection_of_their_own() {
     assert_eq!(found, [found[0], found[0] + 1, found[0] + 1]);
 }
 
+/// What waits in the channel comes, and then nothing more.
+async fn drain(consumer: &mut TaskConsumer, seen: &mut Vec<i64>) {
+    let rest = async {
+        loop {
+            seen.extend(offsets(consumer, 1).await);
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(500), rest).await.is_err());
+}
+
 #[tokio::test]
 async fn who_is_paused_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let count = 40 * MAX_RECORDS;
-    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), &[], count);
+    let (_broker, _wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), &EARLIEST, count);
     let tp = vec![TopicPartition::new("t", 0)];
     let mut seen = Vec::new();
     let pauses = [
@@ -203,13 +224,7 @@ async fn who_is_paused_goes_on_where_it_was() {
     for (pause, go_on) in pauses {
         seen.extend(offsets(&mut consumer, 6 * MAX_RECORDS).await);
         consumer.commands.send(pause).unwrap();
-        // What waits in the channel comes, and then nothing more.
-        let rest = async {
-            loop {
-                seen.extend(offsets(&mut consumer, 1).await);
-            }
-        };
-        assert!(tokio::time::timeout(Duration::from_millis(500), rest).await.is_err());
+        drain(&mut consumer, &mut seen).await;
         assert!(seen.len() < count, "it is paused");
         consumer.commands.send(go_on).unwrap();
     }
@@ -221,13 +236,11 @@ async fn who_is_paused_goes_on_where_it_was() {
 async fn a_partition_that_is_added_is_read_when_metadata_is_as_old_as_it_may_be() {
     let folder = tempfile::tempdir().unwrap();
     let keys = [("metadata.max.age.ms", "200")];
-    let (_broker, _wish, properties, mut consumer) = consume_by(DirectFetch::Auto, folder.path(), &keys, 1);
+    let (broker, _wish, _, mut consumer) = consume_by(DirectFetch::Auto, folder.path(), &keys, 1);
     assert_eq!(offsets(&mut consumer, 1).await, [0]);
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &properties["bootstrap.servers"]);
-    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&broker).create().unwrap();
     admin.create_partitions(&[NewPartitions::new("t", 2)], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
-    let producer: BaseProducer = client.create().unwrap();
+    let producer: BaseProducer = client(&broker).create().unwrap();
     producer.send(BaseRecord::<str, str>::to("t").payload("v").partition(1)).unwrap();
     producer.flush(Duration::from_secs(10)).unwrap();
     let commands = consumer.commands.clone();
@@ -240,4 +253,92 @@ async fn a_partition_that_is_added_is_read_when_metadata_is_as_old_as_it_may_be(
         other => panic!("{other:?}"),
     })
     .await;
+}
+
+/// What stands in front of this offset is deleted.
+async fn cut(broker: &Broker, before: i64) {
+    let admin: AdminClient<DefaultClientContext> = client(broker).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("t", 0, Offset::Offset(before)).unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap().elements()[0].error().unwrap();
+}
+
+struct Overtaken {
+    consumer: TaskConsumer,
+    broker: Broker,
+    _wish: watch::Sender<Wish>,
+    _folder: tempfile::TempDir,
+}
+
+/// A consumer that has seen the beginning, is behind or paused, and finds deleted what it would read next; what it has seen.
+async fn overtaken(reset: &str, paused: bool) -> (Overtaken, Vec<i64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [("auto.offset.reset", reset), ("max.partition.fetch.bytes", "1000")];
+    let (broker, wish, _, mut consumer) = consume_by(DirectFetch::Always, folder.path(), &keys, 10_000);
+    let given = tokio::time::timeout(LONG, consumer.events.recv()).await.expect("partitions");
+    assert!(matches!(given, Some(ConsumerEvent::Assigned(_))), "{given:?}");
+    let begin = Seeks::from([(TopicPartition::new("t", 0), 0)]);
+    consumer.commands.send(ConsumerCommand::Opened(begin)).unwrap();
+    let mut seen = offsets(&mut consumer, 2 * MAX_RECORDS).await;
+    if paused {
+        consumer.commands.send(ConsumerCommand::Hold).unwrap();
+        drain(&mut consumer, &mut seen).await;
+    }
+    cut(&broker, 9_000).await;
+    if paused {
+        consumer.commands.send(ConsumerCommand::GoOn).unwrap();
+    }
+    (Overtaken { consumer, broker, _wish: wish, _folder: folder }, seen)
+}
+
+/// That it is in one piece up to some offset, and then from this one on.
+fn assert_a_gap_before(from: i64, seen: &[i64]) {
+    let gap = seen.iter().zip(0..).take_while(|(offset, expected)| *offset == expected).count();
+    assert!((2 * MAX_RECORDS..9_000).contains(&gap), "{gap}: it is overtaken");
+    assert!(seen[gap..].iter().copied().eq((from..).take(seen.len() - gap)), "{:?}", &seen[gap..]);
+}
+
+#[tokio::test]
+async fn who_is_overtaken_by_a_deletion_goes_on_with_what_is_left() {
+    for paused in [false, true] {
+        let (mut scene, mut seen) = overtaken("earliest", paused).await;
+        while seen.last() != Some(&9_999) {
+            seen.extend(offsets(&mut scene.consumer, 1).await);
+        }
+        assert_a_gap_before(9_000, &seen);
+    }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_by_a_deletion_and_wants_the_latest_goes_on_with_what_comes() {
+    for paused in [false, true] {
+        let (mut scene, mut seen) = overtaken("latest", paused).await;
+        let deadline = Instant::now() + LONG;
+        while seen.last().is_none_or(|last| *last < 10_000) {
+            assert!(Instant::now() < deadline, "{:?}", seen.last());
+            send(&scene.broker, 1);
+            let next = tokio::time::timeout(Duration::from_millis(100), offsets(&mut scene.consumer, 1));
+            seen.extend(next.await.into_iter().flatten());
+        }
+        let first = seen.iter().copied().find(|offset| *offset >= 9_000).unwrap();
+        assert!(first >= 10_000, "{first}");
+        assert_a_gap_before(first, &seen);
+    }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_by_a_deletion_and_wants_no_reset_ends() {
+    for paused in [false, true] {
+        let (mut scene, _) = overtaken("none", paused).await;
+        let failed = until(&mut scene.consumer, |event| match event {
+            ConsumerEvent::Failed(error) => Some(error.to_string()),
+            ConsumerEvent::Records(batch) => {
+                assert!(batch.records.iter().all(|record| record.offset < 9_000), "{batch:?}");
+                None
+            }
+            other => panic!("{other:?}"),
+        });
+        let error = failed.await;
+        assert!(error.contains("auto.offset.reset=none"), "{error}");
+    }
 }

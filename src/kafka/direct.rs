@@ -29,6 +29,16 @@ const LONGEST_REST: Duration = Duration::from_mins(1);
 /// The wait for records that are read here while librdkafka may have some as well.
 const SHORT: Duration = Duration::from_millis(2);
 
+/// What was read directly.
+#[derive(Default)]
+pub(super) struct Brought {
+    pub records: Vec<RawRecord>,
+    /// Where partitions are whose last offsets hold no record.
+    pub ends: Offsets,
+    /// Partitions that are librdkafka's again.
+    pub returned: Vec<TopicPartition>,
+}
+
 /// What is read directly, and what may be.
 pub(super) struct Direct {
     /// `None`: these settings want something that only librdkafka does.
@@ -82,20 +92,20 @@ impl Direct {
     }
 
     /// A batch of what is read here; waits for its first record only, and shortly when some of the `owned` partitions may
-    /// come through librdkafka. Goes back to librdkafka with what cannot be read here any longer: those are returned.
+    /// come through librdkafka. Goes back to librdkafka with what cannot be read here any longer.
     pub(super) fn read<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
         (limit, room): (usize, usize),
         wait: Duration,
         owned: usize,
-    ) -> Result<(Vec<RawRecord>, Vec<TopicPartition>)> {
-        let Some(fetcher) = &mut self.fetcher else { return Ok((Vec::new(), Vec::new())) };
+    ) -> Result<Brought> {
+        let Some(fetcher) = &mut self.fetcher else { return Ok(Brought::default()) };
         let wait = if fetcher.count() < owned { wait.min(SHORT) } else { wait };
         let records = fetcher.read(limit, room, wait);
-        let returned = fetcher.returned();
+        let (ends, returned) = (fetcher.ends(), fetcher.returned());
         self.give_back(consumer, &returned)?;
-        Ok((records, returned.into_iter().map(|returned| returned.tp).collect()))
+        Ok(Brought { records, ends, returned: returned.into_iter().map(|returned| returned.tp).collect() })
     }
 
     /// librdkafka has brought a batch, a full one or not. What it holds may be read here from now on.
@@ -204,8 +214,6 @@ fn leader<C: ConsumerContext>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use pipette_broker::{Broker, BrokerConfig};
     use rdkafka::ClientConfig;
 
@@ -214,8 +222,7 @@ mod tests {
     #[test]
     fn who_leads_the_partitions_of_a_topic_is_asked_once() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig::new(folder.path().join("broker"));
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = BrokerConfig::on_any_port(folder.path().join("broker"));
         config.default_partitions = 3;
         let broker = Broker::start(config).unwrap();
         let port = broker.address().port();

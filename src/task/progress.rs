@@ -73,9 +73,11 @@ impl Progress {
     }
 
     /// Leaves out what was read of a partition before it was sent back. `generation` is that of the batch.
-    pub fn leave_out_stale(&self, records: &mut Vec<RawRecord>, generation: u64) {
+    pub fn leave_out_stale(&self, (records, ends): (&mut Vec<RawRecord>, &mut Offsets), generation: u64) {
         if generation < self.generation {
-            records.retain(|record| self.owned.get(&record.tp).is_none_or(|reach| reach.generation <= generation));
+            let is_fresh = |tp: &TopicPartition| self.owned.get(tp).is_none_or(|reach| reach.generation <= generation);
+            records.retain(|record| is_fresh(&record.tp));
+            ends.retain(|tp, _| is_fresh(tp));
         }
     }
 
@@ -217,7 +219,9 @@ mod tests {
         assert!(progress.worth_committing(Offsets::from([(tp(0), 9)])).is_empty());
         let left = |progress: &Progress, generation| {
             let mut records = vec![record(0), record(1), record(2)];
-            progress.leave_out_stale(&mut records, generation);
+            let mut ends: Offsets = records.iter().map(|record| (record.tp.clone(), 9)).collect();
+            progress.leave_out_stale((&mut records, &mut ends), generation);
+            assert!(ends.keys().eq(records.iter().map(|record| &record.tp)));
             records.iter().map(|record| record.tp.partition).collect::<Vec<_>>()
         };
         assert_eq!((left(&progress, 1), left(&progress, 2)), (vec![1, 2], vec![1, 2]));

@@ -203,14 +203,20 @@ impl SinkLoop {
 
     /// What has come; without what was on its way when its partition was sent back, which comes again.
     async fn batch(&mut self, task: &mut dyn SinkTask, batch: Batch) -> Result<(), Failure> {
-        let Batch { mut records, lease, generation } = batch;
-        self.progress.leave_out_stale(&mut records, generation);
-        self.records(task, records).await?;
+        let Batch { mut records, mut ends, lease, generation } = batch;
+        self.progress.leave_out_stale((&mut records, &mut ends), generation);
+        self.records(task, records, ends).await?;
         drop(lease);
         Ok(())
     }
 
-    pub(super) async fn records(&mut self, task: &mut dyn SinkTask, raw: Vec<RawRecord>) -> Result<(), Failure> {
+    /// `ends`: where partitions are behind these records.
+    pub(super) async fn records(
+        &mut self,
+        task: &mut dyn SinkTask,
+        raw: Vec<RawRecord>,
+        ends: Offsets,
+    ) -> Result<(), Failure> {
         self.meters.read.count(raw.len());
         let mut next = Offsets::new();
         let mut waiting = Waiting::of(raw.len());
@@ -232,6 +238,9 @@ impl SinkLoop {
             self.prepare(task, &mut waiting, origin).await?;
         }
         next.extend(last);
+        for (tp, end) in ends {
+            next.entry(tp).and_modify(|next| *next = end.max(*next)).or_insert(end);
+        }
         Box::pin(self.give_up_overdue()).await?;
         if self.line.has_steps() {
             Box::pin(self.gather(task, &mut waiting)).await?;
@@ -335,8 +344,7 @@ impl SinkLoop {
     }
 
     pub(super) fn leave_out(&mut self, gone: &[TopicPartition]) {
-        let stays = |record: &RawRecord| !gone.contains(&record.tp);
-        self.backlog.iter_mut().for_each(|batch| batch.records.retain(stays));
+        self.backlog.iter_mut().for_each(|batch| batch.leave_out(gone));
     }
 
     /// Does what the plugin asked for; a record that it reports is handed back.

@@ -1,5 +1,6 @@
 //! Proofs on Apache Kafka 4.3.1. `./test --quick` leaves this module out by its name.
 
+mod holes;
 mod large;
 mod secured;
 mod swap;

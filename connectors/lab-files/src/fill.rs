@@ -130,8 +130,7 @@ impl Run {
             _ => None,
         });
         let bad = portion.bad as u64;
-        self.board
-            .read(&self.board_path(key), Seen { state, size, position, records, bad, bad_row, reason: None });
+        self.board.read(&self.board_path(key), Seen { state, size, position, records, bad, bad_row, reason: None });
     }
 
     /// Opens the next file that is ready; false when there is none.

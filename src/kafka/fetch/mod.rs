@@ -9,6 +9,8 @@
 //! `link.rs` is a connection, `wire.rs` the protocol, `records.rs` cuts batches into records. Runs on the consumer's thread.
 
 mod cursor;
+#[cfg(test)]
+mod holes;
 mod link;
 mod records;
 #[cfg(test)]
@@ -21,7 +23,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pipette_api::{RawRecord, TopicPartition};
+use pipette_api::{Offsets, RawRecord, TopicPartition};
 use tokio::runtime::{Builder, Runtime};
 
 use self::link::Link;
@@ -39,6 +41,10 @@ const LITTLE: usize = 1 << 20;
 
 /// Who has not listened for so long does not know whether a broker is late.
 const INATTENTION: Duration = Duration::from_secs(1);
+
+/// Answers of a leader that has another log than the one which was read: records were deleted, or the topic was and has
+/// come again.
+const OTHER_LOG: [i16; 2] = [1, 3];
 
 /// Reads partitions from their leaders.
 pub(super) struct Fetcher {
@@ -65,6 +71,8 @@ struct Lane {
     run: Option<Run>,
     /// The offset to ask for next, behind what is here.
     ask: i64,
+    /// Behind the last record that was handed out, or behind what was said to hold none.
+    told: i64,
     /// The first offset that is not replicated yet, as last heard.
     high: i64,
     /// The leader's epoch, as the last batch says; -1 before.
@@ -103,6 +111,10 @@ impl Lane {
         self.high = part.high;
         if part.error != 0 {
             self.ends = Some(format!("the broker answers with error {}", part.error));
+            if OTHER_LOG.contains(&part.error) {
+                // librdkafka would take a new log for the old one cut off, and go on at the end of what is new.
+                self.epoch = -1;
+            }
             return;
         }
         let len = part.records.len();
@@ -121,7 +133,9 @@ impl Lane {
     /// Hands out what is here.
     fn read(&mut self, out: &mut Vec<RawRecord>, limit: usize, room: &mut usize) {
         let Some(run) = &mut self.run else { return };
+        let before = out.len();
         let read = run.read(out, &self.tp, limit, room);
+        self.told = out[before..].last().map_or(self.told, |last| last.offset + 1);
         self.epoch = run.epoch;
         if let Err(reason) = read {
             (self.ask, self.ends, self.run) = (run.next(), Some(reason.to_owned()), None);
@@ -160,7 +174,7 @@ impl Fetcher {
             self.links.push(link);
         }
         let (high, epoch, busy, since) = (-1, -1, Instant::now(), 0);
-        let lane = Lane { tp, leader, run: None, ask: next, high, epoch, busy, since, ends: None };
+        let lane = Lane { tp, leader, run: None, ask: next, told: next, high, epoch, busy, since, ends: None };
         self.lanes.push(lane);
         self.lanes.sort_by(|a, b| a.tp.cmp(&b.tp));
         Ok(())
@@ -225,6 +239,17 @@ impl Fetcher {
             lane.read(&mut out, limit, &mut room);
         }
         out
+    }
+
+    /// Where partitions are whose last offsets so far hold no record any more, or the end of a transaction; each is told
+    /// once.
+    pub(super) fn ends(&mut self) -> Offsets {
+        let is_ahead = |lane: &&mut Lane| lane.run.is_none() && lane.ask > lane.told;
+        let tell = |lane: &mut Lane| {
+            lane.told = lane.ask;
+            (lane.tp.clone(), lane.ask)
+        };
+        self.lanes.iter_mut().filter(is_ahead).map(tell).collect()
     }
 
     /// Asks whoever can be asked, and takes the first answers.

@@ -91,11 +91,12 @@ impl Head {
             // The producer, its epoch and its sequence.
             cursor.take(8 + 2 + 4)?;
             let count = u32::try_from(cursor.i32()?).ok()?;
-            let last = base.checked_add(i64::from(delta))?;
+            // There is an offset behind it, which is asked for next.
+            let last = base.checked_add(i64::from(delta)).filter(|last| *last < i64::MAX)?;
             let len = len + BEFORE_LENGTH;
             (len >= HEAD).then_some(Self { base, len, epoch, checksum, attributes, last, first_time, last_time, count })
         })();
-        head.map(Some).ok_or("a batch that is shorter than its head")
+        head.map(Some).ok_or("a batch whose head cannot be")
     }
 }
 
@@ -109,11 +110,14 @@ impl Run {
                 Ok(Some(head)) if head.attributes & COMPRESSION != 0 => break Some("compressed batches"),
                 Ok(Some(head)) => {
                     end += head.len;
-                    behind = behind.max(head.last.saturating_add(1));
+                    behind = behind.max(head.last + 1);
                 }
                 Err(reason) => break Some(reason),
             }
         };
+        // Java's consumer fails then: to ask again and again would be without end.
+        let leads_nowhere = behind == next && !bytes.is_empty();
+        let unusual = unusual.or(leads_nowhere.then_some("an answer without the offset that was asked for"));
         let run = Self { bytes, at: 0, open: None, next, end, epoch: -1, check };
         (run, Survey { next: behind, unusual })
     }
@@ -157,10 +161,7 @@ impl Run {
             let Found { offset, key, value, headers, .. } = found;
             out.push(RawRecord { tp, offset, key, value, headers, timestamp: Some(timestamp), timestamp_type });
         }
-        if self.open.is_some_and(|open| open.left == 0) {
-            self.close();
-        }
-        Ok(())
+        if self.open.is_some_and(|open| open.left == 0) { self.close() } else { Ok(()) }
     }
 
     /// Sees to it that a batch with records is open; false when there is none any more.
@@ -168,7 +169,7 @@ impl Run {
         loop {
             match self.open {
                 Some(open) if open.left > 0 => return Ok(true),
-                Some(_) => self.close(),
+                Some(_) => self.close()?,
                 None => {}
             }
             if self.at >= self.end {
@@ -180,18 +181,21 @@ impl Run {
                 return Err("a batch whose checksum is wrong");
             }
             self.epoch = head.epoch;
-            let left = if head.attributes & CONTROL == 0 { head.count } else { 0 };
-            self.open = Some(Open { head, left, end });
-            self.at += HEAD;
+            let is_control = head.attributes & CONTROL != 0;
+            self.open = Some(Open { head, left: if is_control { 0 } else { head.count }, end });
+            self.at = if is_control { end } else { self.at + HEAD };
         }
     }
 
     /// Goes on behind the open batch, and behind offsets at its end that hold nothing any more.
-    fn close(&mut self) {
+    fn close(&mut self) -> Result<(), Unusual> {
         if let Some(open) = self.open.take() {
-            self.at = open.end;
-            self.next = self.next.max(open.head.last.saturating_add(1));
+            if self.at != open.end {
+                return Err("a batch with more in it than its records");
+            }
+            self.next = self.next.max(open.head.last + 1);
         }
+        Ok(())
     }
 
     /// The record at the place that was reached, in the batch that is open.

@@ -1,6 +1,5 @@
 //! What is read straight from a leader, beside what librdkafka makes of the same bytes.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use allocation_counter::measure;
@@ -16,8 +15,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn broker(folder: &Path) -> Broker {
-    let mut config = BrokerConfig::new(folder.join("broker"));
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = BrokerConfig::on_any_port(folder.join("broker"));
     config.default_partitions = 2;
     Broker::start(config).unwrap()
 }
@@ -318,7 +316,7 @@ fn damaged_bytes_are_told_and_never_read_wrongly() {
             prop_assert!(records.iter().all(|record| record.offset < survey.next), "what was read comes again");
             let (cut, failed) = all_of(&whole.slice(..len), true);
             prop_assert_eq!(&cut[..], &expected[..cut.len()]);
-            prop_assert!(!failed, "the last batch of an answer may be cut off");
+            prop_assert_eq!(failed, cut.is_empty() && len > 0, "the last batch may be cut off, and not the first");
             Ok(())
         })
         .unwrap();

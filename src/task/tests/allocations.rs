@@ -9,8 +9,8 @@ use std::time::Duration;
 use allocation_counter::measure;
 use pipette_api::record::TimestampType;
 use pipette_api::{
-    Blob, Body, ConfigMap, Info, RawRecord, Settings, Signal, SinkPlugin, SinkTask, SourcePlugin, SourceTask, TaskId,
-    TopicPartition, Wish,
+    Blob, Body, ConfigMap, Info, Offsets, RawRecord, Settings, Signal, SinkPlugin, SinkTask, SourcePlugin, SourceTask,
+    TaskId, TopicPartition, Wish,
 };
 use pipette_kit::{Bench, MapOffsets, RecordingRuntime};
 use tokio::sync::{mpsc, watch};
@@ -185,7 +185,7 @@ fn strings_from_kafka_reach_a_file_without_an_allocation_each() {
     };
     let mut task = file_sink(&rig.bench, &folder.path().join("out.txt"));
     let mut round = |raw| {
-        let turn = async { sink.records(&mut *task, raw).await.map_err(|_| "failed") };
+        let turn = async { sink.records(&mut *task, raw, Offsets::new()).await.map_err(|_| "failed") };
         rig.bench.run("a batch", turn).unwrap().unwrap();
     };
     round(consumed());

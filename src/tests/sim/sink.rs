@@ -224,7 +224,7 @@ impl World {
             let Ok(lease) = Share::ample("c").ask(1).within(Duration::ZERO) else {
                 unreachable!("there is ample room")
             };
-            let batch = Batch { records, lease, generation: member.generation };
+            let batch = Batch { records, ends: Offsets::new(), lease, generation: member.generation };
             if member.events.try_send(ConsumerEvent::Records(batch)).is_ok() {
                 member.reads = reads;
             }

@@ -161,6 +161,24 @@ pub(crate) fn delete(bootstrap: &str, topics: &[&str]) {
     runtime.block_on(admin.delete_topics(topics, &AdminOptions::new())).expect("an answer");
 }
 
+/// Takes away what stands in partition 0 in front of this offset.
+pub(crate) fn cut(bootstrap: &str, topic: &str, before: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(before)).expect("a position");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let taken = runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).expect("an answer");
+    taken.elements()[0].error().expect("records are taken away");
+}
+
+/// The offset behind partition 0, whatever is left in front of it.
+pub(crate) fn end(bootstrap: &str, topic: &str) -> u64 {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let (_, high) = client.fetch_watermarks(topic, 0, Duration::from_secs(10)).expect("its watermarks");
+    u64::try_from(high).expect("an offset")
+}
+
 /// Writes a record.
 pub(crate) fn write(bootstrap: &str, topic: &str, partition: i32, key: &str, value: &str) {
     send(bootstrap, BaseRecord::to(topic).partition(partition).key(key).payload(value));

@@ -83,7 +83,7 @@ impl Store {
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
         let backend = match settings.uri.scheme {
-            Scheme::File => Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)),
+            Scheme::File => Backend::Folder(Arc::new(Folder::at(settings)?)),
             Scheme::Https => Backend::Web(Arc::new(Web::open(settings)?)),
             _ => {
                 let Built { remote, starter, uploads, signer } = remote::build(settings)?;

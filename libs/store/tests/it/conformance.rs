@@ -256,6 +256,7 @@ async fn refusals_tell_what_to_do(place: Place) {
     let nowhere = Store::open(&place.settings().moved_to(nowhere)).unwrap();
     for error in [
         nowhere.probe().await.unwrap_err(),
+        nowhere.head("inbox/a").await.unwrap_err(),
         uploader(&nowhere, Strategy::Uuid).upload(&Made::new(1000), &origin()).await.unwrap_err(),
         uploader(&nowhere, Strategy::Uuid).upload(&Made::new(6 * MIB), &origin()).await.unwrap_err(),
     ] {
@@ -276,6 +277,7 @@ async fn what_is_missing_or_another_is_one_bad_record(place: Place) {
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     store.delete(&stored.key).await.unwrap();
     store.delete(&stored.key).await.unwrap();
+    assert_eq!(store.head(&stored.key).await.unwrap(), None);
     let any = Reference { etag: None, version_id: None, ..stored.reference() };
     let error = read(&payload(&store, &stored.key, any), 0, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");

@@ -65,6 +65,10 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
         Error::UnknownConfigurationKey { key, .. } => {
             say(ErrorKind::Config, &format!("store.options.{key} is unknown"))
         }
+        // In the middle of a content, when the client went on with it by itself.
+        _ if act == Act::Read && matches!(told.status, Some(404 | 412)) => {
+            say(ErrorKind::Data, "the object was overwritten or deleted while it was read")
+        }
         _ => told.rest(say),
     }
 }
@@ -221,6 +225,19 @@ mod tests {
         let bucket = of_store(Act::Read, "s3://b/k", &missing("NoSuchBucket"));
         assert!(bucket.kind() == ErrorKind::Fatal && bucket.to_string().contains("correct store.uri"), "{bucket}");
         assert_eq!(of_store(Act::Write, "s3://b/k", &missing("NoSuchKey")).kind(), ErrorKind::Fatal);
+    }
+
+    /// The client asks once more by itself when a content breaks off, and has no variant for what it is told then.
+    #[test]
+    fn an_object_that_is_another_one_in_the_middle_is_one_bad_record() {
+        for (status, act, kind) in [
+            ("404 Not Found", Act::Read, ErrorKind::Data),
+            ("412 Precondition Failed", Act::Read, ErrorKind::Data),
+            ("412 Precondition Failed", Act::Write, ErrorKind::Fatal),
+        ] {
+            let error = answer(&format!("Server returned non-2xx status code: {status}: "));
+            assert_eq!(of_store(act, "gs://b/k", &error).kind(), kind, "{status} {act:?}");
+        }
     }
 
     /// Azure's client deletes several in one request, whose answer holds theirs.

@@ -44,6 +44,14 @@ impl Folder {
         Self { disk: self.disk.clone(), names }
     }
 
+    /// The one folder of the whole worker, which outlives every connector: for what is true of the machine, such as a share
+    /// that was mounted once. Plugins of all kinds meet there: a file in it has a dot in its name, as no connector's folder
+    /// has, and any task may have written it.
+    #[must_use]
+    pub fn of_worker(&self) -> Self {
+        Self { disk: self.disk.clone(), names: Arc::default() }
+    }
+
     /// Its path, made on demand with the rights of the worker's user alone; `None` where nothing is kept, and the plugin
     /// does without. It touches the disk: ask once, at start. A folder that cannot be made is a retriable error.
     pub fn path(&self) -> Result<Option<PathBuf>> {

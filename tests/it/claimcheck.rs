@@ -142,6 +142,18 @@ fn nothing_is_taken_away_when_anything_is_unclear() {
     assert!(said.well && !is_there(&object), "{} {}", said.out, said.err);
 }
 
+#[test]
+fn the_mount_point_of_a_store_is_no_empty_store() {
+    let scene = Scene::new(&json!({}));
+    let object = scene.object("images", 1, WEEKS);
+    topic::create(&scene.bootstrap(), "images", 1, &[]);
+    scene.refer("images", &object);
+    fs::rename(scene.path("store"), scene.path("elsewhere")).unwrap();
+    fs::create_dir(scene.path("store")).unwrap();
+    let said = scene.run("gc", &[]);
+    assert!(!said.well && said.err.contains("is its share mounted"), "{} {}", said.out, said.err);
+}
+
 /// The last record of a key is read, although compaction has left a hole where the first one was.
 #[test]
 fn a_compacted_topic_is_read_to_its_end() {

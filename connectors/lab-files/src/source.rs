@@ -92,7 +92,7 @@ impl SourceTask for LabFilesTask {
         }
         let mut run = Run::new(Arc::clone(&self.settings), context);
         if let Some(claim) = &self.settings.claim {
-            let uploader = claim.uploader(&run.context.id)?;
+            let uploader = claim.uploader(&run.context.id, &run.context.common.folder)?;
             run.claims = Some(Claims::start(uploader, claim.in_flight).await?);
         }
         run.find_gone().await?;

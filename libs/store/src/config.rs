@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pipette_api::config::{Importance, checks};
-use pipette_api::{ConnectError, Key, Reach, Result, Settings};
+use pipette_api::{ConnectError, Folder, Key, Reach, Result, Settings};
 
 use crate::remote;
 use crate::uri::ObjectUri;
@@ -81,6 +81,8 @@ pub struct StoreSettings {
     pub request_timeout: Duration,
     /// What of the machine and the network may be touched.
     pub reach: Reach,
+    /// Where the worker remembers which folders it has used as stores; nowhere but for [`StoreSettings::remembered`].
+    pub memory: Folder,
 }
 
 impl StoreSettings {
@@ -94,7 +96,15 @@ impl StoreSettings {
             connect_timeout: settings.get(&CONNECT_TIMEOUT)?,
             request_timeout: settings.get(&REQUEST_TIMEOUT)?,
             reach: settings.reach().clone(),
+            memory: Folder::nowhere(),
         })
+    }
+
+    /// With the plugin's folder at hand, a folder that this worker has used as a store is known after a restart, too: a share
+    /// that is not mounted then is waited for.
+    #[must_use]
+    pub fn remembered(self, folder: &Folder) -> Self {
+        Self { memory: folder.of_worker(), ..self }
     }
 
     /// What is wrong with the options, with the key to blame, for the rules of a plugin: a name that no such store has, an
@@ -113,6 +123,7 @@ impl StoreSettings {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             reach: Reach::default(),
+            memory: Folder::nowhere(),
         }
     }
 

@@ -42,7 +42,9 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
     };
     let bucket_missing = told.code.as_deref().is_some_and(|code| matches!(code, "NoSuchBucket" | "ContainerNotFound"));
     match error {
-        _ if bucket_missing => say(ErrorKind::Fatal, "there is no such bucket or container"),
+        _ if bucket_missing => {
+            say(ErrorKind::Fatal, "there is no such bucket or container: make it, or correct store.uri")
+        }
         Error::NotFound { .. } if act == Act::Read => say(ErrorKind::Data, "the object is missing or forbidden"),
         Error::NotFound { .. } => say(ErrorKind::Fatal, "the store does not know the bucket or the upload"),
         Error::PermissionDenied { .. } if act == Act::Read => say(
@@ -62,6 +64,10 @@ pub(crate) fn of_store(act: Act, what: &str, error: &object_store::Error) -> Con
         Error::InvalidPath { .. } => say(ErrorKind::Data, "the key is not one of an object"),
         Error::UnknownConfigurationKey { key, .. } => {
             say(ErrorKind::Config, &format!("store.options.{key} is unknown"))
+        }
+        // In the middle of a content, when the client went on with it by itself.
+        _ if act == Act::Read && matches!(told.status, Some(404 | 412)) => {
+            say(ErrorKind::Data, "the object was overwritten or deleted while it was read")
         }
         _ => told.rest(say),
     }
@@ -91,7 +97,20 @@ pub(crate) fn of_file(act: Act, what: &str, error: &io::Error) -> ConnectError {
         | io::ErrorKind::InvalidFilename => ErrorKind::Fatal,
         _ => ErrorKind::Retriable,
     };
-    ConnectError::new(kind, format!("Cannot {} {what}: {error}", act.name()))
+    ConnectError::new(kind, format!("Cannot {} {what}: {error}{}", act.name(), remedy(error)))
+}
+
+/// What to do, where that does not follow from what the system says.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
+            ": give the worker's user the right to, with everything in the store's folder"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => ": mount it for writing, or name another store.uri",
+        io::ErrorKind::NotADirectory => ": what should be a folder there is a file, move it or name another store.uri",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room",
+        _ => "",
+    }
 }
 
 /// What an error says about itself.
@@ -203,8 +222,22 @@ mod tests {
         let read = of_store(Act::Read, "s3://b/k", &missing("NoSuchKey"));
         assert_eq!(read.to_string(), "Cannot read s3://b/k: the object is missing or forbidden (NoSuchKey)");
         assert_eq!(read.kind(), ErrorKind::Data);
-        assert_eq!(of_store(Act::Read, "s3://b/k", &missing("NoSuchBucket")).kind(), ErrorKind::Fatal);
+        let bucket = of_store(Act::Read, "s3://b/k", &missing("NoSuchBucket"));
+        assert!(bucket.kind() == ErrorKind::Fatal && bucket.to_string().contains("correct store.uri"), "{bucket}");
         assert_eq!(of_store(Act::Write, "s3://b/k", &missing("NoSuchKey")).kind(), ErrorKind::Fatal);
+    }
+
+    /// The client asks once more by itself when a content breaks off, and has no variant for what it is told then.
+    #[test]
+    fn an_object_that_is_another_one_in_the_middle_is_one_bad_record() {
+        for (status, act, kind) in [
+            ("404 Not Found", Act::Read, ErrorKind::Data),
+            ("412 Precondition Failed", Act::Read, ErrorKind::Data),
+            ("412 Precondition Failed", Act::Write, ErrorKind::Fatal),
+        ] {
+            let error = answer(&format!("Server returned non-2xx status code: {status}: "));
+            assert_eq!(of_store(act, "gs://b/k", &error).kind(), kind, "{status} {act:?}");
+        }
     }
 
     /// Azure's client deletes several in one request, whose answer holds theirs.
@@ -230,6 +263,24 @@ mod tests {
             (status("503 Service Unavailable", "SlowDown"), false),
         ] {
             assert_eq!(is_gone(&error), gone, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_folder_says_what_to_do() {
+        // Of Linux: EACCES, EROFS, ENOTDIR, ENOSPC.
+        for (code, kind, told) in [
+            (13, ErrorKind::Fatal, "give the worker's user the right"),
+            (30, ErrorKind::Fatal, "mount it for writing"),
+            (20, ErrorKind::Fatal, "is a file"),
+            (28, ErrorKind::Retriable, "make room"),
+        ] {
+            let error = of_file(Act::Write, "/store/k", &io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(
+                error.to_string().starts_with("Cannot write /store/k: ") && error.to_string().contains(told),
+                "{error}"
+            );
         }
     }
 

@@ -4,8 +4,9 @@
 //! Drafts stand in one folder of the store, `.uploads`, under the name of their owner: so what a crash leaves is found
 //! again without a walk through everything.
 //!
-//! The store's own folder is made at the first upload when it is missing. Once it was there it is not made again: a share
-//! that is not mounted is waited for, and nothing is said of its objects meanwhile.
+//! The store's own folder is made at the first upload when it is missing, with `.uploads` in it, and a mark in the worker's
+//! `state.dir` says so. From then on the store is there only while `.uploads` is: a share that is not mounted is waited for,
+//! even where its mount point looks like an empty folder, and nothing is said of its objects meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,9 +18,10 @@ use bytes::Bytes;
 use pipette_api::{ConnectError, Reach, Result};
 use uuid::Uuid;
 
+use crate::config::StoreSettings;
+use crate::digest::Digest;
 use crate::fault::{self, Act};
 use crate::store::Object;
-use crate::uri::ObjectUri;
 
 const DRAFTS: &str = ".uploads";
 
@@ -28,8 +30,19 @@ const DRAFTS: &str = ".uploads";
 pub(crate) struct Folder {
     root: PathBuf,
     reach: Reach,
-    /// Whether the folder was there once.
-    seen: AtomicBool,
+    /// Whether the folder was there at the start.
+    found: bool,
+    /// Whether it was a store once, in this process; `mark` is of all.
+    used: AtomicBool,
+    mark: Option<Mark>,
+}
+
+/// A file that says that a folder was used as a store.
+#[derive(Debug)]
+struct Mark {
+    path: PathBuf,
+    /// Whether it was seen in this process.
+    made: AtomicBool,
 }
 
 /// What became of a draft.
@@ -42,42 +55,57 @@ pub(crate) enum Kept {
 
 impl Folder {
     /// Asks whether the folder may be used; it need not exist yet.
-    pub(crate) fn at(uri: &ObjectUri, reach: Reach) -> Result<Self> {
-        let root = path(&uri.key);
+    pub(crate) fn at(settings: &StoreSettings) -> Result<Self> {
+        let (root, reach) = (path(&settings.uri.key), settings.reach.clone());
         reach.path(&root)?;
-        let seen = AtomicBool::new(root.is_dir());
-        Ok(Self { root, reach, seen })
+        let mark = settings.memory.path()?.map(|folder| Mark::of(&root, &folder));
+        let used = AtomicBool::new(root.join(DRAFTS).is_dir());
+        Ok(Self { found: root.is_dir(), root, reach, used, mark })
     }
 
-    /// Makes the folder if it never was there, and writes nothing: a look whether it is.
+    /// Makes the folder a store if it never was one: a look whether it is there.
     pub(crate) fn probe(&self) -> Result<()> {
-        if !self.root.is_dir() {
-            if self.seen.load(Ordering::Relaxed) {
-                return Err(self.away());
+        let drafts = self.root.join(DRAFTS);
+        let there = match fs::metadata(&drafts) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.is_lost() {
+                    return Err(self.away());
+                }
+                make_folders(&drafts)
             }
-            make_folders(&self.root).map_err(|error| self.fault(Act::Write, &self.root, &error))?;
-        }
-        self.seen.store(true, Ordering::Relaxed);
-        Ok(())
+            there => there.map(drop),
+        };
+        there.map_err(|error| self.fault(Act::Write, &drafts, &error))?;
+        self.used.store(true, Ordering::Relaxed);
+        self.mark.as_ref().map_or(Ok(()), |mark| mark.make(&self.root))
+    }
+
+    /// Whether it was there once and is not now.
+    fn is_lost(&self) -> bool {
+        let marked = || self.mark.as_ref().is_some_and(|mark| mark.path.exists());
+        let used = || self.used.load(Ordering::Relaxed) || marked();
+        (self.found && !self.root.is_dir()) || (!self.root.join(DRAFTS).is_dir() && used())
+    }
+
+    /// Whether what is missing may be there: others may have made the folder, but a reference to something in it comes from
+    /// nowhere when it is empty, as the mount point of a share is.
+    fn is_away(&self) -> bool {
+        let is_empty = || fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none());
+        self.is_lost() || !self.root.is_dir() || is_empty()
     }
 
     fn away(&self) -> ConnectError {
         let root = self.root.display();
         ConnectError::retriable(format!(
-            "The folder {root} is not there: is its share mounted? Mount it, or make the folder"
+            "The store in the folder {root} is not there: is its share mounted? Mount it. If the store is to go on in \
+             this folder as it is, make the folder {root}/{DRAFTS}"
         ))
     }
 
     pub(crate) fn draft(&self, owner: &str) -> Result<Draft> {
         self.probe()?;
-        let folder = self.root.join(DRAFTS);
-        let path = folder.join(format!("{owner}.{}", Uuid::now_v7()));
-        let create = || File::create_new(&path);
-        let made = match create() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_folders(&folder).and_then(|()| create()),
-            made => made,
-        };
-        let file = made.map_err(|error| self.fault(Act::Write, &path, &error))?;
+        let path = self.root.join(DRAFTS).join(format!("{owner}.{}", Uuid::now_v7()));
+        let file = File::create_new(&path).map_err(|error| self.fault(Act::Write, &path, &error))?;
         let draft = Draft { file: Some(file), path };
         self.reach.opened(draft.file())?;
         Ok(draft)
@@ -89,8 +117,8 @@ impl Folder {
         let parent = target.parent().unwrap_or(&self.root);
         self.probe()?;
         let kept = (|| {
-            make_folders(parent)?;
             self.hold_inside(parent)?;
+            make_folders(parent)?;
             if target.try_exists()? {
                 return Ok(Kept::Present);
             }
@@ -107,7 +135,7 @@ impl Folder {
         let folder = self.root.join(DRAFTS);
         let cleared = (|| {
             let entries = match fs::read_dir(&folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_lost() => return Ok(0),
                 entries => entries?,
             };
             let mut cleared = 0;
@@ -146,7 +174,7 @@ impl Folder {
         let found = self.find(&path)?;
         match found.and_then(fs::metadata).and_then(|metadata| describe(key, &metadata)) {
             Ok(object) => Ok(Some(object)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_away() => Ok(None),
             Err(error) => Err(self.fault(Act::Read, &path, &error)),
         }
     }
@@ -172,7 +200,7 @@ impl Folder {
         let path = path(key);
         let deleted = self.hold_inside(path.parent().unwrap_or(&self.root)).and_then(|()| fs::remove_file(&path));
         match deleted {
-            Err(error) if error.kind() != io::ErrorKind::NotFound || !self.root.is_dir() => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound || self.is_away() => {
                 Err(self.fault(Act::Delete, &path, &error))
             }
             _ => Ok(()),
@@ -184,7 +212,7 @@ impl Folder {
         let (mut objects, mut folders) = (Vec::new(), Vec::new());
         let listed = (|| {
             let entries = match fs::read_dir(folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_away() => return Ok(()),
                 entries => entries?,
             };
             for entry in entries {
@@ -208,20 +236,51 @@ impl Folder {
         path(key)
     }
 
-    /// Links inside of the store may not lead out of it.
+    /// Links inside of the store may not lead out of it. Of a folder that is not there, the one that it would be made in.
     fn hold_inside(&self, folder: &Path) -> io::Result<()> {
-        if fs::canonicalize(folder)?.starts_with(fs::canonicalize(&self.root)?) {
+        let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder);
+        if fs::canonicalize(there)?.starts_with(fs::canonicalize(&self.root)?) {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the store's folder"))
     }
 
     fn fault(&self, act: Act, path: &Path, error: &io::Error) -> ConnectError {
-        if error.kind() == io::ErrorKind::NotFound && !self.root.is_dir() {
+        if error.kind() == io::ErrorKind::NotFound && self.is_away() {
             return self.away();
         }
         let error = fault::of_file(act, &path.display().to_string(), error);
         if path.starts_with(&self.root) { error } else { error.within("outside of the store's folder") }
+    }
+}
+
+impl Mark {
+    /// Its name has a dot, as files in the worker's folder have.
+    fn of(root: &Path, folder: &Path) -> Self {
+        let name = Digest::of(root.as_os_str().as_encoded_bytes()).hex();
+        Self { path: folder.join(format!("{name}.store")), made: AtomicBool::new(false) }
+    }
+
+    /// Durable before the first object is. It holds the folder, for people.
+    fn make(&self, root: &Path) -> Result<()> {
+        if self.made.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let made = (|| {
+            if self.path.exists() {
+                return Ok(());
+            }
+            let mut file = File::create(&self.path)?;
+            writeln!(file, "{}", root.display())?;
+            file.sync_all()?;
+            self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        })();
+        made.map_err(|error: io::Error| {
+            let told = format!("Cannot note in {} that a folder is used as a store", self.path.display());
+            ConnectError::retriable(told).because(error)
+        })?;
+        self.made.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
-use pipette_api::{ConnectError, PayloadReader, Result};
+use pipette_api::{ConnectError, ErrorKind, PayloadReader, Result};
 
 use crate::config::StoreSettings;
 use crate::fault::{self, Act};
@@ -83,7 +83,7 @@ impl Store {
     /// the worker does not let connectors go there.
     pub fn open(settings: &StoreSettings) -> Result<Arc<Self>> {
         let backend = match settings.uri.scheme {
-            Scheme::File => Backend::Folder(Arc::new(Folder::at(&settings.uri, settings.reach.clone())?)),
+            Scheme::File => Backend::Folder(Arc::new(Folder::at(settings)?)),
             Scheme::Https => Backend::Web(Arc::new(Web::open(settings)?)),
             _ => {
                 let Built { remote, starter, uploads, signer } = remote::build(settings)?;
@@ -139,8 +139,23 @@ impl Store {
         }
     }
 
-    /// Describes an object; `None` when there is none.
+    /// Describes an object; `None` when there is none. Fatal when it is the bucket that there is none of: who reads would
+    /// take every object for missing.
     pub async fn head(&self, key: &str) -> Result<Option<Object>> {
+        let found = self.glance(key).await?;
+        if found.is_some() || !matches!(self.backend, Backend::Remote(_)) {
+            return Ok(found);
+        }
+        // The answer to a request without a body does not tell what is missing.
+        match self.read(key, &Cut::default()).await {
+            Ok((object, _)) => Ok(Some(object)),
+            Err(error) if error.kind() == ErrorKind::Data => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same in one request, for uploads, which find a missing bucket anyway.
+    pub(crate) async fn glance(&self, key: &str) -> Result<Option<Object>> {
         match &self.backend {
             Backend::Folder(folder) => {
                 let (folder, key) = (Arc::clone(folder), key.to_owned());

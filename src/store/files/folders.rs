@@ -1,4 +1,5 @@
-//! Folders of plugins under `state.dir/plugins`: one per connector, and in it what it and its tasks ask for.
+//! Folders of plugins under `state.dir/plugins`: one per connector, and in it what it and its tasks ask for. Beside them, with
+//! a dot in their names, are files of the whole worker.
 //!
 //! Plugins ask through `pipette_api::Folder`; `herder/mod.rs` takes a connector's away when it is deleted.
 
@@ -109,9 +110,12 @@ mod tests {
         }
         let other = folders.of(&named("a/b")).path().unwrap().unwrap();
         assert_eq!(task.path().unwrap().unwrap(), path);
+        // What is of the whole worker stays.
+        let mark = task.of_worker().path().unwrap().unwrap().join("a.store");
+        fs::write(&mark, "x").unwrap();
         folders.forget("a");
         folders.forget("never seen");
-        assert!(!path.exists() && other.exists());
+        assert!(!path.exists() && other.exists() && mark.exists());
     }
 
     #[test]
@@ -130,6 +134,8 @@ mod tests {
             assert!(inside.file_name().unwrap().len() <= 255);
             let within = paths.iter().filter(|other| other.starts_with(path)).count();
             assert_eq!(within, 1, "{} holds the folder of another connector", path.display());
+            let below = path.strip_prefix(state.path().join("plugins")).unwrap().to_str().unwrap();
+            assert!(!below.contains('.'), "{below} may be a file of the whole worker");
         }
     }
 

@@ -72,7 +72,7 @@ impl Restore {
         plan.warn();
         Ok(Self {
             patience: Patience::new(plan.retry_timeout, context),
-            stores: Stores::new(plan.store.clone(), plan.allowed.clone()),
+            stores: Stores::new(plan.store.clone().remembered(&context.common.folder), plan.allowed.clone()),
             cache: Cache::new(&plan.cache, context)?,
             plan,
             finder: Finder::default(),

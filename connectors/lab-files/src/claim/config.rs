@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pipette_api::config::checks::{at_least, in_range, one_of};
-use pipette_api::{Key, Result, Settings, TaskId};
+use pipette_api::{Folder, Key, Result, Settings, TaskId};
 use pipette_store::{Compression, Journal, Naming, Scheme, Store, StoreSettings, Strategy, UploadOptions, Uploader};
 
 use crate::settings::Root;
@@ -138,7 +138,7 @@ impl ClaimSettings {
     }
 
     /// Connects to nobody yet.
-    pub(crate) fn uploader(&self, id: &TaskId) -> Result<Uploader> {
+    pub(crate) fn uploader(&self, id: &TaskId, folder: &Folder) -> Result<Uploader> {
         let options = UploadOptions {
             part_size: self.part_size,
             concurrency: self.concurrency,
@@ -154,7 +154,7 @@ impl ClaimSettings {
             }
             None => None,
         };
-        Ok(Uploader::new(Store::open(&self.store)?, options, journal))
+        Ok(Uploader::new(Store::open(&self.store.clone().remembered(folder))?, options, journal))
     }
 }
 

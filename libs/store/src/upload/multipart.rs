@@ -387,7 +387,7 @@ async fn complete(shared: &Shared, key: &str, id: &str, parts: Vec<PartId>, size
         // The answer to an earlier try may be lost: the upload is gone because it is complete. S3 answers 404 then, some of
         // its like 403.
         Err(error) if fault::is_gone(&error) || matches!(error, object_store::Error::PermissionDenied { .. }) => {
-            match shared.store.head(key).await? {
+            match shared.store.glance(key).await? {
                 Some(object) if object.size == size => Ok((object.etag, object.version)),
                 _ => Err(aborted(shared, key, &error)),
             }

@@ -66,7 +66,7 @@ async fn by_name(
     payload: &dyn Payload,
     errand: &Errand<'_>,
 ) -> Result<Stored> {
-    let Some(object) = shared.store.head(key).await? else {
+    let Some(object) = shared.store.glance(key).await? else {
         return multipart::upload(shared, key, started, permit, errand, None).await;
     };
     drop((started.first, permit));
@@ -130,7 +130,7 @@ async fn large_content(
     let options = &shared.options;
     let key = shared.store.key_of(&errand.key(content.digest.as_ref(), options.compression)?);
     let upload = async {
-        if let Some(object) = shared.store.head(&key).await?
+        if let Some(object) = shared.store.glance(&key).await?
             && (options.compression.is_some() || object.size == content.size)
         {
             let stored = describe(shared, &key, content);
@@ -154,7 +154,7 @@ pub(super) async fn verify_found(
     payload: &dyn Payload,
     errand: &Errand<'_>,
 ) -> Result<Stored> {
-    let found = shared.store.head(&stored.key).await?;
+    let found = shared.store.glance(&stored.key).await?;
     let Some(object) = found else {
         return Err(changed(&format!("{} was there and is gone", stored.uri)));
     };

@@ -39,6 +39,7 @@ macro_rules! on {
             @place [$(#[$attribute])*] $place:
             everything_comes_back uploads_end_right_or_in_one_error downloads_end_right_or_in_one_error
             odd_characters_are_one_key_everywhere refusals_tell_what_to_do what_is_missing_or_another_is_one_bad_record
+            what_is_overwritten_while_it_is_read_is_not_put_together_of_two
             what_a_crash_leaves_keeps_nobody_from_starting an_upload_that_somebody_aborts_is_made_once_more
         })*
     };
@@ -256,6 +257,7 @@ async fn refusals_tell_what_to_do(place: Place) {
     let nowhere = Store::open(&place.settings().moved_to(nowhere)).unwrap();
     for error in [
         nowhere.probe().await.unwrap_err(),
+        nowhere.head("inbox/a").await.unwrap_err(),
         uploader(&nowhere, Strategy::Uuid).upload(&Made::new(1000), &origin()).await.unwrap_err(),
         uploader(&nowhere, Strategy::Uuid).upload(&Made::new(6 * MIB), &origin()).await.unwrap_err(),
     ] {
@@ -276,12 +278,37 @@ async fn what_is_missing_or_another_is_one_bad_record(place: Place) {
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     store.delete(&stored.key).await.unwrap();
     store.delete(&stored.key).await.unwrap();
+    assert_eq!(store.head(&stored.key).await.unwrap(), None);
     let any = Reference { etag: None, version_id: None, ..stored.reference() };
     let error = read(&payload(&store, &stored.key, any), 0, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     assert!(error.to_string().contains("missing or forbidden"), "{error}");
     // Some say of one that is gone that it is another one.
     let error = read(&back(&store, &stored), 0, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+}
+
+/// The answer breaks off, and what is there meanwhile has the same name and size.
+async fn what_is_overwritten_while_it_is_read_is_not_put_together_of_two(place: Place) {
+    let store = place.store();
+    let uploads = uploader(&store, Strategy::Position);
+    let stored = uploads.upload(&Made::new(3 * MIB), &origin()).await.unwrap();
+    // No digest tells that it is another one.
+    let reference = Reference { digest: None, etag: None, version_id: None, ..stored.reference() };
+    let limits = Limits { max_bytes: 8 * MIB };
+    let whole = StoredPayload::new(Arc::clone(&store), stored.key.clone(), reference, limits, Integrity::IfPresent);
+    place.server.fail(1, "GET", "inbox", Fault::CutBody(700_000));
+    let mut reader = whole.unwrap().open(0, None).await.unwrap();
+    assert!(reader.next().await.unwrap().is_some());
+    store.delete(&stored.key).await.unwrap();
+    let other = Made { seed: 7, ..Made::new(3 * MIB) };
+    assert_eq!(uploads.upload(&other, &origin()).await.unwrap().key, stored.key);
+    let error = loop {
+        match reader.next().await {
+            Ok(piece) => assert!(piece.is_some(), "two objects were put together"),
+            Err(error) => break error,
+        }
+    };
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
 }
 

@@ -109,7 +109,7 @@ struct Ready {
 
 impl Outside {
     pub(super) fn new(settings: &Settings, plan: &Plan, context: &TransformContext) -> Result<Self> {
-        let store = StoreSettings::read(settings)?;
+        let store = StoreSettings::read(settings)?.remembered(&context.common.folder);
         // Two steps of one chain are told apart by what they are for.
         let mut which: Vec<_> = plan.fields.iter().map(ToString::to_string).collect();
         which.extend((plan.side == Side::Key).then(|| KEY.to_owned()));

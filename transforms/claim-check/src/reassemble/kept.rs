@@ -81,7 +81,7 @@ impl Keeping {
         most: u64,
         stored: &'static MetricInfo,
     ) -> Result<Self> {
-        let store = StoreSettings::read(settings)?;
+        let store = StoreSettings::read(settings)?.remembered(&context.common.folder);
         let naming = Naming::new(&settings.get(&KEY_PREFIX)?, Strategy::Content)?;
         let options = UploadOptions {
             part_size: settings.get(&PART_SIZE)?,

@@ -104,7 +104,7 @@ impl Run {
         }
     }
 
-    async fn stored_of(&self, key: &FileKey) -> Result<(Arc<Partition>, Option<StoredOffset>)> {
+    pub(crate) async fn stored_of(&self, key: &FileKey) -> Result<(Arc<Partition>, Option<StoredOffset>)> {
         let partition = partition(&self.settings.roots[key.root].id, &key.path);
         let stored = self.context.offsets.get(&partition).await?;
         Ok((partition, stored.as_ref().and_then(StoredOffset::parse)))

@@ -122,7 +122,7 @@ impl Scan {
                 return None;
             }
             if self.levels.len() >= self.settings.max_depth {
-                return self.settings.recursive.then_some(Found::TooDeep(path));
+                return (self.settings.max_depth > 1).then_some(Found::TooDeep(path));
             }
             return Some(match self.enter(relative, &path) {
                 Ok(()) => Found::Folder(path),

@@ -103,7 +103,6 @@ pub(crate) struct LabFilesSettings {
     pub(crate) name: Regex,
     pub(crate) include: GlobSet,
     pub(crate) exclude: GlobSet,
-    pub(crate) recursive: bool,
     /// 1 when only the folder itself is watched.
     pub(crate) max_depth: usize,
     pub(crate) follow: bool,
@@ -148,7 +147,6 @@ impl LabFilesSettings {
             name: filter::whole_name(&settings.get(&FILE_PATTERN)?).map_err(ConnectError::config)?,
             include: filter::globs(settings.get(&INCLUDE)?.iter().map(String::as_str)).map_err(ConnectError::config)?,
             exclude: filter::globs(settings.get(&EXCLUDE)?.iter().map(String::as_str)).map_err(ConnectError::config)?,
-            recursive: settings.get(&RECURSIVE)?,
             max_depth: if settings.get(&RECURSIVE)? { settings.get(&MAX_DEPTH)? as usize } else { 1 },
             follow: settings.get(&FOLLOW)?,
             watch: watch(settings)?,

@@ -173,7 +173,7 @@ impl SourceLoop {
         if error.kind() == ErrorKind::Data && input.is_superseded().await {
             tracing::warn!(
                 error = error.chain(),
-                "A file changed on its way: it is read anew, and its earlier state is dropped"
+                "A file changed on its way: what is there now is read, and its earlier state is dropped"
             );
             // Without its position: the earlier state counts as read by nobody.
             self.outbox.settled(batch, Mark::None);

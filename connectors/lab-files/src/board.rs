@@ -155,7 +155,7 @@ fn answer(shared: &Shared, query: &BTreeMap<String, String>) -> Result<String> {
 
 fn row(path: &str, seen: &Seen) -> Value {
     json!({
-        "path": shown(&decode_path(path)),
+        "path": shown(decode_path(path)),
         "state": seen.state,
         "size": seen.size,
         "position": seen.position,

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::finish::{self, Departing, Finished};
 use crate::identity::{FileKey, Stage, StoredOffset, decode_path};
-use crate::ledger::{Entry, Outcome};
-use crate::settings::Cleanup;
+use crate::ledger::{Entry, Outcome, has_ended};
+use crate::settings::{Cleanup, Output};
 use crate::source::{Run, Stored};
 
 /// Files cleared away before others may run.
@@ -36,7 +36,12 @@ impl Run {
                 self.numbers.completed.add(1);
             }
             let leave = self.leaves(stage);
-            self.ledger.committed(&key, leave);
+            if leave && self.settings.output == Output::Whole {
+                // The next scan sees by its offset whether it is done.
+                self.ledger.drop_file(&key);
+            } else {
+                self.ledger.committed(&key, leave);
+            }
             if leave {
                 self.board.finish(&self.board_path(&key), if reason.is_some() { "FAILED" } else { "DONE" }, reason);
             } else {
@@ -50,6 +55,12 @@ impl Run {
         for key in self.ledger.cleaning_due(self.now(), TURN) {
             let Some(entry) = self.ledger.entry(&key).cloned() else { continue };
             let path = self.path_of(&key);
+            if self.settings.output == Output::Whole && !self.is_done(&key, &entry).await {
+                self.ledger.drop_file(&key);
+                self.board.forget(&self.board_path(&key));
+                self.next_scan = self.now();
+                continue;
+            }
             match self.clear_one(&path, &key, &entry).await {
                 Ok(Finished::Away(target)) => self.cleared(&key, &path, target.as_deref(), &entry),
                 Ok(Finished::Changed) => {
@@ -69,6 +80,13 @@ impl Run {
             }
         }
         self.numbers.cleanup.set(i64::try_from(self.ledger.cleaning_count()).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the offset that says so is stored. A payload that could not be read leaves none: the worker drops its record,
+    /// and what is in its place now is read by nobody yet. In doubt it is not done.
+    async fn is_done(&self, key: &FileKey, entry: &Entry) -> bool {
+        let stored = self.stored_of(key).await;
+        stored.is_ok_and(|(_, stored)| stored.is_some_and(|stored| has_ended(&stored, &entry.look)))
     }
 
     /// After a crash; an earlier run had the offset stored.

@@ -70,11 +70,13 @@ pub(crate) static RECURSIVE: Key<bool> =
     Key::new("input.path.walk.recursively", "Whether folders inside the watched folder are watched too.")
         .default("false")
         .group("Input");
-pub(crate) static MAX_DEPTH: Key<u32> =
-    Key::new("input.path.max.depth", "How deep folders inside the watched folder are followed.")
-        .default("64")
-        .group("Input")
-        .check(in_range::<1, 1024>);
+pub(crate) static MAX_DEPTH: Key<u32> = Key::new(
+    "input.path.max.depth",
+    "How deep folders inside the watched folder are followed; the log says when there are deeper ones.",
+)
+.default("64")
+.group("Input")
+.check(in_range::<1, 1024>);
 pub(crate) static FOLLOW: Key<bool> = Key::new(
     "input.path.follow.symlinks",
     "Whether symbolic links to files and folders inside the watched folder are followed. Links that lead out of it \

@@ -32,7 +32,7 @@ pub(crate) struct FileKey {
 impl FileKey {
     /// The path in the watched folder as people see it: see [`shown`].
     pub(crate) fn shown_path(&self) -> String {
-        shown(&decode_path(&self.path))
+        shown(decode_path(&self.path))
     }
 
     /// The file name as people see it: see [`shown`].

@@ -14,6 +14,7 @@ use pipette_api::{ConnectError, Payload, PayloadReader, Reach, Result, async_tra
 use crate::finish;
 use crate::identity::Look;
 use crate::settings::LabFilesSettings;
+use crate::source::device;
 
 /// How much a reader hands over at once.
 const BLOCK: u64 = 1024 * 1024;
@@ -23,6 +24,8 @@ const UNKNOWN: &str = "application/octet-stream";
 pub(crate) struct FilePayload {
     path: PathBuf,
     look: Look,
+    /// Of its folder: when that is another one, it is the share that is gone.
+    device: Option<u64>,
     follow: bool,
     reach: Reach,
     content_type: &'static str,
@@ -31,16 +34,37 @@ pub(crate) struct FilePayload {
 impl FilePayload {
     pub(crate) fn new(path: PathBuf, look: Look, settings: &LabFilesSettings) -> Self {
         let content_type = path.file_name().map_or(UNKNOWN, |name| content_type(&name.to_string_lossy()));
-        Self { path, look, follow: settings.follow, reach: settings.reach.clone(), content_type }
+        let device = path.parent().and_then(device);
+        Self { path, look, device, follow: settings.follow, reach: settings.reach.clone(), content_type }
     }
 
     fn file(&self, start: u64) -> Result<File> {
         let path = &self.path;
         let cannot = |error| ConnectError::retriable(format!("Cannot read {}", path.display())).because(error);
-        let mut file = finish::open_regular(path, self.follow, &self.reach).map_err(cannot)?;
+        let opened = finish::open_regular(path, self.follow, &self.reach);
+        let mut file = match opened {
+            Err(_) if self.now().is_ok_and(|now| now.is_none()) => {
+                return Err(ConnectError::data(format!("{} is gone since it was handed over", path.display())));
+            }
+            opened => opened.map_err(cannot)?,
+        };
         self.hold(Look::of(&file.metadata().map_err(cannot)?))?;
         file.seek(SeekFrom::Start(start)).map_err(cannot)?;
         Ok(file)
+    }
+
+    /// How the file looks now; `None` when there is none any more. An error when that cannot be told, because its share may be
+    /// away.
+    fn now(&self) -> io::Result<Option<Look>> {
+        let found = if self.follow { fs::metadata(&self.path) } else { fs::symlink_metadata(&self.path) };
+        match found {
+            Ok(metadata) => Ok(metadata.is_file().then(|| Look::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let same = self.device.is_some() && self.path.parent().and_then(device) == self.device;
+                if same { Ok(None) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn hold(&self, now: Look) -> Result<()> {
@@ -75,15 +99,12 @@ impl Payload for FilePayload {
         Some(self.content_type)
     }
 
-    /// One that is away is not: it may be its share that is, and nothing would read it again.
+    /// Another file, or none; not one whose share is away. What is there now, or comes back, has no stored offset, and so is
+    /// read.
     async fn is_superseded(&self) -> bool {
         let payload = self.clone();
-        let look = blocking(move || {
-            let (path, follow) = (&payload.path, payload.follow);
-            if follow { fs::metadata(path) } else { fs::symlink_metadata(path) }
-        });
-        let now = look.await.ok().and_then(io::Result::ok).filter(fs::Metadata::is_file);
-        now.is_some_and(|now| !Look::of(&now).same_content(&self.look))
+        let now = blocking(move || payload.now()).await.ok().and_then(io::Result::ok);
+        now.is_some_and(|now| now.is_none_or(|now| !now.same_content(&self.look)))
     }
 
     async fn open(&self, start: u64, len: Option<u64>) -> Result<Box<dyn PayloadReader>> {

@@ -30,6 +30,8 @@ pub(crate) enum Found {
     File(FileKey, Look),
     /// A folder is about to be listed.
     Folder(PathBuf),
+    /// A folder that is not listed, because it lies deeper than `input.path.max.depth`.
+    TooDeep(PathBuf),
     /// Something below a watched folder could not be looked at; the rest goes on.
     Trouble(PathBuf, io::Error),
     /// A watched folder could not be looked at.
@@ -113,12 +115,14 @@ impl Scan {
         };
         if metadata.is_dir() {
             let known = |level: &Level| level.identity == identity(&metadata);
-            if self.levels.len() >= self.settings.max_depth
-                || self.excluded.contains(&identity(&metadata))
+            if self.excluded.contains(&identity(&metadata))
                 || self.levels.iter().any(known)
                 || !filter::wants_folder(&self.settings, &seen)
             {
                 return None;
+            }
+            if self.levels.len() >= self.settings.max_depth {
+                return (self.settings.max_depth > 1).then_some(Found::TooDeep(path));
             }
             return Some(match self.enter(relative, &path) {
                 Ok(()) => Found::Folder(path),
@@ -181,6 +185,34 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn folders_that_are_too_deep_are_told_where_folders_are_walked_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("one/two/three")).unwrap();
+        fs::create_dir_all(folder.path().join("one/.hidden")).unwrap();
+        fs::write(folder.path().join("one/two/three/deep.csv"), "id").unwrap();
+        for (recursive, most, expected) in [("true", "3", vec!["three"]), ("true", "4", vec![]), ("false", "3", vec![])]
+        {
+            let config = [
+                ("input.path", folder.path().to_str().unwrap()),
+                ("topic", "t"),
+                ("cleanup.policy", "NONE"),
+                ("input.path.walk.recursively", recursive),
+                ("input.path.max.depth", most),
+            ];
+            let config: pipette_api::ConfigMap = config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            let settings = LabFilesSettings::read(&pipette_api::Settings::new(config, &crate::CONFIG)).unwrap();
+            let mut scan = Scan::begin(&Arc::new(settings), 9);
+            let told: Vec<_> = std::iter::from_fn(|| scan.next())
+                .filter_map(|found| match found {
+                    Found::TooDeep(path) => Some(path.file_name().unwrap().to_str().unwrap().to_owned()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told, expected, "{recursive} {most}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -58,6 +58,8 @@ pub(crate) struct Run {
     pub(crate) hinted: bool,
     pub(crate) scan: Option<Scan>,
     pub(crate) next_scan: Duration,
+    /// Whether this run has told of folders that are too deep.
+    pub(crate) told_depth: bool,
     /// A hint cannot bring a scan forward of this, or a busy folder would be scanned all the time.
     pub(crate) hint_from: Duration,
     /// When a file that settles is to be looked at again; zero when that has to be found out.
@@ -162,6 +164,7 @@ impl Run {
             hinted: false,
             scan: None,
             next_scan: Duration::ZERO,
+            told_depth: false,
             hint_from: Duration::ZERO,
             next_look: Duration::ZERO,
             down: vec![None; settings.roots.len()],

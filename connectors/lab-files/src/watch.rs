@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use pipette_api::{ConnectError, Partition, Result};
 
 use crate::board::Seen;
 use crate::config::INPUT_PATH;
-use crate::identity::{FileKey, Look, Stage, StoredOffset, partition};
+use crate::identity::{FileKey, Look, Stage, StoredOffset, partition, shown};
 use crate::ledger::{Newcomer, has_ended};
 use crate::scan::{Found, Scan};
 use crate::settings::FileError;
@@ -51,6 +52,7 @@ impl Run {
                     None => return Ok(true),
                     Some(Found::Folder(path)) => self.hints.watch(&path),
                     Some(Found::File(key, look)) => self.found(scan, key, look).await?,
+                    Some(Found::TooDeep(path)) => self.too_deep(&path),
                     Some(Found::Trouble(path, error)) => {
                         tracing::warn!(path = %path.display(), %error, "Part of a watched folder cannot be looked at");
                     }
@@ -61,6 +63,17 @@ impl Run {
             if self.recalled() {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Told once in a run: folders can be many, and the depth may be meant.
+    fn too_deep(&mut self, path: &Path) {
+        if !std::mem::replace(&mut self.told_depth, true) {
+            let most = self.settings.max_depth;
+            tracing::warn!(
+                path = shown(path),
+                "Folders deeper than input.path.max.depth ({most}) are not looked at; set it higher to read their files"
+            );
         }
     }
 
@@ -91,7 +104,7 @@ impl Run {
         }
     }
 
-    async fn stored_of(&self, key: &FileKey) -> Result<(Arc<Partition>, Option<StoredOffset>)> {
+    pub(crate) async fn stored_of(&self, key: &FileKey) -> Result<(Arc<Partition>, Option<StoredOffset>)> {
         let partition = partition(&self.settings.roots[key.root].id, &key.path);
         let stored = self.context.offsets.get(&partition).await?;
         Ok((partition, stored.as_ref().and_then(StoredOffset::parse)))

@@ -46,6 +46,41 @@ fn a_whole_file_that_is_replaced_before_it_is_read_comes_as_it_is_now() {
     }
 }
 
+/// A payload that is gone is dropped; one whose share is away is waited for; one that comes back is read.
+#[test]
+fn a_whole_file_that_is_gone_before_it_is_read_holds_nobody_up_and_may_come_back() {
+    for cleanup in ["NONE", "MOVE", "DELETE"] {
+        let lab = Lab::new(&[("output.mode", "whole"), ("cleanup.policy", cleanup)]);
+        lab.put("a.bin", "text");
+        let mut task = lab.start().unwrap();
+        let whole = task.records(1).unwrap().remove(0);
+        let Value::Payload(payload) = &whole.value.value else { panic!("a payload") };
+        let ask = || {
+            let opened = task.bench.run("opening", payload.open(0, None)).unwrap();
+            let superseded = task.bench.run("asking", payload.is_superseded()).unwrap();
+            (opened.err().map(|error| error.kind()), superseded)
+        };
+        fs::rename(lab.path("in"), lab.path("away")).unwrap();
+        assert_eq!(ask(), (Some(ErrorKind::Retriable), false), "its share is away");
+        fs::rename(lab.path("away"), lab.path("in")).unwrap();
+        assert_eq!(ask(), (None, false));
+        fs::rename(lab.path("in/a.bin"), lab.path("a.bin")).unwrap();
+        assert_eq!(ask(), (Some(ErrorKind::Data), true), "it is gone");
+        fs::create_dir(lab.path("in/a.bin")).unwrap();
+        assert_eq!(ask(), (Some(ErrorKind::Data), true), "a folder is there");
+        fs::remove_dir(lab.path("in/a.bin")).unwrap();
+        fs::rename(lab.path("a.bin"), lab.path("in/a.bin")).unwrap();
+        // The worker has dropped the record without its position meanwhile.
+        task.settle();
+        lab.offsets.all().keys().for_each(|partition| lab.offsets.forget(partition));
+        let again = until(&mut task, |said| !records(said).is_empty());
+        assert_eq!(records(&again).len(), 1, "{cleanup}: nobody has read it yet");
+        if cleanup != "NONE" {
+            until(&mut task, |_| lab.list("in").is_empty() && lab.stored() == 0);
+        }
+    }
+}
+
 #[test]
 fn rows_of_a_file_that_is_replaced_while_it_is_read_are_those_of_both() {
     for cleanup in ["NONE", "MOVE", "DELETE"] {

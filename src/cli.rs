@@ -194,7 +194,11 @@ fn samples_of(path: &Path) -> Result<Vec<Sample>> {
 
 fn any_or(worker: Option<&PathBuf>) -> Result<WorkerConfig> {
     match worker {
-        Some(worker) => worker_config(worker),
+        Some(path) => {
+            let worker = worker_config(path)?;
+            let checked = worker::check_converters(&worker, &Plugins::built_in());
+            checked.map(|()| worker).map_err(|error| error.within(path.display()))
+        }
         None => WorkerConfig::read(any_worker()),
     }
 }

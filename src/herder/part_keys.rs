@@ -12,7 +12,7 @@ use crate::settings::parts::Owners;
 use crate::settings::unused;
 use crate::settings::worker::WorkerConfig;
 
-/// What a connector says in vain: `written` is its configuration, `config` the same without placeholders.
+/// What a connector says in vain, placeholders that nobody resolves among it: `written` is its configuration, `config` the same without placeholders.
 pub(super) fn warnings(
     plugins: &Plugins,
     worker: &WorkerConfig,
@@ -22,7 +22,9 @@ pub(super) fn warnings(
 ) -> Vec<String> {
     let is_source = matches!(plugin, ConnectorPlugin::Source(_));
     let owners = of_connector(plugins, config);
-    unused::of_connector(written, plugin.info().config, &owners, is_source, worker.strict)
+    let mut warnings = unused::of_connector(written, plugin.info().config, &owners, is_source, worker.strict);
+    warnings.extend(worker.providers.unresolved(written, config));
+    warnings
 }
 
 /// The same for a configuration that is looked at without a start. Where it has an error that hides what it means, the

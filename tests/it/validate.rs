@@ -404,3 +404,25 @@ fn the_command_tells_keys_that_nobody_reads_and_calls_the_rest_valid() {
     let correct = json!({"name": "n", "connector.class": "FileStreamSource", "topic": "t", "file": "/tmp/a"});
     assert_eq!(validated(&correct, None).2, "");
 }
+
+#[test]
+fn the_command_tells_placeholders_that_nobody_resolves_but_not_what_others_stand_for() {
+    let config = |password: &str| {
+        json!({"name": "n", "connector.class": "MqttSource", "mqtt.server.uri": "mqtt://localhost:1",
+            "mqtt.topics": "t", "mqtt.username": "me", "mqtt.password": password, "kafka.topic": "t"})
+    };
+    let converters = "key.converter=StringConverter\nvalue.converter=StringConverter\n";
+    let providers = "config.providers=env\nconfig.providers.env.class=EnvVarConfigProvider\n\
+        config.providers.env.param.allowlist.pattern=CARGO_PKG_NAME\n";
+    let worker = format!("bootstrap.servers=localhost:9092\n{converters}{providers}");
+    let told = |password: &str, worker| validated(&config(password), worker).2;
+    let without = told("${env:MQTT_PASSWORD}", None);
+    let why =
+        "mqtt.password: ${env:MQTT_PASSWORD} stays as it is written: config.providers of the worker does not name env";
+    assert_eq!(without.lines().filter(|line| line.contains(why)).count(), 1, "{without}");
+    let outside = told("${env:CARGO_PKG_VERSION}", Some(&worker));
+    assert!(outside.contains("mqtt.password: ${env:CARGO_PKG_VERSION} stays as it is written"), "{outside}");
+    assert!(!outside.contains(env!("CARGO_PKG_VERSION")), "{outside}");
+    let resolved = told("${env:CARGO_PKG_NAME}", Some(&worker));
+    assert!(!resolved.contains("stays"), "{resolved}");
+}

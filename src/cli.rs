@@ -17,8 +17,9 @@ use pipette_api::{ConfigMap, ConnectError, Result};
 use pipette_broker::{Broker, BrokerConfig};
 
 use crate::bench;
-use crate::console::{Failure, say};
+use crate::console::{Failure, say, warn};
 use crate::descriptors;
+use crate::herder::part_keys;
 use crate::herder::preview::{self, MOST, Records, Sample};
 use crate::herder::probe::validate_live;
 use crate::herder::validate::Draft;
@@ -158,6 +159,7 @@ fn validate_file(matches: &ArgMatches) -> Result<()> {
     let path = path(matches, "FILE");
     let connector = file::connector(path)?;
     let worker = any_or(matches.get_one::<PathBuf>("worker"))?;
+    tell_warnings(&worker, &connector.config);
     let errors = errors_of(&worker, connector.config).map_err(|error| error.within(path.display()))?;
     if errors.is_empty() {
         return say(&format!("{}: connector {} is valid\n", path.display(), connector.name));
@@ -165,6 +167,13 @@ fn validate_file(matches: &ArgMatches) -> Result<()> {
     let count = errors.len();
     let noun = if count == 1 { "error" } else { "errors" };
     Err(ConnectError::config(format!("{}: {count} {noun}\n  {}", path.display(), errors.join("\n  "))))
+}
+
+/// What the worker's log would say when the connector starts, such as that nobody reads a key.
+fn tell_warnings(worker: &WorkerConfig, config: &ConfigMap) {
+    for warning in part_keys::warnings_of(&Plugins::built_in(), worker, config) {
+        warn(&warning);
+    }
 }
 
 /// What the chain of a connector file makes of records; nothing connects.
@@ -176,6 +185,7 @@ fn preview_file(matches: &ArgMatches) -> Result<()> {
         (None, None) => unreachable!("clap asks for one"),
     };
     let worker = any_or(matches.get_one::<PathBuf>("worker"))?;
+    tell_warnings(&worker, &connector.config);
     let (trails, _) = preview::run(&Plugins::built_in(), &worker, &connector.config, Records::Samples(samples))?;
     say(&crate::preview::text(&trails))
 }
@@ -192,7 +202,11 @@ fn samples_of(path: &Path) -> Result<Vec<Sample>> {
 
 fn any_or(worker: Option<&PathBuf>) -> Result<WorkerConfig> {
     match worker {
-        Some(worker) => worker_config(worker),
+        Some(path) => {
+            let worker = worker_config(path)?;
+            let checked = worker::check_converters(&worker, &Plugins::built_in());
+            checked.map(|()| worker).map_err(|error| error.within(path.display()))
+        }
         None => WorkerConfig::read(any_worker()),
     }
 }
@@ -402,7 +416,7 @@ Examples:
   pipette validate config/connectors/lab-files-source.json
   pipette validate --worker worker.properties source.properties
 
-Exits with 0 if it is valid, else with 1 and one line for each error.",
+Exits with 0 if it is valid, else with 1 and one line for each error. Keys that nobody reads are told as warnings.",
         )
 }
 

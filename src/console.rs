@@ -37,3 +37,8 @@ pub(crate) fn say(text: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Prints to standard error what is no error and may be a mistake. A reader that has gone away is no error either.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "pipette: warning: {text}");
+}

@@ -10,7 +10,10 @@ use std::process;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use pipette_api::{ConfigMap, ConnectError, ErrorKind, Offsets, Result, TopicPartition, async_trait};
+use pipette_api::config::Row;
+use pipette_api::{
+    ConfigMap, ConnectError, ErrorKind, Offsets, Plugin, Result, Settings, Side, TopicPartition, async_trait,
+};
 use pipette_broker::{Broker, BrokerConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -170,25 +173,47 @@ impl Worker {
     }
 }
 
-/// A converter that does not exist would fail every connector that leaves the choice to the worker.
-fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
+/// A converter that does not exist, or a value of its keys that is wrong, would fail every connector that leaves the
+/// choice to the worker.
+pub fn check_converters(config: &WorkerConfig, plugins: &Plugins) -> Result<()> {
     let named = [
-        (Family::Converter, "key.converter", &config.key_converter),
-        (Family::Converter, "value.converter", &config.value_converter),
-        (Family::HeaderConverter, "header.converter", &config.header_converter),
+        (Family::Converter, "key", &config.key_converter),
+        (Family::Converter, "value", &config.value_converter),
+        (Family::HeaderConverter, "header", &config.header_converter),
     ];
-    for (family, key, class) in named {
-        if let Some(error) = plugins.refusal(family, key, class) {
-            return Err(ConnectError::config(error));
-        }
-        let key = format!("{key}.plugin.version");
-        let wanted = plugins.find(family, class).zip(config.values.get(&key));
-        let misfit = wanted.map_or(Ok(None), |(plugin, wanted)| version::misfit(plugin.info(), wanted));
+    for (family, side, class) in named {
+        let key = format!("{side}.converter");
+        let Some(plugin) = plugins.find(family, class) else {
+            return plugins.refusal(family, &key, class).map_or(Ok(()), |error| Err(ConnectError::config(error)));
+        };
+        let version = format!("{key}.plugin.version");
+        let wanted = config.values.get(&version);
+        let misfit = wanted.map_or(Ok(None), |wanted| version::misfit(plugin.info(), wanted));
         if let Ok(Some(error)) | Err(error) = misfit {
-            return Err(ConnectError::config(format!("{key}: {error}")));
+            return Err(ConnectError::config(format!("{version}: {error}")));
         }
+        configure(plugin, side, config.values.clone())?;
     }
     Ok(())
+}
+
+/// Makes a converter of the worker and drops it again: what is wrong with its keys is told now and not by each task.
+fn configure(plugin: &Plugin, side: &str, mut values: ConfigMap) -> Result<()> {
+    let key = format!("{side}.converter");
+    values.insert(format!("{key}.converter.type"), side.into());
+    let config = plugin.info().config;
+    let rows = config.keys().iter().map(|own| Row { name: format!("{key}.{}", own.name), ..Row::new(**own) });
+    if let Some(error) = rows.flat_map(|row| row.check(&values).errors).next() {
+        return Err(ConnectError::config(error));
+    }
+    let settings = Settings::new(Settings::new(values, config).below(&format!("{key}.")), config);
+    let made = match plugin {
+        Plugin::Converter(plugin) if side == "key" => (plugin.make)(settings, Side::Key).map(drop),
+        Plugin::Converter(plugin) => (plugin.make)(settings, Side::Value).map(drop),
+        Plugin::HeaderConverter(plugin) => (plugin.make)(settings).map(drop),
+        _ => Ok(()),
+    };
+    made.map_err(|error| error.within(key))
 }
 
 /// The admin client's properties. What the worker says of producers and consumers is looked at as well: a key that

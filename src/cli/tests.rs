@@ -87,6 +87,27 @@ fn a_worker_file_that_cannot_work_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_bad_value_of_the_workers_converters_is_told_of_the_worker_file_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("worker.properties");
+    let (state, json) = (dir.path().join("state"), "JsonConverter");
+    for side in ["key", "value", "header"] {
+        let text = format!(
+            "bootstrap.servers=localhost:9092\nlisteners=http://127.0.0.1:0\nstate.dir={}\nkey.converter={json}\n\
+             value.converter={json}\nheader.converter={json}\n{side}.converter.schemas.enable=maybe\n",
+            state.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        let told = format!("Invalid value maybe for configuration {side}.converter.schemas.enable: ");
+        let refused = Worker::start(worker_config(&path).unwrap(), Plugins::built_in()).err().expect("a bad value");
+        assert!(refused.code == 2 && refused.error.to_string().contains(&told), "{}", refused.error);
+        let looked_at = any_or(Some(&path)).unwrap_err().to_string();
+        assert!(looked_at.contains(&format!("worker.properties: {told}")), "{looked_at}");
+    }
+    assert!(!state.exists(), "nothing is made for a worker that does not start");
+}
+
+#[test]
 fn a_bad_connector_file_is_told_key_by_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bad.properties");

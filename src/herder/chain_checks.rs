@@ -9,7 +9,7 @@ use pipette_api::{ConfigMap, Direction, Plugin};
 
 use super::claim_checks;
 use crate::plugins::{ConnectorPlugin, Family, Plugins};
-use crate::settings::connector;
+use crate::settings::{connector, parts};
 
 /// The most transformations of a connector, and the most predicates: each takes some 10 KiB of memory to look at.
 const MOST: usize = 5_000;
@@ -32,14 +32,18 @@ pub(super) fn errors(
     config: &ConfigMap,
     converter: &str,
 ) -> Vec<(String, String)> {
-    let list = config.get(connector::TRANSFORMS.info.name).map_or("", |list| list.trim());
-    let aliases = Vec::<String>::from_text(list).unwrap_or_default();
+    let list = |key| Vec::<String>::from_text(config.get(key).map_or("", |list| list.trim())).unwrap_or_default();
+    let (aliases, predicates) = (list(connector::TRANSFORMS.info.name), list(connector::PREDICATES.info.name));
     let is_source = matches!(connector, ConnectorPlugin::Source(_));
     let mut errors = claim_checks::errors(plugins, config, &aliases, converter);
     for (place, alias) in aliases.iter().enumerate() {
         let key = format!("transforms.{alias}.type");
         let plugin = config.get(&key).and_then(|class| plugins.find(Family::Transform, class));
         let predicate = format!("transforms.{alias}.predicate");
+        let named = config.get(&predicate).map(|name| name.trim());
+        if let Some(error) = named.and_then(|name| parts::undeclared(alias, name, &predicates)) {
+            errors.push((predicate.clone(), error));
+        }
         let wrong = match plugin {
             Some(Plugin::Expand(_)) if !is_source => {
                 "it makes several records of one on their way into Kafka: it \
@@ -143,8 +147,9 @@ mod tests {
         ] {
             assert_eq!(wrong(connector, classes, &[]), expected, "{classes:?}");
         }
-        let predicate = [("transforms.a.predicate", "p")];
+        let predicate = [("transforms.a.predicate", "p"), ("predicates", "p")];
         assert_eq!(wrong(sink, &["Reassemble"], &predicate), ["transforms.a.predicate"]);
         assert!(wrong(source, &["Chunk"], &predicate).is_empty());
+        assert_eq!(wrong(source, &["Chunk"], &predicate[..1]), ["transforms.a.predicate"], "it is declared nowhere");
     }
 }

@@ -18,7 +18,6 @@ use super::part_keys;
 use super::spec::lay_over;
 use crate::plugins::ConnectorPlugin;
 use crate::settings::connector::{offsets_topic, task_limit};
-use crate::settings::unused;
 use crate::settings::worker::WorkerConfig;
 use crate::store::OwnOffsets;
 use crate::task::report::Trace;
@@ -53,10 +52,7 @@ pub(super) fn spawn(
 ) -> Result<()> {
     let config = Arc::new(config);
     let worker = Arc::clone(&parts.worker);
-    let is_source = matches!(start.plugin, ConnectorPlugin::Source(_));
-    let own = start.plugin.info().config;
-    let owners = part_keys::of_connector(&parts.plugins, &config);
-    for warning in unused::of_connector(&start.config, own, &owners, is_source, worker.strict) {
+    for warning in part_keys::warnings(&parts.plugins, &worker, start.plugin, &start.config, &config) {
         tracing::warn!(connector = %start.name, "{warning}");
     }
     let context = ConnectorContext {

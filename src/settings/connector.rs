@@ -10,6 +10,7 @@ use pipette_api::{ConfigDef, ConfigMap, ConnectError, Key, Result, Settings};
 
 use super::dead_letters::{self, DeadLetterTopic};
 pub use super::large::{INLINE, MEMORY_CAP};
+use super::parts;
 
 /// `name`.
 pub static NAME: Key<String> = Key::new("name", "The connector's name, unique on this worker.")
@@ -415,12 +416,8 @@ fn step(settings: &Settings, alias: String, known: &[String]) -> Result<Step> {
     let Some(predicate) = own.find(&PREDICATE)? else {
         return Ok(Step { alias, part, predicate: None });
     };
-    if !known.contains(&predicate) {
-        return Err(ConnectError::config(format!(
-            "transforms.{alias}.predicate is \"{predicate}\", which is not among predicates={}; add it there and set \
-             predicates.{predicate}.type",
-            known.join(",")
-        )));
+    if let Some(error) = parts::undeclared(&alias, &predicate, known) {
+        return Err(ConnectError::config(error));
     }
     // Anything but true is false, as in Java.
     let negate = own.raw("negate").and_then(|text| bool::from_text(text.trim()).ok()).unwrap_or(false);
@@ -465,8 +462,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = read(&[("transforms", "a"), ("transforms.a.type", "F"), ("transforms.a.predicate", "q")]);
-        assert!(error.unwrap_err().to_string().starts_with("transforms.a.predicate is \"q\", which is not among"));
+        let step = [("transforms", "a"), ("transforms.a.type", "F"), ("transforms.a.predicate", "q")];
+        for (predicates, why) in [
+            ("p,r", "which is not among predicates=p,r; add it there and set predicates.q.type"),
+            ("", "and there are no predicates; set predicates=q and set predicates.q.type"),
+        ] {
+            let error = read(&[&step[..], &[("predicates", predicates)]].concat()).unwrap_err().to_string();
+            assert_eq!(error, format!("transforms.a.predicate is \"q\", {why}"));
+        }
         let error = read(&[("transforms", "a")]).unwrap_err().to_string();
         assert_eq!(error, "transforms.a.type is missing: it names the plugin");
     }

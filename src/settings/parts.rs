@@ -1,5 +1,5 @@
 //! Keys below converters, transformations and predicates that change nothing: misspelt ones, and those of parts that
-//! nobody uses. `unused.rs` tells them.
+//! nobody uses. `unused.rs` tells them. And predicates that are used and declared nowhere, which is an error.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +59,19 @@ fn nobodys(key: &str, owners: &Owners) -> String {
     let alias = rest.split('.').next().unwrap_or(rest);
     let named = owners.keys().filter_map(|prefix| prefix.strip_prefix(list)?.strip_prefix('.')?.strip_suffix('.'));
     format!("{key} has no effect: {list} does not name {alias}{}", meant(alias, named))
+}
+
+/// What is wrong with the predicate of a transformation if it is none of `predicates`.
+pub fn undeclared(alias: &str, predicate: &str, known: &[String]) -> Option<String> {
+    if known.iter().any(|known| known == predicate) {
+        return None;
+    }
+    let why = if known.is_empty() {
+        format!("and there are no predicates; set predicates={predicate}")
+    } else {
+        format!("which is not among predicates={}; add it there", known.join(","))
+    };
+    Some(format!("transforms.{alias}.predicate is \"{predicate}\", {why} and set predicates.{predicate}.type"))
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ const OWN: [&str; 3] = ["class", "param.allowed.paths", "param.allowlist.pattern
 /// The variables that a provider gives when nobody says which.
 const EVERY: &str = "^(?:.*)$";
 
+/// What providers are called in Kafka's documentation and most people's files. Templates of plugins look like placeholders,
+/// and none of theirs begins so.
+const USUAL: [&str; 5] = ["env", "file", "directory", "vault", "secret"];
+
 /// Java's: the first colon ends the provider's name, the next one the path, and there may be no path.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| match Regex::new(r"\$\{([^}]*?):(?:([^}]*?):)?([^}]*?)\}") {
     Ok(pattern) => pattern,
@@ -66,6 +70,28 @@ impl Providers {
     /// Whether there is a placeholder of these providers in a value.
     pub fn stands_in(&self, value: &str) -> bool {
         PLACEHOLDER.captures_iter(value).any(|found| self.0.contains_key(&found[1]))
+    }
+
+    /// What to say of placeholders that stay as they are, and are taken for a password then. `config` is what `written` was
+    /// resolved to.
+    pub fn unresolved(&self, written: &ConfigMap, config: &ConfigMap) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (key, value) in written {
+            let stays = |placeholder: &str| config.get(key).is_some_and(|value| value.contains(placeholder));
+            for found in PLACEHOLDER.captures_iter(value).filter(|found| stays(&found[0])) {
+                let (whole, name) = (&found[0], &found[1]);
+                let why = if self.0.contains_key(name) {
+                    format!("the config provider {name} has no such value, or may not give it")
+                } else if USUAL.contains(&name) {
+                    let known = self.0.keys().map(String::as_str);
+                    format!("{KEY} of the worker does not name {name}{}", meant(name, known))
+                } else {
+                    continue;
+                };
+                warnings.push(format!("{key}: {whole} stays as it is written: {why}"));
+            }
+        }
+        warnings
     }
 
     /// Those without paths of their own keep to these.
@@ -298,6 +324,44 @@ mod tests {
                 .to_string()
                 .contains("Path is not supported")
         );
+    }
+
+    #[test]
+    fn placeholders_that_stay_are_told_and_templates_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        std::fs::write(folder.path().join("p"), "password=${env:CARGO_PKG_NAME}").unwrap();
+        let told = |providers: &Providers, value: &str| {
+            let written = map(&[("password", value)]);
+            providers.unresolved(&written, &providers.resolve(&written).unwrap())
+        };
+        let (some, none) = (worker(folder.path().to_str().unwrap()), Providers::default());
+        for (value, placeholder) in [
+            (format!("x ${{file:{at}/p:pasword}}"), format!("${{file:{at}/p:pasword}}")),
+            ("${env:HOME}".to_owned(), "${env:HOME}".to_owned()),
+            ("${env:CARGO_PKG_NAME} ${env:CARGO_PKG_NO}".to_owned(), "${env:CARGO_PKG_NO}".to_owned()),
+        ] {
+            let why = "stays as it is written: the config provider";
+            let [warning] = told(&some, &value).try_into().unwrap();
+            assert!(warning.starts_with(&format!("password: {placeholder} {why}")), "{warning}");
+            assert!(!warning.contains("pipette"), "{warning}");
+        }
+        for (providers, value) in [(&none, "${env:HOME}"), (&some, "${vault:a:b}"), (&some, "${directory:/x:y}")] {
+            let [warning] = told(providers, value).try_into().unwrap();
+            let name = value[2..].split(':').next().unwrap();
+            assert_eq!(
+                warning,
+                format!("password: {value} stays as it is written: {KEY} of the worker does not name {name}")
+            );
+        }
+        for fine in [
+            &*format!("${{file:{at}/p:password}}"),
+            "${topic}/${header:x}-${field:a.b}-${timestamp:yyyy}",
+            "${name}-$1 ${topic:lenses} ${env} {env:x}",
+        ] {
+            assert_eq!(told(&some, fine), [""; 0]);
+        }
+        assert_eq!(told(&none, "${header:x} ${dir:a:b}"), [""; 0]);
     }
 
     #[test]

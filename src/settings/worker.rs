@@ -261,7 +261,9 @@ impl WorkerConfig {
     /// Reads a worker's configuration. The error names the key to mend.
     pub fn read(mut values: ConfigMap) -> Result<Self> {
         let mut providers = Providers::read(&values)?;
-        values = providers.resolve(&values)?;
+        let resolved = providers.resolve(&values)?;
+        let unresolved = providers.unresolved(&values, &resolved);
+        values = resolved;
         let settings = Settings::new(values, &CONFIG);
         settings.get(&BOOTSTRAP)?;
         let listeners: Vec<Listener> =
@@ -274,7 +276,7 @@ impl WorkerConfig {
         let (reach, folders) = reach::read(&settings, &listeners, settings.get(&BOOTSTRAP)?, strict)?;
         let rest = RestConfig::read(&settings)?;
         let mut warnings = warnings(settings.values());
-        warnings.extend(rest::warning(&rest));
+        warnings.extend(unresolved.into_iter().chain(rest::warning(&rest)));
         if listeners.iter().any(|listener| !listener.is_loopback()) {
             warnings.extend(providers.unbounded(folders.is_some()));
         }

@@ -430,21 +430,25 @@ fn a_task_is_given_what_its_connector_and_the_worker_say() {
     assert_eq!(spec.transforms[0].predicate.as_ref().unwrap().settings.raw("pattern"), Some("x.*"));
     assert!(spec.errors.tolerate);
     assert!(format!("{:?}", spec.role).contains("Pattern(\"^(lab-.*)$\")"), "{:?}", spec.role);
+}
 
-    bed.create(
-        "bad",
-        "ToySource",
-        &[("transforms", "f"), ("transforms.f.type", "Filter"), ("transforms.f.predicate", "q")],
-    );
-    bed.wait_for_states("bad", &["RUNNING", "FAILED"]);
-    let trace = bed.get("/connectors/bad/tasks/0/status").json()["trace"].clone();
-    assert!(
-        trace
-            .as_str()
-            .unwrap()
-            .contains("Task bad-0 failed in start: transforms.f.predicate is \"q\", which is not among"),
-        "{trace}"
-    );
+#[test]
+fn a_predicate_that_is_declared_nowhere_is_refused_before_a_task_fails_for_it() {
+    let bed = Bed::new();
+    let mut config = json!({"connector.class": "ToySource", "name": "a", "topic": "t", "transforms": "f",
+        "transforms.f.type": "Filter", "transforms.f.predicate": "q"});
+    let refused = bed.post("/connectors", &json!({"name": "a", "config": config}).to_string());
+    let why = "transforms.f.predicate is \"q\", and there are no predicates; set predicates=q";
+    assert!(refused.status == 400 && refused.message().contains(why), "{refused:?}");
+    let validated = bed.put("/connector-plugins/ToySource/config/validate", &config.to_string()).json();
+    let entry = validated["configs"].as_array().unwrap().iter();
+    let mut wrong = entry.filter(|entry| entry["value"]["errors"] != json!([]));
+    assert_eq!(wrong.next().unwrap()["value"]["name"], "transforms.f.predicate");
+    assert_eq!((validated["error_count"].as_u64(), wrong.next()), (Some(1), None));
+    config["predicates"] = "q".into();
+    config["predicates.q.type"] = "TopicNameMatches".into();
+    config["predicates.q.pattern"] = "x.*".into();
+    assert_eq!(bed.put("/connectors/a/config", &config.to_string()).status, 201);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Documentation, offered values and the definitions of client keys are our own, so they are left out.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pipette::herder::validate::validate;
@@ -366,4 +367,62 @@ fn a_policy_that_became_stricter_holds_for_connectors_that_are_there() {
     bed.wait_for_states("a", &["RUNNING", "FAILED"]);
     let trace = bed.get("/connectors/a/status").json()["tasks"][0]["trace"].to_string();
     assert!(trace.contains("consumer.override.max.poll.records: The 'None' policy does not allow"), "{trace}");
+}
+
+/// What the command says of a connector file: its exit code, its output and its errors.
+fn validated(config: &Value, worker: Option<&str>) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, worker_file) = (folder.path().join("connector.json"), folder.path().join("worker.properties"));
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pipette"));
+    command.arg("validate").arg(&file);
+    if let Some(worker) = worker {
+        std::fs::write(&worker_file, worker).unwrap();
+        command.arg("--worker").arg(&worker_file);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_command_tells_keys_that_nobody_reads_and_calls_the_rest_valid() {
+    let file = json!({"name": "n", "connector.class": "FileStreamSource", "topic": "t", "flie": "/tmp/a"});
+    let lab = json!({"name": "n", "connector.class": "LabFilesSource", "topic": "t", "input.path": "/tmp",
+        "format": "csv", "csv.separator.chr": "59", "cleanup.policy": "NONE"});
+    let sink = json!({"name": "n", "connector.class": "FileStreamSink", "topics": "t", "file": "/tmp/a",
+        "value.converter": "JsonConverter", "value.converter.schema.enable": "false"});
+    for (config, meant) in [
+        (file, "flie is no key of this connector and has no effect. Did you mean file?"),
+        (lab, "Did you mean csv.separator.char?"),
+        (sink, "Did you mean value.converter.schemas.enable?"),
+    ] {
+        let (code, out, told) = validated(&config, None);
+        assert!(code == Some(0) && out.ends_with(" is valid\n"), "{out}{told}");
+        assert!(told.starts_with("pipette: warning: ") && told.lines().count() == 1 && told.contains(meant), "{told}");
+    }
+    let correct = json!({"name": "n", "connector.class": "FileStreamSource", "topic": "t", "file": "/tmp/a"});
+    assert_eq!(validated(&correct, None).2, "");
+}
+
+#[test]
+fn the_command_tells_placeholders_that_nobody_resolves_but_not_what_others_stand_for() {
+    let config = |password: &str| {
+        json!({"name": "n", "connector.class": "MqttSource", "mqtt.server.uri": "mqtt://localhost:1",
+            "mqtt.topics": "t", "mqtt.username": "me", "mqtt.password": password, "kafka.topic": "t"})
+    };
+    let converters = "key.converter=StringConverter\nvalue.converter=StringConverter\n";
+    let providers = "config.providers=env\nconfig.providers.env.class=EnvVarConfigProvider\n\
+        config.providers.env.param.allowlist.pattern=CARGO_PKG_NAME\n";
+    let worker = format!("bootstrap.servers=localhost:9092\n{converters}{providers}");
+    let told = |password: &str, worker| validated(&config(password), worker).2;
+    let without = told("${env:MQTT_PASSWORD}", None);
+    let why =
+        "mqtt.password: ${env:MQTT_PASSWORD} stays as it is written: config.providers of the worker does not name env";
+    assert_eq!(without.lines().filter(|line| line.contains(why)).count(), 1, "{without}");
+    let outside = told("${env:CARGO_PKG_VERSION}", Some(&worker));
+    assert!(outside.contains("mqtt.password: ${env:CARGO_PKG_VERSION} stays as it is written"), "{outside}");
+    assert!(!outside.contains(env!("CARGO_PKG_VERSION")), "{outside}");
+    let resolved = told("${env:CARGO_PKG_NAME}", Some(&worker));
+    assert!(!resolved.contains("stays"), "{resolved}");
 }

@@ -177,7 +177,10 @@ fn records_that_go_and_topics_that_come_again_do_not_stop_who_is_behind_them() {
     assert_eq!(scene.wish("PUT", "resume", None), 202);
     scene.until(39_999);
     let after = lines(&scene.out).split_off(before);
-    assert_eq!(after, (39_000..40_000).map(line).collect::<Vec<_>>(), "what was left when it went on");
+    // Some of what went may have been on its way when the pause began.
+    let left: Vec<String> = (39_000..40_000).map(line).collect();
+    assert!(after.ends_with(&left) && after.is_sorted_by(|a, b| a < b), "{} from {:?} on", after.len(), after.first());
+    let before = before + after.len();
 
     topic::delete(&scene.bootstrap, &[scene.topic]);
     wait::until("the topic anew", PATIENCE, || {
@@ -185,7 +188,7 @@ fn records_that_go_and_topics_that_come_again_do_not_stop_who_is_behind_them() {
     });
     scene.fill(50_000..51_000, 1, 51_000);
     scene.until(50_999);
-    let after = lines(&scene.out).split_off(before + 1_000);
+    let after = lines(&scene.out).split_off(before);
     assert_eq!(after, (50_000..51_000).map(line).collect::<Vec<_>>());
     scene.assert_direct();
     assert!(scene.worker.stop().success());

@@ -13,7 +13,7 @@ use crate::support::kafka::ApacheKafka;
 use crate::support::worker::{DIRECT, Worker};
 use crate::support::{topic, wait};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A topic, and a worker that writes its lines to a file.
 struct Scene {

@@ -80,9 +80,38 @@ pub fn give_large_blocks_back() {
     }
 }
 
+unsafe extern "C" {
+    fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
+}
+
+/// The place of `purge_delay` among mimalloc's options, in milliseconds.
+const PURGE_DELAY: std::ffi::c_int = 15;
+const DELAY: std::ffi::c_long = 25;
+
+/// Has mimalloc give free pages back after 25 milliseconds instead of a whole second, in which gigabytes may have come and
+/// gone: uploads in parts otherwise take up to a third more memory than is promised to be in use. To be called before
+/// anything was freed.
+pub fn give_free_pages_back_soon() {
+    // SAFETY: a number into mimalloc's settings, which may be set at any time.
+    unsafe { mi_option_set(PURGE_DELAY, DELAY) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A new mimalloc may have its options in another order.
+    #[test]
+    fn the_option_that_is_set_is_the_delay() {
+        unsafe extern "C" {
+            fn mi_option_get(option: std::ffi::c_int) -> std::ffi::c_long;
+        }
+        // SAFETY: a number out of mimalloc's settings.
+        let delay = || unsafe { mi_option_get(PURGE_DELAY) };
+        assert!([1000, DELAY].contains(&delay()), "{} is mimalloc's own, or ours", delay());
+        give_free_pages_back_soon();
+        assert_eq!(delay(), DELAY);
+    }
 
     const LARGE: usize = super::LARGE as usize;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: pipette::allocator::Allocator = pipette::allocator::Allocator;
 
 fn main() -> ExitCode {
+    pipette::allocator::give_free_pages_back_soon();
     pipette::telemetry::tell_panics();
     pipette::cli::main(std::env::args_os())
 }

@@ -142,8 +142,11 @@ fn what_compaction_leaves_arrives_once_and_the_end_is_reached() {
 
     scene.sink();
     scene.until(next);
-    let (found, held) = (lines(&scene.out), held(&scene));
-    assert!(found.is_sorted_by(|a, b| a < b), "each once, and in order");
+    let (mut found, held) = (lines(&scene.out), held(&scene));
+    // Tombstones that the broker has not taken yet.
+    found.retain(|line| line != "null");
+    let odd = found.windows(2).find(|pair| pair[0] >= pair[1]);
+    assert_eq!(odd, None, "each once, and in order");
     let missing: Vec<&String> = held.iter().filter(|line| found.binary_search(line).is_err()).collect();
     assert!(missing.is_empty(), "{} of {} lines are missing, {:?} first", missing.len(), held.len(), missing[0]);
     scene.assert_direct();

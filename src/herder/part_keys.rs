@@ -12,7 +12,8 @@ use crate::settings::parts::Owners;
 use crate::settings::unused;
 use crate::settings::worker::WorkerConfig;
 
-/// What a connector says in vain, placeholders that nobody resolves among it: `written` is its configuration, `config` the same without placeholders.
+/// What a connector says in vain, placeholders that nobody resolves among it: `written` is its configuration, `config` the
+/// same without placeholders.
 pub(super) fn warnings(
     plugins: &Plugins,
     worker: &WorkerConfig,

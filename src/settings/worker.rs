@@ -265,7 +265,7 @@ impl WorkerConfig {
         let unresolved = providers.unresolved(&values, &resolved);
         values = resolved;
         let settings = Settings::new(values, &CONFIG);
-        settings.get(&BOOTSTRAP)?;
+        let servers = settings.get(&BOOTSTRAP)?;
         let listeners: Vec<Listener> =
             settings.get(&LISTENERS)?.iter().map(|text| Listener::read(text)).collect::<Result<_>>()?;
         if listeners.is_empty() {
@@ -273,7 +273,7 @@ impl WorkerConfig {
         }
         check_the_rest(settings.values())?;
         let strict = settings.get(&STRICT)?;
-        let (reach, folders) = reach::read(&settings, &listeners, settings.get(&BOOTSTRAP)?, strict)?;
+        let (reach, folders) = reach::read(&settings, &listeners, servers, strict)?;
         let rest = RestConfig::read(&settings)?;
         let mut warnings = warnings(settings.values());
         warnings.extend(unresolved.into_iter().chain(rest::warning(&rest)));

@@ -25,8 +25,8 @@ pub trait Payload: Send + Sync + fmt::Debug {
     }
 
     /// True when it can never be read again because what it stands for has changed since or is gone, and its source is going
-    /// to hand over what is there now, if anything. Asked after a data error: such a record is dropped without its position, and nobody is told
-    /// of a bad one. When in doubt, false.
+    /// to hand over what is there now, if anything. Asked after a data error: such a record is dropped without its position,
+    /// and nobody is told of a bad one. When in doubt, false.
     async fn is_superseded(&self) -> bool {
         false
     }
